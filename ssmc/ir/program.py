@@ -1,0 +1,356 @@
+"""The streaming integer program: what a target executes, one frozen dataclass per operation.
+
+A program is a list of operations on named vectors of integer codes. Everything happens once per time step,
+except what follows a reduction over time, which happens once per sequence. Shapes: N samples, G groups
+(channels of an SSM; 1 for a dense matrix), and per group n states, m inputs, p outputs.
+The graph of a compiled model (domain ``ssmc``, see `ssmc.ir.ops`) and this view say the same thing; targets read this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+
+from ssmc.ir.quant import QuantType, bits_for
+from ssmc.ir.requant import Requant
+from ssmc.ir.rounding import FloatArray, IntArray, round_shift, saturate
+
+Rate = Literal["step", "sequence"]
+
+
+@dataclass(frozen=True)
+class PartialSum:
+    """One analog conversion of part of a matrix: ``gain * step * clip(round(codes @ plane(v[rows]) / step))``.
+
+    Attributes:
+        codes: integer cell codes, shape (G, out, rows).
+        rows: which inputs drive it, as (start, stop).
+        plane: None to drive whole codes; bit b to drive bit b of the two's complement code (bit-serial).
+        gain: integer weight of this conversion in the digital sum (negative for a sign bit).
+        step: accumulator units per ADC code.
+        lo, hi: range of the ADC codes.
+    """
+
+    codes: IntArray
+    rows: tuple[int, int]
+    plane: int | None
+    gain: int
+    step: int
+    lo: int
+    hi: int
+
+    def drive(self, v: IntArray) -> IntArray:
+        """What the DACs put on the rows: v (..., G, in) to (..., G, rows)."""
+        part = v[..., self.rows[0] : self.rows[1]]
+        return part if self.plane is None else (part >> self.plane) & 1
+
+    def convert(self, total: IntArray) -> IntArray:
+        """ADC codes of column sums (..., G, out)."""
+        half_even = np.rint(total / self.step).astype(np.int64) if self.step > 1 else total
+        return saturate(half_even, self.lo, self.hi)
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Integer matrix per group with, after lowering to converters, the partial sums that evaluate it.
+
+    Attributes:
+        codes: (G, out, in).
+        parts: empty where the sum is exact (digital) or is converted once by the quantizer that follows it.
+    """
+
+    codes: IntArray
+    parts: tuple[PartialSum, ...] = ()
+
+    @property
+    def groups(self) -> int:
+        """Number of independent blocks G."""
+        return int(self.codes.shape[0])
+
+    @property
+    def outputs(self) -> int:
+        """Outputs (crossbar columns) per group."""
+        return int(self.codes.shape[1])
+
+    @property
+    def inputs(self) -> int:
+        """Inputs (crossbar rows) per group."""
+        return int(self.codes.shape[2])
+
+    @property
+    def weight_bits(self) -> int:
+        """Width of the widest cell code (symmetric)."""
+        return weight_bits(self.codes)
+
+    def product(self, v: IntArray) -> IntArray:
+        """Accumulators (..., G, out) of v (..., G, in), through the partial sums where there are any."""
+        if not self.parts:
+            return _matvec(self.codes, v)
+        total = np.zeros((*v.shape[:-1], self.outputs), np.int64)
+        for part in self.parts:
+            total += part.gain * part.step * part.convert(_matvec(part.codes, part.drive(v)))
+        return total
+
+    def reach(self, lo: IntArray, hi: IntArray) -> tuple[IntArray, IntArray]:
+        """Smallest and largest accumulator (G, out) for inputs within lo..hi, each broadcastable to (G, in)."""
+        low, high = lo[..., None, :], hi[..., None, :]
+        ends = np.stack([self.codes * low, self.codes * high])
+        return ends.min(0).sum(-1), ends.max(0).sum(-1)
+
+
+def weight_bits(codes: IntArray) -> int:
+    """Signed width that holds the codes: 2 for ternary, 8 for -127..127, 0 where all are zero."""
+    top = int(np.abs(codes).max(initial=0))
+    return 0 if top == 0 else top.bit_length() + 1
+
+
+def _matvec(codes: IntArray, v: IntArray) -> IntArray:
+    return np.matmul(codes, v[..., None])[..., 0] if codes.shape[0] > 1 else v @ codes[0].T
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Type of a value: ``size`` channels of codes in ``quant``, once per step or once per sequence."""
+
+    size: int
+    quant: QuantType
+    rate: Rate
+
+
+@dataclass(frozen=True)
+class Op:
+    """Base of the operations: named, with input and output values by name."""
+
+    name: str
+    inputs: tuple[str, ...]
+    output: str
+
+
+@dataclass(frozen=True)
+class Quantize(Op):
+    """Real input features to codes: the only place where real numbers enter."""
+
+    quant: QuantType
+
+
+@dataclass(frozen=True)
+class Linear(Op):
+    """``y = requant(W x)``; W has one group, or G groups for a block-diagonal matrix (x is (G, in) flattened)."""
+
+    matrix: Matrix
+    requant: Requant
+
+
+@dataclass(frozen=True)
+class StateSpace(Op):
+    """A state-space kernel, per group h (DESIGN §2, both forms in one equation).
+
+        R  = clip(round_shift(r, shift), dac_lo, dac_hi)
+        v  = [R; u]
+        q  = requant(W v)            q[:n] state part, q[n:] output part
+        r' = clip(keep * r + q[:n], register_lo, register_hi)
+        y  = q[n:]
+
+    ``keep`` is 0 for a state in direct form (the quantizer writes the state; shift 0) and 1 in delta form (the
+    quantizer's codes are increments of a register). One matrix W: the kernel is one crossbar operation per step.
+    Before the fuse pass, ``output_matrix`` holds the rows of y apart (two operations), and with
+    ``output_after`` they read the new state: ``y = requant_y(W_y [R(r'); u])``.
+
+    Attributes:
+        matrix: (H, n + p, n + m), or (H, n, n + m) while unfused.
+        requant: H * (n + p) entries, group-major, or H * n while unfused.
+        keep: (H, n) of 0 or 1.
+        shift: (H, n), >= 0.
+        dac_lo, dac_hi, register_lo, register_hi, register0: (H, n).
+        output_matrix: (H, p, n + m) or None.
+        output_requant: H * p entries or None.
+        output_after: y reads the state after the update.
+    """
+
+    matrix: Matrix
+    requant: Requant
+    keep: IntArray
+    shift: IntArray
+    dac_lo: IntArray
+    dac_hi: IntArray
+    register_lo: IntArray
+    register_hi: IntArray
+    register0: IntArray
+    output_matrix: Matrix | None = None
+    output_requant: Requant | None = None
+    output_after: bool = False
+
+    @property
+    def n_state(self) -> int:
+        """States per group."""
+        return int(self.keep.shape[1])
+
+    @property
+    def n_input(self) -> int:
+        """Inputs per group."""
+        return self.matrix.inputs - self.n_state
+
+    @property
+    def n_output(self) -> int:
+        """Outputs per group."""
+        return self.output_matrix.outputs if self.output_matrix else self.matrix.outputs - self.n_state
+
+    @property
+    def form(self) -> str:
+        """``direct``, ``delta`` or ``mixed``."""
+        kinds = set(np.unique(self.keep).tolist())
+        return "mixed" if len(kinds) > 1 else "delta" if kinds == {1} else "direct"
+
+    @property
+    def register_bits(self) -> int:
+        """Width of the widest state register."""
+        return bits_for(int(self.register_lo.min(initial=0)), int(self.register_hi.max(initial=0)))
+
+    @property
+    def state_dac_bits(self) -> int:
+        """Width of the state read-out that drives the rows."""
+        return bits_for(int(self.dac_lo.min(initial=0)), int(self.dac_hi.max(initial=0)))
+
+    def read_out(self, register: IntArray) -> IntArray:
+        """R(r): registers (..., H, n) to DAC codes."""
+        return saturate(round_shift(register, self.shift), self.dac_lo, self.dac_hi)
+
+    def update(self, register: IntArray, q: IntArray) -> IntArray:
+        """r' from registers and the state part of the converted codes, both (..., H, n)."""
+        return saturate(self.keep * register + q, self.register_lo, self.register_hi)
+
+    def step(self, register: IntArray, u: IntArray) -> tuple[IntArray, IntArray]:
+        """One time step: registers (..., H, n) and inputs (..., H, m) to new registers and outputs (..., H, p)."""
+        v = np.concatenate([self.read_out(register), u], -1)
+        q = requantize(self.requant, self.matrix.product(v))
+        new = self.update(register, q[..., : self.n_state])
+        if self.output_matrix is None or self.output_requant is None:
+            return new, q[..., self.n_state :]
+        if self.output_after:
+            v = np.concatenate([self.read_out(new), u], -1)
+        return new, requantize(self.output_requant, self.output_matrix.product(v))
+
+
+def requantize(requant: Requant, acc: IntArray) -> IntArray:
+    """Requantize group-shaped accumulators (..., G, out) with G * out entries of ``requant``."""
+    flat = acc.reshape(*acc.shape[:-2], -1)
+    return requant.apply(flat).reshape(acc.shape)
+
+
+@dataclass(frozen=True)
+class Table(Op):
+    """``y[c] = table[c, x[c] - lo]``: any function of one code. ``table`` is (1, levels) or (size, levels)."""
+
+    table: IntArray
+    lo: int
+
+    def apply(self, x: IntArray) -> IntArray:
+        """Codes (..., size) to codes (..., size)."""
+        index = x - self.lo
+        if self.table.shape[0] == 1:
+            return np.asarray(self.table[0][index], np.int64)
+        return np.asarray(self.table[np.arange(self.table.shape[0]), index], np.int64)
+
+
+@dataclass(frozen=True)
+class Product(Op):
+    """``y = requant(a * b)``, channel by channel (gating)."""
+
+    requant: Requant
+
+
+@dataclass(frozen=True)
+class Sum(Op):
+    """``y = clip(round_shift(sum_i multiplier_i * x_i + offset, shift))``: channel-wise sum of codes with own scales.
+
+    Attributes:
+        multiplier: (inputs, size).
+        offset, shift, lo, hi: (size,).
+        bound: largest distance, in output codes before rounding, from the real-valued sum; 0 means proven exact.
+    """
+
+    multiplier: IntArray
+    offset: IntArray
+    shift: IntArray
+    lo: IntArray
+    hi: IntArray
+    bound: float = 0.0
+
+    def apply(self, *xs: IntArray) -> IntArray:
+        """Codes (..., size) each, to codes (..., size)."""
+        total = self.offset + sum(m * x for m, x in zip(self.multiplier, xs, strict=True))
+        return saturate(round_shift(total, self.shift), self.lo, self.hi)
+
+
+@dataclass(frozen=True)
+class Slice(Op):
+    """Channels ``start`` to ``stop`` of the input."""
+
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Mean(Op):
+    """Mean over time: an exact running sum, then one exact division by the true length T at the end.
+
+    ``y = clip(round_half_even(ratio * sum / T), lo, hi)`` with exact rational ``ratio``, one per channel.
+    """
+
+    ratio: tuple[Fraction, ...]
+    lo: int
+    hi: int
+
+
+@dataclass(frozen=True)
+class Last(Op):
+    """The value at the last time step."""
+
+
+@dataclass(frozen=True)
+class Dequantize(Op):
+    """Codes to real outputs: ``scale * code``, the only place where real numbers leave. ``scale`` () or (size,)."""
+
+    scale: FloatArray
+
+
+@dataclass(frozen=True)
+class Program:
+    """Operations in execution order.
+
+    Attributes:
+        input_name, output_name: names of the real input and output.
+        input_size, output_size: features per step, and size of the output.
+        ops: each reads values defined before it.
+        values: type of every code value, by name.
+    """
+
+    input_name: str
+    input_size: int
+    output_name: str
+    output_size: int
+    ops: tuple[Op, ...]
+    values: dict[str, Codes] = field(default_factory=dict)
+
+    def rate(self, op: Op) -> Rate:
+        """Whether an op runs once per step or once per sequence (reductions accumulate per step)."""
+        return self.values[op.inputs[0]].rate if op.inputs[0] in self.values else "step"
+
+    def matrices(self) -> Iterator[tuple[Op, Matrix]]:
+        """Every matrix with its op."""
+        for op in self.ops:
+            if isinstance(op, Linear):
+                yield op, op.matrix
+            if isinstance(op, StateSpace):
+                yield op, op.matrix
+                if op.output_matrix is not None:
+                    yield op, op.output_matrix
+
+    @property
+    def output_rate(self) -> Rate:
+        """Whether the output is one vector per step or per sequence."""
+        return self.values[self.ops[-1].inputs[0]].rate

@@ -1,0 +1,222 @@
+"""Requantization: the exact map from an accumulator to a code, realised in integers.
+
+The meaning is real arithmetic: ``q = clip(round_half_even(ratio * acc + offset), lo, hi)`` with exact
+rational ``ratio`` and ``offset``. It is monotone in the integer ``acc``, so it is known by its thresholds
+``t[q] = min {acc : code(acc) >= q}``; any integer realisation with the same thresholds over the reachable
+accumulators is the same function. Three realisations, first that is exact wins:
+
+- *shift*: ``round_shift(M * acc + b, S)`` with the smallest S (DESIGN §3);
+- *divide*: ``round_divide(M * acc + b, d)`` (ratio 1/6 with half-even ties has no exact shift);
+- *table*: count the thresholds that ``acc`` reaches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ssmc.errors import ModelError
+from ssmc.ir.rounding import IntArray, round_divide, round_shift, saturate
+
+LIMIT = 1 << 62
+SEARCHED_LEVELS = 1 << 12
+LARGEST_SHIFT = 48
+
+
+@dataclass(frozen=True)
+class Requant:
+    """Per-output integer requantization, proven equal to the exact rational map.
+
+    All arrays have shape (n,), one entry per output.
+
+    Attributes:
+        ratio: exact code per accumulator unit.
+        bias: exact code at accumulator 0.
+        multiplier: M.
+        offset: b.
+        shift: S, or -1 where ``divisor`` or the table is used.
+        divisor: d, or 0 where it is not used.
+        thresholds: for rows that need a table, the accumulators at which the code rises from ``lo``.
+        lo: smallest code.
+        hi: largest code.
+    """
+
+    ratio: tuple[Fraction, ...]
+    bias: tuple[Fraction, ...]
+    multiplier: IntArray
+    offset: IntArray
+    shift: IntArray
+    divisor: IntArray
+    thresholds: dict[int, IntArray]
+    lo: IntArray
+    hi: IntArray
+
+    def __len__(self) -> int:
+        return len(self.ratio)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """``shift``, ``divide`` or ``table`` per output."""
+        return tuple(
+            "table" if row in self.thresholds else "shift" if self.shift[row] >= 0 else "divide"
+            for row in range(len(self))
+        )
+
+    def apply(self, acc: ArrayLike) -> IntArray:
+        """Accumulators (..., n) to codes (..., n)."""
+        acc = np.asarray(acc, np.int64)
+        product = self.multiplier * acc + self.offset
+        codes = round_shift(product, np.maximum(self.shift, 0))
+        if (self.shift < 0).any():
+            codes = np.where(self.shift < 0, round_divide(product, np.maximum(self.divisor, 1)), codes)
+        codes = saturate(codes, self.lo, self.hi)
+        for row, steps in self.thresholds.items():
+            reached = np.searchsorted(steps, _sign(self.ratio[row]) * acc[..., row], side="right")
+            codes[..., row] = self.lo[row] + reached
+        return codes
+
+
+def make_requant(
+    ratio: Sequence[Fraction],
+    bias: Sequence[Fraction],
+    lo: ArrayLike,
+    hi: ArrayLike,
+    acc_range: tuple[ArrayLike, ArrayLike],
+    node: str = "",
+) -> Requant:
+    """Find the smallest exact integer realisation of every output.
+
+    Args:
+        ratio: exact code per accumulator unit, one per output.
+        bias: exact code at accumulator 0, one per output.
+        lo: smallest code, scalar or (n,).
+        hi: largest code, scalar or (n,).
+        acc_range: smallest and largest reachable accumulator, scalar or (n,).
+        node: name for error messages.
+
+    Raises:
+        ModelError: SSMC-R01 where no realisation fits 62-bit integers.
+    """
+    n = len(ratio)
+    los, his = (np.broadcast_to(np.asarray(v, np.int64), (n,)).copy() for v in (lo, hi))
+    mins, maxs = (np.broadcast_to(np.asarray(v, np.int64), (n,)) for v in acc_range)
+    columns = np.zeros((4, n), np.int64)
+    tables: dict[int, IntArray] = {}
+    seen: dict[tuple[object, ...], _Row] = {}
+    for row in range(n):
+        key = (ratio[row], bias[row], int(los[row]), int(his[row]), int(mins[row]), int(maxs[row]))
+        found = seen[key] if key in seen else seen.setdefault(key, _realise(*key, node=node))  # type: ignore[arg-type]
+        columns[:, row] = found.numbers
+        if found.table is not None:
+            tables[row] = found.table
+    return Requant(tuple(ratio), tuple(bias), *columns, thresholds=tables, lo=los, hi=his)
+
+
+@dataclass(frozen=True)
+class _Row:
+    numbers: tuple[int, int, int, int]
+    table: IntArray | None = None
+
+
+def _realise(
+    ratio: Fraction, bias: Fraction, lo: int, hi: int, acc_min: int, acc_max: int, *, node: str
+) -> _Row:
+    reach = max(abs(acc_min), abs(acc_max), 1)
+    if hi - lo < SEARCHED_LEVELS:
+        exact = thresholds(ratio, bias, lo, hi)
+        exact = np.clip(exact, *_signed_range(ratio, acc_min, acc_max))
+        found = _smallest_shift(ratio, bias, lo, hi, (acc_min, acc_max), exact)
+        if found is not None:
+            return found
+    direct = _as_written(ratio, bias, reach)
+    if direct is not None:
+        return direct
+    if hi - lo < SEARCHED_LEVELS:
+        return _Row((0, 0, -1, 0), exact)
+    raise ModelError(
+        "SSMC-R01",
+        f"no exact 62-bit requantization for ratio {float(ratio):.6g} over accumulators up to {reach}",
+        "use power-of-two scales or fewer bits",
+        node,
+    )
+
+
+def _as_written(ratio: Fraction, bias: Fraction, reach: int) -> _Row | None:
+    """The rational map itself, as a shift where the denominator is a power of two, else as a division."""
+    d = (ratio.denominator * bias.denominator) // np.gcd.reduce([ratio.denominator, bias.denominator], dtype=object)
+    m, b = int(ratio * d), int(bias * d)
+    if 2 * (abs(m) * reach + abs(b) + d) >= LIMIT:
+        return None
+    power = d.bit_length() - 1
+    return _Row((m, b, power, 0)) if d == 1 << power else _Row((m, b, -1, d))
+
+
+def _smallest_shift(
+    ratio: Fraction, bias: Fraction, lo: int, hi: int, acc_range: tuple[int, int], exact: IntArray
+) -> _Row | None:
+    reach = max(abs(acc_range[0]), abs(acc_range[1]), 1)
+    signed = _signed_range(ratio, *acc_range)
+    probes = sorted({0, (hi - lo) // 2, hi - lo - 1} & set(range(hi - lo)))
+    q = np.arange(lo + 1, hi + 1, dtype=np.int64)
+    for shift in range(LARGEST_SHIFT + 1):
+        m, b = round(ratio * (1 << shift)), round(bias * (1 << shift))
+        bound = max(abs(m) * reach + abs(b), max(abs(lo), abs(hi)) << (shift + 1)) + (1 << shift)
+        if 2 * bound >= LIMIT:
+            return None
+        if all(_shift_threshold(m, b, shift, int(q[i]), signed) == exact[i] for i in probes) and np.array_equal(
+            _shift_thresholds(m, b, shift, q, signed), exact
+        ):
+            return _Row((m, b, shift, 0))
+    return None
+
+
+def _sign(ratio: Fraction) -> int:
+    return -1 if ratio < 0 else 1
+
+
+def _signed_range(ratio: Fraction, acc_min: int, acc_max: int) -> tuple[int, int]:
+    """Reachable ``sign(ratio) * acc``, with one more for "never reached"."""
+    return (acc_min, acc_max + 1) if ratio >= 0 else (-acc_max, -acc_min + 1)
+
+
+def thresholds(ratio: Fraction, bias: Fraction, lo: int, hi: int) -> IntArray:
+    """Smallest ``a = sign(ratio) * acc`` whose code is at least q, for q = lo+1 .. hi.
+
+    ``code >= q`` iff ``|ratio| a + bias > q - 1/2``, or equal to it where q is even (ties go to even).
+    """
+    if ratio == 0:
+        return np.array([_constant_threshold(bias, q) for q in range(lo + 1, hi + 1)], np.int64)
+    # (q - 1/2 - bias) / |ratio| = ((2q - 1) b - 2a) n / (2 b m) with bias = a/b, |ratio| = m/n.
+    step = 2 * bias.denominator * ratio.denominator
+    start = ((2 * lo + 1) * bias.denominator - 2 * bias.numerator) * ratio.denominator
+    divisor = 2 * bias.denominator * abs(ratio.numerator)
+    out = []
+    for index in range(hi - lo):
+        floor, rest = divmod(start + index * step, divisor)
+        tie_reaches = (lo + 1 + index) % 2 == 0
+        out.append(max(-LIMIT, min(LIMIT, floor + (rest > 0 or not tie_reaches))))
+    return np.array(out, np.int64)
+
+
+def _constant_threshold(bias: Fraction, q: int) -> int:
+    return -LIMIT if round(bias) >= q else LIMIT
+
+
+def _shift_thresholds(m: int, b: int, shift: int, q: IntArray, signed: tuple[int, int]) -> IntArray:
+    """Thresholds of ``round_shift(m * acc + b, shift)`` in the same signed accumulator, clipped to its range."""
+    need = ((2 * q - 1) << (shift - 1)) - b + (q & 1) if shift else q - b
+    if m == 0:
+        return np.where(need <= 0, signed[0], signed[1])
+    return np.clip(-((-need) // abs(m)), *signed)
+
+
+def _shift_threshold(m: int, b: int, shift: int, q: int, signed: tuple[int, int]) -> int:
+    """One entry of `_shift_thresholds` in Python integers: a cheap first look."""
+    need = ((2 * q - 1) << (shift - 1)) - b + (q & 1) if shift else q - b
+    if m == 0:
+        return signed[0] if need <= 0 else signed[1]
+    return max(signed[0], min(signed[1], -((-need) // abs(m))))

@@ -1,0 +1,47 @@
+"""Every rounding in ssmc: half to even, exact on integers. Nothing else in the code base rounds codes."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+
+def round_half_even(x: ArrayLike) -> FloatArray:
+    """Nearest integer of real numbers, ties to even (IEEE 754 roundTiesToEven, ONNX ``Round``)."""
+    return np.rint(np.asarray(x, np.float64))
+
+
+def round_fraction(x: Fraction) -> int:
+    """Nearest integer of an exact rational, ties to even."""
+    return round(x)
+
+
+def round_shift(x: ArrayLike, shift: ArrayLike) -> IntArray:
+    """``round_half_even(x / 2**shift)`` on int64, exact; ``shift >= 0``, ``|x| < 2**62``."""
+    x = np.asarray(x, np.int64)
+    shift = np.asarray(shift, np.int64)
+    floor = x >> shift
+    twice_rest = (x - (floor << shift)) << 1
+    one = np.int64(1) << shift
+    up = (twice_rest > one) | ((twice_rest == one) & ((floor & 1) == 1))
+    return floor + up
+
+
+def round_divide(x: ArrayLike, divisor: ArrayLike) -> IntArray:
+    """``round_half_even(x / divisor)`` on int64, exact; ``divisor > 0``, ``|x|, divisor < 2**62``."""
+    x = np.asarray(x, np.int64)
+    divisor = np.asarray(divisor, np.int64)
+    floor = x // divisor
+    rest = x - floor * divisor
+    up = (rest > divisor - rest) | ((rest == divisor - rest) & ((floor & 1) == 1))
+    return floor + up
+
+
+def saturate(x: ArrayLike, lo: ArrayLike, hi: ArrayLike) -> IntArray:
+    """Clamp codes to ``[lo, hi]``."""
+    return np.clip(np.asarray(x, np.int64), np.asarray(lo, np.int64), np.asarray(hi, np.int64))

@@ -1,0 +1,58 @@
+"""What a target is: a pipeline of passes, and an emitter that turns the final program into something that runs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssmc.ir.program import Program
+from ssmc.targets.integer.executor import Executor
+
+Json = dict[str, Any]
+Arrays = dict[str, NDArray[np.generic]]
+
+
+class Compiled(ABC):
+    """A model compiled for one target: it runs, it counts, and it can be written to files."""
+
+    program: Program
+
+    @abstractmethod
+    def executor(self, **options: Any) -> Executor:
+        """Something with ``init / step / finish / run``; options are the target's (device noise, seed)."""
+
+    @abstractmethod
+    def cost(self, steps: int) -> Json:
+        """Costs of one inference of ``steps`` time steps; plain numbers, units in the keys, sorted by component."""
+
+    @abstractmethod
+    def files(self) -> tuple[Json, Arrays]:
+        """``program.json`` and the arrays of ``weights.npz``; `Target.load` reads them back."""
+
+
+@dataclass(frozen=True)
+class Target(ABC):
+    """A frozen dataclass whose fields are the target's options."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The word after ``--target``."""
+
+    @abstractmethod
+    def pipeline(self) -> tuple[Any, ...]:
+        """Passes (`ssmc.pipeline.Pass`), in order."""
+
+    @abstractmethod
+    def emit(self, program: Program) -> Compiled:
+        """The compiled model of the placed program."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, program: Json, arrays: Mapping[str, NDArray[np.generic]]) -> Compiled:
+        """Read back what `Compiled.files` wrote."""

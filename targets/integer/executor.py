@@ -1,0 +1,214 @@
+"""The reference executor: numpy, integers only between input quantization and output dequantization, streaming."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ssmc.errors import UsageError
+from ssmc.ir.program import (
+    Dequantize,
+    Last,
+    Linear,
+    Mean,
+    Op,
+    Product,
+    Program,
+    Quantize,
+    Slice,
+    StateSpace,
+    Sum,
+    Table,
+    requantize,
+)
+from ssmc.ir.rounding import FloatArray, IntArray, round_fraction, saturate
+
+Trace = dict[str, IntArray]
+
+
+@dataclass
+class State:
+    """Everything that lives from step to step, for N samples; save it and go on later.
+
+    Attributes:
+        registers: (N, H, n) per state-space op.
+        accumulators: running sums or last values (N, size) per reduction.
+        length: true steps seen, (N,).
+    """
+
+    registers: dict[str, IntArray] = field(default_factory=dict)
+    accumulators: dict[str, IntArray] = field(default_factory=dict)
+    length: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def copy(self) -> State:
+        """An independent snapshot."""
+        return State(
+            {name: value.copy() for name, value in self.registers.items()},
+            {name: value.copy() for name, value in self.accumulators.items()},
+            self.length.copy(),
+        )
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Runs a `Program`. Subclasses replace `state_space_step` and `linear` to model a device."""
+
+    program: Program
+
+    def init(self, batch: int = 1) -> State:
+        """State before the first step."""
+        state = State(length=np.zeros(batch, np.int64))
+        for op in self.program.ops:
+            if isinstance(op, StateSpace):
+                state.registers[op.name] = np.repeat(op.register0[None], batch, 0)
+            elif isinstance(op, Mean | Last):
+                size = self.program.values[op.output].size
+                state.accumulators[op.name] = np.zeros((batch, size), np.int64)
+        return state
+
+    def step(self, state: State, u: ArrayLike, active: NDArray[np.bool_] | None = None) -> FloatArray | None:
+        """Feed one step u (N, features); returns the output (N, size) of this step where the output is per step.
+
+        ``active`` (N,) marks samples that have not ended: the others keep their state.
+        """
+        codes = self.step_codes(state, u, active)
+        return self._real(codes) if self.program.output_rate == "step" else None
+
+    def step_codes(self, state: State, u: ArrayLike, active: NDArray[np.bool_] | None = None) -> Trace:
+        """Like `step`, returning every per-step value as codes (N, size), by name."""
+        x = np.asarray(u)
+        mask = np.ones(len(x), bool) if active is None else active
+        codes: Trace = {}
+        for op in self.program.ops:
+            if self.program.rate(op) == "step" and not isinstance(op, Dequantize):
+                self._step_op(op, codes, state, x, mask)
+        state.length += mask
+        return codes
+
+    def finish(self, state: State) -> FloatArray | None:
+        """The output (N, size) where it is one per sequence."""
+        return self._real(self.finish_codes(state)) if self.program.output_rate == "sequence" else None
+
+    def finish_codes(self, state: State) -> Trace:
+        """Every per-sequence value as codes (N, size), by name."""
+        codes: Trace = {}
+        for op in self.program.ops:
+            if isinstance(op, Mean):
+                codes[op.output] = _mean(op, state.accumulators[op.name], state.length)
+            elif isinstance(op, Last):
+                codes[op.output] = state.accumulators[op.name]
+            elif self.program.rate(op) == "sequence" and not isinstance(op, Dequantize):
+                codes[op.output] = self.evaluate(op, [codes[name] for name in op.inputs])
+        return codes
+
+    def run(self, x: ArrayLike, lengths: ArrayLike | None = None) -> FloatArray:
+        """Outputs for a padded batch.
+
+        Args:
+            x: (N, T, features), real.
+            lengths: true steps of each sample, default T. Padding never changes a result.
+
+        Returns:
+            (N, size), or (N, T, size) where the output is per step (NaN beyond a sample's length).
+        """
+        batch = check_input(self.program, x)
+        steps = check_lengths(batch, lengths)
+        state = self.init(len(batch))
+        outputs = []
+        for t in range(int(steps.max(initial=0))):
+            active = t < steps
+            y = self.step(state, batch[:, t], active)
+            if y is not None:
+                outputs.append(np.where(active[:, None], y, np.nan))
+        final = self.finish(state)
+        return np.stack(outputs, 1) if final is None else final
+
+    def evaluate(self, op: Op, xs: list[IntArray]) -> IntArray:
+        """A stateless op on codes (N, size) each."""
+        match op:
+            case Linear():
+                return self.linear(op, xs[0])
+            case Table():
+                return op.apply(xs[0])
+            case Product():
+                return op.requant.apply(xs[0] * xs[1])
+            case Sum():
+                return op.apply(*xs)
+            case Slice():
+                return xs[0][:, op.start : op.stop]
+        raise TypeError(f"{type(op).__name__} is not stateless")
+
+    def linear(self, op: Linear, x: IntArray) -> IntArray:
+        """x (N, G * in) to codes (N, G * out)."""
+        v = x.reshape(len(x), op.matrix.groups, op.matrix.inputs)
+        return requantize(op.requant, op.matrix.product(v)).reshape(len(x), -1)
+
+    def state_space_step(self, op: StateSpace, register: IntArray, u: IntArray) -> tuple[IntArray, IntArray]:
+        """Registers (N, H, n), inputs (N, H, m) to new registers and outputs (N, H, p)."""
+        return op.step(register, u)
+
+    def _step_op(self, op: Op, codes: Trace, state: State, x: NDArray[np.generic], mask: NDArray[np.bool_]) -> None:
+        match op:
+            case Quantize():
+                codes[op.output] = op.quant.quantize(x)
+            case StateSpace():
+                old = state.registers[op.name]
+                u = codes[op.inputs[0]].reshape(len(x), op.matrix.groups, op.n_input)
+                new, y = self.state_space_step(op, old, u)
+                state.registers[op.name] = np.where(mask[:, None, None], new, old)
+                codes[op.output] = y.reshape(len(x), -1)
+            case Mean():
+                state.accumulators[op.name] += np.where(mask[:, None], codes[op.inputs[0]], 0)
+            case Last():
+                held = state.accumulators[op.name]
+                state.accumulators[op.name] = np.where(mask[:, None], codes[op.inputs[0]], held)
+            case _:
+                codes[op.output] = self.evaluate(op, [codes[name] for name in op.inputs])
+
+    def _real(self, codes: Trace) -> FloatArray:
+        last = self.program.ops[-1]
+        assert isinstance(last, Dequantize)
+        return codes[last.inputs[0]] * last.scale
+
+
+def _mean(op: Mean, total: IntArray, length: IntArray) -> IntArray:
+    """Exact ``round_half_even(ratio * total / T)``; an empty sequence gives 0."""
+    out = np.zeros_like(total)
+    for n, steps in enumerate(length.tolist()):
+        for c, ratio in enumerate(op.ratio if steps else ()):
+            out[n, c] = round_fraction(ratio * int(total[n, c]) / steps)
+    return saturate(out, op.lo, op.hi)
+
+
+def check_input(program: Program, x: ArrayLike) -> NDArray[np.generic]:
+    """The batch (N, T, features), or an error naming what does not fit.
+
+    Raises:
+        UsageError: SSMC-D01 wrong shape, SSMC-D02 wrong dtype, SSMC-D03 not finite.
+    """
+    batch = np.asarray(x)
+    if batch.dtype.kind not in "fiu":
+        raise UsageError("SSMC-D02", f"input has dtype {batch.dtype}", "give real numbers (float or integer)")
+    if batch.ndim != 3 or batch.shape[2] != program.input_size:
+        want = f"(samples, steps, {program.input_size})"
+        raise UsageError("SSMC-D01", f"input has shape {batch.shape}, the model takes {want}", "reshape the data")
+    if not np.isfinite(batch).all():
+        raise UsageError("SSMC-D03", "input holds NaN or infinity", "clean the data")
+    return batch
+
+
+def check_lengths(batch: NDArray[np.generic], lengths: ArrayLike | None) -> IntArray:
+    """Lengths (N,) within 0..T.
+
+    Raises:
+        UsageError: SSMC-D04.
+    """
+    n, steps = batch.shape[:2]
+    if lengths is None:
+        return np.full(n, steps, np.int64)
+    out = np.asarray(lengths, np.int64)
+    if out.shape != (n,) or (out < 0).any() or (out > steps).any():
+        raise UsageError("SSMC-D04", f"lengths do not fit {n} samples of {steps} steps", "give one length a sample")
+    return out
