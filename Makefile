@@ -1,0 +1,45 @@
+# Every command of the project; `make help` lists them. Each makes the virtual environment it needs on first use.
+PYTHON ?= python3
+DEV := .venv
+DEMO := .venv-demo
+SOURCES := $(shell find ssmc passes targets -type f \( -name '*.py' -o -name '*.toml' -o -name '*.css' -o -name '*.json' \))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types layers check format clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+demo: $(DEMO)/ready ## compile the spoken-digits model for both targets, run the 300 test recordings (needs no torch)
+	$(DEMO)/bin/python examples/spoken_digits/demo.py
+
+test: $(DEV)/ready ## run the tests
+	$(DEV)/bin/python -m pytest $(PYTEST)
+
+lint: $(DEV)/ready ## ruff
+	$(DEV)/bin/ruff check .
+
+types: $(DEV)/ready ## mypy, strict
+	$(DEV)/bin/mypy
+
+layers: $(DEV)/ready ## a layer imports only what lies below it
+	$(DEV)/bin/lint-imports
+
+check: lint types layers test ## all of the above but the demo: what CI runs
+
+format: $(DEV)/ready ## sort imports and mend what ruff can mend
+	$(DEV)/bin/ruff check --fix .
+
+clean: ## remove the virtual environments and everything that was built
+	rm -rf $(DEV) $(DEMO) build dist out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(DEMO)/ready: pyproject.toml $(SOURCES)
+	@test -x $(DEMO)/bin/python || $(PYTHON) -m venv $(DEMO)
+	rm -rf build
+	$(DEMO)/bin/python -m pip install --quiet --disable-pip-version-check .
+	@touch $@
+
+$(DEV)/ready: pyproject.toml constraints.txt
+	@test -x $(DEV)/bin/python || $(PYTHON) -m venv $(DEV)
+	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[torch,dev]'
+	@touch $@

@@ -1,0 +1,114 @@
+"""The main job: compile the trained model for both targets, run the 300 test recordings, print one table.
+
+Nothing here is a stored number: every accuracy is a run made now. Exits with status 1 where the crossbar
+program with ideal devices differs from the integer program in a single code.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+import ssmc
+from ssmc.bundle.check import accuracy, evaluate
+from ssmc.bundle.compare import Comparison, compare_codes
+from ssmc.cli.progress import counting
+from ssmc.data import Samples, load_samples
+from ssmc.report.summary import summary
+from ssmc.report.text import columns
+
+HERE = Path(__file__).parent
+SEED = 0
+
+
+def run_onnxruntime(model: Path, samples: Samples) -> NDArray[np.float64]:
+    """Outputs (n, classes) of an ONNX model, recordings of equal length together, graph optimizations off."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    outputs: dict[int, NDArray[Any]] = {}
+    with counting(len(samples), f"onnxruntime {model.name}") as advance:
+        for indices in equal_lengths(samples):
+            x, _ = samples.batch(indices)
+            rows = session.run(None, {name: x.astype(np.float32)})[0]
+            outputs |= dict(zip(indices.tolist(), rows, strict=True))
+            advance(len(indices))
+    return np.stack([outputs[i] for i in range(len(samples))]).astype(np.float64)
+
+
+def equal_lengths(samples: Samples) -> Iterator[NDArray[np.int64]]:
+    """Indices of the recordings of each length."""
+    for length in np.unique(samples.lengths):
+        yield np.flatnonzero(samples.lengths == length)
+
+
+def run_bundle(bundle: ssmc.Bundle, samples: Samples, label: str, **options: object) -> NDArray[np.float64]:
+    """Outputs (n, classes) of a compiled model."""
+    with counting(len(samples), label) as advance:
+        return evaluate(bundle, samples, progress=advance, **options)
+
+
+def compile_for(target: str, samples: Samples, folder: Path) -> ssmc.Bundle:
+    """Compile, save, and say how long it took."""
+    began = time.perf_counter()
+    bundle = ssmc.compile(HERE / "model.onnx", target, steps=samples.mean_steps)
+    bundle.save(folder)
+    click.echo(f"compiled for {target:5} in {time.perf_counter() - began:.1f} s -> {folder}")
+    return bundle
+
+
+def differing_codes(integer: ssmc.Bundle, crossbar: ssmc.Bundle, samples: Samples) -> Comparison:
+    """Every code of every value at every step, integer program against ideal crossbar."""
+    with counting(len(samples), "codes, integer and crossbar") as advance:
+        return compare_codes(integer.compiled.executor(), crossbar.compiled.executor(), samples, progress=advance)
+
+
+@click.command()
+@click.option("--output", "-o", type=click.Path(path_type=Path), default=Path("out"), help="Where the bundles go.")
+@click.option("--limit", type=int, help="Only the first recordings.")
+def main(output: Path, limit: int | None) -> None:
+    """Compile the spoken-digits model for `int` and `aimc` and run its test recordings."""
+    samples = load_samples(HERE / "test.npz")
+    samples = samples.head(limit) if limit else samples
+    assert samples.label is not None
+    integer, crossbar = (compile_for(name, samples, output / f"spoken_digits-{name}") for name in ("int", "aimc"))
+
+    runs = {
+        "float, onnxruntime": run_onnxruntime(HERE / "model_float.onnx", samples),
+        "quantized (QAT), onnxruntime": run_onnxruntime(HERE / "model.onnx", samples),
+        "integer program": run_bundle(integer, samples, "integer"),
+        "crossbar, ideal devices": run_bundle(crossbar, samples, "crossbar, ideal"),
+        f"crossbar, noisy devices (seed {SEED})": run_bundle(crossbar, samples, "crossbar, noisy", noise=True, seed=SEED),
+    }
+    rows = []
+    for name, outputs in runs.items():
+        correct = round(accuracy(outputs, samples.label) * len(samples))
+        rows.append((name, f"{100 * correct / len(samples):.2f} %", f"{correct} / {len(samples)}"))
+    click.echo(f"\n{columns(('spoken digits', 'accuracy', 'correct'), rows)}\n")
+
+    found = differing_codes(integer, crossbar, samples)
+    click.echo(f"integer program and ideal crossbar: {found.differing} of {found.compared:,} codes differ")
+    scale = np.asarray(integer.compiled.program.ops[-1].scale)
+    apart = np.abs(np.rint((runs["integer program"] - runs["quantized (QAT), onnxruntime"]) / scale))
+    click.echo(
+        f"integer program and onnxruntime (float32, free-running): {int((apart > 0).sum())} of {apart.size:,} "
+        f"output codes differ, by at most {int(apart.max())}\n"
+    )
+    click.echo("\n".join(f"{value:>12}  {label}  {note}".rstrip() for value, label, note in summary(crossbar.report)))
+    click.echo(f"\nreport: {output / 'spoken_digits-aimc' / 'report.html'}")
+    if found.differing:
+        click.echo(f"error: first difference at {found.first}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

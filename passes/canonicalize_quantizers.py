@@ -1,0 +1,260 @@
+"""One spelling for every quantizer: ``ssmc::Quant`` on signals, ``ssmc::Dequant`` on constant integer weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from ssmc.errors import ModelError
+from ssmc.ir.build import add_constant, constant_array, graphs, is_op, node_name, remove_dead, replace_value, ssmc_node
+from ssmc.pipeline import Pass, PassResult
+
+Array = NDArray[np.generic]
+QONNX = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
+CONTAINER = {
+    ir.DataType.INT8: (-128, 127),
+    ir.DataType.UINT8: (0, 255),
+    ir.DataType.INT16: (-32768, 32767),
+    ir.DataType.UINT16: (0, 65535),
+    ir.DataType.INT4: (-8, 7),
+    ir.DataType.UINT4: (0, 15),
+}
+MOST_BITS = 24
+
+
+@dataclass(frozen=True)
+class CanonicalizeQuantizers(Pass):
+    """Rewrite QDQ, QCDQ, QONNX ``Quant`` and ``Round``-``Clip`` arithmetic to ``ssmc::Quant``.
+
+    Before: ``QuantizeLinear -> [Clip] -> DequantizeLinear``; ``DequantizeLinear(constant)``; ``Quant`` of QONNX;
+        ``Round -> Clip`` (or Max, Min) on real numbers.
+    After: ``ssmc::Quant(x, scale, out_scale, lo, hi)`` with codes counted from the zero point, and
+        ``ssmc::Dequant(codes, scale)`` on constants; a quantizer of a constant becomes its codes.
+    Preserves: every real value, bit for bit in float32.
+    Refuses: blocked scales, scales that are not constant, not finite or not positive (SSMC-Q02), zero points or
+        widths without an exact meaning here (SSMC-Q03), ``Round`` without a range (SSMC-Q04).
+    """
+
+    @property
+    def name(self) -> str:
+        """Name in the pipeline."""
+        return "canonicalize-quantizers"
+
+    def run(self, model: ir.Model) -> PassResult:
+        """Rewrite every graph, bodies included."""
+        applied: list[str] = []
+        main = model.graph
+        for graph in list(graphs(main)):
+            for node in list(graph):
+                rewritten = _rewrite(node, main)
+                if rewritten is not None:
+                    applied.append(node_name(node))
+        for graph in list(graphs(main)):
+            for node in list(graph):
+                if is_op(node, "Quant", domain="ssmc") and _fold_constant(node, main):
+                    applied.append(node_name(node))
+        for graph in reversed(list(graphs(main))):
+            remove_dead(graph)
+        remove_dead(main)
+        for graph in graphs(main):
+            _refuse_leftovers(graph)
+        return PassResult(model, tuple(applied))
+
+
+def _rewrite(node: ir.Node, main: ir.Graph) -> ir.Node | None:
+    if is_op(node, "DequantizeLinear"):
+        return _dequantize(node, main)
+    if node.domain in QONNX and node.op_type in ("Quant", "IntQuant"):
+        return _qonnx(node, main)
+    if is_op(node, "Round"):
+        return _round(node, main)
+    return None
+
+
+def _dequantize(node: ir.Node, main: ir.Graph) -> ir.Node | None:
+    source = node.inputs[0]
+    assert source is not None
+    codes = constant_array(source)
+    if codes is not None:
+        return _dequant_constant(node, codes, main)
+    producer, clip = source.producer(), None
+    if is_op(producer, "Clip"):
+        clip = _bounds(producer)
+        producer = producer.inputs[0].producer()  # type: ignore[union-attr]
+    if producer is None or not is_op(producer, "QuantizeLinear"):
+        return None
+    x = producer.inputs[0]
+    assert x is not None
+    scale, zero = _scale_and_zero(producer, x)
+    out_scale, out_zero = _scale_and_zero(node, x)
+    if zero != out_zero:
+        raise ModelError("SSMC-Q03", "zero points of Q and DQ differ", "export matching zero points", node_name(node))
+    lo, hi = _container(producer)
+    if clip is not None:
+        lo, hi = max(lo, clip[0]), min(hi, clip[1])
+    return _insert(node, x, scale, out_scale, lo - zero, hi - zero, main)
+
+
+def _insert(
+    node: ir.Node, x: ir.Value, scale: Array, out_scale: Array, lo: float, hi: float, main: ir.Graph
+) -> ir.Node:
+    """Put ``ssmc::Quant`` in the place of ``node``."""
+    if int(hi) - int(lo) >= 1 << MOST_BITS:
+        raise ModelError("SSMC-Q03", f"codes {lo:g}..{hi:g} are wider than {MOST_BITS} bits", "use fewer bits", node_name(node))
+    name = str(node.outputs[0].name)
+    constants = {"scale": scale, "out_scale": out_scale, "lo": lo, "hi": hi}
+    inputs = {key: add_constant(main, f"{name}.{key}", array, np.float32) for key, array in constants.items()}
+    new = ssmc_node("Quant", {"x": x, **inputs}, f"{name}.quant", name=node_name(node), dtype=ir.DataType.FLOAT)
+    return _replace(node, new)
+
+
+def _replace(node: ir.Node, new: ir.Node) -> ir.Node:
+    graph = node.graph
+    assert graph is not None
+    graph.insert_before(node, new)
+    name, old, value = node.outputs[0].name, node.outputs[0], new.outputs[0]
+    value.shape = old.shape
+    assert isinstance(graph, ir.Graph)
+    replace_value(graph, old, value)
+    old.name, value.name = f"{name}.old", name
+    graph.remove(node, safe=True)
+    return new
+
+
+def _dequant_constant(node: ir.Node, codes: Array, main: ir.Graph) -> ir.Node:
+    scale, zero = _scale_and_zero(node, node.inputs[0])
+    centred = codes.astype(np.int64) - zero
+    return _weights(node, centred, scale, main)
+
+
+def _weights(node: ir.Node, codes: Array, scale: Array, main: ir.Graph) -> ir.Node:
+    name = str(node.outputs[0].name)
+    inputs = {
+        "codes": add_constant(main, f"{name}.codes", codes, np.int32),
+        "scale": add_constant(main, f"{name}.scale", scale, np.float32),
+    }
+    return _replace(node, ssmc_node("Dequant", inputs, f"{name}.dequant", name=node_name(node), dtype=ir.DataType.FLOAT))
+
+
+def _fold_constant(node: ir.Node, main: ir.Graph) -> bool:
+    """A quantizer of a constant: its codes, computed in float32 as onnxruntime does."""
+    x, *rest = (constant_array(value) for value in node.inputs)
+    if x is None or any(value is None for value in rest):
+        return False
+    scale, out_scale, lo, hi = (np.asarray(value, np.float32) for value in rest)
+    codes = np.clip(np.rint(np.asarray(x, np.float32) / scale), lo, hi)
+    _weights(node, codes.astype(np.int64), np.broadcast_to(out_scale, _scale_shape(out_scale, codes)), main)
+    return True
+
+
+def _scale_shape(scale: Array, codes: Array) -> tuple[int, ...]:
+    return (1,) * (codes.ndim - scale.ndim) + scale.shape if scale.ndim else ()
+
+
+def _scale_and_zero(node: ir.Node, x: ir.Value | None) -> tuple[Array, int]:
+    """Scale shaped to broadcast against x, and the zero point as one integer."""
+    scale = constant_array(node.inputs[1])
+    if scale is None:
+        raise ModelError("SSMC-Q02", "the scale is not a constant", "freeze the quantizers before export", node_name(node))
+    scale = np.asarray(scale, np.float32)
+    if not (np.isfinite(scale).all() and (scale > 0).all()):
+        raise ModelError("SSMC-Q02", "a scale is not finite and positive", "calibrate the quantizers again", node_name(node))
+    if "block_size" in node.attributes and node.attributes["block_size"].as_int():
+        raise ModelError("SSMC-Q03", "blocked quantization has no mapping", "quantize per tensor or per axis", node_name(node))
+    zero = constant_array(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else np.zeros(1)
+    if zero is None or np.unique(zero).size != 1:
+        raise ModelError("SSMC-Q03", "zero points differ by channel", "use one zero point a tensor", node_name(node))
+    if scale.size == 1:
+        return scale.reshape(()), int(np.ravel(zero)[0])
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
+    if axis >= 0:
+        if x is None or x.shape is None:
+            raise ModelError("SSMC-Q03", "per-axis scale on a value of unknown rank", "export shapes", node_name(node))
+        axis -= len(x.shape)
+    return scale.reshape((-1,) + (1,) * (-1 - axis)), int(np.ravel(zero)[0])
+
+
+def _container(node: ir.Node) -> tuple[float, float]:
+    zero = node.inputs[2] if len(node.inputs) > 2 else None
+    kind = zero.dtype if zero is not None and zero.dtype is not None else ir.DataType.UINT8
+    if zero is None and "output_dtype" in node.attributes:
+        kind = ir.DataType(node.attributes["output_dtype"].as_int())
+    if kind not in CONTAINER:
+        raise ModelError("SSMC-Q03", f"codes of type {kind} have no mapping", "use 4, 8 or 16 bit integers", node_name(node))
+    return CONTAINER[kind]
+
+
+def _bounds(node: ir.Node) -> tuple[float, float] | None:
+    """Constant bounds of a Clip; a missing one is infinite."""
+    ends = [-np.inf, np.inf]
+    for index in (1, 2):
+        if index < len(node.inputs) and node.inputs[index] is not None:
+            array = constant_array(node.inputs[index])
+            if array is None or array.size != 1:
+                return None
+            ends[index - 1] = float(np.ravel(array)[0])
+    return ends[0], ends[1]
+
+
+def _qonnx(node: ir.Node, main: ir.Graph) -> ir.Node:
+    arrays = [constant_array(value) for value in node.inputs[1:4]]
+    if any(array is None for array in arrays):
+        raise ModelError("SSMC-Q02", "scale, zero point or width is not a constant", "freeze the quantizers", node_name(node))
+    scale, zero, width = (np.asarray(array, np.float32) for array in arrays)
+    mode = node.attributes["rounding_mode"].as_string().upper() if "rounding_mode" in node.attributes else "ROUND"
+    if mode not in ("ROUND", "HALF_EVEN") or np.any(zero != 0) or width.size != 1 or float(width.ravel()[0]) % 1:
+        fact = f"rounding mode {mode}, zero point {zero.ravel()[0]:g} or width {width.ravel()[0]:g} has no exact mapping"
+        raise ModelError("SSMC-Q03", fact, "use ROUND, zero point 0 and a whole number of bits", node_name(node))
+    if not (np.isfinite(scale).all() and (scale > 0).all()):
+        raise ModelError("SSMC-Q02", "a scale is not finite and positive", "calibrate the quantizers again", node_name(node))
+    signed, narrow = (bool(node.attributes[k].as_int()) if k in node.attributes else k == "signed" for k in ("signed", "narrow"))
+    bits = int(width.ravel()[0])
+    if signed and bits == 1:
+        raise ModelError("SSMC-Q03", "one signed bit (bipolar) has no 0", "use ternary weights (2 bits, narrow)", node_name(node))
+    lo = -(1 << (bits - 1)) + narrow if signed else 0
+    hi = (1 << (bits - 1)) - 1 if signed else (1 << bits) - 1 - narrow
+    x = node.inputs[0]
+    assert x is not None
+    return _insert(node, x, scale, scale, lo, hi, main)
+
+
+def _round(node: ir.Node, main: ir.Graph) -> ir.Node | None:
+    """``Round -> Clip`` or ``Round -> Max -> Min``: a quantizer of scale 1 between whatever surrounds it."""
+    lo, hi, last = -np.inf, np.inf, node
+    while len(users := [use.node for use in last.outputs[0].uses()]) == 1:
+        ends = _clip_like(users[0], last.outputs[0])
+        if ends is None:
+            break
+        lo, hi, last = max(lo, ends[0]), min(hi, ends[1]), users[0]
+    if last is node or not np.isfinite([lo, hi]).all():
+        return None
+    x, one = node.inputs[0], np.ones((), np.float32)
+    assert x is not None
+    return _insert(last, x, one, one, np.ceil(lo), np.floor(hi), main)
+
+
+def _clip_like(node: ir.Node, value: ir.Value) -> tuple[float, float] | None:
+    if is_op(node, "Clip"):
+        return _bounds(node)
+    if is_op(node, "Max", "Min") and len(node.inputs) == 2:
+        other = constant_array(node.inputs[1] if node.inputs[0] is value else node.inputs[0])
+        if other is not None and other.size == 1:
+            bound = float(np.ravel(other)[0])
+            return (bound, np.inf) if node.op_type == "Max" else (-np.inf, bound)
+    return None
+
+
+def _refuse_leftovers(graph: ir.Graph) -> None:
+    for node in graph:
+        if is_op(node, "Round"):
+            raise ModelError("SSMC-Q04", "Round without a range", "clip the codes after rounding", node_name(node))
+        if is_op(node, "QuantizeLinear", "DequantizeLinear") or node.domain in QONNX:
+            raise ModelError(
+                "SSMC-Q03",
+                f"{node.op_type} is not part of a Quantize-[Clip]-Dequantize pair",
+                "keep the pair together in the exported graph",
+                node_name(node),
+            )

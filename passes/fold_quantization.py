@@ -1,0 +1,86 @@
+"""Fold scales, biases and non-linear functions into integer operations on codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from ssmc.errors import ModelError
+from ssmc.importers.axes import name_axes
+from ssmc.importers.fold_emit import Emitter
+from ssmc.importers.fold_rules import RULES
+from ssmc.importers.signals import Raw, Signal
+from ssmc.ir.build import constant_array, is_op, node_name
+from ssmc.ir.rounding import FloatArray
+from ssmc.pipeline import Effect, Pass, PassResult
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class FoldQuantization(Pass):
+    """Rewrite the real-valued graph as a graph on integer codes.
+
+    Between two quantizers only affine maps, one non-linear function of one code, a product or a sum of two codes, a
+    mean over time, or a state-space kernel can stand; each becomes one ``ssmc`` operation on codes whose integer weights
+    are the codes that were trained, with every scale, bias and batch norm in its requantization.
+
+    Before: canonical graph, recurrences raised.
+    After: level *folded*: values are codes with axes (batch, time, channel), or (batch, channel) after a reduction.
+    Preserves: the meaning. BOUNDED where weights had to be snapped to the grid that float32 rounded, or an
+        output without a quantizer keeps its accumulator grid.
+    Refuses: signals without a quantizer (SSMC-Q06), weights on no grid (SSMC-Q05), operations that mix time
+        (SSMC-T01) or have no integer form (SSMC-T02), each by node.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name in the pipeline."""
+        return "fold-quantization"
+
+    @property
+    def level(self) -> str:
+        """Level after the pass."""
+        return "folded"
+
+    def run(self, model: ir.Model) -> PassResult:
+        """Walk the graph once and emit a new one."""
+        axes = name_axes(model)
+        source = model.graph.inputs[0]
+        output = model.graph.outputs[0]
+        emitter = Emitter(source, axes, used={str(output.name)})
+        roles = axes.roles[str(source.name)]
+        if roles[:2] != ("N", "T"):
+            raise ModelError("SSMC-M06", "the input is not (batch, time, features)", "transpose it in the model", str(source.name))
+        size = axes.shapes[str(source.name)][2]
+        signals: dict[ir.Value, Signal] = {source: Raw(roles, size, np.ones(size))}
+        for node in model.graph:
+            _visit(node, signals, emitter)
+        if output not in signals:
+            raise ModelError("SSMC-Q06", "the output does not depend on the input", "export again", str(output.name))
+        graph = emitter.finish(signals[output], output)
+        effect = Effect.EXACT if emitter.exact else Effect.BOUNDED
+        return PassResult(ir.Model(graph, ir_version=model.ir_version, producer_name="ssmc"), tuple(emitter.applied), effect=effect)
+
+
+def _visit(node: ir.Node, signals: dict[ir.Value, Signal], emitter: Emitter) -> None:
+    """Give every output of a node its signal; nodes on constants alone are looked up when they are used."""
+    if not any(value in signals for value in node.inputs if value is not None):
+        return
+    if is_op(node, "Shape"):
+        return
+    rule = RULES.get((node.domain if node.domain != "ai.onnx" else "", node.op_type))
+    if rule is None:
+        raise ModelError(
+            "SSMC-T02",
+            f"operation {node.op_type} has no integer form here",
+            "quantize its input and output, or move it out of the model",
+            node_name(node),
+        )
+    results = rule(node, [signals.get(v) if v is not None else None for v in node.inputs], emitter)
+    for value, signal in zip(node.outputs, results, strict=False):
+        signals[value] = signal
+
+
+__all__ = ["FloatArray", "FoldQuantization", "constant_array"]

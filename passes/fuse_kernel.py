@@ -1,0 +1,108 @@
+"""Stack a kernel's two matrices into one: one crossbar operation per time step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from ssmc.ir.build import add_constant, is_op, node_name, remove_dead, replace_value, ssmc_node
+from ssmc.ir.functions import input_names
+from ssmc.ir.ops import Constants, constants
+from ssmc.ir.rounding import FloatArray, round_half_even
+from ssmc.pipeline import Declined, Effect, Pass, PassResult
+
+PER_OUTPUT = ("W", "gain", "step", "offset", "lo", "hi")
+PER_STATE = ("keep", "unit", "dac_lo", "dac_hi", "reg_lo", "reg_hi", "r0")
+
+
+@dataclass(frozen=True)
+class FuseKernel(Pass):
+    """Rewrite ``KernelPair`` to ``Kernel``: W = [[A, B], [C, D]], inputs [R(r); u], outputs [state; y] (DESIGN §2).
+
+    Before: two matrices, one for the state rows and one for y.
+    After: one matrix where y reads the old state (EXACT). Where y reads the new state (``KernelPairAfter``), with
+        ``output_lag = 0`` C' = C A, D' = C B + D on a grid of ``weight_bits``: exact in real arithmetic, BOUNDED with
+        the state quantizer between; else the two operations stay and the pass says why.
+
+    Attributes:
+        output_lag: 0 to fuse post-update outputs by rewriting them; None to leave them exact and unfused.
+        weight_bits: width of the rewritten output rows.
+    """
+
+    output_lag: int | None = None
+    weight_bits: int = 8
+
+    @property
+    def name(self) -> str:
+        """Name in the pipeline."""
+        return "fuse-kernel"
+
+    @property
+    def level(self) -> str:
+        """Level after the pass."""
+        return "fused"
+
+    @property
+    def effect(self) -> Effect:
+        """Exact unless post-update outputs may be rewritten."""
+        return Effect.EXACT if self.output_lag is None else Effect.BOUNDED
+
+    def run(self, model: ir.Model) -> PassResult:
+        """Fuse every kernel that can be."""
+        applied, declined = [], []
+        effect = Effect.EXACT
+        for node in list(model.graph):
+            if not is_op(node, "KernelPair", "KernelPairAfter", domain="ssmc"):
+                continue
+            parts = constants(node)
+            if node.op_type == "KernelPairAfter":
+                if self.output_lag is None:
+                    declined.append(Declined(node_name(node), _WHY))
+                    continue
+                parts, effect = _before_update(parts, self.weight_bits), Effect.BOUNDED
+            _replace(model.graph, node, parts)
+            applied.append(node_name(node))
+        remove_dead(model.graph)
+        return PassResult(model, tuple(applied), tuple(declined), effect)
+
+
+_WHY = "y reads the state after the update: two operations keep it exact; output-lag 0 would fuse it within a bound"
+
+
+def _replace(graph: ir.Graph, node: ir.Node, parts: Constants) -> None:
+    stacked = {key: np.concatenate([parts[key], parts[f"{key}_y"]], 1) for key in PER_OUTPUT}
+    name = node_name(node)
+    u = node.inputs[0]
+    assert u is not None
+    inputs = {key: add_constant(graph, f"{name}.fused.{key}", array) for key, array in stacked.items()}
+    inputs |= dict(zip(input_names(node.op_type), node.inputs, strict=True)) | {"u": u} | inputs  # type: ignore[operator]
+    old = node.outputs[0]
+    new = ssmc_node("Kernel", inputs, f"{old.name}.fused", name=name, extra_outputs=[f"{name}.fused.registers"])
+    graph.insert_before(node, new)
+    kept = str(old.name)
+    replace_value(graph, old, new.outputs[0])
+    graph.remove(node, safe=True)
+    old.name, new.outputs[0].name = f"{kept}.pair", kept
+
+
+def _before_update(parts: Constants, weight_bits: int) -> Constants:
+    """Output rows on the old state: R(r') ~ keep R(r) + q / unit with q ~ gain (W v) / step + offset.
+
+    C'v = sum_i c_i (keep_i R_i + (gain_i W_i v / step_i + offset_i) / unit_i) + d u, c_i = gain_y W_y[i] / 1.
+    """
+    c = parts["gain_y"][..., None] * parts["W_y"]
+    n = parts["keep"].shape[1]
+    scale = parts["gain"] / parts["step"] / parts["unit"]
+    keep = np.zeros_like(parts["W"])
+    keep[:, np.arange(n), np.arange(n)] = parts["keep"]
+    new_state = keep + scale[..., None] * parts["W"]
+    rows = c[..., :n] @ new_state
+    rows[..., n:] += c[..., n:]
+    offset = parts["offset_y"] + (c[..., :n] @ (parts["offset"] / parts["unit"])[..., None])[..., 0] / parts["step_y"]
+    top = (1 << (weight_bits - 1)) - 1
+    gain = np.abs(rows).max(-1) / top
+    gain = np.where(gain > 0, gain, 1.0)
+    W: FloatArray = round_half_even(rows / gain[..., None])
+    return parts | {"W_y": W, "gain_y": gain, "offset_y": offset}

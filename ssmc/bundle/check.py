@@ -1,0 +1,195 @@
+"""The gate: accuracy and every cost of a bundle against a committed baseline with a tolerance per metric.
+
+A baseline is JSON that people read and edit::
+
+    {"schema": "ssmc.baseline/1",
+     "metrics": {"accuracy":                  {"value": 0.97, "absolute": 0.005},
+                 "cost.inference.energy_pj":  {"value": 5.1e6, "relative": 0.001},
+                 "outputs.sha256":            {"value": "9f2c..."}}}
+
+A metric moves out of its tolerance in either direction: a gain nobody expected is worth a look as well. A digest has
+no tolerance. Whoever wants less strictness widens a tolerance or deletes a metric; ``--update`` keeps tolerances.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssmc.bundle import Bundle
+from ssmc.data import Samples
+from ssmc.errors import UsageError
+from ssmc.ir.rounding import FloatArray
+from ssmc.ir.serialize import Json
+from ssmc.report.facts import dump_json
+from ssmc.report.units import flatten
+
+SCHEMA = "ssmc.baseline/1"
+BATCH = 128
+ACCURACY_TOLERANCE = {"absolute": 0.005}
+COST_TOLERANCE = {"relative": 0.001}
+
+Value = float | str
+Tolerance = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A metric out of its tolerance; ``None`` where one side does not have it."""
+
+    metric: str
+    old: Value | None
+    new: Value | None
+    tolerance: str
+
+    def __str__(self) -> str:
+        return f"{self.metric}: {_shown(self.old)} -> {_shown(self.new)} (tolerance {self.tolerance})"
+
+
+def evaluate(
+    bundle: Bundle, samples: Samples, *, progress: Callable[[int], None] = lambda done: None, **options: object
+) -> FloatArray:
+    """Outputs (n, size) of every sequence; of its last step where the output is per step."""
+    executor = bundle.compiled.executor(**options)
+    outputs: FloatArray = np.zeros((len(samples), bundle.compiled.program.output_size))
+    for indices in samples.batches(BATCH):
+        x, lengths = samples.batch(indices)
+        y = executor.run(x, lengths)
+        outputs[indices] = y if y.ndim == 2 else y[np.arange(len(y)), np.maximum(lengths - 1, 0)]
+        progress(len(indices))
+    return outputs
+
+
+def accuracy(outputs: FloatArray, label: NDArray[np.int64]) -> float:
+    """Share of sequences whose largest output is the labelled class."""
+    return float((outputs.argmax(-1) == label).mean())
+
+
+def measure(bundle: Bundle, samples: Samples, outputs: FloatArray) -> dict[str, Value]:
+    """Every metric by name; costs are those of a sequence of mean length."""
+    found: dict[str, Value] = {"outputs.sha256": _digest(outputs), "weights.sha256": weights_digest(bundle)}
+    if samples.label is not None:
+        found["accuracy"] = accuracy(outputs, samples.label)
+    steps = samples.mean_steps
+    costs = {"steps": steps, "step": bundle.cost(1), "inference": bundle.cost(steps)}
+    found |= {f"cost.{key}": float(value) for key, value in flatten(costs)}
+    return dict(sorted(found.items()))
+
+
+def weights_digest(bundle: Bundle) -> str:
+    """SHA-256 of the integer weights, in execution order."""
+    every = hashlib.sha256()
+    for op, matrix in bundle.compiled.program.matrices():
+        every.update(f"{op.name} {matrix.codes.shape}".encode())
+        every.update(np.ascontiguousarray(matrix.codes, np.dtype("<i8")).tobytes())
+    return every.hexdigest()
+
+
+def compare(metrics: Mapping[str, Value], baseline: Json) -> list[Moved]:
+    """Metrics that moved out of their tolerance, or that the bundle no longer has."""
+    moved = []
+    for name, entry in sorted(baseline["metrics"].items()):
+        old, new = entry["value"], metrics.get(name)
+        if new is None or not _within(old, new, entry):
+            moved.append(Moved(name, old, new, _tolerance_text(entry)))
+    return moved
+
+
+def unlisted(metrics: Mapping[str, Value], baseline: Json) -> list[str]:
+    """Metrics that the baseline does not hold, and that are therefore not gated."""
+    return sorted(set(metrics) - set(baseline["metrics"]))
+
+
+def _within(old: Value, new: Value, entry: Json) -> bool:
+    if isinstance(old, str) or isinstance(new, str):
+        return old == new
+    allowed = max(entry.get("absolute", 0.0), entry.get("relative", 0.0) * abs(old))
+    return abs(new - old) <= allowed
+
+
+def _tolerance_text(entry: Json) -> str:
+    absolute, relative = entry.get("absolute"), entry.get("relative")
+    parts = [f"{absolute:g}"] if absolute is not None else []
+    parts += [f"{relative:.3g} relative"] if relative is not None else []
+    return " or ".join(parts) or "none"
+
+
+def make_baseline(metrics: Mapping[str, Value], previous: Json | None = None) -> Json:
+    """A baseline of these metrics; tolerances of ``previous`` are kept."""
+    kept = (previous or {"metrics": {}})["metrics"]
+    return {
+        "schema": SCHEMA,
+        "metrics": {
+            name: {"value": value, **_tolerance(name, value, kept.get(name))} for name, value in metrics.items()
+        },
+    }
+
+
+def _tolerance(name: str, value: Value, kept: Json | None) -> Tolerance:
+    if kept is not None:
+        return {key: kept[key] for key in ("absolute", "relative") if key in kept}
+    if isinstance(value, str):
+        return {}
+    return COST_TOLERANCE if name.startswith("cost.") else ACCURACY_TOLERANCE
+
+
+def read_baseline(path: Path) -> Json:
+    """A baseline file.
+
+    Raises:
+        UsageError: SSMC-C10 where it is missing or not a baseline.
+    """
+    try:
+        data: Json = json.loads(path.read_text(encoding="utf-8"))
+        if data["schema"] != SCHEMA:
+            raise ValueError(f"schema {data['schema']!r}")
+        for name, entry in data["metrics"].items():
+            _check_entry(name, entry)
+    except FileNotFoundError as cause:
+        raise UsageError("SSMC-C10", "no such baseline", "write it with --update", str(path)) from cause
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
+        fact = f"not a baseline of schema {SCHEMA} ({type(cause).__name__}: {cause})"
+        raise UsageError("SSMC-C10", fact, "write it anew with --update", str(path)) from cause
+    return data
+
+
+def _check_entry(name: str, entry: Json) -> None:
+    unknown = set(entry) - {"value", "absolute", "relative"}
+    if unknown or not isinstance(entry["value"], int | float | str):
+        raise ValueError(f"metric {name} has keys {sorted(entry)}")
+    if any(not isinstance(entry[k], int | float) or entry[k] < 0 for k in ("absolute", "relative") if k in entry):
+        raise ValueError(f"metric {name}: a tolerance is a number, 0 or more")
+
+
+def baseline_text(baseline: Json) -> str:
+    """The baseline as a file."""
+    return dump_json(baseline)
+
+
+def junit(metrics: Mapping[str, Value], moved: list[Moved], baseline: Json, name: str) -> bytes:
+    """A JUnit file with one test case per gated metric."""
+    failed = {m.metric: m for m in moved}
+    cases = sorted(baseline["metrics"])
+    suite = ElementTree.Element("testsuite", name=name, tests=str(len(cases)), failures=str(len(failed)))
+    for metric in cases:
+        case = ElementTree.SubElement(suite, "testcase", classname=name, name=metric)
+        if metric in failed:
+            ElementTree.SubElement(case, "failure", message=str(failed[metric]))
+    return ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)
+
+
+def _digest(outputs: FloatArray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(outputs, "<f8").tobytes()).hexdigest()
+
+
+def _shown(value: Value | None) -> str:
+    if value is None:
+        return "missing"
+    return value[:12] if isinstance(value, str) else f"{value:.6g}"

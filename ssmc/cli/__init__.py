@@ -1,0 +1,35 @@
+"""The command line: one module per command, no logic here, heavy imports only inside the command that needs them."""
+
+from __future__ import annotations
+
+import click
+
+import ssmc
+from ssmc.cli import check, compiling, exporting, inspecting, listing, reporting, running
+from ssmc.cli.failing import FailingGroup
+
+
+@click.group(cls=FailingGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(ssmc.__version__, prog_name="ssmc")
+def cli() -> None:
+    """Compile quantized state-space models for the hardware that runs them.
+
+    \b
+    ssmc compile model.onnx --target aimc -o out     compile, check and report
+    ssmc run out --data test.npz                     run the compiled model
+    ssmc check out --data test.npz --baseline b.json fail when accuracy or cost moved
+
+    Exit status: 0 done, 1 model not acceptable, 2 wrong use, 3 verification failed, 4 gate crossed, 70 our bug.
+    """
+
+
+for _command in (
+    *(exporting.export, compiling.compile_, running.run, check.check),
+    *(inspecting.inspect, reporting.report, listing.passes, listing.targets),
+):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    cli(prog_name="ssmc")

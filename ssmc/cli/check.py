@@ -1,0 +1,62 @@
+"""``ssmc check``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ssmc.cli.progress import counting
+
+if TYPE_CHECKING:
+    from ssmc.bundle.check import Value
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="npz with labels.")
+@click.option("--baseline", type=click.Path(path_type=Path), required=True, help="JSON of metrics and tolerances.")
+@click.option("--update", is_flag=True, help="Write the baseline; tolerances of an existing one are kept.")
+@click.option("--junit", type=click.Path(path_type=Path), help="Also write a JUnit file.")
+def check(bundle: Path, data: Path, baseline: Path, update: bool, junit: Path | None) -> None:
+    """Hold a BUNDLE's accuracy and costs against a committed baseline; exit status 4 when one moved.
+
+    \b
+    Example:
+      ssmc check out --data test.npz --baseline baseline.json --update
+      ssmc check out --data test.npz --baseline baseline.json --junit check.xml
+    """
+    from ssmc.bundle import check as gate
+    from ssmc.bundle.files import write_file
+    from ssmc.errors import GateError
+
+    old = gate.read_baseline(baseline) if baseline.exists() or not update else None
+    metrics = _measure(bundle, data)
+    if update:
+        write_file(baseline, gate.baseline_text(gate.make_baseline(metrics, old)).encode())
+        click.echo(f"wrote {len(metrics)} metrics to {baseline}")
+        return
+    assert old is not None
+    moved = gate.compare(metrics, old)
+    if junit is not None:
+        write_file(junit, gate.junit(metrics, moved, old, "ssmc check"))
+    for name in gate.unlisted(metrics, old):
+        click.echo(f"not gated: {name}")
+    for item in moved:
+        click.echo(f"moved: {item}")
+    if moved:
+        fact = f"{len(moved)} of {len(old['metrics'])} metrics moved: {', '.join(m.metric for m in moved[:4])}"
+        raise GateError("SSMC-C01", fact, "find the cause, or accept the change with --update", str(baseline))
+    click.echo(f"{len(old['metrics'])} metrics within tolerance")
+
+
+def _measure(bundle: Path, data: Path) -> dict[str, Value]:
+    from ssmc.bundle import load
+    from ssmc.bundle.check import evaluate, measure
+    from ssmc.data import load_samples
+
+    loaded, samples = load(bundle), load_samples(data)
+    with counting(len(samples), "running") as advance:
+        outputs = evaluate(loaded, samples, progress=advance)
+    return measure(loaded, samples, outputs)

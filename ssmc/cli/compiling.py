@@ -1,0 +1,60 @@
+"""``ssmc compile``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ssmc.cli.progress import stages
+
+
+@click.command("compile")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--target", "-t", default="int", show_default=True, help="What to compile for; see 'ssmc targets'.")
+@click.option("--hardware", metavar="NAME|FILE", help="Hardware preset or TOML file (aimc).")
+@click.option("--place", type=click.Choice(["auto", "analog", "digital"]), help="Where matrices run (aimc).")
+@click.option("--output", "-o", type=click.Path(path_type=Path), default="out", show_default=True, help="Bundle folder.")
+@click.option("--steps", type=click.IntRange(min=1), default=100, show_default=True, help="Time steps the report counts.")
+@click.option("--oracle/--no-oracle", default=True, help="Run onnxruntime after every pass and compare.")
+@click.option("--dump-dir", type=click.Path(path_type=Path), help="Keep the graph after every pass here.")
+@click.option("--stop-after", metavar="PASS", help="Stop there and write only that graph, OUTPUT/model.onnx.")
+def compile_(
+    model: Path,
+    target: str,
+    hardware: str | None,
+    place: str | None,
+    output: Path,
+    steps: int,
+    oracle: bool,
+    dump_dir: Path | None,
+    stop_after: str | None,
+) -> None:
+    """Compile an ONNX MODEL and write a bundle: program, weights, runnable ONNX, report.
+
+    \b
+    Example:
+      ssmc compile model.onnx --target aimc --hardware taox64 -o out
+      ssmc compile model.onnx --stop-after fold-constants -o stage
+    """
+    from ssmc import bundle as bundles
+    from ssmc.bundle.files import require_target_folder, write_file
+    from ssmc.bundle.registry import make_target
+    from ssmc.report.text import pipeline_table, report_text
+
+    chosen = make_target(target, hardware=hardware, place=place)
+    if stop_after is not None:
+        with stages("compiling") as stage:
+            result = bundles.lower(
+                model, chosen, oracle=oracle, dump_dir=dump_dir, stop_after=stop_after, progress=stage
+            )
+        write_file(output / "model.onnx", bundles.onnx_bytes(result.model))
+        click.echo(f"graph after {stop_after}: {output / 'model.onnx'}")
+        return
+    require_target_folder(output)
+    with stages("compiling") as stage:
+        bundle = bundles.compile(model, chosen, steps=steps, oracle=oracle, dump_dir=dump_dir, progress=stage)
+    bundle.save(output)
+    click.echo(next(report_text(bundle.report)))
+    click.echo(f"\n{pipeline_table(bundle.report, bundle.trace)}")
+    click.echo(f"\nwrote {output}; look at {output / 'report.html'}")

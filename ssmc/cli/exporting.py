@@ -1,0 +1,41 @@
+"""``ssmc export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("factory", metavar="MODULE:FACTORY")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="File of torch.save with the state dict.")
+@click.option("--example", required=True, metavar="N,T,D", help="Shape of an example input, such as 2,40,32.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), default="model.onnx", show_default=True)
+def export(factory: str, checkpoint: Path | None, example: str, output: Path) -> None:
+    """Export a torch model to ONNX (needs the extra: pip install 'ssmc[torch]').
+
+    MODULE:FACTORY names a function without arguments that returns the model: of an importable module
+    (my_package.model:build) or of a file (train.py:build).
+
+    \b
+    Example:
+      ssmc export train.py:build --checkpoint best.pt --example 2,40,32 -o model.onnx
+    """
+    from ssmc.errors import UsageError
+
+    try:
+        from ssmc.export.checkpoint import export_checkpoint
+    except ModuleNotFoundError as missing:
+        if missing.name not in {"torch", "onnxscript"}:
+            raise
+        raise UsageError("SSMC-U20", f"{missing.name} is not installed", "pip install 'ssmc[torch]'") from missing
+    export_checkpoint(factory, checkpoint, _shape(example), output)
+    click.echo(f"wrote {output}")
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        raise click.BadParameter("give three positive numbers N,T,D such as 2,40,32", param_hint="--example")
+    return tuple(int(part) for part in parts)

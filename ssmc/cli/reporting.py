@@ -1,0 +1,35 @@
+"""``ssmc report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--html", type=click.Path(path_type=Path), help="Draw the page again, into this file.")
+@click.option("--json", "as_json", is_flag=True, help="Print report.json instead of tables.")
+def report(bundle: Path, html: Path | None, as_json: bool) -> None:
+    """Print the report of a BUNDLE: passes, operations, kernels, cost.
+
+    \b
+    Example:
+      ssmc report out
+      ssmc report out --html report.html
+    """
+    from ssmc.bundle import load
+    from ssmc.bundle.files import write_file
+    from ssmc.report.facts import dump_json
+    from ssmc.report.html import render_html
+    from ssmc.report.text import report_text
+
+    loaded = load(bundle)
+    if html is not None:
+        write_file(html, render_html(loaded.report).encode())
+        click.echo(f"wrote {html}")
+    elif as_json:
+        click.echo(dump_json(loaded.report.to_json()), nl=False)
+    else:
+        click.echo("\n\n".join(report_text(loaded.report, loaded.trace)))

@@ -1,0 +1,45 @@
+"""``ssmc run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ssmc.cli.progress import counting
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="npz: x, or flat and offsets; label.")
+@click.option("--noise", is_flag=True, help="Simulate device noise (aimc).")
+@click.option("--seed", type=int, help="Of the simulated devices; needs --noise. Default 0.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Write outputs, and predictions, as npz.")
+def run(bundle: Path, data: Path, noise: bool, seed: int | None, output: Path | None) -> None:
+    """Run a BUNDLE on the sequences of a data file; prints the accuracy where the file has labels.
+
+    \b
+    Example:
+      ssmc run out --data test.npz --noise --seed 1 -o outputs.npz
+    """
+    from ssmc.bundle import load
+    from ssmc.bundle.check import accuracy, evaluate
+    from ssmc.bundle.files import npz_bytes, write_file
+    from ssmc.data import load_samples
+    from ssmc.errors import UsageError
+
+    if seed is not None and not noise:
+        raise UsageError("SSMC-U12", "--seed without --noise", "add --noise, or leave the seed out")
+    loaded, samples = load(bundle), load_samples(data)
+    options = {"noise": True, "seed": seed or 0} if noise else {}
+    if noise and loaded.target == "int":
+        raise UsageError("SSMC-U12", "target 'int' has no devices to be noisy", "leave --noise out, or compile for aimc")
+    with counting(len(samples), "running") as advance:
+        outputs = evaluate(loaded, samples, progress=advance, **options)
+    click.echo(f"{len(samples)} sequences, {int(samples.lengths.sum())} steps")
+    if samples.label is not None:
+        correct = round(accuracy(outputs, samples.label) * len(samples))
+        click.echo(f"accuracy {correct / len(samples):.4f} ({correct} of {len(samples)})")
+    if output is not None:
+        write_file(output, npz_bytes({"output": outputs, "prediction": outputs.argmax(-1)}))
+        click.echo(f"wrote {output}")

@@ -1,0 +1,156 @@
+"""Data files: npz without pickle, the sequences of a task and, where known, their labels.
+
+Two layouts (DESIGN §3). Padded: ``x`` (n, T, d), optionally ``lengths`` (n,). Ragged: ``flat`` (total, d) and
+``offsets`` (n + 1,), sequence i being ``flat[offsets[i]:offsets[i + 1]]``. Either may hold ``label`` (n,).
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssmc.errors import UsageError
+from ssmc.ir.rounding import IntArray
+
+RealArray = NDArray[np.generic]
+LAYOUT = "store x (n, T, d), or flat (total, d) and offsets (n + 1,), and optionally label (n,)"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """n sequences of real feature vectors.
+
+    Attributes:
+        flat: (total, d), all sequences one after the other.
+        offsets: (n + 1,), where each begins and the last ends.
+        label: (n,) class numbers, or None.
+    """
+
+    flat: RealArray
+    offsets: IntArray
+    label: IntArray | None = None
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def features(self) -> int:
+        """Size d of one step."""
+        return int(self.flat.shape[1])
+
+    @property
+    def lengths(self) -> IntArray:
+        """True steps of every sequence, (n,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def mean_steps(self) -> int:
+        """Steps of an average sequence, rounded up."""
+        return int(-(-int(self.lengths.sum()) // max(len(self), 1)))
+
+    def sequence(self, index: int) -> RealArray:
+        """Sequence ``index``, (T, d)."""
+        return self.flat[self.offsets[index] : self.offsets[index + 1]]
+
+    def batch(self, indices: IntArray) -> tuple[RealArray, IntArray]:
+        """Zero-padded sequences (len(indices), T, d) and their lengths."""
+        lengths = self.lengths[indices]
+        padded = np.zeros((len(indices), int(lengths.max(initial=0)), self.features), self.flat.dtype)
+        for row, index in enumerate(indices.tolist()):
+            padded[row, : lengths[row]] = self.sequence(index)
+        return padded, lengths
+
+    def batches(self, size: int) -> Iterator[IntArray]:
+        """Indices of at most ``size`` sequences at a time, similar lengths together."""
+        order = np.argsort(self.lengths, kind="stable")
+        for start in range(0, len(order), size):
+            yield order[start : start + size]
+
+    def head(self, count: int) -> Samples:
+        """The first ``count`` sequences."""
+        count = min(count, len(self))
+        label = None if self.label is None else self.label[:count]
+        return Samples(self.flat[: self.offsets[count]], self.offsets[: count + 1], label)
+
+
+def load_samples(path: str | Path) -> Samples:
+    """Read a data file.
+
+    Raises:
+        UsageError: SSMC-D10 no such file, SSMC-D11 not an npz of plain arrays, SSMC-D12 arrays missing,
+            SSMC-D13 shapes or offsets that do not fit, SSMC-D14 not real numbers, SSMC-D15 labels that do not fit.
+    """
+    arrays = _read(Path(path))
+    name = Path(path).name
+    if "x" in arrays:
+        flat, offsets = _flatten(arrays["x"], arrays.get("lengths"), name)
+    elif "flat" in arrays and "offsets" in arrays:
+        flat, offsets = arrays["flat"], _whole(arrays["offsets"], "offsets", name)
+    else:
+        raise UsageError("SSMC-D12", f"holds {', '.join(sorted(arrays)) or 'nothing'}", LAYOUT, name)
+    flat = flat[:, None] if flat.ndim == 1 else flat
+    _check_layout(flat, offsets, name)
+    return Samples(flat, offsets, _labels(arrays.get("label"), len(offsets) - 1, name))
+
+
+def _read(path: Path) -> dict[str, RealArray]:
+    if not path.is_file():
+        raise UsageError("SSMC-D10", "no such file", "give the path of an .npz file", str(path))
+    try:
+        return read_npz(path)
+    except (ValueError, OSError) as cause:
+        raise UsageError("SSMC-D11", f"not readable as npz without pickle ({cause})", LAYOUT, path.name) from cause
+
+
+def read_npz(path: Path) -> dict[str, RealArray]:
+    """Every array of an npz file, without pickle; ValueError where it is anything else."""
+    try:
+        file = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("a single array, not an archive of named arrays")
+        return {key: file[key] for key in file.files}
+    except (EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as cause:
+        raise ValueError(f"damaged archive: {cause}") from cause
+
+
+def _flatten(x: RealArray, lengths: RealArray | None, name: str) -> tuple[RealArray, IntArray]:
+    """Padded (n, T, d) to flat and offsets."""
+    if x.ndim != 3:
+        raise UsageError("SSMC-D13", f"x has shape {x.shape}", "x is (samples, steps, features)", name)
+    n, steps = x.shape[:2]
+    true = np.full(n, steps, np.int64) if lengths is None else _whole(lengths, "lengths", name)
+    if true.shape != (n,) or (true < 0).any() or (true > steps).any():
+        raise UsageError("SSMC-D13", f"lengths do not fit x of shape {x.shape}", "give one length a sample", name)
+    inside = np.arange(steps) < true[:, None]
+    return x[inside], np.concatenate([[0], np.cumsum(true)]).astype(np.int64)
+
+
+def _check_layout(flat: RealArray, offsets: IntArray, name: str) -> None:
+    if flat.dtype.kind not in "fiu":
+        raise UsageError("SSMC-D14", f"sequences have dtype {flat.dtype}", "store real numbers", name)
+    rising = offsets.ndim == 1 and len(offsets) > 1 and bool((np.diff(offsets) >= 0).all())
+    if flat.ndim != 2 or not rising or offsets[0] != 0 or offsets[-1] != len(flat):
+        fact = f"flat {flat.shape} and offsets {offsets.shape} do not describe sequences"
+        raise UsageError("SSMC-D13", fact, "offsets rise from 0 to len(flat), one more than there are sequences", name)
+
+
+def _labels(label: RealArray | None, n: int, name: str) -> IntArray | None:
+    if label is None:
+        return None
+    if label.shape != (n,) or label.dtype.kind not in "iu":
+        fact = f"label is {label.dtype} {label.shape}, there are {n} sequences"
+        raise UsageError("SSMC-D15", fact, "give one class number a sequence", name)
+    return label.astype(np.int64)
+
+
+def _whole(value: RealArray, what: str, name: str) -> IntArray:
+    if value.dtype.kind not in "iu":
+        raise UsageError("SSMC-D13", f"{what} has dtype {value.dtype}", "store whole numbers", name)
+    return value.astype(np.int64)

@@ -1,0 +1,91 @@
+"""``export_onnx``: a torch module becomes one ONNX file of standard operators that onnxruntime runs unchanged."""
+
+from __future__ import annotations
+
+import copy
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from torch import Tensor, nn
+
+from ssmc.errors import ModelError, UsageError
+from ssmc.export.clean import clean
+from ssmc.export.names import Names, name_nodes, scopes
+from ssmc.export.quantizers import lower_quantizers
+
+OPSET = 21
+
+
+def export_onnx(model: nn.Module, example: Tensor | tuple[Tensor, ...], path: str | os.PathLike[str]) -> None:
+    """Write ``model`` as ONNX (opset 21): batch and length dynamic, one Scan a recurrence, Q/DQ quantizers.
+
+    Args:
+        model: any module torch can export. A module with ``freeze()`` (``ssmc.qat``) is copied and frozen first, so
+            that the file holds integer weights; float convolutions become the recurrence they equal.
+        example: the input (N, T, ...), or several inputs; first axis batch, second time. Its values do not matter.
+        path: replaced only when the whole file is written.
+
+    Raises:
+        ModelError: torch cannot export the module (SSMC-X01).
+        UsageError: the example has no time axis, or the file cannot be written (SSMC-X02, SSMC-X03).
+    """
+    examples = example if isinstance(example, tuple) else (example,)
+    proto = ir.to_proto(to_ir(model, examples))
+    _write(Path(path), proto.SerializeToString(deterministic=True))
+
+
+def to_ir(model: nn.Module, examples: tuple[Tensor, ...]) -> ir.Model:
+    """The exported graph before it is written."""
+    for x in examples:
+        if x.ndim < 2 or min(x.shape[:2]) < 1:
+            raise UsageError("SSMC-X02", f"example has shape {tuple(x.shape)}", "give at least (batch, time, ...)")
+    model = copy.deepcopy(model).eval()
+    freeze = getattr(model, "freeze", None)
+    if callable(freeze):
+        freeze()
+    exported = _trace(model, tuple(_at_least_two(x) for x in examples))
+    nodes, names = scopes(exported.graph), Names()
+    lower_quantizers(exported, nodes, names)
+    name_nodes(nodes, names)
+    return clean(exported)
+
+
+def _at_least_two(x: Tensor) -> Tensor:
+    """torch.export turns an axis of size 1 into a constant: repeat such batch and time axes."""
+    repeats = [2 if x.shape[axis] == 1 and axis < 2 else 1 for axis in range(x.ndim)]
+    return x.repeat(repeats)
+
+
+def _trace(model: nn.Module, examples: tuple[Tensor, ...]) -> ir.Model:
+    from ssmc.export.translation import TRANSLATION
+
+    axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("time")}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.onnx.export(
+                model, examples, dynamo=True, opset_version=OPSET, verbose=False,
+                dynamic_shapes=tuple(axes for _ in examples), custom_translation_table=TRANSLATION,
+            )
+        except Exception as error:
+            reason: Any = error.__cause__ or error
+            first = str(reason).strip().splitlines()[0][:300]
+            raise ModelError("SSMC-X01", f"torch cannot export it: {first}",
+                             "use operators torch.onnx.export(dynamo=True) knows, real-valued and with dynamic batch "
+                             "and time", type(model).__name__) from error
+    assert program is not None
+    return program.model
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UsageError("SSMC-X03", f"cannot write: {error.strerror}", "choose a writable path", str(path)) from error

@@ -1,0 +1,107 @@
+"""Which axis is batch, which is time: measured, not guessed.
+
+onnxruntime runs the model at three sizes; an axis whose length follows the batch is ``N``, the time ``T``, their
+product ``NT``; every other axis keeps its length and is ``C`` (channels, features) or ``1``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from ssmc.errors import ModelError
+from ssmc.ir.build import is_op
+from ssmc.verify import run_onnx
+
+Roles = tuple[str, ...]
+BASE = (3, 5)
+MORE = (4, 7)
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Roles of the axes of every value of the main graph, and concrete shapes at batch 3, time 5."""
+
+    roles: dict[str, Roles]
+    shapes: dict[str, tuple[int, ...]]
+
+
+def name_axes(model: ir.Model) -> Axes:
+    """Measure the roles of every axis of every value in the main graph.
+
+    Raises:
+        ModelError: SSMC-M08 where batch or time is not a dynamic axis of the input.
+    """
+    free = _free_axes(model)
+    names, proto = _expose_all(model)
+    base = _shapes(model, proto, names, free, BASE)
+    first = _shapes(model, proto, names, free, (MORE[0], BASE[1]))
+    second = _shapes(model, proto, names, free, (BASE[0], MORE[1]))
+    swapped = _first_is_time(model, first, base)
+    roles = {}
+    for name in names:
+        if len(base[name]) == len(first[name]) == len(second[name]):
+            moved = zip(base[name], first[name], second[name], strict=True)
+            roles[name] = tuple(_role(size, a != size, b != size, swapped) for size, a, b in moved)
+    return Axes(roles, base)
+
+
+def _role(size: int, first: bool, second: bool, swapped: bool) -> str:
+    if first and second:
+        return "NT"
+    if first or second:
+        return "T" if second != swapped else "N"
+    return "1" if size == 1 else "C"
+
+
+def _free_axes(model: ir.Model) -> list[int]:
+    value = model.graph.inputs[0]
+    assert value.shape is not None
+    free = [axis for axis, dim in enumerate(value.shape) if not isinstance(dim, int)]
+    if len(free) != 2:
+        raise ModelError(
+            "SSMC-M08",
+            f"input has shape {value.shape}: {len(free)} dynamic axes",
+            "export with batch and time dynamic (dynamic_shapes) and the features fixed",
+            str(value.name),
+        )
+    return free
+
+
+def _expose_all(model: ir.Model) -> tuple[list[str], onnx.ModelProto]:
+    """The model with every value of its main graph as an output."""
+    proto = ir.to_proto(model)
+    names = [out for node in proto.graph.node for out in node.output if out]
+    known = {out.name for out in proto.graph.output}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    return [str(model.graph.inputs[0].name), *names], proto
+
+
+def _shapes(
+    model: ir.Model, proto: onnx.ModelProto, names: list[str], free: list[int], sizes: tuple[int, int]
+) -> dict[str, tuple[int, ...]]:
+    value = model.graph.inputs[0]
+    assert value.shape is not None
+    dims = [d if isinstance(d, int) else 0 for d in value.shape]
+    for axis, size in zip(free, sizes, strict=True):
+        dims[axis] = size
+    results = run_onnx(proto, {names[0]: np.zeros(dims, np.float32)}, names[1:])
+    return {names[0]: tuple(dims)} | {n: out.shape for n, out in zip(names[1:], results, strict=True)}
+
+
+def _first_is_time(model: ir.Model, first: dict[str, tuple[int, ...]], base: dict[str, tuple[int, ...]]) -> bool:
+    """Whether the input's first dynamic axis is the one that a recurrence walks."""
+    for node in model.graph:
+        if is_op(node, "Scan"):
+            count = node.attributes["num_scan_inputs"].as_int()
+            axes = node.attributes.get("scan_input_axes")
+            for index, value in enumerate(node.inputs[len(node.inputs) - count :]):
+                assert value is not None
+                axis = axes.as_ints()[index] if axes is not None else 0
+                name = str(value.name)
+                if name in base:
+                    return first[name][axis] != base[name][axis]
+    return False

@@ -1,0 +1,254 @@
+"""Emit the code graph: a quantizer closes a signal into one ``ssmc`` operation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import ArrayLike
+
+from ssmc.errors import ModelError
+from ssmc.importers.axes import Axes
+from ssmc.importers.signals import Added, Averaged, Coded, Dense, KernelOutput, Mapped, Product, Raw, Signal
+from ssmc.ir.build import node_name, ssmc_node
+from ssmc.ir.functions import OPSET
+from ssmc.ir.grid import factor_rows
+from ssmc.ir.program import Rate
+from ssmc.ir.rounding import FloatArray, round_half_even
+
+ACCUMULATOR = (-(1 << 31), (1 << 31) - 1)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A quantizer: ``code = clip(round(x / step), lo, hi)``, real value ``scale * code``; step and scale (size,)."""
+
+    step: FloatArray
+    scale: FloatArray
+    lo: int
+    hi: int
+
+
+@dataclass
+class Emitter:
+    """Collects the nodes and constants of the code graph.
+
+    Attributes:
+        source: the model's input value.
+        axes: measured roles and shapes of the real graph's values.
+        exact: False once something had to be approximated.
+        applied: names of the quantizers that were closed.
+    """
+
+    source: ir.Value
+    axes: Axes
+    exact: bool = True
+    applied: list[str] = field(default_factory=list)
+    nodes: list[ir.Node] = field(default_factory=list)
+    constants: dict[str, ir.Value] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+    kernels: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """A fresh input with the old one's name."""
+        old = self.source
+        self.x = ir.val(str(old.name), dtype=ir.DataType.FLOAT, shape=old.shape)
+
+    def constant(self, name: str, array: ArrayLike, dtype: type[np.generic] = np.float64) -> ir.Value:
+        """An initializer of the code graph."""
+        unique, count = name, 1
+        while unique in self.constants:
+            unique, count = f"{name}.{count}", count + 1
+        data = np.array(array, dtype=dtype, order="C")
+        self.constants[unique] = ir.val(unique, const_value=ir.tensor(data, name=unique))
+        return self.constants[unique]
+
+    def emit(self, op_type: str, name: str, values: dict[str, ir.Value], constants: dict[str, ArrayLike]) -> ir.Value:
+        """Append an operation; returns its code value."""
+        unique, count = name, 1
+        while unique in self.used:
+            unique, count = f"{name}.{count}", count + 1
+        self.used.add(unique)
+        inputs = values | {
+            key: self.constant(f"{unique}.{key}", array, np.int64 if op_type == "Slice" else np.float64)
+            for key, array in constants.items()
+        }
+        extra = [f"{unique}.registers"] if op_type.startswith("Kernel") else []
+        node = ssmc_node(op_type, inputs, unique, extra_outputs=extra)
+        self.nodes.append(node)
+        return node.outputs[0]
+
+    def close(self, signal: Signal, grid: Grid, name: str) -> Coded:
+        """Quantize a signal: one integer operation."""
+        self.applied.append(name)
+        rate: Rate = "step" if "T" in signal.roles else "sequence"
+        match signal:
+            case Raw():
+                value = self._quantize(signal, grid, name)
+            case Coded() if _same_grid(signal, grid):
+                value = signal.value
+            case Coded():
+                value = self._coded(signal, grid, name)
+            case Mapped():
+                value = self._table(signal, grid, name)
+            case Dense():
+                value = self._dense(signal, grid, name)
+            case Product():
+                gain = signal.coefficient
+                value = self._requant("Product", {"a": signal.a.value, "b": signal.b.value}, gain, signal.offset, grid, name)
+            case Added():
+                value = self._added(signal, grid, name)
+            case Averaged():
+                value = self._averaged(signal, grid, name)
+            case KernelOutput():
+                value = self.kernel(signal, grid, name)
+            case _:
+                raise ModelError("SSMC-T02", "the quantized value has no integer form", "simplify the graph", name)
+        zero = np.zeros(signal.size)
+        return Coded(signal.roles, signal.size, value, grid.lo, grid.hi, grid.scale, zero, rate)
+
+    def _quantize(self, signal: Raw, grid: Grid, name: str) -> ir.Value:
+        scale = grid.step / signal.factor
+        return self.emit("Quantize", name, {"x": self.x}, {"scale": _compact(scale), "lo": grid.lo, "hi": grid.hi})
+
+    def _coded(self, signal: Coded, grid: Grid, name: str) -> ir.Value:
+        mapped = signal.mapped()
+        if mapped is not None:
+            return self._table(mapped, grid, name)
+        dense = Dense(signal.roles, signal.size, signal, np.eye(signal.size, dtype=np.int64), signal.scale, signal.offset)
+        return self._dense(dense, grid, name)
+
+    def _table(self, signal: Mapped, grid: Grid, name: str) -> ir.Value:
+        step = grid.step[:1] if (grid.step == grid.step[0]).all() else grid.step
+        codes = np.clip(round_half_even(signal.table / step[:, None]), grid.lo, grid.hi)
+        return self.emit("Table", name, {"x": signal.source.value}, {"table": codes, "lo": signal.source.lo})
+
+    def _requant(
+        self, op_type: str, values: dict[str, ir.Value], gain: FloatArray, offset: FloatArray, grid: Grid, name: str,
+        **more: ArrayLike,
+    ) -> ir.Value:  # fmt: skip
+        constants = {"gain": gain, "step": grid.step, "offset": offset / grid.step, "lo": grid.lo, "hi": grid.hi}
+        return self.emit(op_type, name, values, {**more, **constants})
+
+    def _dense(self, signal: Dense, grid: Grid, name: str) -> ir.Value:
+        self.exact &= signal.exact
+        return self._requant("Linear", {"x": signal.source.value}, signal.gain, signal.offset, grid, name, W=signal.W)
+
+    def _added(self, signal: Added, grid: Grid, name: str) -> ir.Value:
+        constants = {
+            "gain_a": signal.a.scale, "gain_b": signal.b.scale, "step": grid.step, "offset": signal.offset / grid.step,
+            "lo": grid.lo, "hi": grid.hi,
+        }  # fmt: skip
+        return self.emit("Sum2", name, {"a": signal.a.value, "b": signal.b.value}, constants)
+
+    def _averaged(self, signal: Averaged, grid: Grid, name: str) -> ir.Value:
+        if signal.offset.any():
+            raise ModelError("SSMC-T02", "a mean plus a constant has no integer form", "quantize the mean itself", name)
+        constants = {"gain": signal.coefficient, "step": grid.step, "lo": grid.lo, "hi": grid.hi}
+        return self.emit("Mean", name, {"x": signal.source.value}, constants)
+
+    def kernel(self, signal: KernelOutput, grid: Grid | None, name: str) -> ir.Value:
+        """Two integer matrices per group from a real state-space node; ``grid`` closes an output left open."""
+        node = signal.node
+        where = node_name(node)
+        if where in self.kernels:
+            raise ModelError("SSMC-Q06", "the output is quantized twice, differently", "quantize it once", where)
+        self.kernels.add(where)
+        k = {key: value for key, value in zip(_input_names(node), _arrays(node), strict=True) if value is not None}
+        if not k["step"].all():
+            raise ModelError("SSMC-Q06", "the state is not quantized", "train with QAT or quantize the model", where)
+        groups, states = k["step"].shape
+        inputs, outputs = k["W"].shape[2] - states, k["W_y"].shape[1]
+        scale = signal.source.scale.reshape(groups, 1, inputs)
+        shift = signal.source.offset.reshape(groups, 1, inputs)
+        constants: dict[str, ArrayLike] = {key: k[key] for key in _STATE}
+        rows = {"": (k["W"], k["offset"]), "_y": (k["W_y"], k["offset_y"])}
+        grids = {"": (k["step"], k["lo"], k["hi"]), "_y": (k["step_y"], k["lo_y"], k["hi_y"])}
+        if grid is not None:
+            factor, offset = (v.reshape(groups, outputs) for v in (signal.factor, signal.offset))
+            rows["_y"] = (k["W_y"] * factor[..., None], k["offset_y"] * factor + offset)
+            edge = np.ones((groups, outputs))
+            grids["_y"] = (grid.step.reshape(groups, outputs), edge * grid.lo, edge * grid.hi)
+        for suffix, (matrix, offset) in rows.items():
+            step, lo, hi = grids[suffix]
+            in_codes = np.concatenate([matrix[..., :states], matrix[..., states:] * scale], -1)
+            moved = offset + (matrix[..., states:] * shift).sum(-1)
+            codes, gain = self._grid(in_codes, where)
+            constants |= {f"W{suffix}": codes, f"gain{suffix}": gain, f"step{suffix}": step}
+            constants |= {f"offset{suffix}": moved / step, f"lo{suffix}": lo, f"hi{suffix}": hi}
+        op_type = "KernelPairAfter" if node.op_type == "StateSpaceAfter" else "KernelPair"
+        return self.emit(op_type, where, {"u": signal.source.value}, constants)
+
+    def _grid(self, matrix: FloatArray, node: str) -> tuple[ArrayLike, FloatArray]:
+        found = factor_rows(matrix)
+        if found is None:
+            raise unquantized_weights(node)
+        codes, gain, exact = found
+        self.exact &= exact
+        return codes, gain
+
+    def slice(self, signal: Coded, start: int, stop: int, name: str) -> Coded:
+        """Channels start..stop of a code value."""
+        value = self.emit("Slice", name, {"x": signal.value}, {"start": [start], "stop": [stop]})
+        return replace(
+            signal, size=stop - start, value=value, scale=signal.scale[start:stop], offset=signal.offset[start:stop]
+        )
+
+    def last(self, signal: Coded, name: str) -> Coded:
+        """The last step of a code value."""
+        value = self.emit("Last", name, {"x": signal.value}, {})
+        return replace(signal, value=value, rate="sequence")
+
+    def finish(self, signal: Signal, output: ir.Value) -> ir.Graph:
+        """Dequantize the output and build the graph."""
+        name = str(output.name)
+        if isinstance(signal, Dense):
+            self.exact = False
+            gain = np.abs(signal.gain)
+            signal = self.close(signal, Grid(gain, gain, *ACCUMULATOR), f"{name}.accumulator")
+        if not isinstance(signal, Coded):
+            raise ModelError("SSMC-Q06", "the output is not quantized", "quantize the model's output", name)
+        if signal.offset.any():
+            raise ModelError("SSMC-Q06", "a constant is added after the last quantizer", "quantize after it", name)
+        scale = self.constant(f"{name}.scale", _compact(signal.scale))
+        node = ssmc_node("Dequantize", {"codes": signal.value, "scale": scale}, name, dtype=ir.DataType.FLOAT)
+        node.outputs[0].shape = output.shape
+        self.nodes.append(node)
+        return ir.Graph(
+            [self.x], [node.outputs[0]], nodes=self.nodes, initializers=list(self.constants.values()),
+            opset_imports={"": OPSET, "ssmc": 1}, name="ssmc",
+        )  # fmt: skip
+
+
+_STATE = ("keep", "unit", "dac_lo", "dac_hi", "reg_lo", "reg_hi", "r0")
+
+
+def _input_names(node: ir.Node) -> tuple[str, ...]:
+    from ssmc.ir.functions import input_names
+
+    return input_names(node.op_type)
+
+
+def _arrays(node: ir.Node) -> list[FloatArray | None]:
+    from ssmc.ir.build import constant_array
+
+    arrays = [constant_array(value) for value in node.inputs]
+    return [None if array is None else np.asarray(array, np.float64) for array in arrays]
+
+
+def _same_grid(signal: Coded, grid: Grid) -> bool:
+    """Whether quantizing leaves every code as it is."""
+    same = np.array_equal(signal.scale, grid.step) and not signal.offset.any()
+    return same and grid.lo <= signal.lo and signal.hi <= grid.hi
+
+
+def _compact(scale: FloatArray) -> FloatArray:
+    return scale[0] if (scale == scale[0]).all() else scale  # type: ignore[no-any-return]
+
+
+def unquantized_weights(node: str) -> ModelError:
+    """The error for weights on no integer grid."""
+    return ModelError(
+        "SSMC-Q05", "the weights lie on no grid of at most 16 bits", "quantize the weights (QAT or ssmc quantize)", node
+    )

@@ -1,0 +1,210 @@
+"""Real-valued expressions over integer codes: what lies between two quantizers.
+
+Folding walks the real graph once. Every value is a `Signal`: how its real numbers follow from codes already emitted,
+and where batch, time and channels are on its axes. A quantizer closes a signal into one integer operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_ir as ir
+
+from ssmc.importers.axes import Roles
+from ssmc.ir.program import Rate
+from ssmc.ir.rounding import FloatArray, IntArray
+
+MOST_TABLE_BITS = 12
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Base: the roles of the axes (``N``, ``T``, ``C``, ``1``) and the number of channels."""
+
+    roles: Roles
+    size: int
+
+    def scaled(self, factor: FloatArray) -> Signal | None:
+        """The signal times a constant per channel (size,), where this kind can hold it."""
+        return None
+
+    def shifted(self, offset: FloatArray) -> Signal | None:
+        """The signal plus a constant per channel (size,)."""
+        return None
+
+    def channels(self, index: IntArray) -> Signal | None:
+        """The signal's channels ``index``, where no operation is needed for that."""
+        return None
+
+
+@dataclass(frozen=True)
+class Raw(Signal):
+    """The model's real input times ``factor``."""
+
+    factor: FloatArray
+
+    def scaled(self, factor: FloatArray) -> Signal | None:
+        """Fold a positive factor."""
+        return replace(self, factor=self.factor * factor) if (factor > 0).all() else None
+
+
+@dataclass(frozen=True)
+class Coded(Signal):
+    """``scale * code + offset`` of one code value.
+
+    Attributes:
+        value: the code value in the graph that is being emitted.
+        lo, hi: range of the codes.
+        scale, offset: (size,).
+        rate: once per step or per sequence.
+    """
+
+    value: ir.Value
+    lo: int
+    hi: int
+    scale: FloatArray
+    offset: FloatArray
+    rate: Rate
+
+    def scaled(self, factor: FloatArray) -> Signal:
+        """Exact as long as the product is."""
+        return replace(self, scale=self.scale * factor, offset=self.offset * factor)
+
+    def shifted(self, offset: FloatArray) -> Signal:
+        """Move the offset."""
+        return replace(self, offset=self.offset + offset)
+
+    def mapped(self) -> Mapped | None:
+        """The same signal as a table, where the codes are narrow enough for one."""
+        if self.hi - self.lo >= 1 << MOST_TABLE_BITS:
+            return None
+        codes = np.arange(self.lo, self.hi + 1, dtype=np.float64)
+        same = len({*zip(self.scale.tolist(), self.offset.tolist(), strict=True)}) == 1
+        scale, offset = (v[:1] if same else v for v in (self.scale, self.offset))
+        return Mapped(self.roles, self.size, self, scale[:, None] * codes + offset[:, None])
+
+
+@dataclass(frozen=True)
+class Mapped(Signal):
+    """Any function of one code: ``table[channel, code - lo]``, (1, levels) or (size, levels), real."""
+
+    source: Coded
+    table: FloatArray
+
+    def apply(self, function: Callable[[FloatArray], FloatArray]) -> Mapped:
+        """Compose with an elementwise function."""
+        return replace(self, table=function(self.table))
+
+    def scaled(self, factor: FloatArray) -> Signal:
+        """Scale the table."""
+        return replace(self, table=self.table * _column(factor))
+
+    def shifted(self, offset: FloatArray) -> Signal:
+        """Shift the table."""
+        return replace(self, table=self.table + _column(offset))
+
+
+def _column(values: FloatArray) -> FloatArray:
+    return values[:1, None] if (values == values[0]).all() else values[:, None]
+
+
+@dataclass(frozen=True)
+class Product(Signal):
+    """``coefficient * a_code * b_code + offset``."""
+
+    a: Coded
+    b: Coded
+    coefficient: FloatArray
+    offset: FloatArray
+
+    def scaled(self, factor: FloatArray) -> Signal:
+        """Scale both terms."""
+        return replace(self, coefficient=self.coefficient * factor, offset=self.offset * factor)
+
+    def shifted(self, offset: FloatArray) -> Signal:
+        """Move the offset."""
+        return replace(self, offset=self.offset + offset)
+
+
+@dataclass(frozen=True)
+class Dense(Signal):
+    """``gain * (W code) + offset``: W (size, in) integers, gain and offset (size,)."""
+
+    source: Coded
+    W: IntArray
+    gain: FloatArray
+    offset: FloatArray
+    exact: bool = True
+
+    def scaled(self, factor: FloatArray) -> Signal:
+        """Fold into the gain: no integer weight changes."""
+        return replace(self, gain=self.gain * factor, offset=self.offset * factor)
+
+    def shifted(self, offset: FloatArray) -> Signal:
+        """Move the offset."""
+        return replace(self, offset=self.offset + offset)
+
+    def channels(self, index: IntArray) -> Signal:
+        """Rows of the matrix."""
+        return replace(
+            self, size=len(index), W=self.W[index], gain=self.gain[index], offset=self.offset[index]
+        )
+
+
+@dataclass(frozen=True)
+class Added(Signal):
+    """``a + b + offset`` of two code values with their own scales."""
+
+    a: Coded
+    b: Coded
+    offset: FloatArray
+
+    def scaled(self, factor: FloatArray) -> Signal:
+        """Scale both terms."""
+        return replace(
+            self,
+            a=replace(self.a, scale=self.a.scale * factor),
+            b=replace(self.b, scale=self.b.scale * factor),
+            offset=self.offset * factor,
+        )
+
+    def shifted(self, offset: FloatArray) -> Signal:
+        """Move the offset."""
+        return replace(self, offset=self.offset + offset)
+
+
+@dataclass(frozen=True)
+class Averaged(Signal):
+    """``coefficient * mean over time of code + offset``."""
+
+    source: Coded
+    coefficient: FloatArray
+    offset: FloatArray
+
+    def scaled(self, factor: FloatArray) -> Signal:
+        """Scale both terms."""
+        return replace(self, coefficient=self.coefficient * factor, offset=self.offset * factor)
+
+    def shifted(self, offset: FloatArray) -> Signal:
+        """Move the offset."""
+        return replace(self, offset=self.offset + offset)
+
+
+@dataclass(frozen=True)
+class KernelOutput(Signal):
+    """The unquantized output of a state-space node: ``factor * y + offset`` per channel."""
+
+    node: ir.Node
+    source: Coded
+    factor: FloatArray
+    offset: FloatArray
+
+    def scaled(self, factor: FloatArray) -> Signal:
+        """Scale the output rows."""
+        return replace(self, factor=self.factor * factor, offset=self.offset * factor)
+
+    def shifted(self, offset: FloatArray) -> Signal:
+        """Move the offset."""
+        return replace(self, offset=self.offset + offset)

@@ -1,0 +1,305 @@
+"""Affine forms of tensors: ``y = matrix @ basis + constant``, propagated through standard ONNX operations.
+
+A loop body is affine in its state and input exactly if every value has such a form. Data movement (reshape, slice,
+gather, ...) is run on index tensors by onnx's reference evaluator, so that any spelling of it is understood; linear
+operations with a constant operand are sparse Jacobians. Coefficients are float64: products of the float32
+constants of a model are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+from scipy import sparse
+
+from ssmc.errors import ModelError
+from ssmc.ir.build import node_name
+from ssmc.ir.rounding import FloatArray
+
+Constant = NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Affine:
+    """``matrix @ basis + constant`` for a tensor of ``shape``, flattened in C order.
+
+    Attributes:
+        matrix: (numel, basis size), CSR.
+        constant: (numel,).
+    """
+
+    shape: tuple[int, ...]
+    matrix: sparse.csr_array
+    constant: FloatArray
+
+    def row(self, index: int) -> tuple[list[int], list[float]]:
+        """Columns and coefficients of one element, zeros left out, columns ascending."""
+        start, stop = self.matrix.indptr[index], self.matrix.indptr[index + 1]
+        pairs = sorted(
+            (int(c), float(v))
+            for c, v in zip(self.matrix.indices[start:stop], self.matrix.data[start:stop], strict=True)
+            if v != 0.0
+        )
+        return [c for c, _ in pairs], [v for _, v in pairs]
+
+
+Operand = Affine | Constant
+
+
+def variables(shape: tuple[int, ...], start: int, scale: FloatArray | float = 1.0) -> Affine:
+    """Fresh basis variables, from column ``start`` on, each times ``scale``."""
+    size = int(np.prod(shape, dtype=np.int64))
+    data = np.broadcast_to(np.asarray(scale, np.float64), shape).ravel().copy()
+    matrix = sparse.csr_array((data, (np.arange(size), start + np.arange(size))), shape=(size, start + size))
+    return Affine(shape, matrix, np.zeros(size))
+
+
+def apply(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
+    """Results of a node on affine forms and constants.
+
+    Raises:
+        ModelError: SSMC-S01 where the result is not affine.
+    """
+    if not any(isinstance(x, Affine) for x in operands):
+        return list(evaluate(node, [x for x in operands if not isinstance(x, Affine)]))
+    rule = _RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    if rule is None:
+        raise not_affine(node, f"operation {node.op_type} of a signal")
+    return rule(node, operands)
+
+
+def not_affine(node: ir.Node, fact: str) -> ModelError:
+    """The error for a recurrence that no constant matrix describes."""
+    return ModelError(
+        "SSMC-S01",
+        f"the recurrence is not affine with constant coefficients ({fact})",
+        "only time-invariant state-space models compile; input-dependent A (as in Mamba) does not",
+        node_name(node),
+    )
+
+
+def evaluate(node: ir.Node, operands: Sequence[Constant | None]) -> list[Constant]:
+    """Run one node on constants with onnx's reference evaluator, real numbers in float64."""
+    from onnx.reference import ReferenceEvaluator
+
+    if node.domain == "ssmc" and node.op_type == "Dequant":
+        codes, scale = (np.asarray(x) for x in operands if x is not None)
+        return [codes.astype(np.float64) * scale.astype(np.float64)]
+    proto: onnx.NodeProto = ir.to_proto(node)
+    feeds = {name: _widen(x) for name, x in zip(proto.input, operands, strict=True) if name and x is not None}
+    opset = onnx.helper.make_opsetid("", 21)
+    names = [name for name in proto.input if name]
+    graph = onnx.helper.make_graph(
+        [proto],
+        "one",
+        [onnx.ValueInfoProto(name=n) for n in dict.fromkeys(names)],
+        [onnx.ValueInfoProto(name=n) for n in proto.output if n],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
+    results = ReferenceEvaluator(model).run(None, feeds)
+    return [_widen(np.asarray(out)) for out in results]
+
+
+def _widen(x: Constant) -> Constant:
+    return x.astype(np.float64) if x.dtype.kind == "f" else x
+
+
+def _move(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
+    """Data movement: run the node on the indices of its elements."""
+    pool: list[Affine] = []
+    indices: list[Constant | None] = []
+    offset = 0
+    for position, x in enumerate(operands):
+        if x is None or (isinstance(x, np.ndarray) and not _is_data(node, position)):
+            indices.append(x)  # type: ignore[arg-type]
+            continue
+        form = x if isinstance(x, Affine) else constant_form(np.asarray(x))
+        size = len(form.constant)
+        indices.append((offset + np.arange(size)).reshape(form.shape))
+        pool.append(form)
+        offset += size
+    width = max(form.matrix.shape[1] for form in pool)
+    matrix = sparse.vstack([_wide(form.matrix, width) for form in pool], format="csr")
+    constant = np.concatenate([form.constant for form in pool])
+    return [_take(matrix, constant, np.asarray(index)) for index in evaluate(node, indices)]
+
+
+def _is_data(node: ir.Node, position: int) -> bool:
+    return node.op_type == "Concat" or position == 0
+
+
+def _take(matrix: sparse.csr_array, constant: FloatArray, index: Constant) -> Affine:
+    flat = index.ravel().astype(np.int64)
+    return Affine(tuple(index.shape), matrix[flat], constant[flat])
+
+
+def constant_form(x: Constant) -> Affine:
+    """A constant tensor as an affine form with no variables."""
+    return Affine(x.shape, sparse.csr_array((x.size, 1)), x.astype(np.float64).ravel())
+
+
+def _wide(matrix: sparse.csr_array, width: int) -> sparse.csr_array:
+    if matrix.shape[1] == width:
+        return matrix
+    return sparse.csr_array((matrix.data, matrix.indices, matrix.indptr), shape=(matrix.shape[0], width))
+
+
+def broadcast(form: Affine, shape: tuple[int, ...]) -> Affine:
+    """The form broadcast to ``shape``."""
+    if form.shape == shape:
+        return form
+    index = np.broadcast_to(np.arange(len(form.constant)).reshape(form.shape), shape)
+    return _take(form.matrix, form.constant, index)
+
+
+def _add(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
+    sign = -1.0 if node.op_type == "Sub" else 1.0
+    forms = [x if isinstance(x, Affine) else constant_form(np.asarray(x)) for x in operands]
+    shape = np.broadcast_shapes(*(form.shape for form in forms))
+    width = max(form.matrix.shape[1] for form in forms)
+    total: Affine | None = None
+    for form in (broadcast(form, shape) for form in forms):
+        matrix = _wide(form.matrix, width)
+        if total is None:
+            total = Affine(shape, matrix, form.constant)
+        else:
+            total = Affine(shape, (total.matrix + sign * matrix).tocsr(), total.constant + sign * form.constant)
+    assert total is not None
+    return [total]
+
+
+def scale_by(form: Affine, factor: FloatArray) -> Affine:
+    """Elementwise product with a constant tensor, broadcast both ways."""
+    shape = np.broadcast_shapes(form.shape, factor.shape)
+    wide = broadcast(form, shape)
+    flat = np.broadcast_to(factor, shape).ravel()
+    return Affine(shape, (sparse.diags_array(flat) @ wide.matrix).tocsr(), wide.constant * flat)
+
+
+def _mul(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
+    forms = [x for x in operands if isinstance(x, Affine)]
+    if len(forms) == 2:
+        raise not_affine(node, "a product of two signals")
+    factor = next(np.asarray(x, np.float64) for x in operands if not isinstance(x, Affine))
+    return [scale_by(forms[0], factor)]
+
+
+def _div(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
+    form, divisor = operands
+    if not isinstance(form, Affine) or isinstance(divisor, Affine):
+        raise not_affine(node, "a division by a signal")
+    return [scale_by(form, 1.0 / np.asarray(divisor, np.float64))]
+
+
+def _neg(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
+    form = operands[0]
+    assert isinstance(form, Affine)
+    return [scale_by(form, np.asarray(-1.0))]
+
+
+def _matmul(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
+    left, right = operands
+    if isinstance(left, Affine) and isinstance(right, Affine):
+        raise not_affine(node, "a matrix product of two signals")
+    if isinstance(left, Affine):
+        return [_contract(left, np.asarray(right, np.float64), signal_left=True)]
+    assert isinstance(right, Affine)
+    return [_contract(right, np.asarray(left, np.float64), signal_left=False)]
+
+
+def _contract(form: Affine, weight: FloatArray, signal_left: bool) -> Affine:
+    """MatMul with numpy semantics: products broadcast over (..., i, k, j), then summed over k."""
+    x = np.arange(len(form.constant)).reshape(form.shape)
+    w = weight
+    vector_x, vector_w = x.ndim == 1, w.ndim == 1
+    if vector_x:
+        x = x[None, :] if signal_left else x[:, None]
+    if vector_w:
+        w = w[:, None] if signal_left else w[None, :]
+    a, b = (x, w) if signal_left else (w, x)
+    pairs = np.broadcast_arrays(a[..., :, :, None], b[..., None, :, :])
+    index, factor = (pairs[0], pairs[1]) if signal_left else (pairs[1], pairs[0])
+    shape = (*index.shape[:-2], index.shape[-1])
+    out = np.broadcast_to(np.arange(int(np.prod(shape))).reshape(shape)[..., :, None, :], index.shape)
+    jacobian = sparse.coo_array(
+        (factor.ravel().astype(np.float64), (out.ravel(), index.ravel())), shape=(int(np.prod(shape)), x.size)
+    ).tocsr()
+    kept = list(shape)
+    if vector_x if signal_left else vector_w:
+        del kept[-2]
+    if vector_w if signal_left else vector_x:
+        del kept[-1]
+    return Affine(tuple(kept), (jacobian @ form.matrix).tocsr(), jacobian @ form.constant)
+
+
+def _reduce_sum(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
+    form = operands[0]
+    assert isinstance(form, Affine)
+    axes = operands[1] if len(operands) > 1 and operands[1] is not None else None
+    if isinstance(axes, Affine):
+        raise not_affine(node, "axes that depend on a signal")
+    keep = node.attributes["keepdims"].as_int() if "keepdims" in node.attributes else 1
+    which = tuple(range(len(form.shape))) if axes is None else tuple(int(a) % len(form.shape) for a in np.ravel(axes))
+    kept_shape = tuple(1 if a in which else d for a, d in enumerate(form.shape))
+    target = np.broadcast_to(np.arange(int(np.prod(kept_shape))).reshape(kept_shape), form.shape).ravel()
+    size = len(form.constant)
+    count = size // max(int(np.prod(kept_shape)), 1)
+    weight = 1.0 / count if node.op_type == "ReduceMean" else 1.0
+    jacobian = sparse.csr_array((np.full(size, weight), (target, np.arange(size))))
+    shape = kept_shape if keep else tuple(d for a, d in enumerate(form.shape) if a not in which)
+    return [Affine(shape, (jacobian @ form.matrix).tocsr(), jacobian @ form.constant)]
+
+
+def _einsum(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
+    """Two operands, one constant: the Jacobian is the einsum of the constant with the identity."""
+    if len(operands) != 2 or all(isinstance(x, Affine) for x in operands):
+        raise not_affine(node, "an einsum of signals")
+    terms, out = node.attributes["equation"].as_string().replace(" ", "").split("->")
+    specs = terms.split(",")
+    position = next(i for i, x in enumerate(operands) if isinstance(x, Affine))
+    form, weight = operands[position], np.asarray(operands[1 - position], np.float64)
+    assert isinstance(form, Affine)
+    size = len(form.constant)
+    basis = np.eye(size).reshape(*form.shape, size)
+    if "." in node.attributes["equation"].as_string():
+        raise not_affine(node, "an einsum with ellipsis")
+    dense = np.einsum(f"{specs[position]}Z,{specs[1 - position]}->{out}Z", basis, weight)
+    jacobian = sparse.csr_array(dense.reshape(-1, size))
+    return [Affine(dense.shape[:-1], (jacobian @ form.matrix).tocsr(), jacobian @ form.constant)]
+
+
+def _gemm(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
+    def option(name: str, default: float) -> float:
+        return node.attributes[name].value if name in node.attributes else default  # type: ignore[no-any-return]
+
+    a, b = operands[0], operands[1]
+    if not isinstance(a, Affine) or isinstance(b, Affine) or option("transA", 0):
+        raise not_affine(node, "a Gemm whose matrix is a signal")
+    weight = np.asarray(b, np.float64) * option("alpha", 1.0)
+    out = _contract(a, weight.T if option("transB", 0) else weight, signal_left=True)
+    bias = operands[2] if len(operands) > 2 else None
+    if bias is None or isinstance(bias, Affine):
+        return [out] if bias is None else _add(node, [out, bias])
+    return _add(node, [out, np.asarray(bias, np.float64) * option("beta", 1.0)])
+
+
+_MOVES = ("Reshape", "Transpose", "Slice", "Gather", "Concat", "Split", "Squeeze", "Unsqueeze", "Expand", "Flatten")
+_SAME = ("Identity", "Cast", "Dropout")
+Rule = Callable[[ir.Node, Sequence[Operand | None]], list[Operand]]
+_RULES: dict[str, Rule] = {
+    **dict.fromkeys((*_MOVES, *_SAME), _move),
+    **dict.fromkeys(("Add", "Sub", "Sum"), _add),
+    "Mul": _mul,
+    "Div": _div,
+    "Neg": _neg,
+    "MatMul": _matmul,
+    "Gemm": _gemm,
+    "ReduceSum": _reduce_sum,
+    "ReduceMean": _reduce_sum,
+    "Einsum": _einsum,
+}

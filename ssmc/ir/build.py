@@ -1,0 +1,87 @@
+"""Small builders for `onnx_ir` graphs, shared by the passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import ArrayLike, NDArray
+
+from ssmc.ir.functions import DOMAIN, input_names
+
+Array = NDArray[np.generic]
+
+
+def constant_array(value: ir.Value | None) -> Array | None:
+    """The array of an initializer or of a Constant node; None where the value is not constant."""
+    if value is None or value.const_value is None:
+        return None
+    return np.asarray(value.const_value.numpy())
+
+
+def add_constant(graph: ir.Graph, name: str, array: ArrayLike, dtype: type[np.generic] = np.float64) -> ir.Value:
+    """Register an initializer under a fresh name that starts with ``name``."""
+    data = np.array(array, dtype=dtype, order="C")
+    unique, count = name, 1
+    while unique in graph.initializers:
+        unique, count = f"{name}.{count}", count + 1
+    value = ir.val(unique, const_value=ir.tensor(data, name=unique))
+    graph.register_initializer(value)
+    return value
+
+
+def ssmc_node(
+    op_type: str,
+    inputs: dict[str, ir.Value],
+    output: str,
+    *,
+    name: str = "",
+    dtype: ir.DataType = ir.DataType.DOUBLE,
+    extra_outputs: Sequence[str] = (),
+) -> ir.Node:
+    """A node of the ``ssmc`` domain; inputs by the names that its definition gives them."""
+    ordered = [inputs[key] for key in input_names(op_type)]
+    outputs = [ir.val(text, dtype=kind) for text, kind in [(output, dtype), *((e, ir.DataType.DOUBLE) for e in extra_outputs)]]
+    return ir.node(op_type, ordered, domain=DOMAIN, outputs=outputs, name=name or output)
+
+
+def is_op(node: ir.Node | None, *op_types: str, domain: str = "") -> bool:
+    """Whether a node is one of the op types of a domain."""
+    return node is not None and node.op_type in op_types and node.domain in {domain, "ai.onnx"} | {domain}
+
+
+def replace_value(graph: ir.Graph, old: ir.Value, new: ir.Value) -> None:
+    """Redirect every use of ``old``, graph outputs included, keeping an output's name."""
+    for index, output in enumerate(graph.outputs):
+        if output is old:
+            new.name, old.name = old.name, f"{old.name}.replaced"
+            graph.outputs[index] = new
+    old.replace_all_uses_with(new)
+
+
+def remove_dead(graph: ir.Graph) -> None:
+    """Drop nodes nobody reads and initializers nobody uses (in this graph and its subgraphs)."""
+    changed = True
+    while changed:
+        changed = False
+        for node in reversed(list(graph)):
+            if all(not out.uses() and not out.is_graph_output() for out in node.outputs):
+                graph.remove(node, safe=True)
+                changed = True
+    for name in [name for name, value in graph.initializers.items() if not value.uses() and not value.is_graph_output()]:
+        del graph.initializers[name]
+
+
+def graphs(graph: ir.Graph) -> Iterable[ir.Graph]:
+    """The graph and, depth first, every subgraph of its nodes."""
+    yield graph
+    for node in graph:
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.GRAPH:
+                yield from graphs(attribute.as_graph())
+
+
+def node_name(node: ir.Node) -> str:
+    """The name an error shows: the node's own, else that of its first output."""
+    return node.name or node.outputs[0].name or node.op_type

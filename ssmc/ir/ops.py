@@ -1,0 +1,237 @@
+"""Read a graph on codes as the streaming `Program` that targets execute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+import onnx_ir as ir
+
+from ssmc.ir import program as p
+from ssmc.ir.build import constant_array, node_name
+from ssmc.ir.functions import input_names
+from ssmc.ir.quant import QuantType
+from ssmc.ir.requant import LIMIT, Requant, make_requant
+from ssmc.ir.rounding import FloatArray, IntArray
+
+Constants = dict[str, FloatArray]
+
+
+@dataclass
+class _Reader:
+    """State of one walk: types of the values read so far."""
+
+    values: dict[str, p.Codes] = field(default_factory=dict)
+
+    def ends(self, name: str) -> tuple[int, int]:
+        """Range of a value's codes."""
+        quant = self.values[name].quant
+        return quant.lo, quant.hi
+
+
+def read_program(model: ir.Model) -> p.Program:
+    """The program of a graph at level *folded* or later: one dataclass per node, requantizations proven."""
+    reader = _Reader()
+    ops = []
+    for node in model.graph:
+        op, codes = _RULES[node.op_type](node, reader)
+        ops.append(op)
+        if codes is not None:
+            reader.values[op.output] = codes
+    source = model.graph.inputs[0]
+    first, last = ops[0], ops[-1]
+    assert source.shape is not None and isinstance(first, p.Quantize)
+    return p.Program(
+        str(source.name), int(source.shape[2]), last.output, reader.values[last.inputs[0]].size, tuple(ops), reader.values  # type: ignore[arg-type]
+    )
+
+
+def constants(node: ir.Node) -> Constants:
+    """The node's constant inputs by their names in the definition, float64."""
+    named = zip(input_names(node.op_type), node.inputs, strict=True)
+    arrays = {key: constant_array(value) for key, value in named}
+    return {key: np.asarray(array, np.float64) for key, array in arrays.items() if array is not None}
+
+
+def signals(node: ir.Node) -> tuple[str, ...]:
+    """Names of the node's inputs that are not constants."""
+    return tuple(str(v.name) for v in node.inputs if v is not None and constant_array(v) is None)
+
+
+def ratios(gain: FloatArray, step: FloatArray) -> tuple[Fraction, ...]:
+    """Exact ``gain / step``, flattened."""
+    pairs = np.broadcast_arrays(gain, step)
+    return tuple(Fraction(float(g)) / Fraction(float(s)) for g, s in zip(pairs[0].ravel(), pairs[1].ravel(), strict=True))
+
+
+def _fractions(values: FloatArray) -> tuple[Fraction, ...]:
+    return tuple(Fraction(float(v)) for v in values.ravel())
+
+
+def _requant(c: Constants, reach: tuple[IntArray, IntArray], node: ir.Node, suffix: str = "") -> Requant:
+    gain, step, offset = c[f"gain{suffix}"], c[f"step{suffix}"], c[f"offset{suffix}"]
+    size = reach[0].size
+    lo, hi = (np.broadcast_to(c[f"{key}{suffix}"].ravel(), (size,)).astype(np.int64) for key in ("lo", "hi"))
+    return make_requant(
+        ratios(gain.ravel(), np.broadcast_to(step.ravel(), (size,))),
+        _fractions(np.broadcast_to(offset.ravel(), (size,))),
+        lo, hi, (reach[0].ravel(), reach[1].ravel()), node_name(node),
+    )  # fmt: skip
+
+
+def _codes(size: int, lo: FloatArray | int, hi: FloatArray | int, rate: p.Rate) -> p.Codes:
+    """Type of a code value; its scale is 1, since the meaning of codes is in the operations that read them."""
+    return p.Codes(size, QuantType(int(np.min(lo)), int(np.max(hi)), np.ones(())), rate)
+
+
+def _quantize(node: ir.Node, reader: _Reader) -> tuple[p.Op, p.Codes]:
+    c = constants(node)
+    quant = QuantType(int(c["lo"]), int(c["hi"]), c["scale"])
+    x = node.inputs[0]
+    assert x is not None and x.shape is not None
+    op = p.Quantize(node_name(node), (str(x.name),), str(node.outputs[0].name), quant)
+    return op, p.Codes(int(x.shape[2]), quant, "step")  # type: ignore[arg-type]
+
+
+def _linear(node: ir.Node, reader: _Reader) -> tuple[p.Op, p.Codes]:
+    c = constants(node)
+    (x,) = signals(node)
+    matrix = p.Matrix(c["W"].astype(np.int64)[None])
+    lo, hi = reader.ends(x)
+    reach = matrix.reach(np.full((1, matrix.inputs), lo), np.full((1, matrix.inputs), hi))
+    op = p.Linear(node_name(node), (x,), str(node.outputs[0].name), matrix, _requant(c, reach, node))
+    return op, _codes(matrix.outputs, c["lo"], c["hi"], reader.values[x].rate)
+
+
+def _kernel(node: ir.Node, reader: _Reader) -> tuple[p.Op, p.Codes]:
+    c = constants(node)
+    (u,) = signals(node)
+    keep = c["keep"].astype(np.int64)
+    groups, n = keep.shape
+    matrix = p.Matrix(c["W"].astype(np.int64))
+    drive = _drive_range(c, reader.ends(u), matrix.inputs - n)
+    names = ("dac_lo", "dac_hi", "reg_lo", "reg_hi", "r0")
+    dac_lo, dac_hi, reg_lo, reg_hi, r0 = (c[name].astype(np.int64) for name in names)
+    pair = node.op_type.startswith("KernelPair")
+    output = p.Matrix(c["W_y"].astype(np.int64)) if pair else None
+    requant = _requant(c, matrix.reach(*drive), node)
+    requant_y = _requant(c, output.reach(*drive), node, "_y") if output is not None else None
+    op = p.StateSpace(
+        node_name(node), (u,), str(node.outputs[0].name), matrix, requant, keep, np.log2(c["unit"]).astype(np.int64),
+        dac_lo, dac_hi, reg_lo, reg_hi, r0, output, requant_y, node.op_type == "KernelPairAfter",
+    )  # fmt: skip
+    lo, hi = (c["lo_y"], c["hi_y"]) if pair else (c["lo"][:, n:], c["hi"][:, n:])
+    return op, _codes(groups * op.n_output, lo, hi, "step")
+
+
+def _drive_range(c: Constants, u: tuple[int, int], inputs: int) -> tuple[IntArray, IntArray]:
+    """Range of [R; u] per group, each (G, n + m)."""
+    edge = np.ones((len(c["keep"]), inputs))
+    lo = np.concatenate([c["dac_lo"], edge * u[0]], 1)
+    hi = np.concatenate([c["dac_hi"], edge * u[1]], 1)
+    return lo.astype(np.int64), hi.astype(np.int64)
+
+
+def _table(node: ir.Node, reader: _Reader) -> tuple[p.Op, p.Codes]:
+    c = constants(node)
+    (x,) = signals(node)
+    table = c["table"].astype(np.int64)
+    op = p.Table(node_name(node), (x,), str(node.outputs[0].name), table, int(c["lo"]))
+    return op, _codes(reader.values[x].size, table.min(), table.max(), reader.values[x].rate)
+
+
+def _product(node: ir.Node, reader: _Reader) -> tuple[p.Op, p.Codes]:
+    c = constants(node)
+    a, b = signals(node)
+    size = reader.values[a].size
+    corners = [i * j for i in reader.ends(a) for j in reader.ends(b)]
+    reach = np.full(size, min(corners)), np.full(size, max(corners))
+    op = p.Product(node_name(node), (a, b), str(node.outputs[0].name), _requant(c, reach, node))
+    return op, _codes(size, c["lo"], c["hi"], reader.values[a].rate)
+
+
+def _sum(node: ir.Node, reader: _Reader) -> tuple[p.Op, p.Codes]:
+    c = constants(node)
+    a, b = signals(node)
+    size = reader.values[a].size
+    shape = (size,)
+    step = np.broadcast_to(c["step"], shape)
+    left, right = (ratios(np.broadcast_to(c[key], shape), step) for key in ("gain_a", "gain_b"))
+    offset = _fractions(np.broadcast_to(c["offset"], shape))
+    reach = tuple(max(abs(end) for end in reader.ends(name)) for name in (a, b))
+    lo, hi = (np.broadcast_to(c[key], shape).astype(np.int64) for key in ("lo", "hi"))
+    rows = [fit_sum(row, reach) for row in zip(left, right, offset, strict=True)]
+    numbers = np.array([row[:4] for row in rows], np.int64)
+    op = p.Sum(
+        node_name(node), (a, b), str(node.outputs[0].name), numbers[:, :2].T.copy(), numbers[:, 2], numbers[:, 3], lo, hi,
+        bound=max(row[4] for row in rows),
+    )  # fmt: skip
+    return op, _codes(size, lo, hi, reader.values[a].rate)
+
+
+def fit_sum(row: tuple[Fraction, Fraction, Fraction], reach: tuple[int, int]) -> tuple[int, int, int, int, float]:
+    """Multipliers, offset and shift of ``a x1 + b x2 + c``: exact where a shift exists, else the finest that fits.
+
+    Returns:
+        (M_a, M_b, offset, shift, bound): bound is the largest error of the sum before rounding, in output codes.
+    """
+    best = (0, 0, 0, 0, 0.0)
+    for shift in range(48):
+        numbers = [round(value * (1 << shift)) for value in row]
+        size = abs(numbers[0]) * reach[0] + abs(numbers[1]) * reach[1] + abs(numbers[2]) + (1 << shift)
+        if shift and 2 * size >= LIMIT:
+            break
+        errors = [abs(value - Fraction(n, 1 << shift)) for value, n in zip(row, numbers, strict=True)]
+        bound = errors[0] * reach[0] + errors[1] * reach[1] + errors[2]
+        best = (*numbers, shift, float(bound))  # type: ignore[assignment]
+        if bound == 0:
+            break
+    return best
+
+
+def _slice(node: ir.Node, reader: _Reader) -> tuple[p.Op, p.Codes]:
+    c = constants(node)
+    (x,) = signals(node)
+    start, stop = int(c["start"][0]), int(c["stop"][0])
+    source = reader.values[x]
+    op = p.Slice(node_name(node), (x,), str(node.outputs[0].name), start, stop)
+    return op, p.Codes(stop - start, source.quant, source.rate)
+
+
+def _mean(node: ir.Node, reader: _Reader) -> tuple[p.Op, p.Codes]:
+    c = constants(node)
+    (x,) = signals(node)
+    size = reader.values[x].size
+    ratio = ratios(np.broadcast_to(c["gain"], (size,)), np.broadcast_to(c["step"], (size,)))
+    op = p.Mean(node_name(node), (x,), str(node.outputs[0].name), ratio, int(c["lo"]), int(c["hi"]))
+    return op, _codes(size, c["lo"], c["hi"], "sequence")
+
+
+def _last(node: ir.Node, reader: _Reader) -> tuple[p.Op, p.Codes]:
+    (x,) = signals(node)
+    source = reader.values[x]
+    return p.Last(node_name(node), (x,), str(node.outputs[0].name)), p.Codes(source.size, source.quant, "sequence")
+
+
+def _dequantize(node: ir.Node, reader: _Reader) -> tuple[p.Op, None]:
+    c = constants(node)
+    (x,) = signals(node)
+    return p.Dequantize(node_name(node), (x,), str(node.outputs[0].name), c["scale"]), None
+
+
+_RULES: dict[str, Callable[[ir.Node, _Reader], tuple[p.Op, p.Codes | None]]] = {
+    "Quantize": _quantize,
+    "Linear": _linear,
+    "Kernel": _kernel,
+    "KernelPair": _kernel,
+    "KernelPairAfter": _kernel,
+    "Table": _table,
+    "Product": _product,
+    "Sum2": _sum,
+    "Slice": _slice,
+    "Mean": _mean,
+    "Last": _last,
+    "Dequantize": _dequantize,
+}

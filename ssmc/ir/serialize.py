@@ -1,0 +1,157 @@
+"""A `Program` as JSON and arrays, and back: what ``program.json`` and ``weights.npz`` hold.
+
+Driven by the dataclass fields of `ssmc.ir.program`, so a new operation needs only its line in `OPS`:
+
+- an array is ``{"array": key}`` and lies in the arrays under that key, integers in the narrowest signed dtype;
+- an exact rational is ``"num/den"``;
+- an operation is its fields plus ``"op": name``; a mapping with integer keys has them as strings.
+
+Reading back gives int64 and float64 again: writing and reading is the identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from fractions import Fraction
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssmc.errors import UsageError
+from ssmc.ir.program import (
+    Dequantize,
+    Last,
+    Linear,
+    Mean,
+    Op,
+    Product,
+    Program,
+    Quantize,
+    Slice,
+    StateSpace,
+    Sum,
+    Table,
+)
+
+Json: TypeAlias = dict[str, Any]
+Arrays: TypeAlias = dict[str, NDArray[np.generic]]
+
+SCHEMA = "ssmc.program/1"
+OPS: tuple[type[Op], ...] = (Quantize, Linear, StateSpace, Table, Product, Sum, Slice, Mean, Last, Dequantize)
+_BY_NAME = {kind.__name__: kind for kind in OPS}
+
+
+def program_to_json(program: Program) -> tuple[Json, Arrays]:
+    """The program as plain JSON, and the arrays it names."""
+    arrays: Arrays = {}
+    return {"schema": SCHEMA, **_encode_fields(program, "", arrays)}, arrays
+
+
+def program_from_json(json: Json, arrays: Mapping[str, NDArray[np.generic]]) -> Program:
+    """The program that `program_to_json` wrote.
+
+    Raises:
+        UsageError: SSMC-B03 another schema version, SSMC-B04 a field or an array is missing or malformed.
+    """
+    if json.get("schema") != SCHEMA:
+        raise UsageError("SSMC-B03", f"program schema is {json.get('schema')!r}, this ssmc reads {SCHEMA!r}", "recompile")
+    try:
+        program: Program = _decode_fields(Program, json, arrays)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, ZeroDivisionError) as cause:
+        fact = f"the program is damaged ({type(cause).__name__}: {cause})"
+        raise UsageError("SSMC-B04", fact, "recompile the model") from cause
+    return program
+
+
+def _encode_fields(value: Any, path: str, arrays: Arrays) -> Json:
+    prefix = f"{path}/" if path else ""
+    return {f.name: _encode(getattr(value, f.name), f"{prefix}{f.name}", arrays) for f in fields(value)}
+
+
+def _encode(value: Any, path: str, arrays: Arrays) -> Any:
+    match value:
+        case np.ndarray():
+            arrays[path] = narrow(value)
+            return {"array": path}
+        case Fraction():
+            return f"{value.numerator}/{value.denominator}"
+        case Op():
+            return {"op": type(value).__name__, **_encode_fields(value, path, arrays)}
+        case tuple():
+            return [_encode(item, f"{path}/{i}", arrays) for i, item in enumerate(value)]
+        case dict():
+            return {str(key): _encode(value[key], f"{path}/{key}", arrays) for key in sorted(value)}
+        case np.generic():
+            return value.item()
+        case None | bool() | int() | float() | str():
+            return value
+    if is_dataclass(value):
+        return _encode_fields(value, path, arrays)
+    raise TypeError(f"{path}: {type(value).__name__} has no written form")
+
+
+def narrow(value: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Integers in the narrowest signed dtype that holds them; real numbers as float64."""
+    if value.dtype.kind not in "iu":
+        return value.astype(np.float64)
+    lo, hi = int(value.min(initial=0)), int(value.max(initial=0))
+    for dtype in (np.int8, np.int16, np.int32):
+        if np.iinfo(dtype).min <= lo and hi <= np.iinfo(dtype).max:
+            return value.astype(dtype)
+    return value.astype(np.int64)
+
+
+def widen(value: NDArray[np.generic]) -> NDArray[np.generic]:
+    """The int64 or float64 array that `narrow` was given."""
+    return value.astype(np.int64 if value.dtype.kind in "iu" else np.float64)
+
+
+@cache
+def _types(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _decode_fields(kind: type, json: Json, arrays: Mapping[str, NDArray[np.generic]]) -> Any:
+    types = _types(kind)
+    return kind(**{f.name: _decode(types[f.name], json[f.name], arrays) for f in fields(kind)})
+
+
+def _decode(kind: Any, json: Any, arrays: Mapping[str, NDArray[np.generic]]) -> Any:
+    origin, args = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return None if json is None else _decode(next(a for a in args if a is not NoneType), json, arrays)
+    if origin is Literal:
+        return _one_of(args, json)
+    if origin is np.ndarray:
+        return widen(arrays[json["array"]])
+    if origin is tuple:
+        kinds = args[:1] * len(json) if Ellipsis in args else args
+        return tuple(_decode(k, item, arrays) for k, item in zip(kinds, json, strict=True))
+    if origin is dict:
+        key: Callable[[str], Any] = args[0]
+        return {key(k): _decode(args[1], item, arrays) for k, item in json.items()}
+    if kind is Op:
+        return _decode_fields(_BY_NAME[json["op"]], json, arrays)
+    if kind is Fraction:
+        return Fraction(json)
+    if is_dataclass(kind):
+        return _decode_fields(kind, json, arrays)
+    return _scalar(kind, json)
+
+
+def _one_of(allowed: tuple[Any, ...], json: Any) -> Any:
+    if json not in allowed:
+        raise ValueError(f"{json!r} is not one of {allowed}")
+    return json
+
+
+def _scalar(kind: type, json: Any) -> Any:
+    if kind is float and isinstance(json, int) and not isinstance(json, bool):
+        return float(json)
+    if type(json) is not kind:
+        raise ValueError(f"{json!r} is not {kind.__name__}")
+    return json

@@ -1,0 +1,12 @@
+"""Quantization-aware training of S4D models in torch (needs the ``torch`` extra)."""
+
+from ssmc.qat.config import Mode, QuantConfig
+from ssmc.qat.fake_quant import Quantizer
+from ssmc.qat.linear import QuantLinear
+from ssmc.qat.model import Block, ModelConfig, S4DClassifier, calibrate, set_mode
+from ssmc.qat.s4d import S4D
+
+__all__ = [
+    "S4D", "Block", "Mode", "ModelConfig", "QuantConfig", "QuantLinear", "Quantizer", "S4DClassifier", "calibrate",
+    "set_mode",
+]

@@ -1,0 +1,162 @@
+"""The S4D kernel as one small real matrix, in float and in integer codes.
+
+Per channel, N complex modes kept once (the conjugate doubles the output), in the textbook convention
+
+    s[k+1] = lambda s[k] + b u[k]        lambda = exp(dt A),  b = (lambda - 1) / A        (zero-order hold, B = 1)
+    y[k]   = 2 Re(c s[k]) + d u[k]
+
+and as one matrix on [s; u] with n = 2N interleaved real states (Re_0, Im_0, Re_1, ...):
+
+    M = | [[p, -q], [q, p]]  [br, bi]^T |       direct: lambda = p + iq       delta: lambda - 1 = p + iq
+        | [2cr, -2ci]        d          |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ssmc.qat.config import Form, QuantConfig, weight_limit
+from ssmc.qat.fake_quant import grid_scale
+
+NEIGHBOURS = torch.tensor([(a, b) for a in range(-2, 3) for b in range(-2, 3)], dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The blocks of M, or of W in codes: decay (H, N, 2, 2), b (H, N, 2), c (H, N, 2), d (H)."""
+
+    decay: Tensor
+    b: Tensor
+    c: Tensor
+    d: Tensor
+
+    def dense(self) -> Tensor:
+        """(H, n+1, n+1), rows are outputs."""
+        heads, modes = self.b.shape[:2]
+        eye = torch.eye(modes, dtype=self.b.dtype, device=self.b.device)
+        blocks = self.decay[:, :, :, None, :] * eye[:, None, :, None]
+        upper = torch.cat([blocks.reshape(heads, 2 * modes, 2 * modes), self.b.reshape(heads, -1, 1)], 2)
+        lower = torch.cat([self.c.reshape(heads, 1, -1), self.d.reshape(heads, 1, 1)], 2)
+        return torch.cat([upper, lower], 1)
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Steps of the converters: state_dac (H, N), shift p (H, N), u (), y (H).
+
+    The increments of a mode are converted in steps of ``state_dac / 2^p``; in direct form p is 0.
+    """
+
+    state_dac: Tensor
+    shift: Tensor
+    u: Tensor
+    y: Tensor
+
+    @property
+    def dac_step(self) -> Tensor:
+        """2^p, the DAC step in register codes, per real state: (H, n)."""
+        return torch.exp2(self.shift).repeat_interleave(2, dim=1)
+
+
+def discretise(log_dt: Tensor, log_a_real: Tensor, a_imag: Tensor) -> tuple[Tensor, Tensor]:
+    """lambda - 1 and b = (lambda - 1) / A, complex (H, N), for A = -exp(log_a_real) + i a_imag.
+
+    exp(x + iy) - 1 = expm1(x) cos y - 2 sin^2(y/2) + i e^x sin y keeps its digits where lambda is near 1.
+    """
+    dt = torch.exp(log_dt)[:, None]
+    a_real = -torch.exp(log_a_real)
+    x, y = dt * a_real, dt * a_imag
+    real = torch.expm1(x) * torch.cos(y) - 2 * torch.sin(y / 2) ** 2
+    delta = torch.complex(real, torch.exp(x) * torch.sin(y))
+    return delta, delta / torch.complex(a_real, a_imag)
+
+
+def real_kernel(delta: Tensor, b: Tensor, c: Tensor, d: Tensor, form: Form) -> Kernel:
+    """Blocks of M; ``delta`` = lambda - 1, b, c complex (H, N), d (H)."""
+    p = delta.real if form == "delta" else delta.real + 1
+    q = delta.imag
+    decay = torch.stack([torch.stack([p, -q], -1), torch.stack([q, p], -1)], -2)
+    return Kernel(decay, torch.view_as_real(b), torch.stack([2 * c.real, -2 * c.imag], -1), d)
+
+
+def convolution(delta: Tensor, b: Tensor, c: Tensor, d: Tensor, u: Tensor) -> Tensor:
+    """y (N, T, H) = k * u by FFT, with k[0] = d and k[l] = 2 Re(c lambda^(l-1) b)."""
+    length = u.shape[1]
+    log_lambda = torch.log(delta + 1)
+    powers = torch.exp(log_lambda[:, :, None] * torch.arange(length - 1, device=u.device))
+    k = torch.cat([d[:, None], 2 * torch.einsum("hn,hnl->hl", c * b, powers).real], 1)
+    size = 1 << (2 * length - 1).bit_length()
+    spectrum = torch.fft.rfft(u, n=size, dim=1) * torch.fft.rfft(k, n=size, dim=1).T
+    return torch.fft.irfft(spectrum, n=size, dim=1)[:, :length]
+
+
+def quantize_kernel(m: Kernel, scales: Scales, config: QuantConfig) -> tuple[Kernel, Tensor]:
+    """Integer cell codes W and ``ratio`` = omega / sigma_out (H, n+1): M diag(sigma_in) ~ diag(omega) W  (DESIGN §4).
+
+    omega is one number per column, shared by Re and Im of a mode, from the largest entry of this call. Gradients pass
+    straight through to M.
+    """
+    limit = weight_limit(config.kernel_bits)
+    sigma = scales.state_dac
+    decay, b = m.decay * sigma[..., None, None], m.b * scales.u
+    c, d = m.c * sigma[..., None], m.d * scales.u
+    with torch.no_grad():
+        top = torch.maximum(decay.abs().amax((-1, -2)), b.abs().amax(-1))
+        omega = grid_scale(top, limit, config.power_of_two)
+        omega_y = grid_scale(torch.maximum(c.abs().amax((-1, -2)), d.abs()), limit, config.power_of_two)
+        ratio_s = omega / sigma * torch.exp2(scales.shift)
+        ratio = torch.cat([ratio_s.repeat_interleave(2, 1), (omega_y / scales.y)[:, None]], 1)
+        stable = stable_codes(m.decay[..., :, 0] / (omega / sigma)[..., None], omega / sigma, limit, config.form)
+        block = torch.stack([stable, torch.stack([-stable[..., 1], stable[..., 0]], -1)], -1)
+    decay = _straight_to(block, decay / omega[..., None, None])
+    b, c = b / omega[..., None], c / omega_y[:, None, None]
+    codes = Kernel(decay, _rounded(b, limit), _rounded(c, limit), _rounded(d / omega_y, limit))
+    return codes, ratio
+
+
+def stable_codes(wanted: Tensor, step: Tensor, limit: int, form: Form) -> Tensor:
+    """Nearest integer point (a, b) to ``wanted`` (H, N, 2) whose pole lies inside the unit circle.
+
+    ``step`` (H, N) is the grid step g of lambda. Delta: |1 + g(a + ib)| < 1 iff g (a^2 + b^2) + 2a < 0;
+    direct: g^2 (a^2 + b^2) < 1. Where no neighbour is stable: (-1, 0) in delta form, (0, 0) in direct form.
+    """
+    wanted, g = wanted.double(), step.double()[..., None]
+    points = (torch.round(wanted)[..., None, :] + NEIGHBOURS.to(wanted.device)).clamp(-limit, limit)
+    a, b = points[..., 0], points[..., 1]
+    norm = a**2 + b**2
+    stable = g * norm + 2 * a < 0 if form == "delta" else g**2 * norm < 1
+    distance = ((points - wanted[..., None, :]) ** 2).sum(-1).masked_fill(~stable, torch.inf)
+    best = torch.gather(points, -2, distance.argmin(-1)[..., None, None].expand(*wanted.shape[:-1], 1, 2))[..., 0, :]
+    fallback = torch.tensor([-1.0 if form == "delta" else 0.0, 0.0], dtype=wanted.dtype, device=wanted.device)
+    if form == "delta":
+        fallback = torch.stack([torch.full_like(g[..., 0], -1.0), _widest_imaginary(wanted[..., 1], g[..., 0])], -1)
+    chosen = torch.where(stable.any(-1, keepdim=True), best, fallback)
+    return chosen.to(step.dtype)
+
+
+def _widest_imaginary(wanted: Tensor, g: Tensor) -> Tensor:
+    """Imaginary code nearest to ``wanted`` that is stable with real code -1: g (1 + b^2) < 2."""
+    room = torch.ceil(torch.sqrt((2 / g - 1).clamp(min=0))) - 1
+    return torch.sign(wanted) * torch.minimum(torch.round(wanted).abs(), room.clamp(min=0))
+
+
+def _straight_to(value: Tensor, through: Tensor) -> Tensor:
+    """``value`` forward, the gradient of ``through`` backward (exact: no a + (b - a))."""
+    return _Replace.apply(value, through)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def _rounded(x: Tensor, limit: int) -> Tensor:
+    return _straight_to(torch.round(x.detach()).clamp(-limit, limit), x)
+
+
+class _Replace(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, value: Tensor, through: Tensor) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: object, *grads: Tensor) -> tuple[None, Tensor]:
+        return None, grads[0]

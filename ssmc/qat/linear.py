@@ -1,0 +1,81 @@
+"""Linear layer with an optional batch norm that folds into it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ssmc.qat.config import Mode, QuantConfig, weight_limit
+from ssmc.qat.fake_quant import grid_scale
+
+BIAS_LIMIT = 1 << 23
+
+
+class QuantLinear(nn.Module):
+    """z = norm(x W^T + b) over the last axis.
+
+    Float modes: batch norm with batch statistics while training. QUANTIZED: running statistics, folded into W and b
+    *before* they are quantized; W symmetric per output, b rounded to the grid of the accumulator (a digital constant).
+    """
+
+    def __init__(self, d_in: int, d_out: int, bits: int, config: QuantConfig, norm: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        self.limit = weight_limit(bits)
+        self.mode = Mode.FLOAT
+        self.frozen = False
+        self.linear = nn.Linear(d_in, d_out)
+        self.norm = nn.BatchNorm1d(d_out) if norm else None
+
+    def forward(self, x: Tensor, x_scale: Tensor, mask: Tensor | None = None) -> Tensor:
+        """x (..., d_in) with step x_scale -> (..., d_out); mask (...) marks the steps that count as data."""
+        if self.mode is Mode.QUANTIZED:
+            weight, bias = self._frozen_constants() if self.frozen else self.quantized(x_scale)
+            return torch.matmul(x, weight) + bias
+        z = self.linear(x)
+        return z if self.norm is None else self._normalise(z, mask)
+
+    def _normalise(self, z: Tensor, mask: Tensor | None) -> Tensor:
+        assert self.norm is not None
+        if mask is not None and self.training:
+            return torch.zeros_like(z).masked_scatter(mask[..., None], self.norm(z[mask]))
+        if z.ndim == 2:
+            return self.norm(z)  # type: ignore[no-any-return]
+        return self.norm(z.transpose(1, 2)).transpose(1, 2)  # type: ignore[no-any-return]
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """W (d_out, d_in) and b (d_out) with the norm inside: gain = gamma / sqrt(var + eps)."""
+        weight, bias = self.linear.weight, self.linear.bias
+        if self.norm is None:
+            return weight, bias
+        mean, var = self.norm.running_mean, self.norm.running_var
+        assert mean is not None and var is not None
+        gain = self.norm.weight * torch.rsqrt(var + self.norm.eps)
+        return weight * gain[:, None], (bias - mean) * gain + self.norm.bias
+
+    def quantized(self, x_scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight values (d_in, d_out) on their grid and the rounded bias, straight-through in the parameters."""
+        weight, bias = self.folded()
+        scale = grid_scale(weight.detach().abs().amax(1), self.limit, self.config.power_of_two)
+        grid = scale * x_scale
+        weight = torch.ops.ssmc.fake_quant(weight.T, scale, scale, -self.limit, self.limit)
+        if self.training and self.config.weight_noise:
+            weight = weight + self.config.weight_noise * self.limit * scale * torch.randn_like(weight)
+        return weight, torch.ops.ssmc.fake_quant(bias, grid, grid, -BIAS_LIMIT, BIAS_LIMIT)
+
+    @torch.no_grad()
+    def freeze(self, x_scale: Tensor) -> None:
+        """Keep integer codes, one scale per output, and the bias; for export."""
+        if self.mode is Mode.QUANTIZED:
+            weight, bias = self.quantized(x_scale)
+            raw = self.folded()[0]
+            scale = grid_scale(raw.abs().amax(1), self.limit, self.config.power_of_two)
+            self.register_buffer("weight_codes", torch.round(weight / scale))
+            self.register_buffer("weight_scale", scale)
+            self.register_buffer("bias", bias)
+            self.register_buffer("one", torch.tensor(1.0))
+            self.frozen = True
+
+    def _frozen_constants(self) -> tuple[Tensor, Tensor]:
+        codes, one, scale = (self.get_buffer(k) for k in ("weight_codes", "one", "weight_scale"))
+        return torch.ops.ssmc.fake_quant(codes, one, scale, -self.limit, self.limit), self.get_buffer("bias")

@@ -1,0 +1,126 @@
+"""Classifier of sequences: encoder, S4D blocks, pooling over time, decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssmc.qat.config import Mode, QuantConfig
+from ssmc.qat.fake_quant import Quantizer
+from ssmc.qat.linear import QuantLinear
+from ssmc.qat.s4d import S4D
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape of an ``S4DClassifier``; ``input_gain`` multiplies the input before its quantizer."""
+
+    d_input: int
+    d_output: int
+    d_model: int = 64
+    d_state: int = 16
+    layers: int = 2
+    activation: Literal["relu", "gelu"] = "relu"
+    pooling: Literal["mean", "last"] = "mean"
+    input_gain: float = 1.0
+    encoder_norm: bool = True
+    dropout: float = 0.0
+    dt_min: float = 1e-3
+    dt_max: float = 1e-1
+    quant: QuantConfig = field(default_factory=QuantConfig)
+
+
+class Block(nn.Module):
+    """x + glu(norm(mixing(act(S4D(x))))), every arrow a quantizer; x and the result are quantized values."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        quant = config.quant
+        self.ssm = S4D(config.d_model, config.d_state, quant, config.dt_min, config.dt_max)
+        self.activation = F.relu if config.activation == "relu" else F.gelu
+        self.act_quantizer = Quantizer(quant.activation_bits, quant)
+        self.mixing = QuantLinear(config.d_model, 2 * config.d_model, quant.weight_bits, quant, norm=True)
+        self.mixing_quantizer = Quantizer(quant.activation_bits, quant)
+        self.gate_quantizer = Quantizer(quant.gate_bits, quant, signed=False)
+        self.product_quantizer = Quantizer(quant.activation_bits, quant)
+        self.dropout = nn.Dropout(config.dropout)
+        self.quantizer = Quantizer(quant.activation_bits, quant)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """x (N, T, H) -> (N, T, H)."""
+        z = self.act_quantizer(self.activation(self.ssm(x)))
+        value, gate = self.mixing_quantizer(self.mixing(z, self.act_quantizer.scale, mask)).chunk(2, -1)
+        product = self.product_quantizer(value * self.gate_quantizer(torch.sigmoid(gate)))
+        return self.quantizer(x + self.dropout(product))  # type: ignore[no-any-return]
+
+    def freeze(self) -> None:
+        """Constants instead of parameters; for export."""
+        self.ssm.freeze()
+        self.mixing.freeze(self.act_quantizer.scale)
+
+
+class S4DClassifier(nn.Module):
+    """x (N, T, d_input) -> logits (N, d_output); ``lengths`` (N) says how many steps of each item are data."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        quant = config.quant
+        self.config = config
+        self.input_quantizer = Quantizer(quant.input_bits, quant)
+        self.encoder = QuantLinear(config.d_input, config.d_model, quant.weight_bits, quant, norm=config.encoder_norm)
+        self.encoder_quantizer = Quantizer(quant.activation_bits, quant)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.pool_quantizer = Quantizer(quant.activation_bits, quant)
+        self.decoder = QuantLinear(config.d_model, config.d_output, quant.weight_bits, quant)
+        self.output_quantizer = Quantizer(quant.output_bits, quant)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Logits; steps at and after ``lengths`` change nothing."""
+        mask = None
+        if lengths is not None:
+            mask = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+        z = self.input_quantizer(x * self.config.input_gain)
+        z = self.encoder_quantizer(self.encoder(z, self.input_quantizer.scale, mask))
+        for block in self.blocks:
+            z = block(z, mask)
+        z = self.pool_quantizer(self._pool(z, lengths, mask))
+        return self.output_quantizer(self.decoder(z, self.pool_quantizer.scale))  # type: ignore[no-any-return]
+
+    def _pool(self, z: Tensor, lengths: Tensor | None, mask: Tensor | None) -> Tensor:
+        if lengths is None or mask is None:
+            return z.mean(1) if self.config.pooling == "mean" else z[:, -1]
+        if self.config.pooling == "last":
+            return z[torch.arange(z.shape[0], device=z.device), lengths - 1]
+        return torch.where(mask[..., None], z, torch.zeros_like(z)).sum(1) / lengths[:, None]
+
+    def freeze(self) -> None:
+        """Constants instead of parameters; for export."""
+        self.encoder.freeze(self.input_quantizer.scale)
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            block.freeze()
+        self.decoder.freeze(self.pool_quantizer.scale)
+
+
+def set_mode(model: nn.Module, mode: Mode) -> None:
+    """Put every layer and quantizer of ``model`` into ``mode``."""
+    for module in model.modules():
+        if hasattr(module, "mode"):
+            module.mode = mode
+
+
+@torch.no_grad()
+def calibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Observe all ranges on unpadded float batches (N, T, d), then switch to QUANTIZED."""
+    training = model.training
+    model.eval()
+    set_mode(model, Mode.CALIBRATE)
+    for x in batches:
+        model(x)
+    set_mode(model, Mode.QUANTIZED)
+    model.train(training)

@@ -1,0 +1,89 @@
+"""One step of the recurrence and its loops, in torch.
+
+The kernel step on codes v = [R; u] (DESIGN §2), with W (H, n+1, n+1), ratio (H, n+1) and 2^p (H, n):
+
+    delta:   R = clip(rhe(r / 2^p));   q = clip(rhe(ratio W v));   r' = clip(r + q[:n], register);   y = q[n]
+    direct:  R = r                 ;   q = clip(rhe(ratio W v));   r' = q[:n]                    ;   y = q[n]
+
+The same functions are the training reference, the body of the exported Scan and the oracle of the compiled kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch._higher_order_ops.scan import scan
+
+from ssmc.qat.config import Form, QuantConfig, signed_range
+
+Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class StepRanges:
+    """Code ranges of the converters and the register of one layer."""
+
+    form: Form
+    dac: tuple[int, int]
+    adc: tuple[int, int]
+    register: tuple[int, int]
+
+    @classmethod
+    def of(cls, config: QuantConfig, largest_shift: int) -> StepRanges:
+        """Register of state_dac_bits + p + headroom bits, 24 at most so that float32 holds it exactly."""
+        bits = min(24, config.state_dac_bits + largest_shift + config.register_headroom)
+        return cls(config.form, signed_range(config.state_dac_bits), signed_range(config.adc_bits), signed_range(bits))
+
+
+def float_step(m: Tensor) -> Step:
+    """s' = A s + B u, y = C s + D u with the dense direct matrix M (H, n+1, n+1); s (N, H, n), u (N, H)."""
+    n = m.shape[-1] - 1
+
+    def step(s: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        return _split(_columns(m, s, u), n)
+
+    return step
+
+
+def quantized_step(w: Tensor, ratio: Tensor, dac_step: Tensor, ranges: StepRanges) -> Step:
+    """The kernel step on integer codes; register r (N, H, n), input codes u (N, H)."""
+    n = w.shape[-1] - 1
+    one = torch.ones_like(ratio[0, 0])
+
+    def step(r: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        rows = r
+        if ranges.form == "delta":
+            rows = torch.ops.ssmc.fake_quant(r, dac_step, one, *ranges.dac)
+        q = torch.ops.ssmc.fake_quant(_columns(w, rows, u) * ratio, one, one, *ranges.adc)
+        inc, y = _split(q, n)
+        return (torch.clamp(r + inc, *ranges.register) if ranges.form == "delta" else inc), y
+
+    return step
+
+
+def run_loop(step: Step, state: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """Python loop over u (N, T, H); returns (last state, y (N, T, H))."""
+    outputs = []
+    for k in range(u.shape[1]):
+        state, y = step(state, u[:, k])
+        outputs.append(y)
+    return state, torch.stack(outputs, 1)
+
+
+def run_scan(step: Step, state: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """The same as one ``scan``, which exports as one ONNX Scan with dynamic length."""
+    last, y = scan(step, state, u.transpose(0, 1))
+    return last, y.transpose(0, 1)
+
+
+def _columns(w: Tensor, rows: Tensor, u: Tensor) -> Tensor:
+    v = torch.cat([rows, u.unsqueeze(-1)], -1)
+    return torch.matmul(w, v.unsqueeze(-1)).squeeze(-1)
+
+
+def _split(z: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """(..., n+1) -> states (..., n), y (...); contiguous clones, as a scan body must return."""
+    return z[..., :n].clone(memory_format=torch.contiguous_format), z[..., n].clone()

@@ -1,0 +1,187 @@
+"""The report as data: frozen dataclasses, and their versioned, key-sorted JSON without timestamps or paths."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ssmc.ir.program import Linear, Mean, Op, Product, Program, Quantize, StateSpace, Sum, Table
+from ssmc.ir.requant import Requant
+from ssmc.ir.serialize import Json
+from ssmc.pipeline import PassRecord
+from ssmc.report.kernels import KernelFacts, kernel_facts
+
+SCHEMA = "ssmc.report/1"
+
+
+@dataclass(frozen=True)
+class PassFacts:
+    """What a pass did: its effect, where it acted, and (node, reason) where it did not."""
+
+    name: str
+    effect: str
+    applied: tuple[str, ...]
+    declined: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class OpFacts:
+    """One operation of the program.
+
+    Attributes:
+        name, kind: its name and class.
+        rate: ``step`` or ``sequence``.
+        inputs, output: names of values.
+        size, lo, hi, bits: channels and code range of the output; 0 where the output is real.
+        weights, zero_weights, weight_bits: integer weights, how many of them are 0, and their width.
+        requant: outputs per realisation, ``shift``, ``divide``, ``table`` (`ssmc.ir.requant`).
+        bound: largest distance from the exact real-valued result before rounding, in output codes; 0 is proven exact.
+    """
+
+    name: str
+    kind: str
+    rate: str
+    inputs: tuple[str, ...]
+    output: str
+    size: int
+    lo: int
+    hi: int
+    bits: int
+    weights: int
+    zero_weights: int
+    weight_bits: int
+    requant: dict[str, int]
+    bound: float
+
+    @property
+    def exactness(self) -> str:
+        """``proven``, or ``bounded(x)`` in output codes."""
+        return "proven" if self.bound == 0 else f"bounded({self.bound:.3g})"
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that is known about a compiled model.
+
+    Attributes:
+        ssmc: version that compiled.
+        model: name, features and outputs of the model.
+        target: name and options.
+        passes, ops, kernels: see their classes.
+        cost: ``steps`` and the target's own cost figures for one step and for one inference of that many steps.
+        comparison: figures of the alternatives, side by side, where the target has them.
+        metrics: figures of the literature (ACE, size, ADC complexity), where there are any.
+    """
+
+    ssmc: str
+    model: Json
+    target: Json
+    passes: tuple[PassFacts, ...]
+    ops: tuple[OpFacts, ...]
+    kernels: tuple[KernelFacts, ...]
+    cost: Json
+    comparison: Json
+    metrics: Json
+
+    def to_json(self) -> Json:
+        """Plain JSON with its schema."""
+        plain: Json = json.loads(json.dumps(asdict(self), default=_plain))
+        return {"schema": SCHEMA, **plain}
+
+
+def report_from_json(data: Json) -> Report:
+    """The report that `Report.to_json` wrote."""
+    fields = {key: value for key, value in data.items() if key != "schema"}
+    fields["passes"] = tuple(
+        PassFacts(p["name"], p["effect"], tuple(p["applied"]), tuple((n, r) for n, r in p["declined"]))
+        for p in data["passes"]
+    )
+    fields["ops"] = tuple(OpFacts(**{**o, "inputs": tuple(o["inputs"])}) for o in data["ops"])
+    fields["kernels"] = tuple(
+        KernelFacts(**{**k, "poles": tuple((re, im) for re, im in k["poles"])}) for k in data["kernels"]
+    )
+    return Report(**fields)
+
+
+def dump_json(data: Json) -> str:
+    """Key-sorted JSON text, the same for the same data."""
+    return json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def make_report(
+    *,
+    version: str,
+    program: Program,
+    target: Json,
+    records: Sequence[PassRecord],
+    model_name: str = "",
+    cost: Json | None = None,
+    comparison: Json | None = None,
+    metrics: Json | None = None,
+) -> Report:
+    """Collect the facts of a compiled model."""
+    model = {
+        "name": model_name,
+        "input": program.input_name,
+        "input_size": program.input_size,
+        "output": program.output_name,
+        "output_size": program.output_size,
+        "output_rate": program.output_rate,
+    }
+    passes = tuple(
+        PassFacts(r.name, r.effect.value, r.applied, tuple((d.node, d.reason) for d in r.declined)) for r in records
+    )
+    kernels = kernel_facts(program)
+    ops = op_facts(program)
+    return Report(version, model, target, passes, ops, kernels, cost or {}, comparison or {}, metrics or {})
+
+
+def op_facts(program: Program) -> tuple[OpFacts, ...]:
+    """Facts of every operation, in execution order."""
+    return tuple(_op_facts(program, op) for op in program.ops)
+
+
+def _op_facts(program: Program, op: Op) -> OpFacts:
+    codes = program.values.get(op.output)
+    weights = [matrix.codes for owner, matrix in program.matrices() if owner is op]
+    kinds = Counter(kind for requant in _requants(op) for kind in requant.kinds)
+    return OpFacts(
+        name=op.name,
+        kind=type(op).__name__,
+        rate=codes.rate if codes else program.rate(op),
+        inputs=op.inputs,
+        output=op.output,
+        size=codes.size if codes else program.output_size,
+        lo=codes.quant.lo if codes else 0,
+        hi=codes.quant.hi if codes else 0,
+        bits=codes.quant.bits if codes else 0,
+        weights=sum(w.size for w in weights),
+        zero_weights=sum(int((w == 0).sum()) for w in weights),
+        weight_bits=max((matrix.weight_bits for owner, matrix in program.matrices() if owner is op), default=0),
+        requant=dict(sorted(kinds.items())),
+        bound=float(op.bound) if isinstance(op, Sum) else 0.0,
+    )
+
+
+def _requants(op: Op) -> Iterator[Requant]:
+    if isinstance(op, Linear | Product | StateSpace):
+        yield op.requant
+    if isinstance(op, StateSpace) and op.output_requant is not None:
+        yield op.output_requant
+
+
+def is_computed_exactly(kind: str) -> bool:
+    """Whether the operation computes codes, so that ``proven`` or ``bounded`` says something about it."""
+    return kind in {cls.__name__ for cls in (Quantize, Linear, StateSpace, Table, Product, Sum, Mean)}
+
+
+def _plain(value: Any) -> Any:
+    """Numpy scalars that a target's cost figures may hold."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is not plain data")

@@ -1,0 +1,140 @@
+"""``report.html``: one self-contained page without scripts or network, drawn from the report's data alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+from importlib.resources import files
+
+from ssmc.ir.serialize import Json
+from ssmc.report.facts import OpFacts, PassFacts, Report, is_computed_exactly
+from ssmc.report.kernels import KernelFacts
+from ssmc.report.markup import Cell, badge, card, folded, section, table
+from ssmc.report.summary import cost_columns, cost_groups, summary
+from ssmc.report.svg import bars, pole_plot
+from ssmc.report.units import flatten, number, quantity, words
+
+OPEN_LIST = 3
+
+
+def render_html(report: Report) -> str:
+    """The whole page."""
+    title = f"{report.model['name'] or 'model'} on {report.target['name']}"
+    parts = [_pipeline(report), _operations(report), _kernels(report), _cost(report), _comparison(report), _metrics(report)]
+    body = "".join(part for part in parts if part)
+    css = files("ssmc.report").joinpath("style.css").read_text(encoding="utf-8")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>\n{css}</style></head>\n<body><main>"
+        f"<header><h1>{escape(title)}</h1><p>{escape(_subtitle(report))}</p></header>"
+        f'<div class="cards">{"".join(card(*figure) for figure in summary(report))}</div>\n{body}'
+        f"<footer>Compiled by ssmc {escape(report.ssmc)}. Drawn from report.json; timings and the deviation measured "
+        "after each pass are in trace.json.</footer></main></body></html>\n"
+    )
+
+
+def _subtitle(report: Report) -> str:
+    model = report.model
+    rate = "step" if model["output_rate"] == "step" else "sequence"
+    options = ", ".join(f"{key} {value}" for key, value in sorted(report.target.items()) if key != "name" and value)
+    text = f"{model['input_size']} inputs per step, {model['output_size']} outputs per {rate}"
+    return f"{text} · {options}" if options else text
+
+
+def _pipeline(report: Report) -> str:
+    if not report.passes:
+        return ""
+    head = ("pass", "effect", "applied to", "declined, and why")
+    lead = "The passes in order. An exact pass keeps the meaning; onnxruntime ran the model after each to check."
+    return section("Pipeline", lead, table(head, [_pass_row(p) for p in report.passes]))
+
+
+def _pass_row(facts: PassFacts) -> tuple[Cell, ...]:
+    declined = [f"{node}: {reason}" for node, reason in facts.declined]
+    return facts.name, badge(facts.effect, facts.effect), _listed(facts.applied), _listed(tuple(declined))
+
+
+def _listed(items: tuple[str, ...]) -> Cell:
+    if not items:
+        return "–"
+    return ", ".join(items) if len(items) <= OPEN_LIST else folded(f"{len(items)} places", items)
+
+
+def _operations(report: Report) -> str:
+    head = ("operation", "kind", "rate", "size", "output codes", "weights", "requantized by", "exactness")
+    rows = [_op_row(op) for op in report.ops]
+    lead = (
+        "The integer program. Proven: equal to the real-valued meaning, rounded half to even, for every reachable "
+        "accumulator; bounded(x): within x output codes of it before rounding."
+    )
+    return section("Operations", lead, table(head, rows, numeric=(3,)))
+
+
+def _op_row(op: OpFacts) -> tuple[Cell, ...]:
+    codes = f"{op.bits} bit [{op.lo}, {op.hi}]" if op.bits else "real"
+    zero = f", {op.zero_weights / op.weights:.0%} zero" if op.zero_weights else ""
+    weights = f"{number(op.weights)} × {op.weight_bits} bit{zero}" if op.weights else "–"
+    requant = ", ".join(f"{kind} {count}" for kind, count in op.requant.items()) or "–"
+    exact = badge(op.exactness, "bounded" if op.bound else "proven") if is_computed_exactly(op.kind) else "–"
+    return op.name, op.kind, op.rate, number(op.size), codes, weights, requant, exact
+
+
+def _kernels(report: Report) -> str:
+    if not report.kernels:
+        return ""
+    head = ("kernel", "form", "H × states", "weight", "state DAC", "ADC", "register", "largest |λ|", "margin", "slowest", "")
+    lead = (
+        "Poles of the quantized matrices, exact up to float eigenvalues. The margin is 1 − |λ| of the weakest pole; "
+        "the slowest mode decays by 1/e in that many steps."
+    )
+    rows = [_kernel_row(k) for k in report.kernels]
+    plots = "".join(f"<div><h3>{escape(k.name)}</h3>{pole_plot(k.poles, f'poles of {k.name}')}</div>" for k in report.kernels)
+    return section("Kernels", lead, table(head, rows, numeric=range(3, 10)), f'<div class="pair">{plots}</div>')
+
+
+def _kernel_row(k: KernelFacts) -> tuple[Cell, ...]:
+    widths = (f"{bits} bit" for bits in (k.weight_bits, k.state_dac_bits, k.adc_bits, k.register_bits))
+    verdict = badge(f"{k.unstable_groups} unstable", "unstable") if k.unstable_groups else badge("stable", "stable")
+    slowest = f"{k.slowest_steps:.1f} steps" if k.slowest_steps else "–"
+    margin = f"{k.stability_margin:.5f}"
+    return k.name, k.form, f"{k.groups} × {k.states}", *widths, f"{k.largest_pole:.5f}", margin, slowest, verdict
+
+
+def _cost(report: Report) -> str:
+    columns = cost_columns(report)
+    if not columns:
+        return ""
+    heads, rows = columns
+    scalars = table(("figure", *heads), rows, numeric=range(1, len(heads) + 1))
+    lead = f"One step, and one inference of {number(report.cost['steps'])} steps. Latency, interval and totals are three numbers."
+    return section("Cost", lead, scalars, *_charts(report.cost.get("inference", {})))
+
+
+def _charts(cost: Json) -> Iterator[str]:
+    for key, values in cost_groups(cost):
+        name = words(key.rsplit(".", 1)[-1])
+        yield f"<h3>{escape(name)}</h3>{bars(values, key, name)}"
+
+
+def _comparison(report: Report) -> str:
+    if not report.comparison:
+        return ""
+    names = sorted(report.comparison)
+    figures = {name: dict(flatten(report.comparison[name])) for name in names}
+    keys = sorted({key for values in figures.values() for key in values})
+    rows = [(words(key), *(_cell(key, figures[name].get(key)) for name in names)) for key in keys]
+    lead = "The same kernels, mapped in other ways; the cheapest is not always the one chosen."
+    return section("Comparison", lead, table(("figure", *map(words, names)), rows, numeric=range(1, len(names) + 1)))
+
+
+def _metrics(report: Report) -> str:
+    rows = [(words(key), quantity(key, value)) for key, value in flatten(report.metrics)]
+    if not rows:
+        return ""
+    lead = "Figures that the literature compares by; the counting is part of each name (docs/metrics.md)."
+    return section("Metrics", lead, table(("metric", "value"), rows, numeric=(1,)))
+
+
+def _cell(key: str, value: float | None) -> str:
+    return "–" if value is None else quantity(key, value)

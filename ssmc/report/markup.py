@@ -1,0 +1,60 @@
+"""The few HTML shapes the report is made of. Every text is escaped here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+
+@dataclass(frozen=True)
+class Html:
+    """Markup that is already escaped."""
+
+    text: str
+
+
+Cell = str | Html
+
+
+def html(cell: Cell) -> str:
+    """Escaped text, or markup as it is."""
+    return cell.text if isinstance(cell, Html) else escape(cell)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Cell]], *, numeric: Sequence[int] = ()) -> str:
+    """A table; columns in ``numeric`` are set to the right."""
+    right = set(numeric)
+
+    def cell(tag: str, column: int, value: Cell) -> str:
+        return f"<{tag}{' class=n' if column in right else ''}>{html(value)}</{tag}>"
+
+    top = "".join(cell("th", i, name) for i, name in enumerate(head))
+    body = "".join(f"<tr>{''.join(cell('td', i, value) for i, value in enumerate(row))}</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def section(title: str, lead: str, *parts: str) -> str:
+    """A titled part of the page with one sentence on how to read it; nothing where there are no parts."""
+    inner = "".join(parts)
+    if not inner:
+        return ""
+    anchor = title.lower().replace(" ", "-")
+    return f'<section id="{escape(anchor)}"><h2>{escape(title)}</h2><p class="lead">{escape(lead)}</p>{inner}</section>'
+
+
+def card(value: str, label: str, note: str = "") -> str:
+    """One summary figure."""
+    small = f"<small>{escape(note)}</small>" if note else ""
+    return f'<div class="card"><b>{escape(value)}</b><span>{escape(label)}</span>{small}</div>'
+
+
+def badge(text: str, kind: str) -> Html:
+    """A coloured word."""
+    return Html(f'<span class="badge {escape(kind)}">{escape(text)}</span>')
+
+
+def folded(summary: str, items: Iterable[str]) -> Html:
+    """A list behind its count; opens without a script."""
+    entries = "".join(f"<li>{escape(item)}</li>" for item in items)
+    return Html(f"<details><summary>{escape(summary)}</summary><ul>{entries}</ul></details>")

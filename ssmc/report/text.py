@@ -1,0 +1,90 @@
+"""The report in a terminal: plain aligned tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ssmc.ir.serialize import Json
+from ssmc.report.facts import Report, is_computed_exactly
+from ssmc.report.kernels import KernelFacts
+from ssmc.report.summary import cost_columns, summary
+
+
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows in columns as wide as their widest entry; nothing where there are no rows."""
+    if not rows:
+        return ""
+    every = [list(head), *map(list, rows)]
+    widths = [max(len(row[i]) for row in every) for i in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in every]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def pipeline_table(report: Report, trace: Json | None = None) -> str:
+    """What each pass did, with time and deviation where a trace is at hand."""
+    timing = {row["name"]: row for row in (trace or {}).get("passes", [])}
+    head = ("pass", "effect", "applied", "declined", "deviation", "ms")
+    rows = [
+        (p.name, p.effect, str(len(p.applied)), str(len(p.declined)), *_timing(timing.get(p.name))) for p in report.passes
+    ]
+    return columns(head, rows)
+
+
+def _timing(row: Json | None) -> tuple[str, str]:
+    if row is None:
+        return "", ""
+    deviation = row["deviation"]
+    return ("-" if deviation is None else f"{deviation:.1e}"), f"{row['ms']:.1f}"
+
+
+def declined_lines(report: Report) -> str:
+    """One line for every place where a pass declined to act."""
+    return "\n".join(f"{p.name}: {node}: {reason}" for p in report.passes for node, reason in p.declined)
+
+
+def ops_table(report: Report) -> str:
+    """The operations with types, widths and exactness."""
+    head = ("operation", "kind", "rate", "size", "codes", "weights", "requant", "exactness")
+    rows = [
+        (
+            op.name,
+            op.kind,
+            op.rate,
+            str(op.size),
+            f"{op.bits} bit [{op.lo}, {op.hi}]" if op.bits else "real",
+            f"{op.weights} x {op.weight_bits} bit" if op.weights else "",
+            ", ".join(f"{kind} {count}" for kind, count in op.requant.items()),
+            op.exactness if is_computed_exactly(op.kind) else "",
+        )
+        for op in report.ops
+    ]
+    return columns(head, rows)
+
+
+def kernels_table(kernels: Sequence[KernelFacts]) -> str:
+    """The state-space kernels with their precision, poles and stability margin."""
+    head = ("kernel", "form", "groups", "states", "weight", "state_dac", "adc", "register", "max|pole|", "margin", "slowest")
+    rows = [
+        (
+            *(k.name, k.form, str(k.groups), str(k.states)),
+            *(f"{bits} bit" for bits in (k.weight_bits, k.state_dac_bits, k.adc_bits, k.register_bits)),
+            *(f"{k.largest_pole:.6f}", f"{k.stability_margin:.6f}" + (" UNSTABLE" if k.unstable_groups else "")),
+            f"{k.slowest_steps:.1f} steps" if k.slowest_steps else "-",
+        )
+        for k in kernels
+    ]
+    return columns(head, rows)
+
+
+def cost_table(report: Report) -> str:
+    """Cost figures of one step and one inference."""
+    found = cost_columns(report)
+    return columns(("cost", *found[0]), found[1]) if found else ""
+
+
+def report_text(report: Report, trace: Json | None = None) -> Iterator[str]:
+    """The blocks of the whole report, in order."""
+    name = f"{report.model['name'] or 'model'} on {report.target['name']}"
+    yield "\n".join([name, *(f"  {value:>12}  {label}  {note}".rstrip() for value, label, note in summary(report))])
+    yield from filter(None, [pipeline_table(report, trace), declined_lines(report), ops_table(report)])
+    yield from filter(None, [kernels_table(report.kernels), cost_table(report)])

@@ -1,0 +1,68 @@
+"""Numbers as people read them. A cost key ends in its unit (``adc_pj``, ``latency_ns``, ``array_um2``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ssmc.ir.serialize import Json
+
+#: unit suffix of a key -> the unit's ladder, each (size in the key's unit, symbol)
+LADDERS: dict[str, tuple[tuple[float, str], ...]] = {
+    "pj": ((1e12, "J"), (1e9, "mJ"), (1e6, "µJ"), (1e3, "nJ"), (1.0, "pJ"), (1e-3, "fJ")),
+    "ns": ((1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns"), (1e-3, "ps")),
+    "um2": ((1e6, "mm²"), (1.0, "µm²")),
+    "mm2": ((1.0, "mm²"), (1e-6, "µm²")),
+    "bits": ((8.0 * 1024 * 1024, "MiB"), (8.0 * 1024, "KiB"), (1.0, "bit")),
+    "bytes": ((1024.0 * 1024, "MiB"), (1024.0, "KiB"), (1.0, "B")),
+}
+
+
+def unit_of(key: str) -> str:
+    """The unit a key ends in, of `LADDERS`; empty where it is a plain number."""
+    last = key.rsplit("_", 1)[-1].lower()
+    return last if last in LADDERS else ""
+
+
+def number(value: float, digits: int = 4) -> str:
+    """A plain number: whole numbers with thin spaces, others with ``digits`` significant digits."""
+    if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e15):
+        return f"{int(value):,}".replace(",", "\u202f")
+    return f"{value:.{digits}g}"
+
+
+def quantity(key: str, value: Any) -> str:
+    """A value with the unit its key names, on the ladder step that reads best."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    unit = unit_of(key)
+    if not unit or value == 0:
+        return number(value) if not unit else f"0 {LADDERS[unit][-1][1]}"
+    size, symbol = next((step for step in LADDERS[unit] if abs(value) >= step[0]), LADDERS[unit][-1])
+    return f"{number(value / size)} {symbol}"
+
+
+def words(key: str) -> str:
+    """``energy_by_component_pj`` to ``energy by component``."""
+    stem = key[: -len(unit_of(key)) - 1] if unit_of(key) else key
+    return stem.replace("_", " ").strip()
+
+
+def flatten(data: Json, prefix: str = "") -> Iterator[tuple[str, int | float]]:
+    """Every number of nested JSON by its dotted key, in key order."""
+    for key in sorted(data):
+        yield from _flatten_item(data[key], f"{prefix}{key}")
+
+
+def _flatten_item(value: Any, path: str) -> Iterator[tuple[str, int | float]]:
+    if isinstance(value, dict):
+        yield from flatten(value, f"{path}.")
+    elif isinstance(value, list):
+        yield from flatten({_item_name(item, i): item for i, item in enumerate(value)}, f"{path}.")
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield path, value
+
+
+def _item_name(item: Any, index: int) -> str:
+    name = item.get("name", item.get("op")) if isinstance(item, dict) else None
+    return str(name) if name else f"{index:03d}"

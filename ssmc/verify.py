@@ -1,0 +1,92 @@
+"""The oracle: onnxruntime, optimizations off, runs the model after every pass and compares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from ssmc.errors import ModelError
+
+SAMPLES = 2
+STEPS = 12
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+def run_onnx(model: ir.Model | onnx.ModelProto, feeds: Arrays, outputs: list[str] | None = None) -> list[NDArray[np.generic]]:
+    """Run a model in onnxruntime on the CPU, one thread, with graph optimizations off.
+
+    Higher optimization levels rewrite quantized MatMuls and move results by up to 2 LSB (facts: onnxruntime#32132).
+
+    Raises:
+        ModelError: SSMC-M05 where onnxruntime does not accept the model.
+    """
+    import onnxruntime as ort
+
+    proto = model if isinstance(model, onnx.ModelProto) else ir.to_proto(model)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return [np.asarray(out) for out in session.run(outputs, feeds)]
+    except Exception as error:  # onnxruntime raises a dozen unrelated classes
+        first = str(error).strip().splitlines()[0][:300]
+        raise ModelError("SSMC-M05", f"onnxruntime cannot run the model: {first}", "check it with onnx.checker") from None
+
+
+@dataclass
+class Oracle:
+    """Runs one fixed random input through every stage and compares with the stage before.
+
+    Attributes:
+        model: the imported model; its first input has axes (batch, time, features), sizes taken from the graph.
+        tolerance: what float32 rounding alone may do to an output of a model without quantizers or with
+            power-of-two scales; a flipped tie in a quantized model shows up larger and is judged by `teacher`.
+    """
+
+    model: ir.Model
+    seed: int = 0
+    tolerance: float = 2.0**-5
+    feeds: Arrays = field(init=False)
+    previous: list[NDArray[np.generic]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Run the imported model once."""
+        self.feeds = random_feeds(self.model, self.seed)
+        self.previous = run_onnx(self.model, self.feeds)
+
+    def deviation(self, model: ir.Model) -> float:
+        """Largest output difference from the previous stage, relative to the output's largest magnitude."""
+        now = run_onnx(model, self.feeds)
+        worst = 0.0
+        for before, after in zip(self.previous, now, strict=True):
+            if before.shape != after.shape:
+                return float("inf")
+            scale = max(float(np.abs(before).max(initial=0)), 1e-30)
+            worst = max(worst, float(np.abs(after.astype(np.float64) - before).max(initial=0)) / scale)
+        self.previous = now
+        return worst
+
+
+def random_feeds(model: ir.Model, seed: int = 0, batch: int = SAMPLES, steps: int = STEPS) -> Arrays:
+    """A random input for the model's real input, spread over the range its first quantizer resolves."""
+    rng = np.random.default_rng(seed)
+    value = model.graph.inputs[0]
+    sizes = input_sizes(value, batch, steps)
+    amplitude = float(value.metadata_props.get("ssmc.amplitude", "1.0"))
+    data = (rng.standard_normal(sizes) * amplitude).astype(np.float32)
+    return {str(value.name): data}
+
+
+def input_sizes(value: ir.Value, batch: int, steps: int) -> list[int]:
+    """Concrete sizes: symbolic axes become ``batch``, then ``steps``, in order."""
+    free = [batch, steps]
+    shape = value.shape
+    assert shape is not None
+    return [int(d) if isinstance(d, int) else free.pop(0) if free else 1 for d in shape]

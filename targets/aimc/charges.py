@@ -1,0 +1,126 @@
+"""What one execution of an instruction uses: events per component, each priced by one key of the hardware file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ssmc.targets.aimc import program as isa
+from ssmc.targets.aimc.hardware import Hardware
+from ssmc.targets.aimc.mapping import Bank
+from ssmc.targets.aimc.program import TileProgram
+
+PJ_PER_FJ = 1e-3
+LANE_WORK = ("adder", "multiplier", "mac", "requantize", "table", "divider")
+
+
+@dataclass(frozen=True)
+class Charge:
+    """``count`` events of a component.
+
+    Attributes:
+        component: such as ``adc``.
+        unit: what is counted, such as ``conversion``.
+        count: events of one execution, all arrays and channels together.
+        key: ``table.key`` of the hardware file with the energy of one event.
+        scale: picojoule per unit of that key.
+    """
+
+    component: str
+    unit: str
+    count: int
+    key: str
+    scale: float = 1.0
+
+
+def charges(i: isa.Instruction, tiles: TileProgram, hw: Hardware) -> list[Charge]:
+    """Everything one execution of an instruction uses, empty counts left out."""
+    found = [*_analog(i, tiles, hw), *_digital(i, tiles), *_registers(i, tiles), *_buffer(i, tiles)]
+    return [charge for charge in found if charge.count]
+
+
+def _analog(i: isa.Instruction, tiles: TileProgram, hw: Hardware) -> Iterator[Charge]:
+    match i:
+        case isa.Drive():
+            bank = tiles.banks[i.bank]
+            yield Charge("dac", "drive", bank.row_count * len(bank.tiles), "dac.energy_pj")
+        case isa.Integrate():
+            bank = tiles.banks[i.bank]
+            columns = bank.columns_used(hw)
+            cells = bank.row_count * columns
+            yield Charge("array", "cell read", cells, "array.read_energy_fj_per_cell", PJ_PER_FJ)
+            yield Charge("sample_hold", "column", columns, "sample_hold.energy_pj")
+        case isa.Convert() | isa.ConvertQuantize():
+            bank = tiles.banks[i.bank]
+            yield Charge("adc", "conversion", bank.groups * bank.outputs, "adc.energy_pj")
+        case isa.Accumulate():
+            size = tiles.values[i.writes].size
+            yield Charge("shift_add", "addition", size * len(i.reads), "shift_add.energy_pj")
+
+
+def _digital(i: isa.Instruction, tiles: TileProgram) -> Iterator[Charge]:
+    size = tiles.values[i.writes].size if i.writes else 0
+    match i:
+        case isa.MatVec():
+            macs = int(np.count_nonzero(i.codes))
+            yield Charge("mac", "multiply-accumulate", macs, "digital.mac_energy_pj")
+            width = max(int(np.abs(i.codes).max(initial=0)).bit_length() + 1, 1)
+            yield Charge("weights", "bit read", macs * width, "memory.buffer_energy_pj_per_bit")
+        case isa.Requantize():
+            yield Charge("requantize", "requantization", size, "digital.requantize_energy_pj")
+        case isa.LookUp():
+            yield Charge("table", "look-up", size, "digital.table_energy_pj")
+        case isa.Multiply():
+            yield Charge("multiplier", "product", size, "digital.multiply_energy_pj")
+            yield Charge("requantize", "requantization", size, "digital.requantize_energy_pj")
+        case isa.Add():
+            yield Charge("mac", "multiply-accumulate", size * len(i.reads), "digital.mac_energy_pj")
+        case isa.Reduce() if i.kind == "sum":
+            yield Charge("adder", "addition", tiles.accumulators[i.accumulator].size, "digital.add_energy_pj")
+        case isa.Average():
+            yield Charge("divider", "division", size, "digital.divide_energy_pj")
+
+
+def _registers(i: isa.Instruction, tiles: TileProgram) -> Iterator[Charge]:
+    key = "memory.register_energy_pj_per_bit"
+    match i:
+        case isa.ReadOut():
+            register = tiles.registers[i.register]
+            yield Charge("register", "bit", register.initial.size * register.bits, key)
+            yield Charge("adder", "addition", int(np.count_nonzero(i.shift)), "digital.add_energy_pj")
+        case isa.Update():
+            kept, bits = int(np.count_nonzero(i.keep)), tiles.registers[i.register].bits
+            yield Charge("register", "bit", (i.keep.size + kept) * bits, key)
+            yield Charge("adder", "addition", kept, "digital.add_energy_pj")
+        case isa.Reduce():
+            accumulator = tiles.accumulators[i.accumulator]
+            accesses = 2 if i.kind == "sum" else 1
+            yield Charge("register", "bit", accesses * accumulator.size * accumulator.bits, key)
+        case isa.Average() | isa.Recall():
+            accumulator = tiles.accumulators[i.accumulator]
+            yield Charge("register", "bit", accumulator.size * accumulator.bits, key)
+
+
+def _buffer(i: isa.Instruction, tiles: TileProgram) -> Iterator[Charge]:
+    key = "memory.buffer_energy_pj_per_bit"
+    if isinstance(i, isa.Drive):
+        yield Charge("buffer", "bit", buffered_rows(i, tiles.banks[i.bank], tiles) * i.width, key)
+        return
+    if isinstance(i, isa.Select) and tiles.values[i.writes].buffered and tiles.values[i.reads[0]].buffered:
+        return
+    touched = [tiles.values[name] for name in (*i.reads, i.writes) if name]
+    yield Charge("buffer", "bit", sum(value.size * value.bits for value in touched if value.buffered), key)
+
+
+def buffered_rows(i: isa.Drive, bank: Bank, tiles: TileProgram) -> int:
+    """Rows of a drive that are fetched from the buffer; the others come from registers."""
+    start, rows = 0, 0
+    for name in i.reads:
+        value = tiles.values[name]
+        width = value.size // bank.groups
+        inside = min(start + width, bank.rows[1]) - max(start, bank.rows[0])
+        rows += max(inside, 0) if value.buffered else 0
+        start += width
+    return rows * bank.groups

@@ -1,0 +1,228 @@
+"""The hardware file: TOML to frozen dataclasses, strictly.
+
+Every key is a table ``{ value = .., low = .., high = .., source = ".." }`` or one with ``assumed = "why"``.
+A file with an unknown, missing or out-of-range key is refused: a cost figure is worth what its inputs are.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, NoReturn, get_type_hints
+
+from ssmc.errors import UsageError
+from ssmc.targets.aimc.components import (
+    Adc,
+    Array,
+    Cell,
+    Dac,
+    Digital,
+    Memory,
+    NoiseFigures,
+    Quantity,
+    Rule,
+    SampleHold,
+    ShiftAdd,
+    Technology,
+)
+
+SCHEMA = "ssmc.hardware/1"
+PRESETS = Path(__file__).parent / "presets"
+HEADER = ("schema", "name", "description")
+ENTRY = ("value", "low", "high", "source", "assumed")
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """A crossbar chip. ``origins`` says for every ``table.key`` where its value comes from."""
+
+    name: str
+    description: str
+    technology: Technology
+    array: Array
+    cell: Cell
+    dac: Dac
+    adc: Adc
+    sample_hold: SampleHold
+    shift_add: ShiftAdd
+    digital: Digital
+    memory: Memory
+    noise: NoiseFigures
+    origins: dict[str, str]
+
+    @property
+    def cells_per_code(self) -> int:
+        """Physical columns of one slice of one output."""
+        return 2 if self.cell.scheme == "differential_columns" else 1
+
+    @property
+    def reference_columns(self) -> int:
+        """Physical columns of one array that hold the offset of the others."""
+        return 0 if self.cell.scheme == "differential_columns" else 1
+
+    @property
+    def largest_digit(self) -> int:
+        """Largest magnitude one slice of a signed code can have."""
+        top = self.cell.levels - 1
+        return top if self.cell.scheme == "differential_columns" else top // 2
+
+    @property
+    def adcs_per_array(self) -> int:
+        """Converters of one array."""
+        return -(-self.array.columns // self.adc.columns_per_adc)
+
+    @property
+    def level_us(self) -> float:
+        """Conductance between neighbouring levels, microsiemens: one code unit."""
+        return (self.cell.g_max_us.value - self.cell.g_min_us.value) / (self.cell.levels - 1)
+
+    def quantity(self, key: str) -> Quantity:
+        """The physical number at ``table.key``."""
+        table, name = key.split(".")
+        found = getattr(getattr(self, table), name)
+        assert isinstance(found, Quantity), key
+        return found
+
+
+@cache
+def sections() -> dict[str, type]:
+    """Table name to dataclass, in the order of the file."""
+    hints = get_type_hints(Hardware)
+    return {name: kind for name, kind in hints.items() if name not in ("name", "description", "origins")}
+
+
+def rules(section: str) -> dict[str, Rule]:
+    """Key to rule of one table."""
+    return {f.name: f.metadata["rule"] for f in fields(sections()[section])}
+
+
+def preset_names() -> tuple[str, ...]:
+    """Names of the shipped hardware files."""
+    return tuple(sorted(path.stem for path in PRESETS.glob("*.toml")))
+
+
+def load_hardware(name_or_path: str | Path) -> Hardware:
+    """A shipped preset by name, or the user's own file.
+
+    Raises:
+        UsageError: SSMC-H01 no such preset or file, SSMC-H02 not TOML or another schema, SSMC-H03 unknown key,
+            SSMC-H04 missing key, SSMC-H05 wrong type, SSMC-H06 not allowed, SSMC-H07 neither source nor assumed,
+            SSMC-H08 keys that contradict each other.
+    """
+    path = _find(name_or_path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as cause:
+        _refuse("SSMC-H01", str(path), f"cannot be read ({type(cause).__name__})", "give a readable TOML file")
+    return parse_hardware(text, path.name)
+
+
+def parse_hardware(text: str, file: str = "hardware.toml") -> Hardware:
+    """Hardware from the text of a file; errors name ``file``. Raises as `load_hardware`."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as cause:
+        _refuse("SSMC-H02", file, f"is not TOML ({cause})", "correct the syntax")
+    if data.get("schema") != SCHEMA:
+        _refuse("SSMC-H02", file, f"has schema {data.get('schema')!r}", f'this ssmc reads schema = "{SCHEMA}"')
+    _check_keys(file, "", data, (*HEADER, *sections()))
+    for key in HEADER[1:]:
+        if not isinstance(data[key], str) or not data[key]:
+            _refuse("SSMC-H05", f"{file}: {key}", f"is {data[key]!r}", "write a text")
+    origins: dict[str, str] = {}
+    tables = {name: _section(file, name, data[name], origins) for name in sections()}
+    hardware = Hardware(name=data["name"], description=data["description"], origins=origins, **tables)
+    _check_together(file, hardware)
+    return hardware
+
+
+def _find(name_or_path: str | Path) -> Path:
+    preset = PRESETS / f"{name_or_path}.toml"
+    if str(name_or_path) in preset_names():
+        return preset
+    path = Path(name_or_path)
+    if path.suffix != ".toml" and not path.exists():
+        known = ", ".join(preset_names())
+        _refuse("SSMC-H01", str(name_or_path), "is no preset", f"use one of {known}, or a file that ends in .toml")
+    return path
+
+
+def _section(file: str, section: str, table: Any, origins: dict[str, str]) -> Any:
+    if not isinstance(table, dict):
+        _refuse("SSMC-H05", f"{file}: {section}", "is not a table", f"write [{section}]")
+    allowed = rules(section)
+    _check_keys(file, section, table, allowed)
+    values = {key: _entry(file, f"{section}.{key}", table[key], rule, origins) for key, rule in allowed.items()}
+    return sections()[section](**values)
+
+
+def _check_keys(file: str, section: str, table: dict[str, Any], allowed: Iterable[str]) -> None:
+    allowed = list(allowed)
+    prefix = f"{section}." if section else ""
+    for key in table:
+        if key not in allowed:
+            near = difflib.get_close_matches(key, allowed, 1, 0.5)
+            hint = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(allowed)}"
+            _refuse("SSMC-H03", f"{file}: {prefix}{key}", "is not a key", hint)
+    for key in allowed:
+        if key not in table:
+            rule = rules(section)[key] if section and section in sections() and key in rules(section) else None
+            what = f"add it: {rule.meaning}, {rule.allowed()}" if rule else "add it"
+            _refuse("SSMC-H04", f"{file}: {prefix}{key}", "is missing", what)
+
+
+def _entry(file: str, key: str, entry: Any, rule: Rule, origins: dict[str, str]) -> Any:
+    where = f"{file}: {key}"
+    if not isinstance(entry, dict) or "value" not in entry:
+        _refuse("SSMC-H05", where, f"is {entry!r}", 'write { value = .., source = ".." } or { .., assumed = "why" }')
+    for name in entry:
+        if name not in ENTRY:
+            _refuse("SSMC-H03", f"{where}.{name}", "is not a key", f"allowed are {', '.join(ENTRY)}")
+    origins[key] = _origin(where, entry)
+    value = _checked(where, entry["value"], rule)
+    if rule.kind is not float:
+        if "low" in entry or "high" in entry:
+            _refuse("SSMC-H03", where, "is structural and has no low or high", "remove them")
+        return value
+    low, high = (_checked(f"{where}.{end}", entry.get(end, value), rule) for end in ("low", "high"))
+    if not low <= value <= high:
+        _refuse("SSMC-H08", where, f"has low {low:g}, value {value:g}, high {high:g}", "order them low <= value <= high")
+    return Quantity(value, low, high, key, origins[key])
+
+
+def _origin(where: str, entry: dict[str, Any]) -> str:
+    given = [name for name in ("source", "assumed") if isinstance(entry.get(name), str) and entry[name].strip()]
+    if len(given) != 1:
+        _refuse("SSMC-H07", where, "needs exactly one of source and assumed", 'add source = "where from" or assumed = "why"')
+    return f"{given[0]}: {entry[given[0]].strip()}"
+
+
+def _checked(where: str, value: Any, rule: Rule) -> Any:
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    right = numeric if rule.kind is float else type(value) is rule.kind
+    if not right:
+        _refuse("SSMC-H05", where, f"is {value!r}", f"write {rule.allowed()}")
+    inside = value in rule.choices if rule.kind is str else rule.kind is bool or rule.lo <= value <= rule.hi
+    if not inside:
+        _refuse("SSMC-H06", where, f"is {value!r}", f"allowed is {rule.allowed()}")
+    return float(value) if rule.kind is float else value
+
+
+def _check_together(file: str, hardware: Hardware) -> None:
+    cell, dac = hardware.cell, hardware.dac
+    if cell.g_min_us.value >= cell.g_max_us.value:
+        fact = f"is {cell.g_min_us.value:g}, cell.g_max_us is {cell.g_max_us.value:g}"
+        _refuse("SSMC-H08", f"{file}: cell.g_min_us", fact, "g_min must be below g_max")
+    if dac.bit_serial and dac.bits != 1:
+        _refuse("SSMC-H08", f"{file}: dac.bits", f"is {dac.bits} with dac.bit_serial", "a bit-serial driver has bits = 1")
+    if hardware.largest_digit < 1:
+        fact = f"is {cell.levels}, too few for scheme {cell.scheme}"
+        _refuse("SSMC-H08", f"{file}: cell.levels", fact, "use at least 3 levels, or differential_columns")
+
+
+def _refuse(code: str, node: str, fact: str, remedy: str) -> NoReturn:
+    raise UsageError(code, fact, remedy, node)

@@ -1,0 +1,104 @@
+"""Lowering to converters: insert the partial sums that the hardware makes into the program.
+
+Before: a program of exact matrices. After: every analog matrix that is not converted once carries its partial
+sums, and the requantization behind a lossy one is proven again over what can now reach it. With ``single`` and
+``lossless`` matrices only, the program computes the same codes as before; refuses (ModelError) what does not fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from ssmc.ir.program import Linear, Matrix, Op, PartialSum, Program, StateSpace
+from ssmc.ir.requant import Requant, make_requant
+from ssmc.ir.rounding import IntArray
+from ssmc.targets.aimc.hardware import Hardware
+from ssmc.targets.aimc.plan import MatrixPlan, analog_plan, digital_plan
+from ssmc.targets.aimc.ranges import Range, input_range, reach
+
+Place = Literal["auto", "analog", "digital"]
+OUTPUT = ".output"
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """The lowered program, and what became of each matrix, by `MatrixPlan.name`."""
+
+    program: Program
+    plans: dict[str, MatrixPlan]
+
+    @property
+    def exact(self) -> bool:
+        """Whether the lowered program computes the codes of the program before."""
+        return all(plan.kind != "lossy" for plan in self.plans.values())
+
+
+def matrices(op: Op) -> Iterator[tuple[str, Matrix, Requant]]:
+    """Name, matrix and requantization of every matrix of an op."""
+    if isinstance(op, Linear | StateSpace):
+        yield op.name, op.matrix, op.requant
+    if isinstance(op, StateSpace) and op.output_matrix is not None:
+        assert op.output_requant is not None
+        yield op.name + OUTPUT, op.output_matrix, op.output_requant
+
+
+def lower(program: Program, hardware: Hardware, place: Place | Mapping[str, Place] = "auto") -> Lowered:
+    """Lower every matrix.
+
+    Args:
+        program: of exact matrices.
+        hardware: where it shall run.
+        place: for all matrices, or by `MatrixPlan.name` (others are auto; auto is analog for now).
+
+    Raises:
+        ModelError: SSMC-A01, SSMC-A02 from `analog_plan`; SSMC-R01 where a lossy sum cannot be requantized.
+    """
+    plans: dict[str, MatrixPlan] = {}
+    ops = []
+    for op in program.ops:
+        for name, matrix, requant in matrices(op):
+            where = place if isinstance(place, str) else place.get(name, "auto")
+            digital = where == "digital"
+            inputs = input_range(program, op)
+            plans[name] = (
+                digital_plan(name, op.name, matrix)
+                if digital
+                else analog_plan(name, op.name, matrix, requant, inputs, hardware)
+            )
+        ops.append(_with_plans(op, plans, program))
+    return Lowered(replace(program, ops=tuple(ops)), plans)
+
+
+def _with_plans(op: Op, plans: dict[str, MatrixPlan], program: Program) -> Op:
+    new: dict[str, Matrix | Requant] = {}
+    for name, _, requant in matrices(op):
+        plan = plans[name]
+        prefix = "output_" if name.endswith(OUTPUT) and name != op.name else ""
+        new[f"{prefix}matrix"] = plan.matrix
+        if plan.kind == "lossy":
+            new[f"{prefix}requant"] = prove_again(requant, plan, input_range(program, op))
+    return replace(op, **new) if new else op  # type: ignore[arg-type]
+
+
+def prove_again(requant: Requant, plan: MatrixPlan, inputs: Range) -> Requant:
+    """The same rational map, realised over the sums that coarse conversions can add up to."""
+    low, high = np.zeros((2, plan.matrix.groups, plan.matrix.outputs), np.int64)
+    for part in plan.matrix.parts:
+        ends = np.stack([part.gain * part.step * codes for codes in converted_reach(part, inputs)])
+        low, high = low + ends.min(0), high + ends.max(0)
+    return make_requant(
+        requant.ratio, requant.bias, requant.lo, requant.hi, (low.ravel(), high.ravel()), plan.name
+    )
+
+
+def converted_reach(part: PartialSum, inputs: Range) -> tuple[IntArray, IntArray]:
+    """Smallest and largest converter code (G, out) of a partial sum."""
+    lo, hi = (end[:, part.rows[0] : part.rows[1]] for end in inputs)
+    if part.plane is not None:
+        lo, hi = np.zeros_like(lo), np.ones_like(hi)
+    low, high = reach(part.codes, lo, hi)
+    return part.convert(low), part.convert(high)

@@ -1,0 +1,85 @@
+"""The integer target: the program itself, run by the reference executor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssmc.ir.program import Program, StateSpace
+from ssmc.ir.serialize import program_from_json, program_to_json
+from ssmc.passes.canonicalize_quantizers import CanonicalizeQuantizers
+from ssmc.passes.fold_batch_norm import FoldBatchNorm
+from ssmc.passes.fold_constants import FoldConstants
+from ssmc.passes.fold_quantization import FoldQuantization
+from ssmc.passes.fuse_kernel import FuseKernel
+from ssmc.passes.prune_structure import PruneStructure
+from ssmc.passes.raise_recurrences import RaiseRecurrences
+from ssmc.pipeline import Pass
+from ssmc.targets.base import Arrays, Compiled, Json, Target
+from ssmc.targets.integer.executor import Executor
+
+
+@dataclass(frozen=True)
+class IntegerCompiled(Compiled):
+    """An integer program."""
+
+    program: Program
+
+    def executor(self, **options: Any) -> Executor:
+        """The reference executor; it takes no options."""
+        return Executor(self.program)
+
+    def cost(self, steps: int) -> Json:
+        """Multiply-accumulates and storage of one inference: counts, no energy."""
+        macs = {"step": 0, "sequence": 0}
+        weights = 0
+        for op, matrix in self.program.matrices():
+            macs[self.program.rate(op)] += int(np.count_nonzero(matrix.codes))
+            weights += int(np.count_nonzero(matrix.codes)) * matrix.weight_bits
+        registers = sum(op.register_bits * op.keep.size for op in self.program.ops if isinstance(op, StateSpace))
+        return {
+            "macs_per_sequence": macs["step"] * steps + macs["sequence"],
+            "macs_per_step": macs["step"],
+            "state_bits": registers,
+            "steps": steps,
+            "weight_bits": weights,
+        }
+
+    def files(self) -> tuple[Json, Arrays]:
+        """The serialized program."""
+        return program_to_json(self.program)
+
+
+@dataclass(frozen=True)
+class IntegerTarget(Target):
+    """Integers only, exact: what every other target is compared with."""
+
+    @property
+    def name(self) -> str:
+        """``int``."""
+        return "int"
+
+    def pipeline(self) -> tuple[Pass, ...]:
+        """From the imported graph to one integer operation per quantizer."""
+        return (
+            CanonicalizeQuantizers(),
+            FoldConstants(),
+            FoldBatchNorm(),
+            RaiseRecurrences(),
+            FoldQuantization(),
+            PruneStructure(),
+            FuseKernel(),
+        )
+
+    def emit(self, program: Program) -> IntegerCompiled:
+        """The program is the compiled model."""
+        return IntegerCompiled(program)
+
+    @classmethod
+    def load(cls, program: Json, arrays: Mapping[str, NDArray[np.generic]]) -> IntegerCompiled:
+        """Read back a bundle."""
+        return IntegerCompiled(program_from_json(program, dict(arrays)))

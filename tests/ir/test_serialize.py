@@ -1,0 +1,135 @@
+"""Writing and reading a program is the identity, for every operation there is."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ssmc.errors import UsageError
+from ssmc.ir import program as ir
+from ssmc.ir.quant import QuantType
+from ssmc.ir.requant import Requant, make_requant
+from ssmc.ir.serialize import OPS, narrow, program_from_json, program_to_json
+
+HALF, SIXTH, AWKWARD = Fraction(1, 2), Fraction(1, 6), Fraction(10**9 + 7, 10**21 + 3)
+
+
+def int8(scale: float = 0.25) -> QuantType:
+    return QuantType(-128, 127, np.asarray(scale, np.float64))
+
+
+def requant(n: int, ratio: Fraction = HALF) -> Requant:
+    return make_requant([ratio] * n, [Fraction(i, 3) for i in range(n)], -128, 127, (-40000, 40000))
+
+
+def ones(*shape: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return np.ones(shape, np.int64)
+
+
+def every_op() -> ir.Program:
+    """All operations, all three realisations of a requantization, and a matrix with partial sums."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(-127, 128, (2, 4, 3))
+    part = ir.PartialSum(codes, (0, 3), 1, -2, 4, -8, 7)
+    table = make_requant([AWKWARD] * 2, [Fraction(1, 7)] * 2, -2, 1, (-(10**13), 10**13))
+    state = ones(2, 2)
+    kernel = dict(keep=state, shift=3 * state, dac_lo=-8 * state, dac_hi=7 * state)
+    register = dict(register_lo=-4096 * state, register_hi=4095 * state, register0=0 * state)
+    ops: tuple[ir.Op, ...] = (
+        ir.Quantize("q", ("x",), "u", int8()),
+        ir.Linear("encode", ("u",), "a", ir.Matrix(codes[:1], (part,)), requant(4, SIXTH)),
+        ir.StateSpace("pair", ("a",), "b", ir.Matrix(codes[:, :2]), requant(4), **kernel, **register,
+                      output_matrix=ir.Matrix(codes[:, :1]), output_requant=requant(2), output_after=True),
+        ir.StateSpace("fused", ("b",), "c", ir.Matrix(codes), requant(8), **kernel, **register),
+        ir.Table("gelu", ("c",), "d", rng.integers(-9, 9, (4, 256)), -128),
+        ir.Product("gate", ("d", "d"), "e", table),
+        ir.Sum("residual", ("e", "d"), "f", ones(2, 4), ones(4), 2 * ones(4), -8 * ones(4), 7 * ones(4), 0.125),
+        ir.Slice("half", ("f",), "g", 0, 2),
+        ir.Mean("mean", ("g",), "h", (Fraction(3, 7), Fraction(2**70, 3)), -128, 127),
+        ir.Last("last", ("g",), "i"),
+        ir.Dequantize("out", ("h",), "y", np.array([0.1, 1 / 3])),
+    )
+    values = {
+        "u": ir.Codes(3, int8(), "step"),
+        "h": ir.Codes(2, QuantType(0, 15, np.array([0.1, 0.2])), "sequence"),
+    }
+    return ir.Program("x", 3, "y", 2, ops, values)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equality of nested dataclasses whose fields may be arrays; dtypes count."""
+    if isinstance(a, np.ndarray):
+        return isinstance(b, np.ndarray) and a.dtype == b.dtype and a.shape == b.shape and bool((a == b).all())
+    if type(a) is not type(b):
+        return False
+    if dataclasses.is_dataclass(a):
+        return all(same(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a))
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    return bool(a == b)
+
+
+def test_every_operation_survives_the_round_trip() -> None:
+    program = every_op()
+    written, arrays = program_to_json(program)
+    assert same(program_from_json(json.loads(json.dumps(written)), arrays), program)
+
+
+def test_the_example_holds_every_operation_and_every_realisation() -> None:
+    program = every_op()
+    assert {type(op) for op in program.ops} == set(OPS)
+    assert set(OPS) == {kind for kind in ir.Op.__subclasses__() if kind.__module__ == ir.__name__}
+    kinds = {kind for op in program.ops if hasattr(op, "requant") for kind in op.requant.kinds}
+    assert kinds == {"shift", "divide", "table"}
+
+
+def test_same_notices_one_changed_code() -> None:
+    program, other = every_op(), every_op()
+    kernel = other.ops[3]
+    assert isinstance(kernel, ir.StateSpace)
+    kernel.matrix.codes[0, 0, 0] += 1
+    assert not same(program, other)
+
+
+def test_writing_twice_gives_the_same_bytes() -> None:
+    (a, arrays_a), (b, arrays_b) = program_to_json(every_op()), program_to_json(every_op())
+    assert json.dumps(a) == json.dumps(b)
+    assert {k: v.tobytes() for k, v in arrays_a.items()} == {k: v.tobytes() for k, v in arrays_b.items()}
+
+
+@pytest.mark.parametrize(
+    ("top", "dtype"), [(127, np.int8), (128, np.int16), (1 << 15, np.int32), (1 << 31, np.int64)]
+)
+def test_integers_are_stored_in_the_narrowest_dtype(top: int, dtype: type[np.generic]) -> None:
+    assert narrow(np.array([0, top])).dtype == dtype
+
+
+def test_another_schema_version_is_refused() -> None:
+    written, arrays = program_to_json(every_op())
+    with pytest.raises(UsageError, match="SSMC-B03"):
+        program_from_json({**written, "schema": "ssmc.program/99"}, arrays)
+
+
+@pytest.mark.parametrize("damage", ["no array", "no field", "no such op", "bad number", "bad fraction"])
+def test_damage_is_named_and_not_guessed_around(damage: str) -> None:
+    written, arrays = program_to_json(every_op())
+    match damage:
+        case "no array":
+            arrays.popitem()
+        case "no field":
+            del written["ops"][0]["quant"]
+        case "no such op":
+            written["ops"][0]["op"] = "Teleport"
+        case "bad number":
+            written["input_size"] = "three"
+        case "bad fraction":
+            written["ops"][1]["requant"]["ratio"][0] = "1/0"
+    with pytest.raises(UsageError, match="SSMC-B04"):
+        program_from_json(written, arrays)

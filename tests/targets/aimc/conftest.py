@@ -1,0 +1,159 @@
+"""Random quantized SSM programs: encoder, kernel, table, gate, mean or per-step output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from ssmc.ir import program as ir
+from ssmc.ir.quant import QuantType
+from ssmc.ir.requant import Requant, make_requant
+from ssmc.ir.rounding import IntArray
+from ssmc.targets.aimc.hardware import Hardware, load_hardware
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of a random program."""
+
+    seed: int = 0
+    form: str = "direct"
+    features: int = 3
+    channels: int = 2
+    n: int = 2
+    m: int = 1
+    p: int = 1
+    weight_bits: int = 8
+    code_bits: int = 8
+    unsigned: bool = False
+    output_after: bool = False
+    unfused: bool = False
+    pool: str = "mean"
+
+
+def code_type(bits: int, unsigned: bool = False) -> QuantType:
+    lo = 0 if unsigned else -(1 << (bits - 1))
+    return QuantType(lo, lo + (1 << bits) - 1, np.asarray(0.25))
+
+
+def codes_of(rng: np.random.Generator, shape: tuple[int, ...], bits: int) -> IntArray:
+    top = (1 << (bits - 1)) - 1
+    return rng.integers(-top, top + 1, shape)
+
+
+def fitting_requant(matrix: ir.Matrix, inputs: tuple[int, int], out: QuantType, rng: np.random.Generator) -> Requant:
+    """Maps typical sums onto the codes: some saturate, some ties."""
+    size = matrix.groups * matrix.outputs
+    typical = max(1, int(np.sqrt(matrix.inputs)) * max(abs(inputs[0]), inputs[1]) * int(np.abs(matrix.codes).max(initial=1)) // 4)
+    ratio = [Fraction(int(rng.integers(1, 64)) * out.hi, 32 * typical) for _ in range(size)]
+    bias = [Fraction(int(rng.integers(-8, 9)), 4) for _ in range(size)]
+    shape = (matrix.groups, matrix.inputs)
+    low, high = matrix.reach(np.full(shape, inputs[0]), np.full(shape, inputs[1]))
+    return make_requant(ratio, bias, out.lo, out.hi, (low.ravel(), high.ravel()))
+
+
+def build(shape: Shape) -> ir.Program:
+    """The program: Quantize, Linear, StateSpace, Table, Product, Sum, Mean/Last, Linear, Dequantize."""
+    rng = np.random.default_rng(shape.seed)
+    code, h = code_type(shape.code_bits), shape.channels
+    span = code.lo, code.hi
+    u = code_type(shape.code_bits, shape.unsigned)
+    encoder = ir.Matrix(codes_of(rng, (1, h * shape.m, shape.features), shape.weight_bits))
+    kernel = state_space(rng, shape, code)
+    width = h * shape.p
+    decoder = ir.Matrix(codes_of(rng, (1, 2, width), shape.weight_bits))
+    pool = (
+        [ir.Mean("mean", ("s",), "m", (Fraction(7, 5),) * width, code.lo, code.hi)]
+        if shape.pool == "mean"
+        else [ir.Last("last", ("s",), "m")]
+        if shape.pool == "last"
+        else [ir.Slice("all", ("s",), "m", 0, width)]
+    )
+    add = dict(offset=np.full(width, 3), shift=np.full(width, 2), lo=np.full(width, code.lo), hi=np.full(width, code.hi))
+    ops: tuple[ir.Op, ...] = (
+        ir.Quantize("quantize", ("x",), "q", u),
+        ir.Linear("encoder", ("q",), "u", encoder, fitting_requant(encoder, (u.lo, u.hi), code, rng)),
+        kernel,
+        ir.Table("gelu", ("y",), "g", rng.integers(code.lo, code.hi + 1, (1, code.hi - code.lo + 1)), code.lo),
+        ir.Product("gate", ("g", "y"), "z", make_requant([Fraction(1, 50)] * width, [Fraction(0)] * width, *span, (-(1 << 20), 1 << 20))),
+        ir.Sum("residual", ("z", "y"), "s", np.array([[3] * width, [2] * width]), **add),
+        *pool,
+        ir.Linear("decoder", ("m",), "o", decoder, fitting_requant(decoder, span, code, rng)),
+        ir.Dequantize("out", ("o",), "out", np.array([0.5, 0.25])),
+    )
+    rate: ir.Rate = "step" if shape.pool == "none" else "sequence"
+    values = {name: ir.Codes(width, code, "step") for name in ("y", "g", "z", "s")}
+    values |= {"q": ir.Codes(shape.features, u, "step"), "u": ir.Codes(h * shape.m, code, "step")}
+    values |= {"m": ir.Codes(width, code, rate), "o": ir.Codes(2, code, rate)}
+    return ir.Program("x", shape.features, "out", 2, ops, values)
+
+
+def state_space(rng: np.random.Generator, shape: Shape, code: QuantType) -> ir.StateSpace:
+    h, n, m, p = shape.channels, shape.n, shape.m, shape.p
+    matrix = ir.Matrix(codes_of(rng, (h, n + p, n + m), shape.weight_bits))
+    span = code.lo, code.hi
+    keep = {"direct": np.zeros((h, n), np.int64), "delta": np.ones((h, n), np.int64)}.get(shape.form)
+    keep = rng.integers(0, 2, (h, n)) if keep is None else keep
+    shift = keep * rng.integers(0, 4, (h, n))
+    ones = np.ones((h, n), np.int64)
+    common = dict(
+        keep=keep,
+        shift=shift,
+        dac_lo=code.lo * ones,
+        dac_hi=code.hi * ones,
+        register_lo=code.lo << shift,
+        register_hi=code.hi << shift,
+        register0=rng.integers(-3, 4, (h, n)),
+    )
+    if not shape.unfused:
+        return ir.StateSpace("ssm", ("u",), "y", matrix, fitting_requant(matrix, span, code, rng), **common)
+    state, output = ir.Matrix(matrix.codes[:, :n]), ir.Matrix(matrix.codes[:, n:])
+    return ir.StateSpace(
+        "ssm", ("u",), "y", state, fitting_requant(state, span, code, rng), **common,
+        output_matrix=output, output_requant=fitting_requant(output, span, code, rng), output_after=shape.output_after,
+    )
+
+
+@st.composite
+def shapes(draw: st.DrawFn) -> Shape:
+    return Shape(
+        seed=draw(st.integers(0, 1 << 20)),
+        form=draw(st.sampled_from(["direct", "delta", "mixed"])),
+        features=draw(st.integers(1, 5)),
+        channels=draw(st.integers(1, 3)),
+        n=draw(st.integers(1, 5)),
+        m=draw(st.integers(1, 2)),
+        p=draw(st.integers(1, 2)),
+        weight_bits=draw(st.integers(2, 8)),
+        code_bits=draw(st.integers(2, 8)),
+        unsigned=draw(st.booleans()),
+        output_after=draw(st.booleans()),
+        unfused=draw(st.booleans()),
+        pool=draw(st.sampled_from(["mean", "last", "none"])),
+    )
+
+
+def small(hw: Hardware, rows: int, columns: int, adc_bits: int | None = None) -> Hardware:
+    """The same devices in small arrays: everything splits."""
+    bits = hw.adc.bits if adc_bits is None else adc_bits
+    return replace(hw, array=replace(hw.array, rows=rows, columns=columns), adc=replace(hw.adc, bits=bits))
+
+
+@pytest.fixture(scope="session")
+def taox64() -> Hardware:
+    return load_hardware("taox64")
+
+
+@pytest.fixture(scope="session")
+def isaac128() -> Hardware:
+    return load_hardware("isaac128")
+
+
+@pytest.fixture(scope="session")
+def program_of() -> Callable[[Shape], ir.Program]:
+    return build
