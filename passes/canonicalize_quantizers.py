@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ssmc.errors import ModelError
 from ssmc.ir.build import add_constant, constant_array, graphs, is_op, node_name, remove_dead, replace_value, ssmc_node
 from ssmc.pipeline import Pass, PassResult
 
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 QONNX = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
 CONTAINER = {
     ir.DataType.INT8: (-128, 127),
@@ -81,9 +82,10 @@ def _dequantize(node: ir.Node, main: ir.Graph) -> ir.Node | None:
     if codes is not None:
         return _dequant_constant(node, codes, main)
     producer, clip = source.producer(), None
-    if is_op(producer, "Clip"):
+    if producer is not None and is_op(producer, "Clip"):
         clip = _bounds(producer)
-        producer = producer.inputs[0].producer()  # type: ignore[union-attr]
+        clipped = producer.inputs[0]
+        producer = clipped.producer() if clipped is not None else None
     if producer is None or not is_op(producer, "QuantizeLinear"):
         return None
     x = producer.inputs[0]
@@ -103,9 +105,11 @@ def _insert(
 ) -> ir.Node:
     """Put ``ssmc::Quant`` in the place of ``node``."""
     if int(hi) - int(lo) >= 1 << MOST_BITS:
-        raise ModelError("SSMC-Q03", f"codes {lo:g}..{hi:g} are wider than {MOST_BITS} bits", "use fewer bits", node_name(node))
+        raise ModelError(
+            "SSMC-Q03", f"codes {lo:g}..{hi:g} are wider than {MOST_BITS} bits", "use fewer bits", node_name(node)
+        )
     name = str(node.outputs[0].name)
-    constants = {"scale": scale, "out_scale": out_scale, "lo": lo, "hi": hi}
+    constants: dict[str, ArrayLike] = {"scale": scale, "out_scale": out_scale, "lo": lo, "hi": hi}
     inputs = {key: add_constant(main, f"{name}.{key}", array, np.float32) for key, array in constants.items()}
     new = ssmc_node("Quant", {"x": x, **inputs}, f"{name}.quant", name=node_name(node), dtype=ir.DataType.FLOAT)
     return _replace(node, new)
@@ -136,7 +140,9 @@ def _weights(node: ir.Node, codes: Array, scale: Array, main: ir.Graph) -> ir.No
         "codes": add_constant(main, f"{name}.codes", codes, np.int32),
         "scale": add_constant(main, f"{name}.scale", scale, np.float32),
     }
-    return _replace(node, ssmc_node("Dequant", inputs, f"{name}.dequant", name=node_name(node), dtype=ir.DataType.FLOAT))
+    return _replace(
+        node, ssmc_node("Dequant", inputs, f"{name}.dequant", name=node_name(node), dtype=ir.DataType.FLOAT)
+    )
 
 
 def _fold_constant(node: ir.Node, main: ir.Graph) -> bool:
@@ -158,12 +164,18 @@ def _scale_and_zero(node: ir.Node, x: ir.Value | None) -> tuple[Array, int]:
     """Scale shaped to broadcast against x, and the zero point as one integer."""
     scale = constant_array(node.inputs[1])
     if scale is None:
-        raise ModelError("SSMC-Q02", "the scale is not a constant", "freeze the quantizers before export", node_name(node))
+        raise ModelError(
+            "SSMC-Q02", "the scale is not a constant", "freeze the quantizers before export", node_name(node)
+        )
     scale = np.asarray(scale, np.float32)
-    if not (np.isfinite(scale).all() and (scale > 0).all()):
-        raise ModelError("SSMC-Q02", "a scale is not finite and positive", "calibrate the quantizers again", node_name(node))
+    if not (np.isfinite(scale).all() and scale.min(initial=np.inf) > 0):
+        raise ModelError(
+            "SSMC-Q02", "a scale is not finite and positive", "calibrate the quantizers again", node_name(node)
+        )
     if "block_size" in node.attributes and node.attributes["block_size"].as_int():
-        raise ModelError("SSMC-Q03", "blocked quantization has no mapping", "quantize per tensor or per axis", node_name(node))
+        raise ModelError(
+            "SSMC-Q03", "blocked quantization has no mapping", "quantize per tensor or per axis", node_name(node)
+        )
     zero = constant_array(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else np.zeros(1)
     if zero is None or np.unique(zero).size != 1:
         raise ModelError("SSMC-Q03", "zero points differ by channel", "use one zero point a tensor", node_name(node))
@@ -183,7 +195,9 @@ def _container(node: ir.Node) -> tuple[float, float]:
     if zero is None and "output_dtype" in node.attributes:
         kind = ir.DataType(node.attributes["output_dtype"].as_int())
     if kind not in CONTAINER:
-        raise ModelError("SSMC-Q03", f"codes of type {kind} have no mapping", "use 4, 8 or 16 bit integers", node_name(node))
+        raise ModelError(
+            "SSMC-Q03", f"codes of type {kind} have no mapping", "use 4, 8 or 16 bit integers", node_name(node)
+        )
     return CONTAINER[kind]
 
 
@@ -202,18 +216,28 @@ def _bounds(node: ir.Node) -> tuple[float, float] | None:
 def _qonnx(node: ir.Node, main: ir.Graph) -> ir.Node:
     arrays = [constant_array(value) for value in node.inputs[1:4]]
     if any(array is None for array in arrays):
-        raise ModelError("SSMC-Q02", "scale, zero point or width is not a constant", "freeze the quantizers", node_name(node))
+        raise ModelError(
+            "SSMC-Q02", "scale, zero point or width is not a constant", "freeze the quantizers", node_name(node)
+        )
     scale, zero, width = (np.asarray(array, np.float32) for array in arrays)
     mode = node.attributes["rounding_mode"].as_string().upper() if "rounding_mode" in node.attributes else "ROUND"
     if mode not in ("ROUND", "HALF_EVEN") or np.any(zero != 0) or width.size != 1 or float(width.ravel()[0]) % 1:
-        fact = f"rounding mode {mode}, zero point {zero.ravel()[0]:g} or width {width.ravel()[0]:g} has no exact mapping"
+        fact = (
+            f"rounding mode {mode}, zero point {zero.ravel()[0]:g} or width {width.ravel()[0]:g} has no exact mapping"
+        )
         raise ModelError("SSMC-Q03", fact, "use ROUND, zero point 0 and a whole number of bits", node_name(node))
     if not (np.isfinite(scale).all() and (scale > 0).all()):
-        raise ModelError("SSMC-Q02", "a scale is not finite and positive", "calibrate the quantizers again", node_name(node))
-    signed, narrow = (bool(node.attributes[k].as_int()) if k in node.attributes else k == "signed" for k in ("signed", "narrow"))
+        raise ModelError(
+            "SSMC-Q02", "a scale is not finite and positive", "calibrate the quantizers again", node_name(node)
+        )
+    signed, narrow = (
+        bool(node.attributes[k].as_int()) if k in node.attributes else k == "signed" for k in ("signed", "narrow")
+    )
     bits = int(width.ravel()[0])
     if signed and bits == 1:
-        raise ModelError("SSMC-Q03", "one signed bit (bipolar) has no 0", "use ternary weights (2 bits, narrow)", node_name(node))
+        raise ModelError(
+            "SSMC-Q03", "one signed bit (bipolar) has no 0", "use ternary weights (2 bits, narrow)", node_name(node)
+        )
     lo = -(1 << (bits - 1)) + narrow if signed else 0
     hi = (1 << (bits - 1)) - 1 if signed else (1 << bits) - 1 - narrow
     x = node.inputs[0]

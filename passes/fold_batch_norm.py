@@ -56,7 +56,9 @@ def _rewrite(node: ir.Node, graph: ir.Graph) -> None:
     b = beta - mean * a
     shape = (-1,) + (1,) * (rank - CHANNEL_AXIS - 1)
     name = str(node.outputs[0].name)
-    product = ir.node("Mul", [x, add_constant(graph, f"{name}.a", a.reshape(shape), np.float32)], name=f"{node_name(node)}.mul")
+    product = ir.node(
+        "Mul", [x, add_constant(graph, f"{name}.a", a.reshape(shape), np.float32)], name=f"{node_name(node)}.mul"
+    )
     shift = add_constant(graph, f"{name}.b", b.reshape(shape), np.float32)
     total = ir.node("Add", [product.outputs[0], shift], name=f"{node_name(node)}.add")
     product.outputs[0].name, total.outputs[0].name = f"{name}.scaled", f"{name}.normalized"

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 
 from ssmc.errors import ModelError
 from ssmc.importers.axes import name_axes
 from ssmc.importers.fold_emit import Emitter
 from ssmc.importers.fold_rules import RULES
-from ssmc.importers.signals import Raw, Signal
-from ssmc.ir.build import constant_array, is_op, node_name
-from ssmc.ir.rounding import FloatArray
+from ssmc.importers.signals import Coded, Raw, Signal
+from ssmc.importers.teacher import WITNESSES
+from ssmc.ir.build import is_op, node_name
 from ssmc.pipeline import Effect, Pass, PassResult
-
-import numpy as np
 
 
 @dataclass(frozen=True)
 class FoldQuantization(Pass):
     """Rewrite the real-valued graph as a graph on integer codes.
 
-    Between two quantizers only affine maps, one non-linear function of one code, a product or a sum of two codes, a
-    mean over time, or a state-space kernel can stand; each becomes one ``ssmc`` operation on codes whose integer weights
-    are the codes that were trained, with every scale, bias and batch norm in its requantization.
+    Between two quantizers only affine maps, one non-linear function of one code, a product or a sum of two
+    codes, a mean over time or a state-space kernel can stand; each becomes one ``ssmc`` operation on codes whose
+    integer weights are the codes that were trained, with every scale, bias and batch norm in its requantization.
 
     Before: canonical graph, recurrences raised.
     After: level *folded*: values are codes with axes (batch, time, channel), or (batch, channel) after a reduction.
@@ -52,7 +51,9 @@ class FoldQuantization(Pass):
         emitter = Emitter(source, axes, used={str(output.name)})
         roles = axes.roles[str(source.name)]
         if roles[:2] != ("N", "T"):
-            raise ModelError("SSMC-M06", "the input is not (batch, time, features)", "transpose it in the model", str(source.name))
+            raise ModelError(
+                "SSMC-M06", "the input is not (batch, time, features)", "transpose it in the model", str(source.name)
+            )
         size = axes.shapes[str(source.name)][2]
         signals: dict[ir.Value, Signal] = {source: Raw(roles, size, np.ones(size))}
         for node in model.graph:
@@ -61,7 +62,9 @@ class FoldQuantization(Pass):
             raise ModelError("SSMC-Q06", "the output does not depend on the input", "export again", str(output.name))
         graph = emitter.finish(signals[output], output)
         effect = Effect.EXACT if emitter.exact else Effect.BOUNDED
-        return PassResult(ir.Model(graph, ir_version=model.ir_version, producer_name="ssmc"), tuple(emitter.applied), effect=effect)
+        folded = ir.Model(graph, ir_version=model.ir_version, producer_name="ssmc")
+        folded.meta[WITNESSES] = emitter.witnesses
+        return PassResult(folded, tuple(emitter.applied), effect=effect)
 
 
 def _visit(node: ir.Node, signals: dict[ir.Value, Signal], emitter: Emitter) -> None:
@@ -81,6 +84,5 @@ def _visit(node: ir.Node, signals: dict[ir.Value, Signal], emitter: Emitter) -> 
     results = rule(node, [signals.get(v) if v is not None else None for v in node.inputs], emitter)
     for value, signal in zip(node.outputs, results, strict=False):
         signals[value] = signal
-
-
-__all__ = ["FloatArray", "FoldQuantization", "constant_array"]
+        if isinstance(signal, Coded):
+            emitter.witness(signal, str(value.name))

@@ -74,10 +74,9 @@ _WHY = "y reads the state after the update: two operations keep it exact; output
 def _replace(graph: ir.Graph, node: ir.Node, parts: Constants) -> None:
     stacked = {key: np.concatenate([parts[key], parts[f"{key}_y"]], 1) for key in PER_OUTPUT}
     name = node_name(node)
-    u = node.inputs[0]
-    assert u is not None
-    inputs = {key: add_constant(graph, f"{name}.fused.{key}", array) for key, array in stacked.items()}
-    inputs |= dict(zip(input_names(node.op_type), node.inputs, strict=True)) | {"u": u} | inputs  # type: ignore[operator]
+    named = zip(input_names(node.op_type), node.inputs, strict=True)
+    inputs = {key: value for key, value in named if value is not None and key in ("u", *PER_STATE)}
+    inputs |= {key: add_constant(graph, f"{name}.fused.{key}", array) for key, array in stacked.items()}
     old = node.outputs[0]
     new = ssmc_node("Kernel", inputs, f"{old.name}.fused", name=name, extra_outputs=[f"{name}.fused.registers"])
     graph.insert_before(node, new)

@@ -183,27 +183,27 @@ def _demand_of(node: ir.Node, needed: dict[ir.Value, Mask]) -> None:
     out = needed.get(node.outputs[0])
     c = constants(node)
     if node.op_type == "Dequantize":
-        needed[sources[0]][:] = True  # type: ignore[index]
+        needed[sources[0]][:] = True
     elif out is None:
         return
     elif node.op_type == "Quantize":
         out[:] = True
     elif node.op_type == "Linear":
-        needed[sources[0]] |= c["W"][out].any(0)  # type: ignore[index]
+        needed[sources[0]] |= c["W"][out].any(0)
     elif node.op_type == "Slice":
         inside = slice(int(c["start"][0]), int(c["stop"][0]))
-        out |= needed[sources[0]][inside]  # type: ignore[index]
-        needed[sources[0]][inside] |= out  # type: ignore[index]
+        out |= needed[sources[0]][inside]
+        needed[sources[0]][inside] |= out
     elif node.op_type in SAME_CHANNELS:
         for value in sources:
-            out |= needed[value]  # type: ignore[index]
+            out |= needed[value]
         for value in sources:
-            needed[value] |= out  # type: ignore[index]
+            needed[value] |= out
     else:
         groups = len(c["keep"])
-        used = out.reshape(groups, -1).any(1) | needed[sources[0]].reshape(groups, -1).any(1)  # type: ignore[index]
+        used = out.reshape(groups, -1).any(1) | needed[sources[0]].reshape(groups, -1).any(1)
         out |= np.repeat(used, out.size // groups)
-        needed[sources[0]] |= np.repeat(used, needed[sources[0]].size // groups)  # type: ignore[index]
+        needed[sources[0]] |= np.repeat(used, needed[sources[0]].size // groups)
 
 
 def _sizes(graph: ir.Graph) -> dict[ir.Value, int]:
@@ -213,7 +213,8 @@ def _sizes(graph: ir.Graph) -> dict[ir.Value, int]:
         out = node.outputs[0]
         match node.op_type:
             case "Quantize":
-                assert source is not None and source.shape is not None
+                assert source is not None
+                assert source.shape is not None
                 sizes[out] = int(source.shape[2])  # type: ignore[arg-type]
             case "Linear":
                 sizes[out] = len(c["W"])
@@ -222,7 +223,8 @@ def _sizes(graph: ir.Graph) -> dict[ir.Value, int]:
             case "Dequantize":
                 pass
             case op if op in SAME_CHANNELS:
-                sizes[out] = sizes[source]  # type: ignore[index]
+                assert source is not None
+                sizes[out] = sizes[source]
             case _:
                 sizes[out] = c["W_y"].shape[0] * c["W_y"].shape[1]
     return sizes

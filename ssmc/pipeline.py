@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
@@ -105,8 +105,9 @@ def run_pipeline(
     dump_dir: Path | None = None,
     stop_after: str | None = None,
     progress: Callable[[str], None] = lambda name: None,
+    after: Mapping[str, Callable[[ir.Model], None]] | None = None,
 ) -> PipelineResult:
-    """Run the passes in order.
+    """Run the passes in order; ``after`` names observers that are shown the graph after a pass.
 
     After every pass the level's legality table is checked; with ``oracle`` onnxruntime runs the model
     before and after, and an EXACT pass that moved the output by more than float error can is an error.
@@ -133,6 +134,8 @@ def run_pipeline(
         deviation = judge.deviation(model) if judge and result.applied else (0.0 if judge else None)
         records.append(PassRecord(step.name, effect, result.applied, result.declined, deviation, elapsed))
         _dump(model, dump_dir, index, step.name)
+        if after is not None and step.name in after:
+            after[step.name](model)
         if judge and effect is Effect.EXACT and deviation is not None:
             _require_exact(step.name, deviation, judge.tolerance)
         if step.name == stop_after:
@@ -157,7 +160,9 @@ def _dump(model: ir.Model, dump_dir: Path | None, index: int, name: str) -> None
         dump_dir.mkdir(parents=True, exist_ok=True)
         ir.save(model, dump_dir / f"{index:02d}-{name}.onnx")
     except OSError as error:
-        raise UsageError("SSMC-U04", f"cannot write: {error.strerror}", "choose another --dump-dir", str(dump_dir)) from None
+        raise UsageError(
+            "SSMC-U04", f"cannot write: {error.strerror}", "choose another --dump-dir", str(dump_dir)
+        ) from None
 
 
 __all__ = ["Declined", "Effect", "ModelError", "Pass", "PassRecord", "PassResult", "PipelineResult", "run_pipeline"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,10 +16,12 @@ from ssmc.errors import ModelError
 SAMPLES = 2
 STEPS = 12
 
-Arrays = dict[str, NDArray[np.generic]]
+Arrays = dict[str, NDArray[Any]]
 
 
-def run_onnx(model: ir.Model | onnx.ModelProto, feeds: Arrays, outputs: list[str] | None = None) -> list[NDArray[np.generic]]:
+def run_onnx(
+    model: ir.Model | onnx.ModelProto, feeds: Mapping[str, NDArray[Any]], outputs: list[str] | None = None
+) -> list[NDArray[Any]]:
     """Run a model in onnxruntime on the CPU, one thread, with graph optimizations off.
 
     Higher optimization levels rewrite quantized MatMuls and move results by up to 2 LSB (facts: onnxruntime#32132).
@@ -34,10 +38,11 @@ def run_onnx(model: ir.Model | onnx.ModelProto, feeds: Arrays, outputs: list[str
     options.log_severity_level = 4
     try:
         session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        return [np.asarray(out) for out in session.run(outputs, feeds)]
+        return [np.asarray(out) for out in session.run(outputs, dict(feeds))]
     except Exception as error:  # onnxruntime raises a dozen unrelated classes
         first = str(error).strip().splitlines()[0][:300]
-        raise ModelError("SSMC-M05", f"onnxruntime cannot run the model: {first}", "check it with onnx.checker") from None
+        fact = f"onnxruntime cannot run the model: {first}"
+        raise ModelError("SSMC-M05", fact, "check it with onnx.checker") from None
 
 
 @dataclass
@@ -69,7 +74,9 @@ class Oracle:
             if before.shape != after.shape:
                 return float("inf")
             scale = max(float(np.abs(before).max(initial=0)), 1e-30)
-            worst = max(worst, float(np.abs(after.astype(np.float64) - before).max(initial=0)) / scale)
+            worst = max(
+                worst, float(np.abs(after.astype(np.float64) - before.astype(np.float64)).max(initial=0)) / scale
+            )
         self.previous = now
         return worst
 

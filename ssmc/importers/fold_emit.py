@@ -11,12 +11,15 @@ from numpy.typing import ArrayLike
 from ssmc.errors import ModelError
 from ssmc.importers.axes import Axes
 from ssmc.importers.signals import Added, Averaged, Coded, Dense, KernelOutput, Mapped, Product, Raw, Signal
+from ssmc.importers.teacher import Witness
 from ssmc.ir.build import node_name, ssmc_node
 from ssmc.ir.functions import OPSET
 from ssmc.ir.grid import factor_rows
+from ssmc.ir.ops import constants as read_constants
 from ssmc.ir.program import Rate
 from ssmc.ir.rounding import FloatArray, round_half_even
 
+Constants = dict[str, ArrayLike]
 ACCUMULATOR = (-(1 << 31), (1 << 31) - 1)
 
 
@@ -49,11 +52,17 @@ class Emitter:
     constants: dict[str, ir.Value] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     kernels: set[str] = field(default_factory=set)
+    witnesses: dict[str, list[Witness]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """A fresh input with the old one's name."""
         old = self.source
         self.x = ir.val(str(old.name), dtype=ir.DataType.FLOAT, shape=old.shape)
+
+    def witness(self, signal: Coded, tensor: str) -> None:
+        """Remember that a tensor of the real graph shows this code value."""
+        seen = Witness(tensor, signal.roles, signal.scale, signal.offset)
+        self.witnesses.setdefault(str(signal.value.name), []).append(seen)
 
     def constant(self, name: str, array: ArrayLike, dtype: type[np.generic] = np.float64) -> ir.Value:
         """An initializer of the code graph."""
@@ -64,7 +73,7 @@ class Emitter:
         self.constants[unique] = ir.val(unique, const_value=ir.tensor(data, name=unique))
         return self.constants[unique]
 
-    def emit(self, op_type: str, name: str, values: dict[str, ir.Value], constants: dict[str, ArrayLike]) -> ir.Value:
+    def emit(self, op_type: str, name: str, values: dict[str, ir.Value], constants: Constants) -> ir.Value:
         """Append an operation; returns its code value."""
         unique, count = name, 1
         while unique in self.used:
@@ -96,7 +105,9 @@ class Emitter:
                 value = self._dense(signal, grid, name)
             case Product():
                 gain = signal.coefficient
-                value = self._requant("Product", {"a": signal.a.value, "b": signal.b.value}, gain, signal.offset, grid, name)
+                value = self._requant(
+                    "Product", {"a": signal.a.value, "b": signal.b.value}, gain, signal.offset, grid, name
+                )
             case Added():
                 value = self._added(signal, grid, name)
             case Averaged():
@@ -116,7 +127,9 @@ class Emitter:
         mapped = signal.mapped()
         if mapped is not None:
             return self._table(mapped, grid, name)
-        dense = Dense(signal.roles, signal.size, signal, np.eye(signal.size, dtype=np.int64), signal.scale, signal.offset)
+        dense = Dense(
+            signal.roles, signal.size, signal, np.eye(signal.size, dtype=np.int64), signal.scale, signal.offset
+        )
         return self._dense(dense, grid, name)
 
     def _table(self, signal: Mapped, grid: Grid, name: str) -> ir.Value:
@@ -128,7 +141,13 @@ class Emitter:
         self, op_type: str, values: dict[str, ir.Value], gain: FloatArray, offset: FloatArray, grid: Grid, name: str,
         **more: ArrayLike,
     ) -> ir.Value:  # fmt: skip
-        constants = {"gain": gain, "step": grid.step, "offset": offset / grid.step, "lo": grid.lo, "hi": grid.hi}
+        constants: Constants = {
+            "gain": gain,
+            "step": grid.step,
+            "offset": offset / grid.step,
+            "lo": grid.lo,
+            "hi": grid.hi,
+        }
         return self.emit(op_type, name, values, {**more, **constants})
 
     def _dense(self, signal: Dense, grid: Grid, name: str) -> ir.Value:
@@ -136,7 +155,7 @@ class Emitter:
         return self._requant("Linear", {"x": signal.source.value}, signal.gain, signal.offset, grid, name, W=signal.W)
 
     def _added(self, signal: Added, grid: Grid, name: str) -> ir.Value:
-        constants = {
+        constants: Constants = {
             "gain_a": signal.a.scale, "gain_b": signal.b.scale, "step": grid.step, "offset": signal.offset / grid.step,
             "lo": grid.lo, "hi": grid.hi,
         }  # fmt: skip
@@ -145,7 +164,7 @@ class Emitter:
     def _averaged(self, signal: Averaged, grid: Grid, name: str) -> ir.Value:
         if signal.offset.any():
             raise ModelError("SSMC-T02", "a mean plus a constant has no integer form", "quantize the mean itself", name)
-        constants = {"gain": signal.coefficient, "step": grid.step, "lo": grid.lo, "hi": grid.hi}
+        constants: Constants = {"gain": signal.coefficient, "step": grid.step, "lo": grid.lo, "hi": grid.hi}
         return self.emit("Mean", name, {"x": signal.source.value}, constants)
 
     def kernel(self, signal: KernelOutput, grid: Grid | None, name: str) -> ir.Value:
@@ -155,14 +174,14 @@ class Emitter:
         if where in self.kernels:
             raise ModelError("SSMC-Q06", "the output is quantized twice, differently", "quantize it once", where)
         self.kernels.add(where)
-        k = {key: value for key, value in zip(_input_names(node), _arrays(node), strict=True) if value is not None}
+        k = read_constants(node)
         if not k["step"].all():
             raise ModelError("SSMC-Q06", "the state is not quantized", "train with QAT or quantize the model", where)
         groups, states = k["step"].shape
         inputs, outputs = k["W"].shape[2] - states, k["W_y"].shape[1]
         scale = signal.source.scale.reshape(groups, 1, inputs)
         shift = signal.source.offset.reshape(groups, 1, inputs)
-        constants: dict[str, ArrayLike] = {key: k[key] for key in _STATE}
+        constants: Constants = {key: k[key] for key in _STATE}
         rows = {"": (k["W"], k["offset"]), "_y": (k["W_y"], k["offset_y"])}
         grids = {"": (k["step"], k["lo"], k["hi"]), "_y": (k["step_y"], k["lo_y"], k["hi_y"])}
         if grid is not None:
@@ -224,19 +243,6 @@ class Emitter:
 _STATE = ("keep", "unit", "dac_lo", "dac_hi", "reg_lo", "reg_hi", "r0")
 
 
-def _input_names(node: ir.Node) -> tuple[str, ...]:
-    from ssmc.ir.functions import input_names
-
-    return input_names(node.op_type)
-
-
-def _arrays(node: ir.Node) -> list[FloatArray | None]:
-    from ssmc.ir.build import constant_array
-
-    arrays = [constant_array(value) for value in node.inputs]
-    return [None if array is None else np.asarray(array, np.float64) for array in arrays]
-
-
 def _same_grid(signal: Coded, grid: Grid) -> bool:
     """Whether quantizing leaves every code as it is."""
     same = np.array_equal(signal.scale, grid.step) and not signal.offset.any()
@@ -244,7 +250,7 @@ def _same_grid(signal: Coded, grid: Grid) -> bool:
 
 
 def _compact(scale: FloatArray) -> FloatArray:
-    return scale[0] if (scale == scale[0]).all() else scale  # type: ignore[no-any-return]
+    return np.asarray(scale[0]) if (scale == scale[0]).all() else scale
 
 
 def unquantized_weights(node: str) -> ModelError:

@@ -15,7 +15,8 @@ from ssmc.importers.signals import Added, Averaged, Coded, Dense, KernelOutput, 
 from ssmc.ir.affine import evaluate
 from ssmc.ir.build import constant_array, node_name
 from ssmc.ir.grid import factor_rows
-from ssmc.ir.rounding import FloatArray, IntArray
+from ssmc.ir.ops import constants
+from ssmc.ir.rounding import FloatArray
 
 Operands = Sequence[Signal | None]
 Rule = Callable[[ir.Node, Operands, Emitter], list[Signal]]
@@ -33,9 +34,13 @@ def real_constant(value: ir.Value | None, node: ir.Node) -> FloatArray:
         return np.asarray(array, np.float64)
     producer = value.producer() if value is not None else None
     if producer is None:
-        raise refuse(node, f"'{value.name if value else ''}' is neither a signal nor a constant", "fold it before export")
+        raise refuse(
+            node, f"'{value.name if value else ''}' is neither a signal nor a constant", "fold it before export"
+        )
     inputs = [real_constant(v, node) if v is not None else None for v in producer.inputs]
-    kept = [constant_array(v) if constant_array(v) is not None else x for v, x in zip(producer.inputs, inputs, strict=True)]
+    kept = [
+        constant_array(v) if constant_array(v) is not None else x for v, x in zip(producer.inputs, inputs, strict=True)
+    ]
     index = next(i for i, out in enumerate(producer.outputs) if out is value)
     return np.asarray(evaluate(producer, kept)[index], np.float64)
 
@@ -53,7 +58,12 @@ def per_channel(constant: FloatArray, signal: Signal, node: ir.Node) -> FloatArr
     shape = (1,) * (rank - constant.ndim) + constant.shape
     axis = channel_axis(signal.roles)
     if any(size != 1 for a, size in enumerate(shape) if a != axis):
-        raise refuse(node, f"a constant of shape {constant.shape} varies over time or batch", "use a constant per channel", "SSMC-T01")
+        raise refuse(
+            node,
+            f"a constant of shape {constant.shape} varies over time or batch",
+            "use a constant per channel",
+            "SSMC-T01",
+        )
     return np.broadcast_to(constant.reshape(-1), (signal.size,)).astype(np.float64)
 
 
@@ -95,7 +105,9 @@ def _product(node: ir.Node, a: Signal, b: Signal) -> Signal:
         if a.offset.any() or b.offset.any():
             raise refuse(node, "a factor has a constant added after its quantizer", "quantize the factors")
         return Product(a.roles, a.size, a, b, a.scale * b.scale, np.zeros(a.size))
-    raise refuse(node, "a factor of a product is not quantized", "quantize both factors (a gate after its sigmoid)", "SSMC-Q06")
+    raise refuse(
+        node, "a factor of a product is not quantized", "quantize both factors (a gate after its sigmoid)", "SSMC-Q06"
+    )
 
 
 def _on_one_table(a: Signal, b: Signal) -> tuple[Mapped, Mapped] | None:
@@ -184,7 +196,9 @@ def _conv(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     signal = operands[0]
     weight = real_constant(node.inputs[1], node)
     if signal is None or weight.ndim != 3 or weight.shape[2] != 1 or _attribute(node, "group", 1) != 1:
-        raise refuse(node, f"a convolution of shape {weight.shape}", "only kernel 1 compiles; put time into the SSM", "SSMC-T01")
+        raise refuse(
+            node, f"a convolution of shape {weight.shape}", "only kernel 1 compiles; put time into the SSM", "SSMC-T01"
+        )
     dense = _dense(node, signal, weight[:, :, 0], 1)
     if len(node.inputs) < 3 or node.inputs[2] is None:
         return [dense]
@@ -199,23 +213,18 @@ def _state_space(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Si
     source = operands[0]
     if not isinstance(source, Coded) or source.roles != ("N", "T", "C"):
         raise refuse(node, "the input of the recurrence is not quantized", "quantize it", "SSMC-Q06")
-    step = np.asarray(constant_array(node.inputs[_position(node, "step_y")]), np.float64)
+    c = constants(node)
+    step = c["step_y"]
     opened = KernelOutput(("N", "T", "C"), step.size, node, source, np.ones(step.size), np.zeros(step.size))
     if not step.any():
         return [opened]
     if not step.all():
         raise refuse(node, "only some outputs of the recurrence are quantized", "quantize all", "SSMC-Q06")
-    lo, hi = (np.asarray(constant_array(node.inputs[_position(node, key)]), np.float64) for key in ("lo_y", "hi_y"))
+    lo, hi = c["lo_y"], c["hi_y"]
     value = emitter.kernel(opened, None, node_name(node))
     emitter.applied.append(node_name(node))
     zero = np.zeros(step.size)
     return [Coded(opened.roles, step.size, value, int(lo.min()), int(hi.max()), step.ravel(), zero, "step")]
-
-
-def _position(node: ir.Node, name: str) -> int:
-    from ssmc.ir.functions import input_names
-
-    return input_names(node.op_type).index(name)
 
 
 def _elementwise(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
@@ -223,7 +232,9 @@ def _elementwise(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Si
     signal = operands[0]
     table = signal.mapped() if isinstance(signal, Coded) else signal
     if not isinstance(table, Mapped):
-        raise refuse(node, f"the input of {node.op_type} is not quantized (to at most 12 bits)", "quantize it", "SSMC-Q06")
+        raise refuse(
+            node, f"the input of {node.op_type} is not quantized (to at most 12 bits)", "quantize it", "SSMC-Q06"
+        )
 
     def function(x: FloatArray) -> FloatArray:
         rest = [constant_array(value) for value in node.inputs[1:]]
@@ -248,7 +259,9 @@ def _reshape(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal
     new = [atom for role in measured for atom in (["N", "T"] if role == "NT" else [role]) if atom != "1"]
     order = [a for a in atoms if a in ("N", "T")]
     if [a if a == "C" else "t" for a in atoms] != [a if a == "C" else "t" for a in new]:
-        raise refuse(node, f"a reshape from axes {signal.roles} to {measured}", "keep batch, time and channels apart", "SSMC-T01")
+        raise refuse(
+            node, f"a reshape from axes {signal.roles} to {measured}", "keep batch, time and channels apart", "SSMC-T01"
+        )
     merged = "".join(order)
     single = iter(order)
     roles = tuple(merged if role == "NT" else next(single) if role in ("N", "T") else role for role in measured)
@@ -294,15 +307,18 @@ def _slice(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     signal = operands[0]
     assert signal is not None
     given = [real_constant(v, node).astype(np.int64) if v is not None else None for v in node.inputs[1:]]
-    start, stop, axes, steps = (*given, *[None] * (4 - len(given)))
-    assert start is not None and stop is not None
+    start, stop, axes, steps = [*given, None, None][:4]
+    assert start is not None
+    assert stop is not None
     if len(start) != 1 or axes is None or (steps is not None and steps[0] != 1):
         raise refuse(node, "a slice of several axes or with a stride", "slice channels one axis at a time", "SSMC-T01")
     axis = int(axes[0]) % len(signal.roles)
     if signal.roles[axis] == "T" and start[0] == -1 and isinstance(signal, Coded):
         return [replace(emitter.last(signal, str(node.outputs[0].name)), roles=_without(signal.roles, axis, "1"))]
     if signal.roles[axis] != "C":
-        raise refuse(node, f"a slice of axis {signal.roles[axis]}", "only channels or the last step may be taken", "SSMC-T01")
+        raise refuse(
+            node, f"a slice of axis {signal.roles[axis]}", "only channels or the last step may be taken", "SSMC-T01"
+        )
     first, last = (int(np.clip(v + signal.size if v < 0 else v, 0, signal.size)) for v in (start[0], stop[0]))
     return [_channels(node, signal, first, last, emitter, str(node.outputs[0].name))]
 
@@ -322,7 +338,9 @@ def _gather(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]
         return [replace(emitter.last(signal, name), roles=_without(signal.roles, axis, None))]
     if signal.roles[axis] == "C" and index.ndim == 1 and np.array_equal(index, index[0] + np.arange(len(index))):
         return [_channels(node, signal, int(index[0]), int(index[0]) + len(index), emitter, name)]
-    raise refuse(node, f"a gather over axis {signal.roles[axis]}", "only channels or the last step may be taken", "SSMC-T01")
+    raise refuse(
+        node, f"a gather over axis {signal.roles[axis]}", "only channels or the last step may be taken", "SSMC-T01"
+    )
 
 
 def _mean(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
@@ -332,7 +350,12 @@ def _mean(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     if "axes" in node.attributes:
         axes = np.asarray(node.attributes["axes"].as_ints())
     if not isinstance(signal, Coded) or len(axes) != 1 or signal.roles[int(axes[0])] != "T":
-        raise refuse(node, "a mean over an axis that is not time, or of an unquantized value", "quantize, then average over time", "SSMC-T01")
+        raise refuse(
+            node,
+            "a mean over an axis that is not time, or of an unquantized value",
+            "quantize, then average over time",
+            "SSMC-T01",
+        )
     keep = _attribute(node, "keepdims", 1)
     roles = _without(signal.roles, int(axes[0]) % len(signal.roles), "1" if keep else None)
     return [Averaged(roles, signal.size, signal, signal.scale, signal.offset)]

@@ -69,7 +69,10 @@ def analyse(body: ir.Graph, state_shapes: list[tuple[int, ...]], input_shapes: l
     environment: dict[ir.Value, Operand] = {}
     blocks: list[Block] = []
     for value, shape, kind in zip(
-        body.inputs, state_shapes + input_shapes, ["state"] * len(state_shapes) + ["input"] * len(input_shapes), strict=True
+        body.inputs,
+        state_shapes + input_shapes,
+        ["state"] * len(state_shapes) + ["input"] * len(input_shapes),
+        strict=True,
     ):
         environment[value] = _new_block(blocks, kind, shape)
     for node in body:

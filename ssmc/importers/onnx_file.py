@@ -29,7 +29,9 @@ def load_model(path: str | Path) -> ir.Model:
     try:
         data = file.read_bytes()
     except OSError as error:
-        raise UsageError("SSMC-U01", f"cannot read: {error.strerror}", "give the path of an ONNX file", str(path)) from None
+        raise UsageError(
+            "SSMC-U01", f"cannot read: {error.strerror}", "give the path of an ONNX file", str(path)
+        ) from None
     try:
         proto = onnx.load_model_from_string(data)
     except Exception:  # protobuf's DecodeError is not public
@@ -80,7 +82,9 @@ def _check_opset(proto: onnx.ModelProto, source: str) -> None:
 def _check_scales(graph: onnx.GraphProto) -> None:
     for node in graph.node:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear") and (len(node.input) < 2 or not node.input[1]):
-            raise ModelError("SSMC-Q01", f"{node.op_type} has no scale", "give it a scale input", node.name or node.output[0])
+            raise ModelError(
+                "SSMC-Q01", f"{node.op_type} has no scale", "give it a scale input", node.name or node.output[0]
+            )
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
                 _check_scales(attribute.g)
@@ -126,4 +130,6 @@ def _check_ends(model: ir.Model, source: str) -> None:
     if value.dtype is not ir.DataType.FLOAT:
         raise ModelError("SSMC-M06", f"input has type {value.dtype}", "export it with a float32 input", str(value.name))
     if value.shape is None or len(value.shape) != 3:
-        raise ModelError("SSMC-M06", f"input has shape {value.shape}", "export it as (batch, time, features)", str(value.name))
+        raise ModelError(
+            "SSMC-M06", f"input has shape {value.shape}", "export it as (batch, time, features)", str(value.name)
+        )

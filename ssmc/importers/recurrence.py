@@ -148,7 +148,9 @@ class Recogniser:
         pairs = dict(zip(columns, values, strict=True))
         kept = pairs.pop(state.column, 0.0)
         if kept != 1.0 or len(pairs) != 1 or block.form.constant[column - block.start] != 0.0:
-            raise self._fail("a clipped state is not register + quantized increment", "quantize the increment, or the state")
+            raise self._fail(
+                "a clipped state is not register + quantized increment", "quantize the increment, or the state"
+            )
         ((increment, sigma),) = pairs.items()
         if self._block(increment).kind != "quant":
             raise self._fail("the increment of a clipped state is not quantized", "quantize the increment")
@@ -204,11 +206,20 @@ class Recogniser:
             for name in ("step", "lo", "hi", "keep", "unit", "reg_lo", "reg_hi", "sigma")
         }
         dac = [state.dac or (state.reg_lo, state.reg_hi) for state in self.states]
+        offset_y, step_y, lo_y, hi_y = ends.T
         return Recurrence(
-            W, offset, table["step"], table["lo"], table["hi"], W_y, *ends.T, table["keep"], table["unit"],
-            np.array([lo for lo, _ in dac]), np.array([hi for _, hi in dac]), table["reg_lo"], table["reg_hi"],
-            table["sigma"], after=kinds == {True},
-        )  # fmt: skip
+            W=W,
+            offset=offset,
+            W_y=W_y,
+            offset_y=offset_y,
+            step_y=step_y,
+            lo_y=lo_y,
+            hi_y=hi_y,
+            dac_lo=np.array([lo for lo, _ in dac]),
+            dac_hi=np.array([hi for _, hi in dac]),
+            after=kinds == {True},
+            **table,
+        )
 
     def _row(self, form: Affine, element: int, width: int) -> tuple[FloatArray, float, bool | None]:
         """Coefficients in drive units, the constant, and whether the row reads the new state (None: no state)."""

@@ -148,9 +148,7 @@ class Dense(Signal):
 
     def channels(self, index: IntArray) -> Signal:
         """Rows of the matrix."""
-        return replace(
-            self, size=len(index), W=self.W[index], gain=self.gain[index], offset=self.offset[index]
-        )
+        return replace(self, size=len(index), W=self.W[index], gain=self.gain[index], offset=self.offset[index])
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Numbers, operations, graphs and programs: what everything else is made of."""

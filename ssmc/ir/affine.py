@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,7 +22,7 @@ from ssmc.errors import ModelError
 from ssmc.ir.build import node_name
 from ssmc.ir.rounding import FloatArray
 
-Constant = NDArray[np.generic]
+Constant = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def _move(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
     offset = 0
     for position, x in enumerate(operands):
         if x is None or (isinstance(x, np.ndarray) and not _is_data(node, position)):
-            indices.append(x)  # type: ignore[arg-type]
+            indices.append(x)
             continue
         form = x if isinstance(x, Affine) else constant_form(np.asarray(x))
         size = len(form.constant)
@@ -275,7 +276,7 @@ def _einsum(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
 
 def _gemm(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
     def option(name: str, default: float) -> float:
-        return node.attributes[name].value if name in node.attributes else default  # type: ignore[no-any-return]
+        return node.attributes[name].value if name in node.attributes else default
 
     a, b = operands[0], operands[1]
     if not isinstance(a, Affine) or isinstance(b, Affine) or option("transA", 0):

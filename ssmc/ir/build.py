@@ -42,7 +42,9 @@ def ssmc_node(
 ) -> ir.Node:
     """A node of the ``ssmc`` domain; inputs by the names that its definition gives them."""
     ordered = [inputs[key] for key in input_names(op_type)]
-    outputs = [ir.val(text, dtype=kind) for text, kind in [(output, dtype), *((e, ir.DataType.DOUBLE) for e in extra_outputs)]]
+    outputs = [
+        ir.val(text, dtype=kind) for text, kind in [(output, dtype), *((e, ir.DataType.DOUBLE) for e in extra_outputs)]
+    ]
     return ir.node(op_type, ordered, domain=DOMAIN, outputs=outputs, name=name or output)
 
 
@@ -69,7 +71,9 @@ def remove_dead(graph: ir.Graph) -> None:
             if all(not out.uses() and not out.is_graph_output() for out in node.outputs):
                 graph.remove(node, safe=True)
                 changed = True
-    for name in [name for name, value in graph.initializers.items() if not value.uses() and not value.is_graph_output()]:
+    for name in [
+        name for name, value in graph.initializers.items() if not value.uses() and not value.is_graph_output()
+    ]:
         del graph.initializers[name]
 
 

@@ -254,13 +254,11 @@ def op_types() -> tuple[str, ...]:
 
 def attach_functions(model: ir.Model) -> None:
     """Give the model exactly the bodies of the ``ssmc`` operations that it uses."""
-    used = {
-        node.op_type for node in ir.traversal.RecursiveGraphIterator(model.graph) if node.domain == DOMAIN
-    }
+    used = {node.op_type for node in ir.traversal.RecursiveGraphIterator(model.graph) if node.domain == DOMAIN}
     for key in [key for key in model.functions if key[0] == DOMAIN]:
         del model.functions[key]
     for op_type in sorted(used):
-        function = ir.from_proto(function_proto(op_type))
+        function = ir.serde.deserialize_function(function_proto(op_type))
         model.functions[function.identifier()] = function
     if used:
         model.graph.opset_imports[DOMAIN] = 1

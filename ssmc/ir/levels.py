@@ -10,7 +10,19 @@ from ssmc.ir.functions import DOMAIN
 
 REAL = frozenset({"Quant", "Dequant", "StateSpace", "StateSpaceAfter"})
 CODE = frozenset(
-    {"Quantize", "Dequantize", "Linear", "Table", "Product", "Sum2", "Slice", "Mean", "Last", "KernelPair", "KernelPairAfter"}
+    {
+        "Quantize",
+        "Dequantize",
+        "Linear",
+        "Table",
+        "Product",
+        "Sum2",
+        "Slice",
+        "Mean",
+        "Last",
+        "KernelPair",
+        "KernelPairAfter",
+    }
 )
 
 #: level -> (ssmc operations allowed, whether other ONNX operations are allowed)
@@ -32,7 +44,7 @@ def check_level(model: ir.Model, level: str, after: str) -> None:
             if not legal:
                 raise ModelError(
                     "SSMC-L01",
-                    f"operation {node.domain or 'onnx'}::{node.op_type} may not occur at level '{level}' (after {after})",
+                    f"{node.domain or 'onnx'}::{node.op_type} may not occur at level '{level}' (after {after})",
                     "report this with the model",
                     node_name(node),
                 )

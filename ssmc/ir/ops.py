@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import ArrayLike
 
 from ssmc.ir import program as p
 from ssmc.ir.build import constant_array, node_name
@@ -42,9 +43,15 @@ def read_program(model: ir.Model) -> p.Program:
             reader.values[op.output] = codes
     source = model.graph.inputs[0]
     first, last = ops[0], ops[-1]
-    assert source.shape is not None and isinstance(first, p.Quantize)
+    assert source.shape is not None
+    assert isinstance(first, p.Quantize)
     return p.Program(
-        str(source.name), int(source.shape[2]), last.output, reader.values[last.inputs[0]].size, tuple(ops), reader.values  # type: ignore[arg-type]
+        input_name=str(source.name),
+        input_size=int(source.shape[2]),  # type: ignore[arg-type]
+        output_name=last.output,
+        output_size=reader.values[last.inputs[0]].size,
+        ops=tuple(ops),
+        values=reader.values,
     )
 
 
@@ -63,7 +70,9 @@ def signals(node: ir.Node) -> tuple[str, ...]:
 def ratios(gain: FloatArray, step: FloatArray) -> tuple[Fraction, ...]:
     """Exact ``gain / step``, flattened."""
     pairs = np.broadcast_arrays(gain, step)
-    return tuple(Fraction(float(g)) / Fraction(float(s)) for g, s in zip(pairs[0].ravel(), pairs[1].ravel(), strict=True))
+    return tuple(
+        Fraction(float(g)) / Fraction(float(s)) for g, s in zip(pairs[0].ravel(), pairs[1].ravel(), strict=True)
+    )
 
 
 def _fractions(values: FloatArray) -> tuple[Fraction, ...]:
@@ -81,7 +90,7 @@ def _requant(c: Constants, reach: tuple[IntArray, IntArray], node: ir.Node, suff
     )  # fmt: skip
 
 
-def _codes(size: int, lo: FloatArray | int, hi: FloatArray | int, rate: p.Rate) -> p.Codes:
+def _codes(size: int, lo: ArrayLike, hi: ArrayLike, rate: p.Rate) -> p.Codes:
     """Type of a code value; its scale is 1, since the meaning of codes is in the operations that read them."""
     return p.Codes(size, QuantType(int(np.min(lo)), int(np.max(hi)), np.ones(())), rate)
 
@@ -90,7 +99,8 @@ def _quantize(node: ir.Node, reader: _Reader) -> tuple[p.Op, p.Codes]:
     c = constants(node)
     quant = QuantType(int(c["lo"]), int(c["hi"]), c["scale"])
     x = node.inputs[0]
-    assert x is not None and x.shape is not None
+    assert x is not None
+    assert x.shape is not None
     op = p.Quantize(node_name(node), (str(x.name),), str(node.outputs[0].name), quant)
     return op, p.Codes(int(x.shape[2]), quant, "step")  # type: ignore[arg-type]
 
@@ -160,14 +170,21 @@ def _sum(node: ir.Node, reader: _Reader) -> tuple[p.Op, p.Codes]:
     step = np.broadcast_to(c["step"], shape)
     left, right = (ratios(np.broadcast_to(c[key], shape), step) for key in ("gain_a", "gain_b"))
     offset = _fractions(np.broadcast_to(c["offset"], shape))
-    reach = tuple(max(abs(end) for end in reader.ends(name)) for name in (a, b))
+    reach = max(map(abs, reader.ends(a))), max(map(abs, reader.ends(b)))
     lo, hi = (np.broadcast_to(c[key], shape).astype(np.int64) for key in ("lo", "hi"))
     rows = [fit_sum(row, reach) for row in zip(left, right, offset, strict=True)]
     numbers = np.array([row[:4] for row in rows], np.int64)
     op = p.Sum(
-        node_name(node), (a, b), str(node.outputs[0].name), numbers[:, :2].T.copy(), numbers[:, 2], numbers[:, 3], lo, hi,
+        name=node_name(node),
+        inputs=(a, b),
+        output=str(node.outputs[0].name),
+        multiplier=numbers[:, :2].T.copy(),
+        offset=numbers[:, 2],
+        shift=numbers[:, 3],
+        lo=lo,
+        hi=hi,
         bound=max(row[4] for row in rows),
-    )  # fmt: skip
+    )
     return op, _codes(size, lo, hi, reader.values[a].rate)
 
 

@@ -109,7 +109,8 @@ def weight_bits(codes: IntArray) -> int:
 
 
 def _matvec(codes: IntArray, v: IntArray) -> IntArray:
-    return np.matmul(codes, v[..., None])[..., 0] if codes.shape[0] > 1 else v @ codes[0].T
+    product = np.matmul(codes, v[..., None])[..., 0] if codes.shape[0] > 1 else v @ codes[0].T
+    return np.asarray(product, np.int64)
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,7 @@ class StateSpace(Op):
         return saturate(round_shift(register, self.shift), self.dac_lo, self.dac_hi)
 
     def update(self, register: IntArray, q: IntArray) -> IntArray:
-        """r' from registers and the state part of the converted codes, both (..., H, n)."""
+        """R' from registers and the state part of the converted codes, both (..., H, n)."""
         return saturate(self.keep * register + q, self.register_lo, self.register_hi)
 
     def step(self, register: IntArray, u: IntArray) -> tuple[IntArray, IntArray]:

@@ -109,11 +109,12 @@ def make_requant(
     seen: dict[tuple[object, ...], _Row] = {}
     for row in range(n):
         key = (ratio[row], bias[row], int(los[row]), int(his[row]), int(mins[row]), int(maxs[row]))
-        found = seen[key] if key in seen else seen.setdefault(key, _realise(*key, node=node))  # type: ignore[arg-type]
+        found = seen[key] if key in seen else seen.setdefault(key, _realise(*key, node=node))
         columns[:, row] = found.numbers
         if found.table is not None:
             tables[row] = found.table
-    return Requant(tuple(ratio), tuple(bias), *columns, thresholds=tables, lo=los, hi=his)
+    multiplier, offset, shift, divisor = columns
+    return Requant(tuple(ratio), tuple(bias), multiplier, offset, shift, divisor, tables, los, his)
 
 
 @dataclass(frozen=True)
@@ -122,9 +123,7 @@ class _Row:
     table: IntArray | None = None
 
 
-def _realise(
-    ratio: Fraction, bias: Fraction, lo: int, hi: int, acc_min: int, acc_max: int, *, node: str
-) -> _Row:
+def _realise(ratio: Fraction, bias: Fraction, lo: int, hi: int, acc_min: int, acc_max: int, *, node: str) -> _Row:
     reach = max(abs(acc_min), abs(acc_max), 1)
     if hi - lo < SEARCHED_LEVELS:
         exact = thresholds(ratio, bias, lo, hi)

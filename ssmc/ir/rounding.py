@@ -29,7 +29,7 @@ def round_shift(x: ArrayLike, shift: ArrayLike) -> IntArray:
     twice_rest = (x - (floor << shift)) << 1
     one = np.int64(1) << shift
     up = (twice_rest > one) | ((twice_rest == one) & ((floor & 1) == 1))
-    return floor + up
+    return np.asarray(floor + up, np.int64)
 
 
 def round_divide(x: ArrayLike, divisor: ArrayLike) -> IntArray:
@@ -39,7 +39,7 @@ def round_divide(x: ArrayLike, divisor: ArrayLike) -> IntArray:
     floor = x // divisor
     rest = x - floor * divisor
     up = (rest > divisor - rest) | ((rest == divisor - rest) & ((floor & 1) == 1))
-    return floor + up
+    return np.asarray(floor + up, np.int64)
 
 
 def saturate(x: ArrayLike, lo: ArrayLike, hi: ArrayLike) -> IntArray:

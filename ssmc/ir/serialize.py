@@ -155,3 +155,13 @@ def _scalar(kind: type, json: Any) -> Any:
     if type(json) is not kind:
         raise ValueError(f"{json!r} is not {kind.__name__}")
     return json
+
+
+def encode_fields(value: Any, path: str, arrays: Arrays) -> Json:
+    """The fields of any dataclass as JSON, its arrays put under ``path/...``: for what targets write themselves."""
+    return _encode_fields(value, path, arrays)
+
+
+def decode_fields(kind: type, json: Json, arrays: Mapping[str, NDArray[np.generic]]) -> Any:
+    """The dataclass that `encode_fields` wrote; KeyError, TypeError or ValueError where it is damaged."""
+    return _decode_fields(kind, json, arrays)

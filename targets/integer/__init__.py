@@ -1,0 +1,1 @@
+"""The integer target and its reference executor."""

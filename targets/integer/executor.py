@@ -141,7 +141,7 @@ class Executor:
         raise TypeError(f"{type(op).__name__} is not stateless")
 
     def linear(self, op: Linear, x: IntArray) -> IntArray:
-        """x (N, G * in) to codes (N, G * out)."""
+        """X (N, G * in) to codes (N, G * out)."""
         v = x.reshape(len(x), op.matrix.groups, op.matrix.inputs)
         return requantize(op.requant, op.matrix.product(v)).reshape(len(x), -1)
 

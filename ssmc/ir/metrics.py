@@ -1,0 +1,213 @@
+"""Figures of the literature for a program: ACE, model size and ADC complexity, in two countings, against fp32.
+
+- *ACE* (arithmetic computation effort, arXiv 2112.00133): sum over the multiply-accumulates of one step of
+  ``weight bits * input bits``.
+- *size*: sum of weight bits.
+- *ADC complexity*: sum over the conversions of one step of their bits.
+
+The *ssmc* counting takes every matrix of the program as it is: B and D, both halves of a GLU mixing matrix, true
+encoder and decoder; A by its structure (positions that are non-zero in some channel); in delta form products at
+the width of the read-out and conversions at that of the converter. The *QS4D* counting is that of
+arXiv 2507.06079 (their code, `quant_optimization.py` at 75319a6), with B = 1, hence no B term, for comparison::
+
+    ACE  = sum_layers H (N a s + N c s) + H^2 act lin   + H d_in coder act + H d_out coder act
+    size = sum_layers H N (a + c) + H^2 lin             + 2 H d_in coder           (their decoder convention)
+    ADC  = sum_layers H (N s + act) + H lin             + H act + d_out act
+
+with one bit width per letter: a, c, s(tate), act(ivation), lin (mixing), coder. Width here is that of our codes
+(8 bits: -128..127); QS4D's "b bits" are 2^b + 1 levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ssmc.ir.program import Linear, Op, Program, StateSpace, weight_bits
+from ssmc.ir.quant import bits_for
+from ssmc.ir.requant import Requant
+from ssmc.ir.rounding import IntArray
+
+FP32 = 32
+
+
+@dataclass(frozen=True)
+class Use:
+    """A block of weights in one step.
+
+    Attributes:
+        op, role: where it is; ``A``, ``B``, ``C``, ``D`` or ``linear``.
+        macs: multiply-accumulates, which is also the number of weights.
+        weight_bits, input_bits: widths of the factors.
+        conversions, conversion_bits: outputs that are quantized, and their width; 0 where another block counts them.
+    """
+
+    op: str
+    role: str
+    macs: int
+    weight_bits: int
+    input_bits: int
+    conversions: int = 0
+    conversion_bits: int = 0
+
+
+@dataclass(frozen=True)
+class Figures:
+    """ACE (bit x bit per step), size (bits) and ADC complexity (bits per step)."""
+
+    ace: int
+    size_bits: int
+    adc: int
+
+    def to_json(self) -> dict[str, int]:
+        """Plain numbers, units in the keys."""
+        return {"ace_bit2_per_step": self.ace, "adc_bits_per_step": self.adc, "size_bits": self.size_bits}
+
+
+def metrics(program: Program) -> dict[str, dict[str, dict[str, int]]]:
+    """Both countings, each for the program and for the same model with every width at 32 bits."""
+    literature, own = qs4d_model(program), uses(program)
+    return {
+        "qs4d": {"model": qs4d_figures(literature).to_json(), "fp32": qs4d_figures(literature.at(FP32)).to_json()},
+        "ssmc": {"model": figures(own).to_json(), "fp32": figures(at(own, FP32)).to_json()},
+    }
+
+
+def figures(blocks: list[Use]) -> Figures:
+    """The ssmc counting."""
+    return Figures(
+        sum(use.macs * use.weight_bits * use.input_bits for use in blocks),
+        sum(use.macs * use.weight_bits for use in blocks),
+        sum(use.conversions * use.conversion_bits for use in blocks),
+    )
+
+
+def at(blocks: list[Use], bits: int) -> list[Use]:
+    """The same blocks with every width replaced."""
+    return [replace(use, weight_bits=bits, input_bits=bits, conversion_bits=bits) for use in blocks]
+
+
+def uses(program: Program) -> list[Use]:
+    """Every block of weights of the program."""
+    return [use for op in program.ops for use in _uses(op, program)]
+
+
+def _uses(op: Op, program: Program) -> Iterator[Use]:
+    if isinstance(op, Linear):
+        width, outputs = program.values[op.inputs[0]].quant.bits, op.matrix.groups * op.matrix.outputs
+        yield Use(op.name, "linear", op.matrix.codes.size, op.matrix.weight_bits, width, outputs, code_bits(op.requant))
+    if isinstance(op, StateSpace):
+        act, state, (h, n) = program.values[op.inputs[0]].quant.bits, op.state_dac_bits, op.keep.shape
+        a, b, c, d = blocks_of(op)
+        to_state, to_output = requant_bits(op)
+        structure = h * int(np.count_nonzero(a.any(0)))
+        yield Use(op.name, "A", structure, weight_bits(a), state, h * n, to_state)
+        yield Use(op.name, "B", b.size, weight_bits(b), act)
+        yield Use(op.name, "C", c.size, weight_bits(c), state, h * op.n_output, to_output)
+        yield Use(op.name, "D", int(np.count_nonzero(d)), weight_bits(d), act)
+
+
+def blocks_of(op: StateSpace) -> tuple[IntArray, IntArray, IntArray, IntArray]:
+    """A (H, n, n), B (H, n, m), C (H, p, n), D (H, p, m), fused or not."""
+    n = op.n_state
+    top = op.matrix.codes[:, :n]
+    low = op.matrix.codes[:, n:] if op.output_matrix is None else op.output_matrix.codes
+    return top[..., :n], top[..., n:], low[..., :n], low[..., n:]
+
+
+def requant_bits(op: StateSpace) -> tuple[int, int]:
+    """Width of the codes converted for the state, and for the output."""
+    if op.output_requant is not None:
+        return code_bits(op.requant), code_bits(op.output_requant)
+    shape = (op.matrix.groups, op.matrix.outputs)
+    lo, hi = op.requant.lo.reshape(shape), op.requant.hi.reshape(shape)
+    n = op.n_state
+    return _span_bits(lo[:, :n], hi[:, :n]), _span_bits(lo[:, n:], hi[:, n:])
+
+
+def code_bits(requant: Requant) -> int:
+    """Width of the widest output code."""
+    return _span_bits(requant.lo, requant.hi)
+
+
+def _span_bits(lo: IntArray, hi: IntArray) -> int:
+    return bits_for(int(lo.min()), int(hi.max())) if lo.size else 0
+
+
+@dataclass(frozen=True)
+class Qs4dLayer:
+    """H channels with N real states; widths of A, B, C, state (as factor), converter, activation, mixing."""
+
+    channels: int
+    states: int
+    a: int
+    b: int
+    c: int
+    state: int
+    adc: int
+    act: int
+    lin: int
+
+
+@dataclass(frozen=True)
+class Qs4dModel:
+    """What the formulas of QS4D see of a model; ``coder`` is the width of encoder and decoder weights."""
+
+    layers: tuple[Qs4dLayer, ...]
+    d_in: int
+    d_out: int
+    coder: int
+
+    def at(self, bits: int) -> Qs4dModel:
+        """Every width replaced."""
+        widths = dict.fromkeys(("a", "b", "c", "state", "adc", "act", "lin"), bits)
+        return replace(self, layers=tuple(replace(layer, **widths) for layer in self.layers), coder=bits)
+
+
+def qs4d_figures(model: Qs4dModel, *, b_term: bool = False, true_decoder: bool = False) -> Figures:
+    """The QS4D counting; ``b_term`` counts B, ``true_decoder`` the decoder as H x d_out."""
+    ace = size = adc = 0
+    for x in model.layers:
+        h, n = x.channels, x.states
+        ace += h * (n * x.a * x.state + n * x.c * x.state + b_term * n * x.b * x.act) + h * h * x.act * x.lin
+        size += h * n * (x.a + x.c) + h * h * x.lin
+        adc += h * (n * x.adc + x.act) + h * x.lin
+    if not model.layers:
+        return Figures(0, 0, 0)
+    first, last = model.layers[0], model.layers[-1]
+    ace += first.channels * model.d_in * model.coder * first.act + last.channels * model.d_out * model.coder * last.act
+    size += first.channels * model.d_in * model.coder
+    size += last.channels * (model.d_out if true_decoder else model.d_in) * model.coder
+    adc += first.channels * first.act + model.d_out * last.act
+    return Figures(ace, size, adc)
+
+
+def qs4d_model(program: Program) -> Qs4dModel:
+    """Layers by their kernels; the matrices that follow a kernel mix, but for the last of the program, the decoder."""
+    kernels = [op for op in program.ops if isinstance(op, StateSpace)]
+    linears = [op for op in program.ops if isinstance(op, Linear)]
+    order = {op.name: index for index, op in enumerate(program.ops)}
+    before = [op for op in linears if kernels and order[op.name] < order[kernels[0].name]]
+    decoder = [op for op in linears[-1:] if op not in before]
+    ends = [*(order[op.name] for op in kernels[1:]), len(program.ops)]
+    layers = []
+    for op, end in zip(kernels, ends, strict=True):
+        mixing = [m for m in linears if order[op.name] < order[m.name] < end and m not in decoder]
+        a, b, c, _ = blocks_of(op)
+        layers.append(
+            Qs4dLayer(
+                channels=op.matrix.groups,
+                states=op.n_state,
+                a=weight_bits(a),
+                b=weight_bits(b),
+                c=weight_bits(c),
+                state=op.state_dac_bits,
+                adc=requant_bits(op)[0],
+                act=program.values[op.inputs[0]].quant.bits,
+                lin=max((m.matrix.weight_bits for m in mixing), default=0),
+            )
+        )
+    coder = max((op.matrix.weight_bits for op in (*before, *decoder)), default=0)
+    return Qs4dModel(tuple(layers), program.input_size, program.output_size, coder)
