@@ -15,6 +15,7 @@ from ssmc.errors import ModelError
 
 SAMPLES = 2
 STEPS = 12
+RESOLVED_CODES = 40.0
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -86,9 +87,32 @@ def random_feeds(model: ir.Model, seed: int = 0, batch: int = SAMPLES, steps: in
     rng = np.random.default_rng(seed)
     value = model.graph.inputs[0]
     sizes = input_sizes(value, batch, steps)
-    amplitude = float(value.metadata_props.get("ssmc.amplitude", "1.0"))
+    amplitude = input_amplitude(value)
     data = (rng.standard_normal(sizes) * amplitude).astype(np.float32)
     return {str(value.name): data}
+
+
+def input_amplitude(value: ir.Value) -> float:
+    """A third of what the first quantizer behind the input resolves, 1 where none is found.
+
+    Follows constant gains: a model of raw 16-bit audio needs inputs of thousands to be exercised at all.
+    """
+    gain = 1.0
+    while True:
+        step = next((use.node for use in value.uses() if use.node.op_type != "Shape"), None)
+        if step is None:
+            return 1.0
+        known = (v.const_value for v in step.inputs if v is not None and v.const_value is not None)
+        constant = next((np.asarray(array.numpy()) for array in known), None)
+        if step.op_type in ("QuantizeLinear", "Quant", "IntQuant", "Quantize", "Round"):
+            scale = 1.0 if constant is None else float(np.max(constant))
+            return scale * RESOLVED_CODES / gain
+        if step.op_type not in ("Mul", "Div", "Identity", "Transpose"):
+            return 1.0 / gain
+        if constant is not None and step.op_type != "Transpose":
+            factor = float(np.abs(constant).max()) or 1.0
+            gain = gain * factor if step.op_type == "Mul" else gain / factor
+        value = step.outputs[0]
 
 
 def input_sizes(value: ir.Value, batch: int, steps: int) -> list[int]:

@@ -25,13 +25,15 @@ CODE = frozenset(
     }
 )
 
+PARTS = frozenset({"LinearParts", "KernelParts", "KernelPairParts", "KernelPairAfterParts"})
+
 #: level -> (ssmc operations allowed, whether other ONNX operations are allowed)
 LEVELS: dict[str, tuple[frozenset[str], bool]] = {
     "imported": (frozenset(), True),
     "canonical": (REAL, True),
     "folded": (CODE | {"Kernel"}, False),
     "fused": (CODE | {"Kernel"}, False),
-    "placed": (CODE | {"Kernel"}, False),
+    "placed": (CODE | {"Kernel", *PARTS}, False),
 }
 
 

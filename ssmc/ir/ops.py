@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from ssmc.ir import program as p
 from ssmc.ir.build import constant_array, node_name
 from ssmc.ir.functions import input_names
+from ssmc.ir.parts import constants_to_matrix
 from ssmc.ir.quant import QuantType
 from ssmc.ir.requant import LIMIT, Requant, make_requant
 from ssmc.ir.rounding import FloatArray, IntArray
@@ -108,7 +109,7 @@ def _quantize(node: ir.Node, reader: _Reader) -> tuple[p.Op, p.Codes]:
 def _linear(node: ir.Node, reader: _Reader) -> tuple[p.Op, p.Codes]:
     c = constants(node)
     (x,) = signals(node)
-    matrix = p.Matrix(c["W"].astype(np.int64)[None])
+    matrix = constants_to_matrix(c["W"][None], c)
     lo, hi = reader.ends(x)
     reach = matrix.reach(np.full((1, matrix.inputs), lo), np.full((1, matrix.inputs), hi))
     op = p.Linear(node_name(node), (x,), str(node.outputs[0].name), matrix, _requant(c, reach, node))
@@ -120,17 +121,17 @@ def _kernel(node: ir.Node, reader: _Reader) -> tuple[p.Op, p.Codes]:
     (u,) = signals(node)
     keep = c["keep"].astype(np.int64)
     groups, n = keep.shape
-    matrix = p.Matrix(c["W"].astype(np.int64))
+    matrix = constants_to_matrix(c["W"], c)
     drive = _drive_range(c, reader.ends(u), matrix.inputs - n)
     names = ("dac_lo", "dac_hi", "reg_lo", "reg_hi", "r0")
     dac_lo, dac_hi, reg_lo, reg_hi, r0 = (c[name].astype(np.int64) for name in names)
     pair = node.op_type.startswith("KernelPair")
-    output = p.Matrix(c["W_y"].astype(np.int64)) if pair else None
+    output = constants_to_matrix(c["W_y"], c, "_y") if pair else None
     requant = _requant(c, matrix.reach(*drive), node)
     requant_y = _requant(c, output.reach(*drive), node, "_y") if output is not None else None
     op = p.StateSpace(
         node_name(node), (u,), str(node.outputs[0].name), matrix, requant, keep, np.log2(c["unit"]).astype(np.int64),
-        dac_lo, dac_hi, reg_lo, reg_hi, r0, output, requant_y, node.op_type == "KernelPairAfter",
+        dac_lo, dac_hi, reg_lo, reg_hi, r0, output, requant_y, node.op_type.startswith("KernelPairAfter"),
     )  # fmt: skip
     lo, hi = (c["lo_y"], c["hi_y"]) if pair else (c["lo"][:, n:], c["hi"][:, n:])
     return op, _codes(groups * op.n_output, lo, hi, "step")
@@ -241,9 +242,13 @@ def _dequantize(node: ir.Node, reader: _Reader) -> tuple[p.Op, None]:
 _RULES: dict[str, Callable[[ir.Node, _Reader], tuple[p.Op, p.Codes | None]]] = {
     "Quantize": _quantize,
     "Linear": _linear,
+    "LinearParts": _linear,
     "Kernel": _kernel,
     "KernelPair": _kernel,
     "KernelPairAfter": _kernel,
+    "KernelParts": _kernel,
+    "KernelPairParts": _kernel,
+    "KernelPairAfterParts": _kernel,
     "Table": _table,
     "Product": _product,
     "Sum2": _sum,

@@ -97,9 +97,23 @@ class Matrix:
 
     def reach(self, lo: IntArray, hi: IntArray) -> tuple[IntArray, IntArray]:
         """Smallest and largest accumulator (G, out) for inputs within lo..hi, each broadcastable to (G, in)."""
-        low, high = lo[..., None, :], hi[..., None, :]
-        ends = np.stack([self.codes * low, self.codes * high])
-        return ends.min(0).sum(-1), ends.max(0).sum(-1)
+        if not self.parts:
+            return _ends(self.codes, lo, hi)
+        low, high = np.zeros((2, self.groups, self.outputs), np.int64)
+        for part in self.parts:
+            span = slice(*part.rows)
+            edges = (
+                (lo[..., span], hi[..., span]) if part.plane is None else (np.zeros(1, np.int64), np.ones(1, np.int64))
+            )
+            ends = np.stack([part.gain * part.step * part.convert(end) for end in _ends(part.codes, *edges)])
+            low, high = low + ends.min(0), high + ends.max(0)
+        return low, high
+
+
+def _ends(codes: IntArray, lo: IntArray, hi: IntArray) -> tuple[IntArray, IntArray]:
+    """Smallest and largest sum (G, out) of codes (G, out, in) times inputs within lo..hi."""
+    products = np.stack([codes * lo[..., None, :], codes * hi[..., None, :]])
+    return products.min(0).sum(-1), products.max(0).sum(-1)
 
 
 def weight_bits(codes: IntArray) -> int:

@@ -24,6 +24,7 @@ from ssmc.ir.rounding import IntArray, round_divide, round_shift, saturate
 
 LIMIT = 1 << 62
 SEARCHED_LEVELS = 1 << 12
+SHORT = 1 << 8
 LARGEST_SHIFT = 48
 
 
@@ -125,6 +126,10 @@ class _Row:
 
 def _realise(ratio: Fraction, bias: Fraction, lo: int, hi: int, acc_min: int, acc_max: int, *, node: str) -> _Row:
     reach = max(abs(acc_min), abs(acc_max), 1)
+    if _is_short(ratio) and _is_short(bias):
+        short = _as_written(ratio, bias, reach)
+        if short is not None:
+            return short
     if hi - lo < SEARCHED_LEVELS:
         exact = thresholds(ratio, bias, lo, hi)
         exact = np.clip(exact, *_signed_range(ratio, acc_min, acc_max))
@@ -142,6 +147,12 @@ def _realise(ratio: Fraction, bias: Fraction, lo: int, hi: int, acc_min: int, ac
         "use power-of-two scales or fewer bits",
         node,
     )
+
+
+def _is_short(value: Fraction) -> bool:
+    """A few significant bits over a power of two, such as any ratio of power-of-two scales: no search is needed."""
+    power = value.denominator
+    return power & (power - 1) == 0 and abs(value.numerator) < SHORT and power <= 1 << 30
 
 
 def _as_written(ratio: Fraction, bias: Fraction, reach: int) -> _Row | None:

@@ -58,7 +58,9 @@ def program_from_json(json: Json, arrays: Mapping[str, NDArray[np.generic]]) -> 
         UsageError: SSMC-B03 another schema version, SSMC-B04 a field or an array is missing or malformed.
     """
     if json.get("schema") != SCHEMA:
-        raise UsageError("SSMC-B03", f"program schema is {json.get('schema')!r}, this ssmc reads {SCHEMA!r}", "recompile")
+        raise UsageError(
+            "SSMC-B03", f"program schema is {json.get('schema')!r}, this ssmc reads {SCHEMA!r}", "recompile"
+        )
     try:
         program: Program = _decode_fields(Program, json, arrays)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, ZeroDivisionError) as cause:
@@ -138,7 +140,7 @@ def _decode(kind: Any, json: Any, arrays: Mapping[str, NDArray[np.generic]]) -> 
         return _decode_fields(_BY_NAME[json["op"]], json, arrays)
     if kind is Fraction:
         return Fraction(json)
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         return _decode_fields(kind, json, arrays)
     return _scalar(kind, json)
 
