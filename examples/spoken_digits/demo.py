@@ -22,6 +22,7 @@ from ssmc.bundle.check import accuracy, evaluate
 from ssmc.bundle.compare import Comparison, compare_codes
 from ssmc.cli.progress import counting
 from ssmc.data import Samples, load_samples
+from ssmc.ir.program import Dequantize
 from ssmc.report.summary import summary
 from ssmc.report.text import columns
 
@@ -87,7 +88,9 @@ def main(output: Path, limit: int | None) -> None:
         "quantized (QAT), onnxruntime": run_onnxruntime(HERE / "model.onnx", samples),
         "integer program": run_bundle(integer, samples, "integer"),
         "crossbar, ideal devices": run_bundle(crossbar, samples, "crossbar, ideal"),
-        f"crossbar, noisy devices (seed {SEED})": run_bundle(crossbar, samples, "crossbar, noisy", noise=True, seed=SEED),
+        f"crossbar, noisy devices (seed {SEED})": run_bundle(
+            crossbar, samples, "crossbar, noisy", noise=True, seed=SEED
+        ),
     }
     rows = []
     for name, outputs in runs.items():
@@ -97,8 +100,9 @@ def main(output: Path, limit: int | None) -> None:
 
     found = differing_codes(integer, crossbar, samples)
     click.echo(f"integer program and ideal crossbar: {found.differing} of {found.compared:,} codes differ")
-    scale = np.asarray(integer.compiled.program.ops[-1].scale)
-    apart = np.abs(np.rint((runs["integer program"] - runs["quantized (QAT), onnxruntime"]) / scale))
+    last = integer.compiled.program.ops[-1]
+    assert isinstance(last, Dequantize)
+    apart = np.abs(np.rint((runs["integer program"] - runs["quantized (QAT), onnxruntime"]) / last.scale))
     click.echo(
         f"integer program and onnxruntime (float32, free-running): {int((apart > 0).sum())} of {apart.size:,} "
         f"output codes differ, by at most {int(apart.max())}\n"

@@ -142,7 +142,7 @@ def compile(
         target={"name": chosen.name, **options_of(chosen)},
         records=result.records,
         model_name=name or "",
-        cost={"steps": steps, "step": compiled.cost(1), "inference": compiled.cost(steps)},
+        cost=compiled.cost(steps),
     )
     trace = _trace(result.records, (time.perf_counter() - began) * 1e3)
     return Bundle(chosen.name, compiled, report, trace, onnx_bytes(result.model))
@@ -178,7 +178,9 @@ def load(folder: str | Path) -> Bundle:
     """
     folder = Path(folder)
     if not (folder / MARKER).is_file():
-        raise UsageError("SSMC-B02", f"not a bundle (no {MARKER})", "give the folder that 'ssmc compile -o' wrote", str(folder))
+        raise UsageError(
+            "SSMC-B02", f"not a bundle (no {MARKER})", "give the folder that 'ssmc compile -o' wrote", str(folder)
+        )
     whole = _read_json(folder / MARKER)
     if whole.get("schema") != SCHEMA:
         fact = f"schema is {whole.get('schema')!r}, this ssmc reads {SCHEMA!r}"

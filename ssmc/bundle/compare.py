@@ -48,7 +48,9 @@ def compare_codes(
         state_a, state_b = a.init(len(x)), b.init(len(x))
         for t in range(x.shape[1]):
             active = t < lengths
-            found.add(a.step_codes(state_a, x[:, t], active), b.step_codes(state_b, x[:, t], active), active, f"step {t}")
+            found.add(
+                a.step_codes(state_a, x[:, t], active), b.step_codes(state_b, x[:, t], active), active, f"step {t}"
+            )
         found.add(a.finish_codes(state_a), b.finish_codes(state_b), EVERY, "end of sequence")
         progress(len(indices))
     return found

@@ -38,7 +38,9 @@ def require_target_folder(folder: Path) -> None:
         UsageError: SSMC-B01.
     """
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARKER).is_file():
-        raise UsageError("SSMC-B01", "the folder holds other files", "choose a new or empty folder with -o", str(folder))
+        raise UsageError(
+            "SSMC-B01", "the folder holds other files", "choose a new or empty folder with -o", str(folder)
+        )
     parent = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     if not parent.is_dir():
         raise UsageError("SSMC-B01", f"'{parent.name}' is a file", "choose a folder with -o", str(folder))

@@ -13,8 +13,16 @@ if TYPE_CHECKING:
 
 #: name -> (module, class, one line)
 TARGETS: dict[str, tuple[str, str, str]] = {
-    "int": ("ssmc.targets.integer.target", "IntegerTarget", "integer program for a processor: reference executor, exact"),
-    "aimc": ("ssmc.targets.aimc.target", "AimcTarget", "tile program for analog crossbars: cost, ideal and noisy simulation"),
+    "int": (
+        "ssmc.targets.integer.target",
+        "IntegerTarget",
+        "integer program for a processor: reference executor, exact",
+    ),
+    "aimc": (
+        "ssmc.targets.aimc.target",
+        "AimcTarget",
+        "tile program for analog crossbars: cost, ideal and noisy simulation",
+    ),
 }
 
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="npz with labels.")
 @click.option("--baseline", type=click.Path(path_type=Path), required=True, help="JSON of metrics and tolerances.")
-@click.option("--update", is_flag=True, help="Write the baseline; tolerances of an existing one are kept.")
+@click.option(
+    "--update", is_flag=True, help="Write the baseline; an existing one keeps its choice of metrics and tolerances."
+)
 @click.option("--junit", type=click.Path(path_type=Path), help="Also write a JUnit file.")
 def check(bundle: Path, data: Path, baseline: Path, update: bool, junit: Path | None) -> None:
     """Hold a BUNDLE's accuracy and costs against a committed baseline; exit status 4 when one moved.
@@ -35,7 +37,7 @@ def check(bundle: Path, data: Path, baseline: Path, update: bool, junit: Path | 
     metrics = _measure(bundle, data)
     if update:
         write_file(baseline, gate.baseline_text(gate.make_baseline(metrics, old)).encode())
-        click.echo(f"wrote {len(metrics)} metrics to {baseline}")
+        click.echo(f"wrote {baseline}")
         return
     assert old is not None
     moved = gate.compare(metrics, old)

@@ -14,8 +14,12 @@ from ssmc.cli.progress import stages
 @click.option("--target", "-t", default="int", show_default=True, help="What to compile for; see 'ssmc targets'.")
 @click.option("--hardware", metavar="NAME|FILE", help="Hardware preset or TOML file (aimc).")
 @click.option("--place", type=click.Choice(["auto", "analog", "digital"]), help="Where matrices run (aimc).")
-@click.option("--output", "-o", type=click.Path(path_type=Path), default="out", show_default=True, help="Bundle folder.")
-@click.option("--steps", type=click.IntRange(min=1), default=100, show_default=True, help="Time steps the report counts.")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), default="out", show_default=True, help="Bundle folder."
+)
+@click.option(
+    "--steps", type=click.IntRange(min=1), default=100, show_default=True, help="Time steps the report counts."
+)
 @click.option("--oracle/--no-oracle", default=True, help="Run onnxruntime after every pass and compare.")
 @click.option("--dump-dir", type=click.Path(path_type=Path), help="Keep the graph after every pass here.")
 @click.option("--stop-after", metavar="PASS", help="Stop there and write only that graph, OUTPUT/model.onnx.")

@@ -31,7 +31,9 @@ def inspect(path: Path, kernels: bool, poles: bool) -> None:
     blocks = [] if kernels else [ops_table(report)]
     blocks.append(kernels_table(report.kernels) or "no state-space kernels")
     for kernel in report.kernels if poles else ():
-        blocks.append("\n".join([f"poles of {kernel.name} (im >= 0)", *(f"  {re:+.4f} {im:+.4f}i" for re, im in kernel.poles)]))
+        blocks.append(
+            "\n".join([f"poles of {kernel.name} (im >= 0)", *(f"  {re:+.4f} {im:+.4f}i" for re, im in kernel.poles)])
+        )
     click.echo("\n\n".join(blocks))
 
 

@@ -33,7 +33,9 @@ def run(bundle: Path, data: Path, noise: bool, seed: int | None, output: Path | 
     loaded, samples = load(bundle), load_samples(data)
     options = {"noise": True, "seed": seed or 0} if noise else {}
     if noise and loaded.target == "int":
-        raise UsageError("SSMC-U12", "target 'int' has no devices to be noisy", "leave --noise out, or compile for aimc")
+        raise UsageError(
+            "SSMC-U12", "target 'int' has no devices to be noisy", "leave --noise out, or compile for aimc"
+        )
     with counting(len(samples), "running") as advance:
         outputs = evaluate(loaded, samples, progress=advance, **options)
     click.echo(f"{len(samples)} sequences, {int(samples.lengths.sum())} steps")

@@ -73,4 +73,6 @@ def load_weights(model: torch.nn.Module, checkpoint: Path) -> None:
         model.load_state_dict(inner)
     except (OSError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError, AttributeError, EOFError) as cause:
         first = str(cause).strip().splitlines()[0][:200]
-        raise UsageError("SSMC-U22", f"does not fit the model ({first})", "give its state dict", str(checkpoint)) from cause
+        raise UsageError(
+            "SSMC-U22", f"does not fit the model ({first})", "give its state dict", str(checkpoint)
+        ) from cause

@@ -45,7 +45,6 @@ class QuantConfig:
     register_headroom: int = 0
     form: Form = "delta"
     power_of_two: bool = True
-    calibration_quantile: float = 1.0
     weight_noise: float = 0.0
 
     def __post_init__(self) -> None:
@@ -59,8 +58,6 @@ class QuantConfig:
             raise ValueError(f"form is {self.form!r}; allowed are 'delta' and 'direct'")
         if self.form == "direct" and self.state_dac_bits != self.adc_bits:
             raise ValueError("form 'direct' feeds ADC codes back to the DAC: state_dac_bits must equal adc_bits")
-        if not 0.0 < self.calibration_quantile <= 1.0:
-            raise ValueError("calibration_quantile must lie in (0, 1]")
 
 
 def signed_range(bits: int) -> tuple[int, int]:

@@ -46,25 +46,45 @@ def grid_scale(largest: Tensor, codes: float, power_of_two: bool) -> Tensor:
     return torch.exp2(torch.ceil(torch.log2(scale))) if power_of_two else scale
 
 
+class StepSearch:
+    """The step that quantizes observed data with the least squared error (clipping traded against resolution).
+
+    Candidates are powers of two, or quarter powers; one step per entry of the trailing ``shape``.
+    """
+
+    def __init__(self, lo: int, hi: int, shape: tuple[int, ...], power_of_two: bool) -> None:
+        self.lo, self.hi = lo, hi
+        self.candidates = torch.exp2(torch.arange(-18.0, 10.0, 1.0 if power_of_two else 0.25))
+        self.error = torch.zeros(len(self.candidates), *shape, dtype=torch.float64)
+
+    def observe(self, x: Tensor) -> None:
+        """Add the error of every candidate on x (..., *shape)."""
+        axes = tuple(range(x.ndim - self.error.ndim + 1))
+        for row, step in zip(self.error, self.candidates, strict=True):
+            error = x - step * torch.clamp(torch.round(x / step), self.lo, self.hi)
+            row += error.double().square().sum(axes)
+
+    def best(self) -> Tensor:
+        """(*shape); the largest of equally good candidates, so that all-zero data get a harmless step."""
+        flipped = self.error.flip(0)
+        return self.candidates.flip(0)[flipped.argmin(0)]
+
+
 class Quantizer(nn.Module):
     """A per-tensor quantizer whose scale is calibrated from data, then frozen.
 
-    ``lo..hi`` is -2^(b-1)..2^(b-1)-1, or 0..2^b-1 with ``signed=False``. The scale lets the largest observed magnitude
-    (or its ``calibration_quantile``) reach code hi + 1, so that a power-of-two range loses no bit to its last code.
+    ``lo..hi`` is -2^(b-1)..2^(b-1)-1, or 0..2^b-1 with ``signed=False``.
     """
 
     scale: Tensor
-    largest: Tensor
     unit: Tensor
 
     def __init__(self, bits: int, config: QuantConfig, signed: bool = True) -> None:
         super().__init__()
         self.lo, self.hi = signed_range(bits) if signed else (0, (1 << bits) - 1)
-        self.quantile = config.calibration_quantile
-        self.power_of_two = config.power_of_two
+        self.search = StepSearch(self.lo, self.hi, (), config.power_of_two)
         self.mode = Mode.FLOAT
         self.register_buffer("scale", torch.tensor(1.0))
-        self.register_buffer("largest", torch.tensor(0.0))
         self.register_buffer("unit", torch.tensor(1.0), persistent=False)
 
     def forward(self, x: Tensor, codes: bool = False) -> Tensor:
@@ -78,14 +98,6 @@ class Quantizer(nn.Module):
 
     @torch.no_grad()
     def observe(self, x: Tensor) -> None:
-        """Widen the range to this batch."""
-        self.largest.fill_(torch.maximum(self.largest, upper_quantile(x.abs().flatten(), self.quantile)))
-        self.scale.copy_(grid_scale(self.largest, self.hi + 1, self.power_of_two))
-
-
-def upper_quantile(magnitude: Tensor, quantile: float) -> Tensor:
-    """Largest value (quantile 1) or the given quantile along the first axis of (K, ...)."""
-    if quantile >= 1.0:
-        return magnitude.amax(0)
-    k = max(1, round(quantile * magnitude.shape[0]))
-    return magnitude.kthvalue(k, dim=0).values
+        """Refine the scale with this batch."""
+        self.search.observe(x.detach())
+        self.scale.copy_(self.search.best())

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ssmc.qat.config import Mode, QuantConfig, signed_range, weight_limit
-from ssmc.qat.fake_quant import Quantizer, grid_scale, upper_quantile
+from ssmc.qat.fake_quant import Quantizer, StepSearch
 from ssmc.qat.kernel import Kernel, Scales, convolution, discretise, quantize_kernel, real_kernel
 from ssmc.qat.recurrence import StepRanges, float_step, quantized_step, run_loop, run_scan
 
@@ -25,9 +25,6 @@ class S4D(nn.Module):
     state_dac: Tensor
     shift: Tensor
     y_scale: Tensor
-    largest_state: Tensor
-    largest_increment: Tensor
-    largest_y: Tensor
 
     def __init__(self, d_model: int, d_state: int, config: QuantConfig, dt_min: float = 1e-3,
                  dt_max: float = 1e-1) -> None:
@@ -43,10 +40,13 @@ class S4D(nn.Module):
         self.A_imag = nn.Parameter(math.pi * torch.arange(modes, dtype=torch.float32).repeat(d_model, 1))
         self.C = nn.Parameter(torch.randn(d_model, modes, 2) * math.sqrt(0.5))
         self.D = nn.Parameter(torch.randn(d_model))
-        for name in ("state_dac", "shift", "largest_state", "largest_increment"):
-            self.register_buffer(name, torch.zeros(d_model, modes))
+        self.register_buffer("state_dac", torch.ones(d_model, modes))
+        self.register_buffer("shift", torch.zeros(d_model, modes))
         self.register_buffer("y_scale", torch.ones(d_model))
-        self.register_buffer("largest_y", torch.zeros(d_model))
+        dac, adc, pow2 = signed_range(config.state_dac_bits), signed_range(config.adc_bits), config.power_of_two
+        self.state_search = StepSearch(*dac, (d_model, modes), pow2)
+        self.increment_search = StepSearch(*adc, (d_model, modes), pow2)
+        self.y_search = StepSearch(*adc, (d_model,), pow2)
 
     def forward(self, u: Tensor) -> Tensor:
         """u (N, T, H) -> y (N, T, H)."""
@@ -126,31 +126,24 @@ class S4D(nn.Module):
 
     @torch.no_grad()
     def observe(self, u: Tensor, y: Tensor) -> None:
-        """Widen the ranges of states (Re and Im together), increments and y to this batch of float values."""
+        """Refine the steps of states (Re and Im together), increments and y with this batch of float values."""
         delta, b, _, _ = self.discrete()
         s = torch.zeros(u.shape[0], *delta.shape, dtype=delta.dtype)
         states, increments = [], []
         for k in range(u.shape[1]):
-            inc = delta * s + b * u[:, k, :, None]
-            s = s + inc
-            states.append(torch.view_as_real(s).abs().amax(-1))
-            increments.append(torch.view_as_real(inc).abs().amax(-1))
-        quantile = self.config.calibration_quantile
-        for largest, seen in ((self.largest_state, torch.cat(states)), (self.largest_increment, torch.cat(increments)),
-                              (self.largest_y, y.abs().flatten(0, 1))):
-            largest.copy_(torch.maximum(largest, upper_quantile(seen, quantile)))
+            increments.append(delta * s + b * u[:, k, :, None])
+            s = s + increments[-1]
+            states.append(s)
+        for search, seen in ((self.state_search, states), (self.increment_search, increments)):
+            search.observe(torch.view_as_real(torch.stack(seen)).movedim(-1, 0))
+        self.y_search.observe(y)
         self._rescale()
 
     def _rescale(self) -> None:
-        """Scales from ranges: the DAC covers the states, the ADC the increments at the finest 2^-p of the DAC step."""
-        adc = signed_range(self.config.adc_bits)[1] + 1
-        dac = signed_range(self.config.state_dac_bits)[1] + 1
-        pow2 = self.config.power_of_two
-        self.y_scale.copy_(grid_scale(self.largest_y, adc, pow2))
-        state = self.largest_state
+        """Converter steps; the increments' step is the largest state_dac / 2^p, p >= 0, that is fine enough."""
+        self.y_scale.copy_(self.y_search.best())
+        self.state_dac.copy_(self.state_search.best())
         if self.config.form == "delta":
-            state = torch.maximum(state, self.largest_increment * dac / adc)
-        self.state_dac.copy_(grid_scale(state, dac, pow2))
-        if self.config.form == "delta":
-            finest = torch.floor(torch.log2(self.state_dac * adc / self.largest_increment.clamp(min=1e-30)))
-            self.shift.copy_(finest.clamp(0, LARGEST_SHIFT))
+            increment = self.increment_search.best()
+            self.state_dac.copy_(torch.maximum(self.state_dac, increment))
+            self.shift.copy_(torch.round(torch.log2(self.state_dac / increment)).clamp(0, LARGEST_SHIFT))

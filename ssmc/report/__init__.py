@@ -1,0 +1,1 @@
+"""The report: facts as data first, then a page and tables drawn from them."""

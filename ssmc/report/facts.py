@@ -73,7 +73,7 @@ class Report:
         model: name, features and outputs of the model.
         target: name and options.
         passes, ops, kernels: see their classes.
-        cost: ``steps`` and the target's own cost figures for one step and for one inference of that many steps.
+        cost: the target's own figures of one inference, and its ``steps``.
         comparison: figures of the alternatives, side by side, where the target has them.
         metrics: figures of the literature (ACE, size, ADC complexity), where there are any.
     """
@@ -121,7 +121,6 @@ def make_report(
     records: Sequence[PassRecord],
     model_name: str = "",
     cost: Json | None = None,
-    comparison: Json | None = None,
     metrics: Json | None = None,
 ) -> Report:
     """Collect the facts of a compiled model."""
@@ -138,7 +137,9 @@ def make_report(
     )
     kernels = kernel_facts(program)
     ops = op_facts(program)
-    return Report(version, model, target, passes, ops, kernels, cost or {}, comparison or {}, metrics or {})
+    figures = dict(cost or {})
+    comparison = figures.pop("comparison", {})
+    return Report(version, model, target, passes, ops, kernels, figures, comparison, metrics or {})
 
 
 def op_facts(program: Program) -> tuple[OpFacts, ...]:

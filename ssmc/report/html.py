@@ -7,12 +7,13 @@ from html import escape
 from importlib.resources import files
 
 from ssmc.ir.serialize import Json
+from ssmc.report.costs import breakdowns, comparison_rows, constant_rows, nominal, spans, total_rows
 from ssmc.report.facts import OpFacts, PassFacts, Report, is_computed_exactly
 from ssmc.report.kernels import KernelFacts
 from ssmc.report.markup import Cell, badge, card, folded, section, table
-from ssmc.report.summary import cost_columns, cost_groups, summary
+from ssmc.report.summary import summary
 from ssmc.report.svg import bars, pole_plot
-from ssmc.report.units import flatten, number, quantity, words
+from ssmc.report.units import NAMES, flatten, number, quantity, unit_of, words
 
 OPEN_LIST = 3
 
@@ -20,7 +21,14 @@ OPEN_LIST = 3
 def render_html(report: Report) -> str:
     """The whole page."""
     title = f"{report.model['name'] or 'model'} on {report.target['name']}"
-    parts = [_pipeline(report), _operations(report), _kernels(report), _cost(report), _comparison(report), _metrics(report)]
+    parts = [
+        _pipeline(report),
+        _operations(report),
+        _kernels(report),
+        _cost(report),
+        _comparison(report),
+        _metrics(report),
+    ]
     body = "".join(part for part in parts if part)
     css = files("ssmc.report").joinpath("style.css").read_text(encoding="utf-8")
     return (
@@ -83,13 +91,27 @@ def _op_row(op: OpFacts) -> tuple[Cell, ...]:
 def _kernels(report: Report) -> str:
     if not report.kernels:
         return ""
-    head = ("kernel", "form", "H × states", "weight", "state DAC", "ADC", "register", "largest |λ|", "margin", "slowest", "")
+    head = (
+        "kernel",
+        "form",
+        "H × states",
+        "weight",
+        "state DAC",
+        "ADC",
+        "register",
+        "largest |λ|",
+        "margin",
+        "slowest",
+        "",
+    )
     lead = (
         "Poles of the quantized matrices, exact up to float eigenvalues. The margin is 1 − |λ| of the weakest pole; "
         "the slowest mode decays by 1/e in that many steps."
     )
     rows = [_kernel_row(k) for k in report.kernels]
-    plots = "".join(f"<div><h3>{escape(k.name)}</h3>{pole_plot(k.poles, f'poles of {k.name}')}</div>" for k in report.kernels)
+    plots = "".join(
+        f"<div><h3>{escape(k.name)}</h3>{pole_plot(k.poles, f'poles of {k.name}')}</div>" for k in report.kernels
+    )
     return section("Kernels", lead, table(head, rows, numeric=range(3, 10)), f'<div class="pair">{plots}</div>')
 
 
@@ -102,30 +124,58 @@ def _kernel_row(k: KernelFacts) -> tuple[Cell, ...]:
 
 
 def _cost(report: Report) -> str:
-    columns = cost_columns(report)
-    if not columns:
+    totals, fixed = total_rows(report.cost), constant_rows(report.cost)
+    if not totals and not fixed:
         return ""
-    heads, rows = columns
-    scalars = table(("figure", *heads), rows, numeric=range(1, len(heads) + 1))
-    lead = f"One step, and one inference of {number(report.cost['steps'])} steps. Latency, interval and totals are three numbers."
-    return section("Cost", lead, scalars, *_charts(report.cost.get("inference", {})))
+    heads = ("counted", "one step", f"{number(report.cost['steps'])} steps")
+    lead = (
+        "Totals of one step and of one inference. Latency, interval and totals are three kinds of number; where a key of "
+        "the hardware file is uncertain, the figure is nominal (low to high)."
+    )
+    tables = table(heads, totals, numeric=(1, 2)), table(("figure", "value"), fixed, numeric=(1,))
+    return section("Cost", lead, *tables, *_charts(report.cost), *_details(report.cost))
 
 
 def _charts(cost: Json) -> Iterator[str]:
-    for key, values in cost_groups(cost):
-        name = words(key.rsplit(".", 1)[-1])
-        yield f"<h3>{escape(name)}</h3>{bars(values, key, name)}"
+    for title, key, values in breakdowns(cost):
+        drawing = bars(values, key, title, share=unit_of(key) != "ns")
+        yield f"<h3>{escape(title)}</h3>{drawing}"
+
+
+def _details(cost: Json) -> Iterator[str]:
+    """The lists of the cost, folded: components, critical path, what became of each matrix."""
+    for name in ("matrices", "critical_path", "components"):
+        rows = cost.get(name, [])
+        if rows:
+            keys = sorted({key for row in rows for key in row}, key=_column)
+            cells = [[quantity(key, row.get(key, "")) for key in keys] for row in rows]
+            inner = table([words(key) for key in keys], cells)
+            yield f"<details><summary>{escape(words(name))}: {len(rows)} rows</summary>{inner}</details>"
+
+
+def _column(key: str) -> tuple[int, str]:
+    """Names first, in their order, then the figures."""
+    return NAMES.index(key) if key in NAMES else len(NAMES), key
 
 
 def _comparison(report: Report) -> str:
     if not report.comparison:
         return ""
-    names = sorted(report.comparison)
-    figures = {name: dict(flatten(report.comparison[name])) for name in names}
-    keys = sorted({key for values in figures.values() for key in values})
-    rows = [(words(key), *(_cell(key, figures[name].get(key)) for name in names)) for key in keys]
-    lead = "The same kernels, mapped in other ways; the cheapest is not always the one chosen."
-    return section("Comparison", lead, table(("figure", *map(words, names)), rows, numeric=range(1, len(names) + 1)))
+    names = [words(name) for name in sorted(report.comparison)]
+    rows = comparison_rows(report.comparison)
+    lead = "The same program mapped in other ways, per inference; the cheapest is not always the one chosen."
+    energies = {name: _energy(report.comparison[name]) for name in sorted(report.comparison)}
+    chart = bars({n: e for n, e in energies.items() if e}, "energy_pj", "energy per inference", share=False)
+    return section(
+        "Comparison",
+        lead,
+        f"<h3>energy per inference</h3>{chart}",
+        table(("figure", *names), rows, numeric=range(1, len(names) + 1)),
+    )
+
+
+def _energy(variant: Json) -> float | None:
+    return nominal(spans(variant).get("energy_pj", {}).get("per_sequence"))
 
 
 def _metrics(report: Report) -> str:
@@ -134,7 +184,3 @@ def _metrics(report: Report) -> str:
         return ""
     lead = "Figures that the literature compares by; the counting is part of each name (docs/metrics.md)."
     return section("Metrics", lead, table(("metric", "value"), rows, numeric=(1,)))
-
-
-def _cell(key: str, value: float | None) -> str:
-    return "–" if value is None else quantity(key, value)

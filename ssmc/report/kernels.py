@@ -5,7 +5,9 @@ In units of register codes the step of `ssmc.ir.program.StateSpace` is linear up
     r' = keep * r + ratio * (W_A (r / 2**shift) + W_B u)    A = diag(keep) + diag(ratio) W_A diag(2**-shift)
 
 which holds for the direct form (keep 0, shift 0) and for the delta form (keep 1). The poles are the eigenvalues
-of A per group; the kernel is stable where every one lies inside the unit circle. Source: DESIGN §2.
+of A of the live states per group; the kernel is stable where every one lies inside the unit circle. A state that
+nothing drives (its rows of W_A and W_B are zero: pruned, or padding to the widest group) keeps its first value and
+has no pole.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ class KernelFacts:
         name: of the operation.
         form: ``direct``, ``delta`` or ``mixed``.
         groups, states, inputs, outputs: H, n, m, p.
+        live_states: states over all groups that something drives; the others are pruned.
         weight_bits: width of the widest matrix code.
         state_dac_bits: width of the read-out that drives the rows.
         adc_bits: width of the codes that the state columns are converted to.
@@ -48,6 +51,7 @@ class KernelFacts:
     states: int
     inputs: int
     outputs: int
+    live_states: int
     weight_bits: int
     state_dac_bits: int
     adc_bits: int
@@ -73,14 +77,19 @@ def transition(op: StateSpace) -> FloatArray:
     return np.asarray(decay + op.keep[:, :, None] * np.eye(n), np.float64)
 
 
-def poles(op: StateSpace) -> NDArray[np.complex128]:
-    """Eigenvalues of A, (H, n)."""
-    return np.asarray(np.linalg.eigvals(transition(op)), np.complex128)
+def live_states(op: StateSpace) -> NDArray[np.bool_]:
+    """Which states something drives, (H, n)."""
+    return np.asarray((op.matrix.codes[:, : op.n_state] != 0).any(-1))
+
+
+def poles(op: StateSpace) -> list[NDArray[np.complex128]]:
+    """Eigenvalues of A of the live states, one array per group."""
+    return [np.linalg.eigvals(a[np.ix_(live, live)]) for a, live in zip(transition(op), live_states(op), strict=True)]
 
 
 def _facts(op: StateSpace) -> KernelFacts:
     values = poles(op)
-    radius = np.abs(values).max(1, initial=0.0)
+    radius = np.array([np.abs(group).max(initial=0.0) for group in values])
     largest = float(radius.max(initial=0.0))
     n, rows = op.n_state, op.matrix.outputs
     lo, hi = (bound.reshape(-1, rows)[:, :n] for bound in (op.requant.lo, op.requant.hi))
@@ -91,6 +100,7 @@ def _facts(op: StateSpace) -> KernelFacts:
         states=n,
         inputs=op.n_input,
         outputs=op.n_output,
+        live_states=int(live_states(op).sum()),
         weight_bits=op.matrix.weight_bits,
         state_dac_bits=op.state_dac_bits,
         adc_bits=bits_for(int(lo.min(initial=0)), int(hi.max(initial=0))),
@@ -100,7 +110,7 @@ def _facts(op: StateSpace) -> KernelFacts:
         weakest_group=int(radius.argmax()),
         unstable_groups=int((radius >= 1).sum()),
         slowest_steps=round(float(-1 / np.log(largest)), 2) if 0 < largest < 1 else None,
-        poles=_upper_half(values),
+        poles=_upper_half(np.concatenate(values)),
     )
 
 

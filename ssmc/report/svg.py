@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from ssmc.report.units import quantity, words
+from ssmc.report.units import quantity
 
-BAR, GAP, LABEL, LENGTH, VALUE = 18, 8, 190, 380, 150
+BAR, GAP, LABEL, LENGTH, VALUE = 18, 8, 240, 380, 170
 
 
-def bars(values: Mapping[str, float], unit_key: str, title: str) -> str:
-    """One bar per entry, largest first, with its value and share."""
+def bars(values: Mapping[str, float], unit_key: str, title: str, *, share: bool = True) -> str:
+    """One bar per entry, largest first, with its value and, where they add up to a whole, its share."""
     shown = sorted(values.items(), key=lambda item: (-item[1], item[0]))
     top = max((value for _, value in shown), default=0.0) or 1.0
     total = sum(value for _, value in shown) or 1.0
     height = (BAR + GAP) * len(shown) + GAP
     rows = [
-        _bar(GAP + (BAR + GAP) * i, words(name), value / top, f"{quantity(unit_key, value)} · {value / total:.0%}")
+        _bar(
+            GAP + (BAR + GAP) * i,
+            name,
+            value / top,
+            quantity(unit_key, value) + (f" · {value / total:.0%}" if share else ""),
+        )
         for i, (name, value) in enumerate(shown)
     ]
     width = LABEL + LENGTH + VALUE

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ssmc.ir.serialize import Json
+from ssmc.report.costs import comparison_rows, constant_rows, total_rows
 from ssmc.report.facts import Report, is_computed_exactly
 from ssmc.report.kernels import KernelFacts
-from ssmc.report.summary import cost_columns, summary
+from ssmc.report.summary import summary
 
 
 def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -25,7 +26,8 @@ def pipeline_table(report: Report, trace: Json | None = None) -> str:
     timing = {row["name"]: row for row in (trace or {}).get("passes", [])}
     head = ("pass", "effect", "applied", "declined", "deviation", "ms")
     rows = [
-        (p.name, p.effect, str(len(p.applied)), str(len(p.declined)), *_timing(timing.get(p.name))) for p in report.passes
+        (p.name, p.effect, str(len(p.applied)), str(len(p.declined)), *_timing(timing.get(p.name)))
+        for p in report.passes
     ]
     return columns(head, rows)
 
@@ -63,7 +65,19 @@ def ops_table(report: Report) -> str:
 
 def kernels_table(kernels: Sequence[KernelFacts]) -> str:
     """The state-space kernels with their precision, poles and stability margin."""
-    head = ("kernel", "form", "groups", "states", "weight", "state_dac", "adc", "register", "max|pole|", "margin", "slowest")
+    head = (
+        "kernel",
+        "form",
+        "groups",
+        "states",
+        "weight",
+        "state_dac",
+        "adc",
+        "register",
+        "max|pole|",
+        "margin",
+        "slowest",
+    )
     rows = [
         (
             *(k.name, k.form, str(k.groups), str(k.states)),
@@ -76,10 +90,15 @@ def kernels_table(kernels: Sequence[KernelFacts]) -> str:
     return columns(head, rows)
 
 
-def cost_table(report: Report) -> str:
-    """Cost figures of one step and one inference."""
-    found = cost_columns(report)
-    return columns(("cost", *found[0]), found[1]) if found else ""
+def cost_tables(report: Report) -> Iterator[str]:
+    """Totals, and figures that do not grow with the number of steps."""
+    yield columns(("counted", "one step", f"{report.cost.get('steps', 0)} steps"), total_rows(report.cost))
+    yield columns(("figure", "value"), constant_rows(report.cost))
+
+
+def comparison_table(report: Report) -> str:
+    """The alternatives side by side, per inference."""
+    return columns(("figure", *sorted(report.comparison)), comparison_rows(report.comparison))
 
 
 def report_text(report: Report, trace: Json | None = None) -> Iterator[str]:
@@ -87,4 +106,4 @@ def report_text(report: Report, trace: Json | None = None) -> Iterator[str]:
     name = f"{report.model['name'] or 'model'} on {report.target['name']}"
     yield "\n".join([name, *(f"  {value:>12}  {label}  {note}".rstrip() for value, label, note in summary(report))])
     yield from filter(None, [pipeline_table(report, trace), declined_lines(report), ops_table(report)])
-    yield from filter(None, [kernels_table(report.kernels), cost_table(report)])
+    yield from filter(None, [kernels_table(report.kernels), *cost_tables(report), comparison_table(report)])

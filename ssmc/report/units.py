@@ -13,9 +13,12 @@ LADDERS: dict[str, tuple[tuple[float, str], ...]] = {
     "ns": ((1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns"), (1e-3, "ps")),
     "um2": ((1e6, "mm²"), (1.0, "µm²")),
     "mm2": ((1.0, "mm²"), (1e-6, "µm²")),
-    "bits": ((8.0 * 1024 * 1024, "MiB"), (8.0 * 1024, "KiB"), (1.0, "bit")),
+    "bits": ((1e6, "Mbit"), (1e3, "kbit"), (1.0, "bit")),
     "bytes": ((1024.0 * 1024, "MiB"), (1024.0, "KiB"), (1.0, "B")),
 }
+
+#: keys that name a row of a list
+NAMES = ("name", "op", "matrix", "component", "instruction")
 
 
 def unit_of(key: str) -> str:
@@ -28,7 +31,7 @@ def number(value: float, digits: int = 4) -> str:
     """A plain number: whole numbers with thin spaces, others with ``digits`` significant digits."""
     if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e15):
         return f"{int(value):,}".replace(",", "\u202f")
-    return f"{value:.{digits}g}"
+    return f"{value:,.0f}".replace(",", "\u202f") if 1000 <= abs(value) < 1e15 else f"{value:.{digits}g}"
 
 
 def quantity(key: str, value: Any) -> str:
@@ -43,26 +46,25 @@ def quantity(key: str, value: Any) -> str:
 
 
 def words(key: str) -> str:
-    """``energy_by_component_pj`` to ``energy by component``."""
-    stem = key[: -len(unit_of(key)) - 1] if unit_of(key) else key
+    """``energy_pj`` to ``energy``; bits and bytes say what they count and stay."""
+    unit = unit_of(key)
+    stem = key.removesuffix(f"_{unit}") if unit not in {"bits", "bytes"} else key
     return stem.replace("_", " ").strip()
 
 
 def flatten(data: Json, prefix: str = "") -> Iterator[tuple[str, int | float]]:
     """Every number of nested JSON by its dotted key, in key order."""
     for key in sorted(data):
-        yield from _flatten_item(data[key], f"{prefix}{key}")
+        value, path = data[key], f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from flatten(value, f"{path}.")
+        elif isinstance(value, list):
+            yield from flatten(_by_name(value), f"{path}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield path, value
 
 
-def _flatten_item(value: Any, path: str) -> Iterator[tuple[str, int | float]]:
-    if isinstance(value, dict):
-        yield from flatten(value, f"{path}.")
-    elif isinstance(value, list):
-        yield from flatten({_item_name(item, i): item for i, item in enumerate(value)}, f"{path}.")
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield path, value
-
-
-def _item_name(item: Any, index: int) -> str:
-    name = item.get("name", item.get("op")) if isinstance(item, dict) else None
-    return str(name) if name else f"{index:03d}"
+def _by_name(rows: list[Any]) -> Json:
+    """Rows by what they are called; by position where that does not tell them apart."""
+    named = {"/".join(str(row[k]) for k in NAMES if k in row): row for row in rows if isinstance(row, dict)}
+    return named if len(named) == len(rows) else {f"{i:03d}": row for i, row in enumerate(rows)}

@@ -72,9 +72,7 @@ class _Assembler:
     def __init__(self, lowered: Lowered, hardware: Hardware) -> None:
         self.program, self.plans, self.hardware = lowered.program, lowered.plans, hardware
         self.banks = {bank.name: bank for bank in make_banks(lowered.plans, hardware)}
-        self.values = {
-            name: Value(codes.size, codes.quant.bits, True) for name, codes in self.program.values.items()
-        }
+        self.values = {name: Value(codes.size, codes.quant.bits, True) for name, codes in self.program.values.items()}
         self.registers: dict[str, Register] = {}
         self.accumulators: dict[str, Accumulator] = {}
 

@@ -50,9 +50,10 @@ class Chip:
         """Held column sums (groups, N, slices * outputs) in units of one code times one drive step."""
         written = self.banks[bank]
         if self.ideal:
-            return np.matmul(drive, written.weight)
+            exact: Real = np.matmul(drive, written.weight)
+            return exact
         drive = drive.astype(np.float32)
-        held = np.matmul(drive, written.weight)
+        held: Real = np.matmul(drive, written.weight)
         if written.variance is not None:
             squared = drive * drive
             held += self._gauss(np.matmul(squared, written.variance))
@@ -61,7 +62,7 @@ class Chip:
         return held
 
     def _gauss(self, variance: Real) -> Real:
-        spread = np.sqrt(variance, out=variance)
+        spread: Real = np.sqrt(variance, out=variance)
         spread *= self.rng.standard_normal(variance.shape, np.float32)
         return spread
 
@@ -81,7 +82,9 @@ def _columns(cells: Real) -> Real:
     return np.ascontiguousarray(cells.reshape(groups, pieces * outputs, rows).transpose(0, 2, 1))
 
 
-def _tiles(bank: Bank, cells: Cells, noise: NoiseModel) -> tuple[np.ndarray[tuple[int], np.dtype[np.intp]], Real | None]:
+def _tiles(
+    bank: Bank, cells: Cells, noise: NoiseModel
+) -> tuple[np.ndarray[tuple[int], np.dtype[np.intp]], Real | None]:
     """Tile of every column, and the variance of each tile's offset column."""
     spans = [tile.outputs for tile in bank.tiles if tile.group == 0]
     first = np.array([start for start, _ in spans])

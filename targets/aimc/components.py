@@ -5,6 +5,8 @@ disagree. Energies are per event, areas per instance; the unit ends the key. Str
 plain numbers, physical ones are `Quantity`: a nominal value with the interval in which published figures lie.
 """
 
+# ruff: noqa: RUF009  (the calls in dataclass bodies only make immutable field metadata)
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field

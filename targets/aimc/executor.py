@@ -35,7 +35,7 @@ class Frame:
     joined: dict[tuple[str, ...], IntArray] = field(default_factory=dict)
     driven: dict[str, Real] = field(default_factory=dict)
     held: dict[str, Real] = field(default_factory=dict)
-    converted: dict[str, IntArray] = field(default_factory=dict)
+    converted: dict[str, Real] = field(default_factory=dict)
     updated: dict[str, IntArray] = field(default_factory=dict)
 
 
@@ -102,7 +102,7 @@ class TileExecutor(Executor):
             case isa.ConvertQuantize():
                 frame.values[i.writes] = self._quantize(i, frame.held[i.bank])
             case isa.Accumulate():
-                frame.values[i.writes] = _flat(accumulate(i, frame.converted))
+                frame.values[i.writes] = _flat(accumulate(i, frame.converted).astype(np.int64))
             case isa.Update():
                 old = state.registers[i.register]
                 q = frame.values[i.reads[0]].reshape(len(old), old.shape[1], -1)[..., : old.shape[2]]
@@ -174,16 +174,17 @@ def analog_requant(requant: Requant) -> tuple[Real, Real, Real, Real]:
     return ratio, bias, requant.lo.astype(np.float64), requant.hi.astype(np.float64)
 
 
-def convert(held: Real, i: isa.Convert) -> IntArray:
-    """Converter codes of held sums: ``clip(round_half_even(held / step), lo, hi)``."""
-    return np.clip(round_half_even(held / i.step), i.lo, i.hi).astype(np.int64)
+def convert(held: Real, i: isa.Convert) -> Real:
+    """Converter codes of held sums, ``clip(round_half_even(held / step), lo, hi)``, integers in floating point."""
+    codes: Real = held / held.dtype.type(i.step)
+    return np.clip(np.rint(codes, out=codes), i.lo, i.hi, out=codes)
 
 
-def accumulate(i: isa.Accumulate, converted: dict[str, IntArray]) -> IntArray:
-    """Shift and add."""
-    total = i.gains[0] * converted[i.reads[0]]
-    for gain, name in zip(i.gains[1:], i.reads[1:], strict=True):
-        total += gain * converted[name]
+def accumulate(i: isa.Accumulate, converted: dict[str, Real]) -> Real:
+    """Shift and add; exact in float64."""
+    total: Real = np.zeros(converted[i.reads[0]].shape)
+    for gain, name in zip(i.gains, i.reads, strict=True):
+        total += converted[name] * float(gain)
     return total
 
 

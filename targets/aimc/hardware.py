@@ -127,6 +127,11 @@ def parse_hardware(text: str, file: str = "hardware.toml") -> Hardware:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as cause:
         _refuse("SSMC-H02", file, f"is not TOML ({cause})", "correct the syntax")
+    return hardware_from_data(data, file)
+
+
+def hardware_from_data(data: dict[str, Any], file: str) -> Hardware:
+    """Hardware from parsed TOML, or from what `hardware_data` wrote. Raises as `load_hardware`."""
     if data.get("schema") != SCHEMA:
         _refuse("SSMC-H02", file, f"has schema {data.get('schema')!r}", f'this ssmc reads schema = "{SCHEMA}"')
     _check_keys(file, "", data, (*HEADER, *sections()))
@@ -138,6 +143,24 @@ def parse_hardware(text: str, file: str = "hardware.toml") -> Hardware:
     hardware = Hardware(name=data["name"], description=data["description"], origins=origins, **tables)
     _check_together(file, hardware)
     return hardware
+
+
+def hardware_data(hardware: Hardware) -> dict[str, Any]:
+    """The hardware as the tables of its file: `hardware_from_data` reads them back."""
+    data: dict[str, Any] = {"schema": SCHEMA, "name": hardware.name, "description": hardware.description}
+    for section in sections():
+        table = getattr(hardware, section)
+        data[section] = {
+            f.name: _written(f"{section}.{f.name}", getattr(table, f.name), hardware) for f in fields(table)
+        }
+    return data
+
+
+def _written(key: str, value: Any, hardware: Hardware) -> dict[str, Any]:
+    kind, _, text = hardware.origins[key].partition(": ")
+    if isinstance(value, Quantity):
+        return {"value": value.value, "low": value.low, "high": value.high, kind: text}
+    return {"value": value, kind: text}
 
 
 def _find(name_or_path: str | Path) -> Path:
@@ -190,14 +213,18 @@ def _entry(file: str, key: str, entry: Any, rule: Rule, origins: dict[str, str])
         return value
     low, high = (_checked(f"{where}.{end}", entry.get(end, value), rule) for end in ("low", "high"))
     if not low <= value <= high:
-        _refuse("SSMC-H08", where, f"has low {low:g}, value {value:g}, high {high:g}", "order them low <= value <= high")
+        _refuse(
+            "SSMC-H08", where, f"has low {low:g}, value {value:g}, high {high:g}", "order them low <= value <= high"
+        )
     return Quantity(value, low, high, key, origins[key])
 
 
 def _origin(where: str, entry: dict[str, Any]) -> str:
     given = [name for name in ("source", "assumed") if isinstance(entry.get(name), str) and entry[name].strip()]
     if len(given) != 1:
-        _refuse("SSMC-H07", where, "needs exactly one of source and assumed", 'add source = "where from" or assumed = "why"')
+        _refuse(
+            "SSMC-H07", where, "needs exactly one of source and assumed", 'add source = "where from" or assumed = "why"'
+        )
     return f"{given[0]}: {entry[given[0]].strip()}"
 
 
@@ -218,7 +245,9 @@ def _check_together(file: str, hardware: Hardware) -> None:
         fact = f"is {cell.g_min_us.value:g}, cell.g_max_us is {cell.g_max_us.value:g}"
         _refuse("SSMC-H08", f"{file}: cell.g_min_us", fact, "g_min must be below g_max")
     if dac.bit_serial and dac.bits != 1:
-        _refuse("SSMC-H08", f"{file}: dac.bits", f"is {dac.bits} with dac.bit_serial", "a bit-serial driver has bits = 1")
+        _refuse(
+            "SSMC-H08", f"{file}: dac.bits", f"is {dac.bits} with dac.bit_serial", "a bit-serial driver has bits = 1"
+        )
     if hardware.largest_digit < 1:
         fact = f"is {cell.levels}, too few for scheme {cell.scheme}"
         _refuse("SSMC-H08", f"{file}: cell.levels", fact, "use at least 3 levels, or differential_columns")

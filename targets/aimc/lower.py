@@ -90,9 +90,7 @@ def prove_again(requant: Requant, plan: MatrixPlan, inputs: Range) -> Requant:
     for part in plan.matrix.parts:
         ends = np.stack([part.gain * part.step * codes for codes in converted_reach(part, inputs)])
         low, high = low + ends.min(0), high + ends.max(0)
-    return make_requant(
-        requant.ratio, requant.bias, requant.lo, requant.hi, (low.ravel(), high.ravel()), plan.name
-    )
+    return make_requant(requant.ratio, requant.bias, requant.lo, requant.hi, (low.ravel(), high.ravel()), plan.name)
 
 
 def converted_reach(part: PartialSum, inputs: Range) -> tuple[IntArray, IntArray]:

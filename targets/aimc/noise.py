@@ -88,9 +88,7 @@ def program_cells(bank: Bank, hw: Hardware, noise: NoiseModel, rng: np.random.Ge
     return Cells(plus, minus, True)
 
 
-def _written(
-    levels: Real, base: float, unit: float, hw: Hardware, noise: NoiseModel, rng: np.random.Generator
-) -> Real:
+def _written(levels: Real, base: float, unit: float, hw: Hardware, noise: NoiseModel, rng: np.random.Generator) -> Real:
     target = base + levels
     if noise.programming == noise.programming_off == 0:
         return target

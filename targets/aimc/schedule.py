@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import pairwise
 
 import networkx as nx
 
@@ -72,7 +73,7 @@ def schedule(code: tuple[isa.Instruction, ...], tiles: TileProgram, hw: Hardware
     flow = dataflow(code)
     in_order = flow.copy()
     work = [k for k, i in enumerate(code) if resource(i, ns[k]) == DIGITAL]
-    in_order.add_edges_from(zip(work, work[1:], strict=False))
+    in_order.add_edges_from(pairwise(work))
     path = longest_path(in_order, ns)
     occupancy: dict[str, float] = defaultdict(float)
     for k, i in enumerate(code):

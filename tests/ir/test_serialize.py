@@ -43,8 +43,18 @@ def every_op() -> ir.Program:
     ops: tuple[ir.Op, ...] = (
         ir.Quantize("q", ("x",), "u", int8()),
         ir.Linear("encode", ("u",), "a", ir.Matrix(codes[:1], (part,)), requant(4, SIXTH)),
-        ir.StateSpace("pair", ("a",), "b", ir.Matrix(codes[:, :2]), requant(4), **kernel, **register,
-                      output_matrix=ir.Matrix(codes[:, :1]), output_requant=requant(2), output_after=True),
+        ir.StateSpace(
+            "pair",
+            ("a",),
+            "b",
+            ir.Matrix(codes[:, :2]),
+            requant(4),
+            **kernel,
+            **register,
+            output_matrix=ir.Matrix(codes[:, :1]),
+            output_requant=requant(2),
+            output_after=True,
+        ),
         ir.StateSpace("fused", ("b",), "c", ir.Matrix(codes), requant(8), **kernel, **register),
         ir.Table("gelu", ("c",), "d", rng.integers(-9, 9, (4, 256)), -128),
         ir.Product("gate", ("d", "d"), "e", table),
@@ -104,9 +114,7 @@ def test_writing_twice_gives_the_same_bytes() -> None:
     assert {k: v.tobytes() for k, v in arrays_a.items()} == {k: v.tobytes() for k, v in arrays_b.items()}
 
 
-@pytest.mark.parametrize(
-    ("top", "dtype"), [(127, np.int8), (128, np.int16), (1 << 15, np.int32), (1 << 31, np.int64)]
-)
+@pytest.mark.parametrize(("top", "dtype"), [(127, np.int8), (128, np.int16), (1 << 15, np.int32), (1 << 31, np.int64)])
 def test_integers_are_stored_in_the_narrowest_dtype(top: int, dtype: type[np.generic]) -> None:
     assert narrow(np.array([0, top])).dtype == dtype
 

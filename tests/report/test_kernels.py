@@ -23,7 +23,8 @@ def rotation(re: int, im: int, *, keep: int, shift: int, ratio: Fraction) -> Sta
 
 def test_direct_poles_are_those_of_the_scaled_block() -> None:
     op = rotation(60, 64, keep=0, shift=0, ratio=Fraction(1, 100))
-    assert np.allclose(sorted(poles(op)[0], key=lambda p: p.imag), [0.6 - 0.64j, 0.6 + 0.64j])
+    (found,) = poles(op)
+    assert np.allclose(sorted(found, key=lambda p: p.imag), [0.6 - 0.64j, 0.6 + 0.64j])
 
 
 def test_delta_poles_are_one_plus_the_increment() -> None:
@@ -36,6 +37,15 @@ def test_delta_poles_are_one_plus_the_increment() -> None:
     assert facts.slowest_steps == pytest.approx(-1 / np.log(0.8125**0.5), abs=0.01)
     assert facts.poles == ((0.75, 0.5),)
     assert (facts.weight_bits, facts.state_dac_bits, facts.adc_bits, facts.register_bits) == (7, 8, 8, 12)
+
+
+def test_a_pruned_state_has_no_pole() -> None:
+    op = rotation(-16, 32, keep=1, shift=4, ratio=Fraction(1, 4))
+    op.matrix.codes[0, 1] = 0
+    op.matrix.codes[0, 0, 1] = 0
+    (facts,) = kernel_facts(Program("x", 1, "y", 1, (op,)))
+    assert facts.poles == ((0.75, 0.0),)
+    assert facts.live_states == 1
 
 
 def test_a_pole_on_the_unit_circle_is_unstable() -> None:

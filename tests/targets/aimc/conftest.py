@@ -49,7 +49,8 @@ def codes_of(rng: np.random.Generator, shape: tuple[int, ...], bits: int) -> Int
 def fitting_requant(matrix: ir.Matrix, inputs: tuple[int, int], out: QuantType, rng: np.random.Generator) -> Requant:
     """Maps typical sums onto the codes: some saturate, some ties."""
     size = matrix.groups * matrix.outputs
-    typical = max(1, int(np.sqrt(matrix.inputs)) * max(abs(inputs[0]), inputs[1]) * int(np.abs(matrix.codes).max(initial=1)) // 4)
+    largest = max(abs(inputs[0]), inputs[1]) * int(np.abs(matrix.codes).max(initial=1))
+    typical = max(1, int(np.sqrt(matrix.inputs)) * largest // 4)
     ratio = [Fraction(int(rng.integers(1, 64)) * out.hi, 32 * typical) for _ in range(size)]
     bias = [Fraction(int(rng.integers(-8, 9)), 4) for _ in range(size)]
     shape = (matrix.groups, matrix.inputs)
@@ -67,22 +68,23 @@ def build(shape: Shape) -> ir.Program:
     kernel = state_space(rng, shape, code)
     width = h * shape.p
     decoder = ir.Matrix(codes_of(rng, (1, 2, width), shape.weight_bits))
-    pool = (
-        [ir.Mean("mean", ("s",), "m", (Fraction(7, 5),) * width, code.lo, code.hi)]
-        if shape.pool == "mean"
-        else [ir.Last("last", ("s",), "m")]
-        if shape.pool == "last"
-        else [ir.Slice("all", ("s",), "m", 0, width)]
-    )
-    add = dict(offset=np.full(width, 3), shift=np.full(width, 2), lo=np.full(width, code.lo), hi=np.full(width, code.hi))
+    pools: dict[str, ir.Op] = {
+        "mean": ir.Mean("mean", ("s",), "m", (Fraction(7, 5),) * width, code.lo, code.hi),
+        "last": ir.Last("last", ("s",), "m"),
+        "none": ir.Slice("all", ("s",), "m", 0, width),
+    }
+    add = {"offset": 3, "shift": 2, "lo": code.lo, "hi": code.hi}
+    add = {key: np.full(width, value) for key, value in add.items()}
+    gate = make_requant([Fraction(1, 50)] * width, [Fraction(0)] * width, *span, (-(1 << 20), 1 << 20))
+    table = rng.integers(code.lo, code.hi + 1, (1, code.hi - code.lo + 1))
     ops: tuple[ir.Op, ...] = (
         ir.Quantize("quantize", ("x",), "q", u),
         ir.Linear("encoder", ("q",), "u", encoder, fitting_requant(encoder, (u.lo, u.hi), code, rng)),
         kernel,
-        ir.Table("gelu", ("y",), "g", rng.integers(code.lo, code.hi + 1, (1, code.hi - code.lo + 1)), code.lo),
-        ir.Product("gate", ("g", "y"), "z", make_requant([Fraction(1, 50)] * width, [Fraction(0)] * width, *span, (-(1 << 20), 1 << 20))),
+        ir.Table("gelu", ("y",), "g", table, code.lo),
+        ir.Product("gate", ("g", "y"), "z", gate),
         ir.Sum("residual", ("z", "y"), "s", np.array([[3] * width, [2] * width]), **add),
-        *pool,
+        pools[shape.pool],
         ir.Linear("decoder", ("m",), "o", decoder, fitting_requant(decoder, span, code, rng)),
         ir.Dequantize("out", ("o",), "out", np.array([0.5, 0.25])),
     )
@@ -101,26 +103,25 @@ def state_space(rng: np.random.Generator, shape: Shape, code: QuantType) -> ir.S
     keep = rng.integers(0, 2, (h, n)) if keep is None else keep
     shift = keep * rng.integers(0, 4, (h, n))
     ones = np.ones((h, n), np.int64)
-    common = dict(
-        keep=keep,
-        shift=shift,
-        dac_lo=code.lo * ones,
-        dac_hi=code.hi * ones,
-        register_lo=code.lo << shift,
-        register_hi=code.hi << shift,
-        register0=rng.integers(-3, 4, (h, n)),
-    )
+    common = {
+        "keep": keep,
+        "shift": shift,
+        "dac_lo": code.lo * ones,
+        "dac_hi": code.hi * ones,
+        "register_lo": code.lo << shift,
+        "register_hi": code.hi << shift,
+        "register0": np.clip(rng.integers(-3, 4, (h, n)), code.lo, code.hi),
+    }
     if not shape.unfused:
         return ir.StateSpace("ssm", ("u",), "y", matrix, fitting_requant(matrix, span, code, rng), **common)
     state, output = ir.Matrix(matrix.codes[:, :n]), ir.Matrix(matrix.codes[:, n:])
-    return ir.StateSpace(
-        "ssm", ("u",), "y", state, fitting_requant(state, span, code, rng), **common,
-        output_matrix=output, output_requant=fitting_requant(output, span, code, rng), output_after=shape.output_after,
-    )
+    apart = {"output_matrix": output, "output_requant": fitting_requant(output, span, code, rng)}
+    requant = fitting_requant(state, span, code, rng)
+    return ir.StateSpace("ssm", ("u",), "y", state, requant, **common, **apart, output_after=shape.output_after)
 
 
 @st.composite
-def shapes(draw: st.DrawFn) -> Shape:
+def random_shape(draw: st.DrawFn) -> Shape:
     return Shape(
         seed=draw(st.integers(0, 1 << 20)),
         form=draw(st.sampled_from(["direct", "delta", "mixed"])),
@@ -138,10 +139,32 @@ def shapes(draw: st.DrawFn) -> Shape:
     )
 
 
-def small(hw: Hardware, rows: int, columns: int, adc_bits: int | None = None) -> Hardware:
-    """The same devices in small arrays: everything splits."""
-    bits = hw.adc.bits if adc_bits is None else adc_bits
-    return replace(hw, array=replace(hw.array, rows=rows, columns=columns), adc=replace(hw.adc, bits=bits))
+@st.composite
+def random_hardware(draw: st.DrawFn) -> Hardware:
+    """A preset, its arrays cut down so that matrices split, its converter and cells varied."""
+    hw = load_hardware(draw(st.sampled_from(["taox64", "isaac128"])))
+    adc = {
+        "bits": draw(st.sampled_from([hw.adc.bits, 3, 5, 12])),
+        "step": draw(st.sampled_from(["per_column", "per_adc", "per_array"])),
+        "offset": draw(st.booleans()),
+        "columns_per_adc": draw(st.sampled_from([hw.adc.columns_per_adc, 3, 8])),
+    }
+    size = draw(st.sampled_from([{}, {"rows": 2, "columns": 40}, {"rows": 3, "columns": 31}]))
+    cell = {
+        "scheme": draw(st.sampled_from(["differential_columns", "offset_column"])),
+        "levels": draw(st.sampled_from([hw.cell.levels, 3, 16, 255])),
+    }
+    return replace(hw, array=replace(hw.array, **size), adc=replace(hw.adc, **adc), cell=replace(hw.cell, **cell))
+
+
+@pytest.fixture(scope="session")
+def shapes() -> st.SearchStrategy[Shape]:
+    return random_shape()
+
+
+@pytest.fixture(scope="session")
+def hardwares() -> st.SearchStrategy[Hardware]:
+    return random_hardware()
 
 
 @pytest.fixture(scope="session")
@@ -155,5 +178,6 @@ def isaac128() -> Hardware:
 
 
 @pytest.fixture(scope="session")
-def program_of() -> Callable[[Shape], ir.Program]:
-    return build
+def program_of() -> Callable[..., ir.Program]:
+    """A random program from a `Shape`, or from its fields."""
+    return lambda shape=None, **fields: build(shape or Shape(**fields))

@@ -1,0 +1,187 @@
+"""What each command does when all is well."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+import ssmc as library
+from ssmc.cli import cli
+
+
+def ssmc(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(a) for a in arguments])
+
+
+def done(*arguments: object) -> str:
+    """Standard output of a command that must succeed."""
+    result = ssmc(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+FILES = {"program.json", "weights.npz", "model.onnx", "report.json", "report.html", "trace.json"}
+
+
+@pytest.mark.parametrize("target", ["int", "aimc"])
+def test_a_bundle_has_its_six_files(bundles: dict[str, Path], target: str) -> None:
+    assert {path.name for path in bundles[target].iterdir()} == FILES
+
+
+@pytest.mark.parametrize("target", ["int", "aimc"])
+def test_compiling_twice_gives_the_same_bytes(
+    model: Path, bundles: dict[str, Path], target: str, tmp_path: Path
+) -> None:
+    done("compile", model, "--target", target, "--no-oracle", "-o", tmp_path / "again")
+    for name in FILES - {"trace.json"}:
+        assert (tmp_path / "again" / name).read_bytes() == (bundles[target] / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("target", ["int", "aimc"])
+def test_a_loaded_bundle_runs_and_costs_as_the_compiled_one(
+    model: Path, data: Path, target: str, tmp_path: Path
+) -> None:
+    compiled = library.compile(model, target, oracle=False)
+    loaded = library.Bundle.load(compiled.save(tmp_path / "b"))
+    x = np.random.default_rng(1).standard_normal((5, 9, 3))
+    assert np.array_equal(compiled.run(x), loaded.run(x))
+    assert compiled.cost(7) == loaded.cost(7)
+    assert compiled.files() == loaded.files()
+
+
+def test_ideal_crossbar_and_integer_program_write_the_same_outputs(
+    bundles: dict[str, Path], data: Path, tmp_path: Path
+) -> None:
+    for target, folder in bundles.items():
+        assert "accuracy" in done("run", folder, "--data", data, "-o", tmp_path / f"{target}.npz")
+    with np.load(tmp_path / "int.npz") as a, np.load(tmp_path / "aimc.npz") as b:
+        assert np.array_equal(a["output"], b["output"])
+        assert np.array_equal(a["prediction"], a["output"].argmax(-1))
+
+
+def test_noise_depends_on_the_seed_alone(bundles: dict[str, Path], data: Path, tmp_path: Path) -> None:
+    outputs = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        done("run", bundles["aimc"], "--data", data, "--noise", "--seed", seed, "-o", tmp_path / f"{name}.npz")
+        outputs.append((tmp_path / f"{name}.npz").read_bytes())
+    assert outputs[0] == outputs[1] != outputs[2]
+
+
+def test_dump_dir_holds_the_graph_after_every_pass(model: Path, tmp_path: Path) -> None:
+    done("compile", model, "--dump-dir", tmp_path / "dump", "-o", tmp_path / "out")
+    listed = [line.split()[0] for line in done("passes").splitlines()[2:]]
+    assert [path.stem.split("-", 1)[1] for path in sorted((tmp_path / "dump").iterdir())] == listed
+
+
+def test_stop_after_writes_only_that_graph(model: Path, tmp_path: Path) -> None:
+    first = done("passes").splitlines()[2].split()[0]
+    done("compile", model, "--stop-after", first, "-o", tmp_path / "stage")
+    assert [path.name for path in (tmp_path / "stage").iterdir()] == ["model.onnx"]
+
+
+def test_inspect_says_the_same_of_model_and_bundle(model: Path, bundles: dict[str, Path]) -> None:
+    assert done("inspect", model) == done("inspect", bundles["int"])
+    kernels = done("inspect", model, "--kernels", "--poles")
+    assert "delta" in kernels
+    assert "poles of" in kernels
+
+
+def test_report_draws_the_same_page_again(bundles: dict[str, Path], tmp_path: Path) -> None:
+    folder = bundles["aimc"]
+    done("report", folder, "--html", tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_text() == (folder / "report.html").read_text()
+    assert json.loads(done("report", folder, "--json")) == json.loads((folder / "report.json").read_text())
+    assert "deviation" in done("report", folder)
+
+
+def test_the_page_needs_no_network_and_no_script(bundles: dict[str, Path]) -> None:
+    page = (bundles["aimc"] / "report.html").read_text()
+    for forbidden in ("http:", "https:", "<script", "<link", "src=", "@import", "url("):
+        assert forbidden not in page
+
+
+def test_reports_hold_no_path_and_no_time(model: Path, bundles: dict[str, Path]) -> None:
+    for folder in bundles.values():
+        for name in FILES - {"trace.json"}:
+            content = (folder / name).read_bytes()
+            assert str(model.parent).encode() not in content
+            assert str(folder.parent).encode() not in content
+
+
+@pytest.mark.parametrize("target", ["int", "aimc"])
+def test_check_passes_on_its_own_baseline(bundles: dict[str, Path], data: Path, target: str, tmp_path: Path) -> None:
+    gate = ("check", bundles[target], "--data", data, "--baseline", tmp_path / "b.json")
+    done(*gate, "--update")
+    assert "within tolerance" in done(*gate, "--junit", tmp_path / "j.xml")
+    suite = ElementTree.parse(tmp_path / "j.xml").getroot()
+    assert suite.get("failures") == "0"
+    assert int(suite.get("tests", "0")) > 3
+
+
+def test_one_changed_weight_code_fails_the_check(bundles: dict[str, Path], data: Path, tmp_path: Path) -> None:
+    done("check", bundles["int"], "--data", data, "--baseline", tmp_path / "b.json", "--update")
+    changed = shutil.copytree(bundles["int"], tmp_path / "changed")
+    with np.load(changed / "weights.npz") as file:
+        arrays = dict(file)
+    key = next(key for key in sorted(arrays) if key.endswith("matrix/codes"))
+    arrays[key].ravel()[0] += 1 if arrays[key].ravel()[0] < 127 else -1
+    np.savez(changed / "weights.npz", **arrays)  # type: ignore[arg-type]
+    result = ssmc("check", changed, "--data", data, "--baseline", tmp_path / "b.json", "--junit", tmp_path / "j.xml")
+    assert result.exit_code == 4
+    assert "moved: weights.sha256" in result.stdout
+    assert "error[SSMC-C01]" in result.stderr
+    assert ElementTree.parse(tmp_path / "j.xml").getroot().get("failures") != "0"
+
+
+def test_a_moved_cost_is_reported_with_old_new_and_tolerance(
+    bundles: dict[str, Path], data: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "b.json"
+    done("check", bundles["aimc"], "--data", data, "--baseline", path, "--update")
+    baseline = json.loads(path.read_text())
+    name = next(n for n, e in baseline["metrics"].items() if n.startswith("cost.energy") and e["value"])
+    old = baseline["metrics"][name]["value"] = baseline["metrics"][name]["value"] * 1.05
+    path.write_text(json.dumps(baseline))
+    result = ssmc("check", bundles["aimc"], "--data", data, "--baseline", path)
+    assert result.exit_code == 4
+    assert f"moved: {name}: {old:.6g} -> {old / 1.05:.6g} (tolerance 0.001 relative)" in result.stdout
+
+
+def test_update_keeps_tolerances_and_the_choice_of_metrics(
+    bundles: dict[str, Path], data: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "b.json"
+    gate = ("check", bundles["int"], "--data", data, "--baseline", path)
+    done(*gate, "--update")
+    baseline = json.loads(path.read_text())
+    baseline["metrics"] = {"accuracy": {"value": 0.0, "absolute": 0.25}}
+    path.write_text(json.dumps(baseline))
+    done(*gate, "--update")
+    kept = json.loads(path.read_text())["metrics"]
+    assert kept.keys() == {"accuracy"}
+    assert kept["accuracy"]["absolute"] == 0.25
+    assert "not gated: outputs.sha256" in done(*gate)
+
+
+def test_targets_and_passes_are_listed(model: Path) -> None:
+    assert {"int", "aimc"} <= {line.split()[0] for line in done("targets").splitlines()[2:]}
+    assert done("passes", "--target", "aimc", "--contracts")
+
+
+def test_python_names_are_the_commands() -> None:
+    assert set(dir(library)) == set(library.__all__)
+    with pytest.raises(AttributeError, match="nothing"):
+        library.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_every_command_shows_an_example(name: str) -> None:
+    text = done(name, "--help")
+    assert "Example:" in text
+    assert f"ssmc {name}" in text.split("Example:")[1]

@@ -1,0 +1,17 @@
+"""Settings shared by all tests, and the repository root on the path for ``tests.graphs`` and ``tests.strategies``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+
+ROOT = str(Path(__file__).resolve().parents[1])
+if ROOT not in sys.path:
+    sys.path.append(ROOT)
+
+settings.register_profile(
+    "ssmc", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("ssmc")
