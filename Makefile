@@ -5,7 +5,8 @@ DEMO := .venv-demo
 SOURCES := $(shell find ssmc passes targets -type f \( -name '*.py' -o -name '*.toml' -o -name '*.css' -o -name '*.json' \))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers check format clean
+DIGITS := examples/spoken_digits
+.PHONY: help demo test lint types layers gate baseline check format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -25,7 +26,17 @@ types: $(DEV)/ready ## mypy, strict
 layers: $(DEV)/ready ## a layer imports only what lies below it
 	$(DEV)/bin/lint-imports
 
-check: lint types layers test ## all of the above but the demo: what CI runs
+gate: $(DEV)/ready ## accuracy and costs of the spoken-digits model against the committed baselines
+	for target in int aimc; do \
+	  $(DEV)/bin/ssmc compile $(DIGITS)/model.onnx --target $$target -o out/gate-$$target >/dev/null && \
+	  $(DEV)/bin/ssmc check out/gate-$$target --data $(DIGITS)/test.npz --baseline $(DIGITS)/baseline-$$target.json \
+	    $(UPDATE) || exit $$?; done
+
+baseline: ## accept the accuracy and costs of now: write the baselines anew (look at their diff)
+	rm -f $(DIGITS)/baseline-int.json $(DIGITS)/baseline-aimc.json
+	$(MAKE) gate UPDATE=--update
+
+check: lint types layers test gate ## everything that CI runs
 
 format: $(DEV)/ready ## sort imports and mend what ruff can mend
 	$(DEV)/bin/ruff check --fix .

@@ -10,11 +10,11 @@ import onnx_ir as ir
 from numpy.typing import ArrayLike, NDArray
 
 from ssmc.errors import ModelError
+from ssmc.importers.qonnx import QONNX, QUANTIZERS, detach_bodies
 from ssmc.ir.build import add_constant, constant_array, graphs, is_op, node_name, remove_dead, replace_value, ssmc_node
 from ssmc.pipeline import Pass, PassResult
 
 Array = NDArray[Any]
-QONNX = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
 CONTAINER = {
     ir.DataType.INT8: (-128, 127),
     ir.DataType.UINT8: (0, 255),
@@ -55,20 +55,21 @@ class CanonicalizeQuantizers(Pass):
                     applied.append(node_name(node))
         for graph in list(graphs(main)):
             for node in list(graph):
-                if is_op(node, "Quant", domain="ssmc") and _fold_constant(node, main):
+                if is_op(node, "Quant", domain="ssmc") and fold_constant_quantizer(node, main):
                     applied.append(node_name(node))
         for graph in reversed(list(graphs(main))):
             remove_dead(graph)
         remove_dead(main)
         for graph in graphs(main):
             _refuse_leftovers(graph)
+        detach_bodies(model)
         return PassResult(model, tuple(applied))
 
 
 def _rewrite(node: ir.Node, main: ir.Graph) -> ir.Node | None:
     if is_op(node, "DequantizeLinear"):
         return _dequantize(node, main)
-    if node.domain in QONNX and node.op_type in ("Quant", "IntQuant"):
+    if node.domain in QONNX and node.op_type in QUANTIZERS:
         return _qonnx(node, main)
     if is_op(node, "Round"):
         return _round(node, main)
@@ -84,6 +85,10 @@ def _dequantize(node: ir.Node, main: ir.Graph) -> ir.Node | None:
     producer, clip = source.producer(), None
     if producer is not None and is_op(producer, "Clip"):
         clip = _bounds(producer)
+        if clip is None:
+            raise ModelError(
+                "SSMC-Q02", "the range of the codes is not a constant", "clip to constants", node_name(producer)
+            )
         clipped = producer.inputs[0]
         producer = clipped.producer() if clipped is not None else None
     if producer is None or not is_op(producer, "QuantizeLinear"):
@@ -145,7 +150,7 @@ def _weights(node: ir.Node, codes: Array, scale: Array, main: ir.Graph) -> ir.No
     )
 
 
-def _fold_constant(node: ir.Node, main: ir.Graph) -> bool:
+def fold_constant_quantizer(node: ir.Node, main: ir.Graph) -> bool:
     """A quantizer of a constant: its codes, computed in float32 as onnxruntime does."""
     x, *rest = (constant_array(value) for value in node.inputs)
     if x is None or any(value is None for value in rest):
@@ -246,7 +251,7 @@ def _qonnx(node: ir.Node, main: ir.Graph) -> ir.Node:
 
 
 def _round(node: ir.Node, main: ir.Graph) -> ir.Node | None:
-    """``Round -> Clip`` or ``Round -> Max -> Min``: a quantizer of scale 1 between whatever surrounds it."""
+    """``[Div] -> Round -> Clip`` or ``Round -> Max -> Min``: a quantizer that gives codes."""
     lo, hi, last = -np.inf, np.inf, node
     while len(users := [use.node for use in last.outputs[0].uses()]) == 1:
         ends = _clip_like(users[0], last.outputs[0])
@@ -255,9 +260,20 @@ def _round(node: ir.Node, main: ir.Graph) -> ir.Node | None:
         lo, hi, last = max(lo, ends[0]), min(hi, ends[1]), users[0]
     if last is node or not np.isfinite([lo, hi]).all():
         return None
-    x, one = node.inputs[0], np.ones((), np.float32)
+    x, scale = _divided(node)
+    return _insert(last, x, scale, np.ones((), np.float32), np.ceil(lo), np.floor(hi), main)
+
+
+def _divided(node: ir.Node) -> tuple[ir.Value, Array]:
+    """What is rounded, and its constant divisor: taken as the scale, so that no reciprocal is ever rounded."""
+    x = node.inputs[0]
     assert x is not None
-    return _insert(last, x, one, one, np.ceil(lo), np.floor(hi), main)
+    quotient = x.producer()
+    if quotient is not None and is_op(quotient, "Div") and quotient.inputs[0] is not None:
+        divisor = constant_array(quotient.inputs[1])
+        if divisor is not None and np.isfinite(divisor).all() and divisor.min(initial=np.inf) > 0:
+            return quotient.inputs[0], np.asarray(divisor, np.float32)
+    return x, np.ones((), np.float32)
 
 
 def _clip_like(node: ir.Node, value: ir.Value) -> tuple[float, float] | None:

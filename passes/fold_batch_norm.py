@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.errors import ModelError
+from ssmc.importers.axes import name_axes
 from ssmc.ir.build import add_constant, constant_array, is_op, node_name, remove_dead, replace_value
 from ssmc.pipeline import Pass, PassResult
 
@@ -37,24 +38,24 @@ class FoldBatchNorm(Pass):
         applied = []
         for node in list(model.graph):
             if is_op(node, "BatchNormalization"):
-                _rewrite(node, model.graph)
+                _rewrite(node, model)
                 applied.append(node_name(node))
         remove_dead(model.graph)
         return PassResult(model, tuple(applied))
 
 
-def _rewrite(node: ir.Node, graph: ir.Graph) -> None:
+def _rewrite(node: ir.Node, model: ir.Model) -> None:
+    graph = model.graph
     arrays = [constant_array(value) for value in node.inputs[1:5]]
     training = "training_mode" in node.attributes and node.attributes["training_mode"].as_int()
     x = node.inputs[0]
-    rank = _rank(node)
-    if training or any(array is None for array in arrays) or x is None or rank is None:
+    if training or any(array is None for array in arrays) or x is None:
         raise ModelError("SSMC-M09", "batch norm is not in inference mode", "export with model.eval()", node_name(node))
     gamma, beta, mean, var = (np.asarray(array, np.float64) for array in arrays)
     eps = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
     a = gamma / np.sqrt(var + eps)
     b = beta - mean * a
-    shape = (-1,) + (1,) * (rank - CHANNEL_AXIS - 1)
+    shape = (-1,) + (1,) * (_rank(x, model) - CHANNEL_AXIS - 1)
     name = str(node.outputs[0].name)
     product = ir.node(
         "Mul", [x, add_constant(graph, f"{name}.a", a.reshape(shape), np.float32)], name=f"{node_name(node)}.mul"
@@ -69,8 +70,6 @@ def _rewrite(node: ir.Node, graph: ir.Graph) -> None:
     graph.remove(node, safe=True)
 
 
-def _rank(node: ir.Node) -> int | None:
-    for value in (node.inputs[0], node.outputs[0]):
-        if value is not None and value.shape is not None:
-            return len(value.shape)
-    return None
+def _rank(x: ir.Value, model: ir.Model) -> int:
+    """Rank of a value, measured where the file does not say it."""
+    return len(x.shape) if x.shape is not None else len(name_axes(model).roles[str(x.name)])

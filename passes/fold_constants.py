@@ -10,6 +10,7 @@ import onnx_ir as ir
 from ssmc.ir.affine import evaluate
 from ssmc.ir.build import constant_array, graphs, is_op, node_name, remove_dead
 from ssmc.ir.functions import DOMAIN
+from ssmc.passes.canonicalize_quantizers import fold_constant_quantizer
 from ssmc.pipeline import Pass, PassResult
 
 CONTROL = ("Scan", "Loop", "If")
@@ -18,6 +19,8 @@ CONTROL = ("Scan", "Loop", "If")
 @dataclass(frozen=True)
 class FoldConstants(Pass):
     """Replace nodes whose inputs are all constant by initializers, in loop bodies too; drop dead nodes.
+
+    A quantizer of a constant becomes its codes behind ``ssmc::Dequant``, which stays: codes times scale is the grid.
 
     Before: any canonical graph.
     After: no node but ``ssmc::Dequant`` has only constant inputs.
@@ -34,9 +37,12 @@ class FoldConstants(Pass):
         applied = []
         for graph in list(graphs(model.graph)):
             for node in list(graph):
+                name = node_name(node)
                 if _foldable(node):
                     _fold(node, model.graph)
-                    applied.append(node_name(node))
+                    applied.append(name)
+                elif is_op(node, "Quant", domain=DOMAIN) and fold_constant_quantizer(node, model.graph):
+                    applied.append(name)
         for graph in reversed(list(graphs(model.graph))):
             remove_dead(graph)
         remove_dead(model.graph)

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from ssmc.errors import ModelError
 from ssmc.importers.axes import name_axes
 from ssmc.importers.fold_emit import Emitter
-from ssmc.importers.fold_rules import RULES
+from ssmc.importers.norm_rules import RULES
 from ssmc.importers.signals import Coded, Raw, Signal
 from ssmc.importers.teacher import WITNESSES
 from ssmc.ir.build import is_op, node_name

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from ssmc.ir.build import add_constant, is_op, node_name, remove_dead
 from ssmc.ir.functions import input_names
-from ssmc.ir.ops import Constants, constants
+from ssmc.ir.ops import Constants, constants, real_offsets
 from ssmc.ir.rounding import FloatArray, round_half_even
 from ssmc.pipeline import Pass, PassResult
 
 Mask = NDArray[np.bool_]
 KERNELS = ("KernelPair", "KernelPairAfter")
+SAME_SIZE = ("Table", "Product", "Sum2", "Mean", "Last", "Norm")
 SAME_CHANNELS = ("Table", "Product", "Sum2", "Mean", "Last")
 PER_CHANNEL = ("gain", "gain_a", "gain_b", "step", "offset", "lo", "hi")
 
@@ -83,6 +84,8 @@ def _prune_states(node: ir.Node, graph: ir.Graph) -> list[str]:
     rows = np.take_along_axis(c["W"], order[..., None], 1) * on[..., None]
     new["W"] = np.take_along_axis(rows, columns[:, None, :], 2) * column_on[:, None, :]
     new["W_y"] = np.take_along_axis(c["W_y"], columns[:, None, :], 2) * column_on[:, None, :]
+    if all(np.array_equal(new[key], c[key]) for key in new):
+        return []
     set_constants(node, graph, new)
     return [f"{node_name(node)}: {dead} of {live.size} states"]
 
@@ -91,8 +94,14 @@ def live_states(c: Constants) -> Mask:
     """States (G, n) on a path from an input to an output."""
     n = c["keep"].shape[1]
     between = c["W"][..., :n] != 0
-    driven = (c["W"][..., n:] != 0).any(-1) | (c["r0"] != 0) | (round_half_even(c["offset"]) != 0)
+    driven = (c["W"][..., n:] != 0).any(-1) | (c["r0"] != 0) | _moves_at_rest(c)
     return _closure(driven, between) & _closure((c["W_y"][..., :n] != 0).any(1), between.swapaxes(1, 2))
+
+
+def _moves_at_rest(c: Constants) -> Mask:
+    """States that leave 0 by a constant drive, or by a range without 0."""
+    increment = np.clip(round_half_even(c["offset"]), c["lo"], c["hi"])
+    return (increment != 0) | (np.clip(0, c["dac_lo"], c["dac_hi"]) != 0) | (np.clip(0, c["reg_lo"], c["reg_hi"]) != 0)
 
 
 def _closure(seed: Mask, edges: Mask) -> Mask:
@@ -142,8 +151,15 @@ def _absorb(node: ir.Node, graph: ir.Graph, c: Constants, codes: FloatArray) -> 
     moved = c["W"][:, fixed] @ codes[fixed]
     W = c["W"].copy()
     W[:, fixed] = 0
-    set_constants(node, graph, {"W": W, "offset": c["offset"] + c["gain"] * moved / c["step"]})
+    set_constants(node, graph, {"W": W, "offset": _added(c, moved)})
     return True
+
+
+def _added(c: Constants, moved: FloatArray) -> FloatArray:
+    """The offset plus accumulators ``moved``, summed before the division, so that a tie stays one."""
+    real = real_offsets(c["offset"], c["step"])
+    apart = c["offset"] + c["gain"] * moved / c["step"]
+    return np.where(np.isnan(real), apart, (real + c["gain"] * moved) / c["step"])
 
 
 def _drop_unread(graph: ir.Graph) -> list[str]:
@@ -186,8 +202,10 @@ def _demand_of(node: ir.Node, needed: dict[ir.Value, Mask]) -> None:
         needed[sources[0]][:] = True
     elif out is None:
         return
-    elif node.op_type == "Quantize":
+    elif node.op_type in ("Quantize", "Norm"):  # a norm reads and counts all its channels
         out[:] = True
+        for value in sources:
+            needed[value][:] = True
     elif node.op_type == "Linear":
         needed[sources[0]] |= c["W"][out].any(0)
     elif node.op_type == "Slice":
@@ -222,7 +240,7 @@ def _sizes(graph: ir.Graph) -> dict[ir.Value, int]:
                 sizes[out] = int(c["stop"][0] - c["start"][0])
             case "Dequantize":
                 pass
-            case op if op in SAME_CHANNELS:
+            case op if op in SAME_SIZE:
                 assert source is not None
                 sizes[out] = sizes[source]
             case _:

@@ -12,9 +12,9 @@ import onnx_ir as ir
 from ssmc.errors import ModelError
 from ssmc.importers.axes import Axes, Roles, name_axes
 from ssmc.importers.raised_scan import Groups, RaisedScan, recognise_scan
-from ssmc.importers.recurrence import Recurrence
+from ssmc.importers.recurrence import GRID_ERROR, Recurrence
 from ssmc.ir.build import add_constant, is_op, node_name, remove_dead, replace_value, ssmc_node
-from ssmc.ir.rounding import FloatArray
+from ssmc.ir.rounding import FloatArray, round_half_even
 from ssmc.pipeline import Pass, PassResult
 from ssmc.verify import run_onnx
 
@@ -28,7 +28,8 @@ class RaiseRecurrences(Pass):
         state in codes, both forms in one equation (see `ssmc.ir.program.StateSpace`).
     Preserves: the real-valued meaning, quantizers included; scales of the state move to the matrices.
     Refuses: bodies that are not affine with constant coefficients (SSMC-S01, naming the node), state updates of
-        another shape (SSMC-S02), reversed or nested loops and final states that are used (SSMC-S03).
+        another shape (SSMC-S02), reversed or nested loops and final states that are used (SSMC-S03), states or
+        initial states that are not quantized (SSMC-Q06).
     """
 
     @property
@@ -57,7 +58,21 @@ class RaiseRecurrences(Pass):
 def _raise(model: ir.Model, node: ir.Node, axes: Axes, start: FloatArray) -> None:
     _refuse(node)
     found = recognise_scan(node, axes)
-    _emit(model.graph, node, found, start / found.kernel.sigma, axes)
+    if not found.kernel.step.all():
+        raise ModelError("SSMC-Q06", "the state is not quantized", "train with QAT or quantize the model", node_name(node))
+    _emit(model.graph, node, found, _start_codes(found.kernel, start, node), axes)
+
+
+def _start_codes(kernel: Recurrence, start: FloatArray, node: ir.Node) -> FloatArray:
+    """The initial states as register codes."""
+    codes = start / kernel.sigma
+    whole = round_half_even(codes)
+    on_grid = np.abs(codes - whole) <= GRID_ERROR * np.maximum(np.abs(whole), 1.0)
+    if not (on_grid & (kernel.reg_lo <= whole) & (whole <= kernel.reg_hi)).all():
+        raise ModelError(
+            "SSMC-Q06", "the initial state is no code of the state's quantizer", "quantize it", node_name(node)
+        )
+    return whole
 
 
 def _refuse(node: ir.Node) -> None:
@@ -96,20 +111,28 @@ def _ones(shape: ir.Shape) -> list[int]:
 
 
 def _emit(graph: ir.Graph, node: ir.Node, found: RaisedScan, start: FloatArray, axes: Axes) -> None:
-    name = node_name(node)
     kernel, groups = found.kernel, found.groups
+    name = _unused_prefix(graph, node_name(node))
     source = _collect_inputs(graph, node, axes, groups, name)
     new = ssmc_node(
         "StateSpaceAfter" if kernel.after else "StateSpace",
         {"u": source, **_constants(graph, name, kernel, groups, start)},
         f"{name}.y",
-        name=name,
+        name=node_name(node),
         dtype=ir.DataType.FLOAT,
         extra_outputs=[f"{name}.registers"],
     )
     graph.insert_before(node, new)
     _distribute(graph, node, new.outputs[0], axes, groups, found.output_shapes)
     graph.remove(node, safe=True)
+
+
+def _unused_prefix(graph: ir.Graph, name: str) -> str:
+    """``name``, changed until no value is called ``name.something``."""
+    taken = [str(out.name) for node in graph for out in node.outputs]
+    while any(other.startswith(f"{name}.") for other in taken):
+        name = f"{name}.raised"
+    return name
 
 
 def _constants(

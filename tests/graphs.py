@@ -6,7 +6,7 @@ With power-of-two scales every float32 sum of the model is exact, so onnxruntime
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -19,6 +19,9 @@ from ssmc.verify import run_onnx
 Floats = NDArray[np.float32]
 Codes = NDArray[np.int64]
 QONNX = "qonnx.custom_op.general"
+
+
+Step = Callable[["Graph", list[str], str], tuple[list[str], list[str]]]
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,26 @@ class Graph:
             return self.op("Quant", real, self.const(wide), self.const(0), self.const(8), out=name, domain=QONNX, **options)
         return real
 
+    def loop(
+        self, u: str, shapes: Sequence[Sequence[int]], step: Step, name: str = "scan", *, start: float = 0.0, **more: object
+    ) -> list[str]:
+        """``Scan`` over the time of u (N, T, C): states (N, *shape) from ``start``; outputs (N, T, ...)."""
+        time_first = self.op("Transpose", u, perm=[1, 0, 2], out=f"{name}.u")
+        batch = self.op("Shape", u, start=0, end=1, out=f"{name}.batch")
+        states, initial = [], []
+        for index, shape in enumerate(shapes):
+            full = self.op("Concat", batch, self.const(list(shape), np.int64), axis=0, out=f"{name}.shape{index}")
+            initial.append(self.op("Expand", self.const(start), full, out=f"{name}.init{index}"))
+            states.append(f"{name}.s{index}")
+        inside = self.inner(f"{name}.in.")
+        new, outputs = step(inside, states, f"{name}.ut")
+        body = inside.body(f"{name}.body", states, [f"{name}.ut"], [*_once(inside, new), *_once(inside, outputs)])
+        results = [f"{name}.out{index}" for index in range(len(outputs))]
+        ends = [f"{name}.end{index}" for index in range(len(states))]
+        attributes = {"num_scan_inputs": 1, "body": body, **more}
+        self.nodes.append(helper.make_node("Scan", [*initial, time_first], [*ends, *results], name=name, **attributes))
+        return [self.op("Transpose", y, perm=[1, 0, 2], out=f"{y}.batch") for y in results]
+
     def body(self, name: str, states: Sequence[str], inputs: Sequence[str], outputs: Sequence[str]) -> onnx.GraphProto:
         """This graph as a loop body."""
         values = [helper.make_tensor_value_info(v, TensorProto.FLOAT, None) for v in (*states, *inputs)]
@@ -164,6 +187,11 @@ class Graph:
         graph = helper.make_graph(self.nodes, "model", [source], [result], list(self.constants.values()))
         domains = [helper.make_opsetid("", opset), helper.make_opsetid(QONNX, 1)]
         return helper.make_model(graph, opset_imports=domains, ir_version=10)
+
+
+def _once(body: Graph, values: Sequence[str]) -> list[str]:
+    """A loop body may not return one value twice, nor an outer one."""
+    return [body.op("Identity", value) for value in values]
 
 
 def model(spec: Spec) -> onnx.ModelProto:
@@ -197,7 +225,8 @@ class _Builder:
         return np.asarray(mantissa * np.exp2(exponent), np.float32)
 
     def activation(self, size: int) -> Floats:
-        return self.scale(size if self.spec.per_channel else None)
+        """A step per channel, or one; free steps that differ by channel have no common grid in a matrix."""
+        return self.scale(size if self.spec.per_channel and not self.spec.free else None)
 
     def codes(self, *shape: int) -> Codes:
         top = (1 << (self.spec.weight_bits - 1)) - 1
@@ -278,63 +307,44 @@ class _Builder:
     # -- the recurrence ---------------------------------------------------------------------------
 
     def scan(self, u: str, p: str) -> str:
-        s, g = self.spec, self.g
-        parts = {"pair": 2, "joint": 1, "dense": 1}[s.layout]
+        s = self.spec
+        parts = 2 if s.layout == "pair" else 1
         shape = [s.states] if s.layout == "dense" else [s.channels, s.states]
-        time_first = g.op("Transpose", u, perm=[1, 0, 2], out=f"{p}u_time")
-        batch = g.op("Shape", u, start=0, end=1)
-        full = g.op("Concat", batch, g.const(shape, np.int64), axis=0)
-        zeros = [g.op("Expand", g.const(0.0), full, out=f"{p}s0_{i}") for i in range(parts)]
-        body = self.body(p, parts)
-        name = f"{p}scan"
-        outputs = [f"{name}.end{i}" for i in range(parts)] + [f"{name}.y"]
-        g.nodes.append(
-            helper.make_node("Scan", [*zeros, time_first], outputs, name=name, num_scan_inputs=1, body=body)
-        )
-        return g.op("Transpose", f"{name}.y", perm=[1, 0, 2], out=f"{p}y_batch")
+        (y,) = self.g.loop(u, [shape] * parts, lambda b, states, ut: self.step(b, states, ut, p), f"{p}scan")
+        return y
 
-    def body(self, p: str, parts: int) -> onnx.GraphProto:
+    def step(self, b: Graph, states: list[str], u: str, p: str) -> tuple[list[str], list[str]]:
         """State rows share one grid per row (the fused matrix), so free scales stay exact."""
         s = self.spec
-        b = self.g.inner(f"{p}in.")
-        states = [f"{p}s{i}" for i in range(parts)]
-        u = f"{p}ut"
-        grid = signed(s.code_bits, self.state_scale())
-        register = grid.scale
-        unit = 1
         delta = s.form == "delta"
-        if delta:
-            unit = int(self.rng.choice([1, 2, 4, 8]))
-            register = np.asarray(grid.scale / unit, np.float32)
-        read = [b.quant(v, replace(grid, scale=np.asarray(register * unit, np.float32)), f"{v}.R") if delta else v for v in states]
-        drive = np.asarray(register * unit, np.float32)
-        sums = self.rows(b, read, u, drive, f"{p}A")
+        grid = signed(s.code_bits, self.state_scale(delta))
+        unit = int(self.rng.choice([1, 2, 4, 8])) if delta else 1
+        register = replace(grid, scale=np.asarray(grid.scale / unit, np.float32))
+        read = [b.quant(v, grid, f"{v}.R") for v in states] if delta else states
         new = []
-        for state, total in zip(states, sums, strict=True):
-            step = b.quant(total, replace(grid, scale=register), f"{state}.q")
-            if delta:
-                edge = grid.hi * unit
-                moved = b.op("Add", state, step)
-                top = float(np.max(register)) * edge if register.ndim else float(register) * edge
-                step = b.op("Clip", moved, b.const(-top), b.const(top), out=f"{state}.clip") if not register.ndim else b.op(
-                    "Min", b.op("Max", moved, b.const(-register * np.float32(edge))), b.const(register * np.float32(edge)),
-                    out=f"{state}.clip",
-                )  # fmt: skip
-            new.append(b.op("Identity", step, out=f"{state}.next"))
-        source = new if s.after else states
-        if delta:
-            source = [b.quant(v, replace(grid, scale=drive), f"{v}.Ry") for v in new] if s.after else read
-        y = self.output(b, source, u, drive, f"{p}C")
-        if s.y_inside:
-            y = b.quant(y, signed(s.code_bits, self.scale()), f"{p}yq")
-        y = b.op("Identity", y, out=f"{p}y_out")
-        return b.body(f"{p}body", states, [u], [*new, y])
+        for state, total in zip(states, self.rows(b, read, u, grid.scale, f"{p}A"), strict=True):
+            moved = b.quant(total, register, f"{state}.q")
+            new.append(self.accumulate(b, state, moved, register.scale, grid.hi * unit) if delta else moved)
+        source = new if s.after else read
+        if delta and s.after:
+            source = [b.quant(v, grid, f"{v}.Ry") for v in new]
+        y = self.output(b, source, u, grid.scale, f"{p}C")
+        return new, [b.quant(y, signed(s.code_bits, self.scale()), f"{p}yq") if s.y_inside else y]
 
-    def state_scale(self) -> Floats:
+    def accumulate(self, b: Graph, state: str, increment: str, scale: Floats, top: int) -> str:
+        """``clip(r + increment)``; bounds per channel need Max and Min."""
+        moved = b.op("Add", state, increment)
+        lo, hi = b.const(-scale * np.float32(top)), b.const(scale * np.float32(top))
+        if scale.ndim:
+            return b.op("Min", b.op("Max", moved, lo), hi, out=f"{state}.next")
+        return b.op("Clip", moved, lo, hi, out=f"{state}.next")
+
+    def state_scale(self, delta: bool) -> Floats:
+        """Powers of two for a register, whose sum in float32 must be exact (DESIGN, two forms)."""
         s = self.spec
-        if not s.per_channel or s.layout == "dense":
-            return self.scale()
-        return self.scale(s.channels).reshape(-1, 1)
+        per_channel = s.per_channel and s.layout != "dense"
+        scale = self.scale(s.channels).reshape(-1, 1) if per_channel else self.scale()
+        return np.asarray(np.exp2(np.round(np.log2(scale))), np.float32) if delta else scale
 
     def rows(self, b: Graph, read: list[str], u: str, drive: Floats, name: str) -> list[str]:
         """Sums A s + B u per state tensor."""

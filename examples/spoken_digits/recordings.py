@@ -42,8 +42,9 @@ def load_splits(path: Path) -> dict[str, Split]:
 def _split(arrays: dict[str, NDArray[np.generic]], chosen: NDArray[np.bool_]) -> Split:
     items = np.flatnonzero(chosen)
     offsets, audio = arrays["offsets"], arrays["audio"]
-    return Split(tuple(audio[offsets[i] : offsets[i + 1]] for i in items), arrays["label"][items],
-                 arrays["speaker"][items])
+    return Split(
+        tuple(audio[offsets[i] : offsets[i + 1]] for i in items), arrays["label"][items], arrays["speaker"][items]
+    )
 
 
 def frames(audio: Audio | NDArray[np.int16]) -> NDArray[np.int16]:
@@ -81,8 +82,9 @@ def training_batches(split: Split, size: int, rng: np.random.Generator) -> list[
     order = np.argsort(rough)
     chunks = [order[i : i + size] for i in range(0, len(order) - size // 2, size)]
     rng.shuffle(chunks)  # type: ignore[arg-type]
-    return [(*pad([items[i] for i in chunk]), torch.from_numpy(split.label[chunk].astype(np.int64)))
-            for chunk in chunks]
+    return [
+        (*pad([items[i] for i in chunk]), torch.from_numpy(split.label[chunk].astype(np.int64))) for chunk in chunks
+    ]
 
 
 def evaluation_batches(split: Split, size: int = 50) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -98,5 +100,6 @@ def write_npz(split: Split, path: Path) -> None:
     """``flat`` (sum_T, 32) int16 frames as the model takes them, ``offsets``, ``label``, ``speaker``."""
     items = [frames(x) for x in split.audio]
     offsets = np.concatenate([[0], np.cumsum([len(x) for x in items])])
-    np.savez_compressed(path, flat=np.concatenate(items), offsets=offsets.astype(np.int64), label=split.label,
-                        speaker=split.speaker)
+    np.savez_compressed(
+        path, flat=np.concatenate(items), offsets=offsets.astype(np.int64), label=split.label, speaker=split.speaker
+    )

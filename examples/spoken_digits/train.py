@@ -20,6 +20,8 @@ from tqdm import tqdm
 
 from ssmc.qat import Mode, ModelConfig, QuantConfig, S4DClassifier, calibrate, set_mode
 
+CHECKPOINT = Path("runs/spoken_digits/checkpoint.pt")
+UNRECORDED = ("data", "out", "checkpoint", "resume")  # where things lie, not what they are
 SSM_PARAMETERS = ("log_dt", "log_A_real", "A_imag")
 
 
@@ -74,9 +76,11 @@ class Run:
 
     def train(self, phase: Phase) -> None:
         """Train one phase from where the checkpoint left it; leaves the best model by validation in ``self.model``."""
+        at = self.state.setdefault(phase.name, {"epoch": 0, "best": None, "key": (-1.0, 0.0), "seconds": 0.0})
+        if phase.epochs == 0:
+            return
         steps = len(training_batches(self.splits["train"], self.batch, np.random.default_rng(self.seed)))
         optimizer, schedule = optimiser(self.model, phase, phase.epochs * steps + phase.epochs)
-        at = self.state.setdefault(phase.name, {"epoch": 0, "best": None, "key": (-1.0, 0.0), "seconds": 0.0})
         if at["epoch"]:
             self.model.load_state_dict(at["model"])
             optimizer.load_state_dict(at["optimizer"])
@@ -87,11 +91,18 @@ class Run:
             accuracy, loss = evaluate(self.model, self.splits["val"])
             if (accuracy, -loss) >= tuple(at["key"]):
                 at["key"], at["best"] = (accuracy, -loss), copy.deepcopy(self.model.state_dict())
-            at.update(epoch=epoch + 1, model=self.model.state_dict(), optimizer=optimizer.state_dict(),
-                      schedule=schedule.state_dict(), seconds=at["seconds"] + time.monotonic() - start)
+            at.update(
+                epoch=epoch + 1,
+                model=self.model.state_dict(),
+                optimizer=optimizer.state_dict(),
+                schedule=schedule.state_dict(),
+                seconds=at["seconds"] + time.monotonic() - start,
+            )
             self.save()
-            click.echo(f"{phase.name} epoch {epoch + 1}/{phase.epochs}: val {accuracy:.4f} loss {loss:.4f}"
-                       f" ({at['seconds']:.0f} s)")
+            click.echo(
+                f"{phase.name} epoch {epoch + 1}/{phase.epochs}: val {accuracy:.4f} loss {loss:.4f}"
+                f" ({at['seconds']:.0f} s)"
+            )
         self.model.load_state_dict(at["best"])
 
     def _epoch(self, phase: Phase, epoch: int, optimizer: torch.optim.Optimizer, schedule: Any) -> None:
@@ -118,26 +129,52 @@ def calibration_items(split: Split, count: int = 200) -> list[torch.Tensor]:
 @click.command(help=__doc__)
 @click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True, help="fsdd.npz")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path(__file__).parent)
-@click.option("--epochs", default=60, show_default=True, help="float pre-training")
-@click.option("--qat-epochs", default=20, show_default=True, help="quantization-aware training")
-@click.option("--qat-lr", default=1e-4, show_default=True, help="the poles learn at a quarter of it")
+@click.option("--checkpoint", type=click.Path(dir_okay=False, path_type=Path), default=CHECKPOINT, show_default=True)
+@click.option("--epochs", default=80, show_default=True, help="float pre-training")
+@click.option("--qat-epochs", default=12, show_default=True, help="quantization-aware training")
+@click.option("--qat-lr", default=1e-4, show_default=True, help="the poles learn at a tenth of it")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--batch", default=32, show_default=True)
-@click.option("--layers", default=2, show_default=True)
+@click.option("--layers", default=3, show_default=True)
 @click.option("--d-model", default=64, show_default=True)
 @click.option("--d-state", default=16, show_default=True)
 @click.option("--dropout", default=0.1, show_default=True)
 @click.option("--threads", default=1, show_default=True)
-@click.option("--resume", is_flag=True, help="go on from OUT/checkpoint.pt")
-def main(data: Path, out: Path, epochs: int, qat_epochs: int, qat_lr: float, seed: int, batch: int, layers: int, d_model: int,
-         d_state: int, dropout: float, threads: int, resume: bool) -> None:
+@click.option("--resume", is_flag=True, help="go on from the checkpoint")
+def main(
+    data: Path,
+    out: Path,
+    checkpoint: Path,
+    epochs: int,
+    qat_epochs: int,
+    qat_lr: float,
+    seed: int,
+    batch: int,
+    layers: int,
+    d_model: int,
+    d_state: int,
+    dropout: float,
+    threads: int,
+    resume: bool,
+) -> None:
+    """Train, quantize, fine-tune, export."""
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
     splits = load_splits(data)
     torch.manual_seed(seed)
-    config = ModelConfig(d_input=FRAME, d_output=10, d_model=d_model, d_state=d_state, layers=layers, dropout=dropout,
-                         input_gain=2.0**-15, dt_min=4e-3, dt_max=0.3, quant=QuantConfig())
-    checkpoint = out / "checkpoint.pt"
+    config = ModelConfig(
+        d_input=FRAME,
+        d_output=10,
+        d_model=d_model,
+        d_state=d_state,
+        layers=layers,
+        dropout=dropout,
+        input_gain=2.0**-15,
+        dt_min=4e-3,
+        dt_max=0.3,
+        quant=QuantConfig(),
+    )
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
     state = torch.load(checkpoint, weights_only=False) if resume else {}
     run = Run(S4DClassifier(config), splits, seed, batch, checkpoint, state)
 
@@ -146,9 +183,16 @@ def main(data: Path, out: Path, epochs: int, qat_epochs: int, qat_lr: float, see
     calibrate(run.model, calibration_items(splits["train"]))
     post_training = evaluate(run.model, splits["val"])[0]
     click.echo(f"post-training quantization: val {post_training:.4f}")
-    run.train(Phase("qat", qat_epochs, qat_lr, qat_lr / 4))
+    run.train(Phase("qat", qat_epochs, qat_lr, qat_lr / 10))
     set_mode(run.model, Mode.QUANTIZED)
     write_outputs(run, twin, config, out, post_training)
+
+
+def command_line() -> str:
+    """The command that makes these results, every option that matters written out."""
+    options = click.get_current_context().params
+    words = [f"--{name.replace('_', '-')} {value}" for name, value in options.items() if name not in UNRECORDED]
+    return " ".join(["python examples/spoken_digits/train.py --data fsdd.npz", *words])
 
 
 def write_outputs(run: Run, twin: S4DClassifier, config: ModelConfig, out: Path, post_training: float) -> None:
@@ -171,8 +215,7 @@ def write_outputs(run: Run, twin: S4DClassifier, config: ModelConfig, out: Path,
         "seed": run.seed,
         "epochs": {name: run.state[name]["epoch"] for name in ("float", "qat")},
         "train_seconds": {name: round(run.state[name]["seconds"]) for name in ("float", "qat")},
-        "command": f"python train.py --data fsdd.npz --seed {run.seed} --epochs {run.state['float']['epoch']}"
-                   f" --qat-epochs {run.state['qat']['epoch']}",
+        "command": command_line(),
     }
     (out / "results.json").write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
     click.echo(json.dumps(results["accuracy"], indent=2))

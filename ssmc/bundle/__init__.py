@@ -27,7 +27,9 @@ from ssmc.bundle.registry import make_target, options_of, target_class
 from ssmc.data import read_npz
 from ssmc.errors import SsmcError, UsageError
 from ssmc.importers import load_model
+from ssmc.ir.metrics import metrics
 from ssmc.ir.ops import read_program
+from ssmc.ir.program import StateSpace
 from ssmc.ir.rounding import FloatArray
 from ssmc.ir.serialize import Arrays, Json
 from ssmc.pipeline import PassRecord, PipelineResult, run_pipeline
@@ -143,6 +145,7 @@ def compile(
         records=result.records,
         model_name=name or "",
         cost=compiled.cost(steps),
+        metrics=metrics(program) if any(isinstance(op, StateSpace) for op in program.ops) else {},
     )
     trace = _trace(result.records, (time.perf_counter() - began) * 1e3)
     return Bundle(chosen.name, compiled, report, trace, onnx_bytes(result.model))

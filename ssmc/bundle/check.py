@@ -28,7 +28,6 @@ from ssmc.data import Samples
 from ssmc.errors import UsageError
 from ssmc.ir.rounding import FloatArray
 from ssmc.ir.serialize import Json
-from ssmc.report.facts import dump_json
 from ssmc.report.units import flatten
 
 SCHEMA = "ssmc.baseline/1"
@@ -176,8 +175,13 @@ def _check_entry(name: str, entry: Json) -> None:
 
 
 def baseline_text(baseline: Json) -> str:
-    """The baseline as a file."""
-    return dump_json(baseline)
+    """The baseline as a file, one metric a line so that a review shows which moved."""
+    lines = [
+        f"  {json.dumps(name)}: {json.dumps(entry, sort_keys=True)}"
+        for name, entry in sorted(metrics_of(baseline).items())
+    ]
+    listed = ",\n".join(lines)
+    return f'{{\n "metrics": {{\n{listed}\n }},\n "schema": "{SCHEMA}"\n}}\n'
 
 
 def junit(metrics: Mapping[str, Value], moved: list[Moved], baseline: Json, name: str) -> bytes:

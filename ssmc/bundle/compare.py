@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.data import Samples
-from ssmc.ir.rounding import IntArray
+from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.targets.integer.executor import Executor
 
 BATCH = 128
@@ -18,8 +18,12 @@ EVERY = slice(None)
 
 @dataclass
 class Comparison:
-    """How many codes were compared and differed, and where the first difference was."""
+    """How many codes were compared and differed, where the first difference was, and what both said in the end.
 
+    ``outputs`` are two (n, size) arrays; NaN where the output is per step.
+    """
+
+    outputs: tuple[FloatArray, FloatArray]
     compared: int = 0
     differing: int = 0
     first: str = ""
@@ -42,7 +46,8 @@ def compare_codes(
     a: Executor, b: Executor, samples: Samples, *, progress: Callable[[int], None] = lambda done: None
 ) -> Comparison:
     """Run both, free-running, on every sequence; compare every value at every step, and every reduced value."""
-    found = Comparison()
+    shape = len(samples), a.program.output_size
+    found = Comparison((np.full(shape, np.nan), np.full(shape, np.nan)))
     for indices in samples.batches(BATCH):
         x, lengths = samples.batch(indices)
         state_a, state_b = a.init(len(x)), b.init(len(x))
@@ -52,5 +57,8 @@ def compare_codes(
                 a.step_codes(state_a, x[:, t], active), b.step_codes(state_b, x[:, t], active), active, f"step {t}"
             )
         found.add(a.finish_codes(state_a), b.finish_codes(state_b), EVERY, "end of sequence")
+        for outputs, final in zip(found.outputs, (a.finish(state_a), b.finish(state_b)), strict=True):
+            if final is not None:
+                outputs[indices] = final
         progress(len(indices))
     return found

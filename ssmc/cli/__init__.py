@@ -24,8 +24,15 @@ def cli() -> None:
 
 
 for _command in (
-    *(exporting.export, compiling.compile_, running.run, check.check),
-    *(inspecting.inspect, reporting.report, listing.passes, listing.targets),
+    exporting.export,
+    compiling.compile_,
+    running.run,
+    check.check,
+    inspecting.inspect,
+    reporting.report,
+    listing.passes,
+    listing.targets,
+    listing.hardware,
 ):
     cli.add_command(_command)
 

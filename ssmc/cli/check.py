@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ssmc.bundle.check import Value
 
 
-@click.command()
+@click.command(short_help="Fail when accuracy or a cost moved.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="npz with labels.")
 @click.option("--baseline", type=click.Path(path_type=Path), required=True, help="JSON of metrics and tolerances.")

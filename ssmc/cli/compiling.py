@@ -9,7 +9,7 @@ import click
 from ssmc.cli.progress import stages
 
 
-@click.command("compile")
+@click.command("compile", short_help="Compile an ONNX model into a bundle.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--target", "-t", default="int", show_default=True, help="What to compile for; see 'ssmc targets'.")
 @click.option("--hardware", metavar="NAME|FILE", help="Hardware preset or TOML file (aimc).")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 
-@click.command()
+@click.command(short_help="Export a torch model to ONNX.")
 @click.argument("factory", metavar="MODULE:FACTORY")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="File of torch.save with the state dict.")
 @click.option("--example", required=True, metavar="N,T,D", help="Shape of an example input, such as 2,40,32.")

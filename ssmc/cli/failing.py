@@ -19,6 +19,10 @@ USAGE = 2
 class FailingGroup(click.Group):
     """A click group that turns exceptions into one line and an exit status (DESIGN §7)."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of work, as they were added."""
+        return list(self.commands)
+
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run, and leave the process with the right status."""
         extra["standalone_mode"] = False

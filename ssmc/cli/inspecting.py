@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ssmc.report.facts import Report
 
 
-@click.command()
+@click.command(short_help="Operations, code types, kernels, poles.")
 @click.argument("path", metavar="MODEL|BUNDLE", type=click.Path(path_type=Path))
 @click.option("--kernels", is_flag=True, help="Only the state-space kernels: form, bits, poles, stability margin.")
 @click.option("--poles", is_flag=True, help="Also list every distinct pole.")

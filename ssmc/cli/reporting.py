@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 
-@click.command()
+@click.command(short_help="Print or redraw a bundle's report.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--html", type=click.Path(path_type=Path), help="Draw the page again, into this file.")
 @click.option("--json", "as_json", is_flag=True, help="Print report.json instead of tables.")

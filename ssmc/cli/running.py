@@ -9,7 +9,7 @@ import click
 from ssmc.cli.progress import counting
 
 
-@click.command()
+@click.command(short_help="Run a bundle on a data file.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="npz: x, or flat and offsets; label.")
 @click.option("--noise", is_flag=True, help="Simulate device noise (aimc).")

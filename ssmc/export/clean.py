@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, TopologicalSortPass
@@ -40,6 +40,6 @@ def _drop_unused_initializers(graph: ir.Graph) -> None:
             del graph.initializers[name]
 
 
-def _rename(values: list[ir.Value], name: str) -> None:
+def _rename(values: Sequence[ir.Value], name: str) -> None:
     if len(values) == 1:
         values[0].name = name

@@ -23,7 +23,10 @@ from ssmc.export.names import Names, quantizer_name
 Array = NDArray[np.float32]
 
 CONTAINERS: dict[type[np.generic], tuple[int, int]] = {
-    np.int8: (-128, 127), np.uint8: (0, 255), np.int16: (-32768, 32767), np.uint16: (0, 65535),
+    np.int8: (-128, 127),
+    np.uint8: (0, 255),
+    np.int16: (-32768, 32767),
+    np.uint16: (0, 65535),
 }
 
 
@@ -157,8 +160,9 @@ class Builder:
         zero = self.constants.add(f"zero_{np.dtype(dtype).name}{suffix}", np.zeros(scale.shape, dtype))
         q = self.op("QuantizeLinear", x, self.constants.scale(f"{self.name}_scale", scale), zero, **along)
         if CONTAINERS[dtype] != (spec.lo, spec.hi):
-            bounds = [self.constants.add(f"{np.dtype(dtype).name}_{b}", np.asarray(b, dtype))
-                      for b in (spec.lo, spec.hi)]
+            bounds = [
+                self.constants.add(f"{np.dtype(dtype).name}_{b}", np.asarray(b, dtype)) for b in (spec.lo, spec.hi)
+            ]
             q = self.op("Clip", q, *bounds)
         return self.dequantize(q, spec.out_scale, rank)
 
@@ -176,5 +180,4 @@ class Builder:
         """Div, Round (half to even), Clip, Mul in float32."""
         q = self.op("Round", self.op("Div", x, self.constants.scale(f"{self.name}_scale", spec.scale)))
         bounds = [self.constants.add(f"float_{b}", np.asarray(b, np.float32)) for b in (spec.lo, spec.hi)]
-        return self.op("Mul", self.op("Clip", q, *bounds),
-                       self.constants.scale(f"{self.name}_scale", spec.out_scale))
+        return self.op("Mul", self.op("Clip", q, *bounds), self.constants.scale(f"{self.name}_scale", spec.out_scale))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import logging
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,21 +67,42 @@ def _trace(model: nn.Module, examples: tuple[Tensor, ...]) -> ir.Model:
     from ssmc.export.translation import TRANSLATION
 
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("time")}
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
+    with _quiet(), torch.no_grad():
         try:
             program = torch.onnx.export(
-                model, examples, dynamo=True, opset_version=OPSET, verbose=False,
-                dynamic_shapes=tuple(axes for _ in examples), custom_translation_table=TRANSLATION,
+                model,
+                examples,
+                dynamo=True,
+                opset_version=OPSET,
+                verbose=False,
+                dynamic_shapes=tuple(axes for _ in examples),
+                custom_translation_table=TRANSLATION,
             )
         except Exception as error:
             reason: Any = error.__cause__ or error
             first = str(reason).strip().splitlines()[0][:300]
-            raise ModelError("SSMC-X01", f"torch cannot export it: {first}",
-                             "use operators torch.onnx.export(dynamo=True) knows, real-valued and with dynamic batch "
-                             "and time", type(model).__name__) from error
+            raise ModelError(
+                "SSMC-X01",
+                f"torch cannot export it: {first}",
+                "use operators torch.onnx.export(dynamo=True) knows, real-valued and with dynamic batch and time",
+                type(model).__name__,
+            ) from error
     assert program is not None
     return program.model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks on packages it did not find and on its own deprecations."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -14,7 +14,7 @@ ssmc_op = onnxscript.values.Opset("ssmc", 1)
 
 @onnxscript.script()
 def _quant(x: FLOAT[...], scale: FLOAT[...], out_scale: FLOAT[...], lo: int, hi: int) -> FLOAT[...]:  # type: ignore
-    return ssmc_op.Quant(x, scale, out_scale, lo=lo, hi=hi)
+    return ssmc_op.Quant(x, scale, out_scale, lo=lo, hi=hi)  # type: ignore[no-any-return]
 
 
 TRANSLATION: dict[Callable[..., Any], Callable[..., Any]] = {torch.ops.ssmc.fake_quant.default: _quant}

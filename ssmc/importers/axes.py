@@ -95,6 +95,9 @@ def _shapes(
 def _first_is_time(model: ir.Model, first: dict[str, tuple[int, ...]], base: dict[str, tuple[int, ...]]) -> bool:
     """Whether the input's first dynamic axis is the one that a recurrence walks."""
     for node in model.graph:
+        if is_op(node, "StateSpace", "StateSpaceAfter", domain="ssmc"):
+            name = str(node.inputs[0].name) if node.inputs[0] is not None else ""
+            return first[name][1] != base[name][1]
         if is_op(node, "Scan"):
             count = node.attributes["num_scan_inputs"].as_int()
             axes = node.attributes.get("scan_input_axes")

@@ -10,7 +10,19 @@ from numpy.typing import ArrayLike
 
 from ssmc.errors import ModelError
 from ssmc.importers.axes import Axes
-from ssmc.importers.signals import Added, Averaged, Coded, Dense, KernelOutput, Mapped, Product, Raw, Signal
+from ssmc.importers.signals import (
+    Added,
+    Averaged,
+    Coded,
+    Convolved,
+    Dense,
+    KernelOutput,
+    Mapped,
+    Normalized,
+    Product,
+    Raw,
+    Signal,
+)
 from ssmc.importers.teacher import Witness
 from ssmc.ir.build import node_name, ssmc_node
 from ssmc.ir.functions import OPSET
@@ -20,6 +32,7 @@ from ssmc.ir.program import Rate
 from ssmc.ir.rounding import FloatArray, round_half_even
 
 Constants = dict[str, ArrayLike]
+OUTPUT_ROLES = (("N", "T", "C"), ("N", "C"), ("N", "T"), ("N",))
 ACCUMULATOR = (-(1 << 31), (1 << 31) - 1)
 
 
@@ -112,6 +125,10 @@ class Emitter:
                 value = self._added(signal, grid, name)
             case Averaged():
                 value = self._averaged(signal, grid, name)
+            case Normalized():
+                value = self._normalized(signal, grid, name)
+            case Convolved():
+                value = self._convolved(signal, grid, name)
             case KernelOutput():
                 value = self.kernel(signal, grid, name)
             case _:
@@ -166,6 +183,33 @@ class Emitter:
             raise ModelError("SSMC-T02", "a mean plus a constant has no integer form", "quantize the mean itself", name)
         constants: Constants = {"gain": signal.coefficient, "step": grid.step, "lo": grid.lo, "hi": grid.hi}
         return self.emit("Mean", name, {"x": signal.source.value}, constants)
+
+    def _normalized(self, signal: Normalized, grid: Grid, name: str) -> ir.Value:
+        scale = float(signal.source.scale[0])
+        more = {"centred": float(signal.centred), "epsilon": signal.epsilon / scale**2}
+        values = {"x": signal.source.value}
+        return self._requant("Norm", values, signal.gain, signal.offset, grid, name, **more)
+
+    def _convolved(self, signal: Convolved, grid: Grid, name: str) -> ir.Value:
+        """A finite impulse response is a state space whose states are the last K - 1 inputs: s' = [u, s_1, ...]."""
+        if signal.tail:
+            raise ModelError("SSMC-T01", "a convolution looks ahead", "keep its first T steps only", name)
+        size, width = signal.taps.shape
+        n = width - 1
+        shift = np.zeros((size, n, n + 1))
+        shift[:, 0, n] = 1.0
+        shift[:, np.arange(1, n), np.arange(n - 1)] = 1.0
+        rows = np.concatenate([signal.taps[:, 1:], signal.taps[:, :1]], 1)[:, None] * signal.source.scale[:, None, None]
+        codes, gain = self._grid(rows, name)
+        edge, lo, hi = np.ones((size, n)), signal.source.lo, signal.source.hi
+        one: Constants = {key: edge for key in ("gain", "step", "unit")}
+        zero: Constants = {key: edge * 0 for key in ("offset", "keep", "r0")}
+        low: Constants = {key: edge * lo for key in ("lo", "dac_lo", "reg_lo")}
+        high: Constants = {key: edge * hi for key in ("hi", "dac_hi", "reg_hi")}
+        step, offset = grid.step[:, None], (signal.offset / grid.step)[:, None]
+        out: Constants = {"W": shift, "W_y": codes, "gain_y": gain, "step_y": step, "offset_y": offset}
+        out |= {"lo_y": np.full((size, 1), float(grid.lo)), "hi_y": np.full((size, 1), float(grid.hi))}
+        return self.emit("KernelPair", name, {"u": signal.source.value}, one | zero | low | high | out)
 
     def kernel(self, signal: KernelOutput, grid: Grid | None, name: str) -> ir.Value:
         """Two integer matrices per group from a real state-space node; ``grid`` closes an output left open."""
@@ -222,9 +266,13 @@ class Emitter:
     def finish(self, signal: Signal, output: ir.Value) -> ir.Graph:
         """Dequantize the output and build the graph."""
         name = str(output.name)
+        kept = tuple(role for role in signal.roles if role != "1")
+        if kept not in OUTPUT_ROLES:
+            fact = f"the output has axes ({', '.join(signal.roles)})"
+            raise ModelError("SSMC-M06", fact, "give (batch, time, classes) or (batch, classes)", name)
         if isinstance(signal, Dense):
             self.exact = False
-            gain = np.abs(signal.gain)
+            gain = np.where(signal.gain == 0.0, 1.0, np.abs(signal.gain))
             signal = self.close(signal, Grid(gain, gain, *ACCUMULATOR), f"{name}.accumulator")
         if not isinstance(signal, Coded):
             raise ModelError("SSMC-Q06", "the output is not quantized", "quantize the model's output", name)

@@ -168,10 +168,12 @@ def _dense(node: ir.Node, signal: Signal, weight: FloatArray, axis: int) -> Dens
         raise refuse(node, "the input of a matrix is not quantized", "quantize it", "SSMC-Q06")
     if signal.roles[axis] not in ("C", "1") or weight.shape[1] != signal.size:
         raise refuse(node, "a matrix acts on an axis that is not the channels", "only channels may mix", "SSMC-T01")
-    found = factor_rows(weight * signal.scale)
+    same = (signal.scale == signal.scale[0]).all()  # then it stays out of the grid, where the product would be rounded
+    found = factor_rows(weight if same else weight * signal.scale)
     if found is None:
         raise unquantized_weights(node_name(node))
     codes, gain, exact = found
+    gain = gain * signal.scale[0] if same else gain
     roles = tuple("C" if a == axis else r for a, r in enumerate(signal.roles))
     return Dense(roles, len(weight), signal, codes, gain, weight @ signal.offset, exact)
 
@@ -195,7 +197,9 @@ def _conv(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     """A convolution over time with kernel 1 is a matrix over channels."""
     signal = operands[0]
     weight = real_constant(node.inputs[1], node)
-    if signal is None or weight.ndim != 3 or weight.shape[2] != 1 or _attribute(node, "group", 1) != 1:
+    pads, strides = (node.attributes[k].as_ints() if k in node.attributes else () for k in ("pads", "strides"))
+    pointwise = weight.ndim == 3 and weight.shape[2] == 1 and _attribute(node, "group", 1) == 1
+    if signal is None or not pointwise or any(pads) or any(stride != 1 for stride in strides):
         raise refuse(
             node, f"a convolution of shape {weight.shape}", "only kernel 1 compiles; put time into the SSM", "SSMC-T01"
         )
@@ -229,16 +233,24 @@ def _state_space(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Si
 
 def _elementwise(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     """A function of one code becomes a table, evaluated in float64."""
-    signal = operands[0]
+    position = next(i for i, x in enumerate(operands) if x is not None)
+    signal = operands[position]
     table = signal.mapped() if isinstance(signal, Coded) else signal
     if not isinstance(table, Mapped):
         raise refuse(
             node, f"the input of {node.op_type} is not quantized (to at most 12 bits)", "quantize it", "SSMC-Q06"
         )
 
+    arrays = [constant_array(value) for value in node.inputs]
+    others = [a for i, a in enumerate(arrays) if i != position and node.inputs[i] is not None]
+    if any(array is None for array in others):
+        raise refuse(node, f"{node.op_type} of two signals", "only constants may be combined with a signal here")
+    if any(array is not None and array.size != 1 for array in others):
+        raise refuse(node, f"{node.op_type} with an array", "use one constant for all channels")
+
     def function(x: FloatArray) -> FloatArray:
-        rest = [constant_array(value) for value in node.inputs[1:]]
-        return np.asarray(evaluate(node, [x, *rest])[0], np.float64)
+        given = [x if i == position else array for i, array in enumerate(arrays)]
+        return np.asarray(evaluate(node, given)[0], np.float64)
 
     return [table.apply(function)]
 
@@ -258,7 +270,8 @@ def _reshape(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal
     atoms = [atom for role in signal.roles for atom in (list(role) if role in ("NT", "TN") else [role]) if atom != "1"]
     new = [atom for role in measured for atom in (["N", "T"] if role == "NT" else [role]) if atom != "1"]
     order = [a for a in atoms if a in ("N", "T")]
-    if [a if a == "C" else "t" for a in atoms] != [a if a == "C" else "t" for a in new]:
+    apart = [a for a in new if a != "C"]  # merged axes keep their own order; axes that stand apart must show it
+    if [a == "C" for a in atoms] != [a == "C" for a in new] or ("NT" not in measured and apart != order):
         raise refuse(
             node, f"a reshape from axes {signal.roles} to {measured}", "keep batch, time and channels apart", "SSMC-T01"
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from ssmc.ir.affine import Affine, Constant, Operand, apply, broadcast, constant_form, not_affine, variables
+from ssmc.ir.affine import Affine, Constant, Operand, apply, broadcast, constant_form, evaluate, not_affine, variables
 from ssmc.ir.build import constant_array, is_op, node_name
 from ssmc.ir.rounding import FloatArray
 
@@ -104,13 +104,23 @@ def _operand(environment: Mapping[ir.Value, Operand], value: ir.Value | None) ->
 
 
 def outer_constant(value: ir.Value) -> Constant:
-    """A captured constant: ``ssmc::Dequant`` of integer weights, exact in float64."""
+    """A captured constant: integer weights behind ``ssmc::Dequant`` and what is computed from them, in float64."""
     producer = value.producer()
-    if producer is None or not is_op(producer, "Dequant", domain="ssmc"):
+    array = _computed(value)
+    if array is None:
         node = producer if producer is not None else next(iter(value.uses())).node
         raise not_affine(node, f"the body reads '{value.name}', which is not constant")
-    codes, scale = (constant_array(v) for v in producer.inputs)
-    return np.asarray(codes, np.float64) * np.asarray(scale, np.float64)
+    return array
+
+
+def _computed(value: ir.Value) -> Constant | None:
+    array, producer = constant_array(value), value.producer()
+    if array is not None or producer is None:
+        return array
+    inputs = [_computed(v) if v is not None else None for v in producer.inputs]
+    if any(v is not None and x is None for v, x in zip(producer.inputs, inputs, strict=True)):
+        return None
+    return evaluate(producer, inputs)[producer.outputs.index(value)]
 
 
 def _form(environment: Mapping[ir.Value, Operand], value: ir.Value) -> Affine:
@@ -145,23 +155,30 @@ def _clip(node: ir.Node, operands: list[Operand | None], blocks: list[Block]) ->
     signals = [o for o in operands if isinstance(o, Affine)]
     if len(signals) != 1:
         raise not_affine(node, "a comparison of two signals")
-    lo, hi = -np.inf, np.inf
-    if node.op_type == "Clip":
-        ends = [np.ravel(o) for o in operands[1:] if o is not None and not isinstance(o, Affine)]
-        lo = float(ends[0][0]) if len(operands) > 1 and operands[1] is not None else lo
-        hi = float(ends[-1][0]) if len(operands) > 2 and operands[2] is not None else hi
-    else:
-        bound = next(np.asarray(o, np.float64) for o in operands if not isinstance(o, Affine) and o is not None)
-        lo, hi = (float(bound.max()), hi) if node.op_type == "Max" else (lo, float(bound.min()))
     x = signals[0]
+    bounds = _bounds(node, operands)
+    x = broadcast(x, np.broadcast_shapes(x.shape, *(bound.shape for bound in bounds)))
+    lo, hi = (np.broadcast_to(bound, x.shape).ravel() for bound in bounds)
     previous = _block_behind(x, blocks)
     if previous is not None:  # Max then Min is one saturation
         merged = Block("clip", previous.start, previous.shape, previous.form, lo=np.maximum(previous.lo, lo),
                        hi=np.minimum(previous.hi, hi), node=previous.node)  # fmt: skip
         blocks[blocks.index(previous)] = merged
         return x
-    size = len(x.constant)
-    return _new_block(blocks, "clip", x.shape, form=x, node=node_name(node), lo=np.full(size, lo), hi=np.full(size, hi))
+    return _new_block(blocks, "clip", x.shape, form=x, node=node_name(node), lo=lo, hi=hi)
+
+
+def _bounds(node: ir.Node, operands: list[Operand | None]) -> tuple[FloatArray, FloatArray]:
+    """Saturation bounds of Clip, Max or Min, each broadcastable to the signal."""
+    free = np.asarray(-np.inf), np.asarray(np.inf)
+    if node.op_type == "Clip":
+        given = (*operands[1:], None, None)
+        lo, hi = (np.asarray(end if v is None else v, np.float64) for v, end in zip(given[:2], free, strict=True))
+        return lo, hi
+    constants = [np.asarray(o, np.float64) for o in operands if o is not None and not isinstance(o, Affine)]
+    if len(constants) != 1:
+        raise not_affine(node, f"{node.op_type} of {len(operands)} operands")
+    return (constants[0], free[1]) if node.op_type == "Max" else (free[0], constants[0])
 
 
 def _block_behind(x: Affine, blocks: list[Block]) -> Block | None:

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.shape_inference
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from ssmc.errors import ModelError, UsageError
+from ssmc.importers.qonnx import QONNX, attach_bodies
 from ssmc.ir.build import constant_array, graphs, node_name
 
-OPSETS = range(13, 26)
+OPSETS = range(15, 26)
 IR_VERSION = 10
-FOREIGN_DOMAINS = frozenset({"", "ai.onnx", "qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"})
+FOREIGN_DOMAINS = frozenset({"", "ai.onnx", *QONNX})
 
 
 def load_model(path: str | Path) -> ir.Model:
@@ -48,7 +50,7 @@ def import_model(proto: onnx.ModelProto, source: str = "model") -> ir.Model:
     except Exception as error:  # the checker raises ValidationError and, on broken files, others
         first = str(error).strip().splitlines()[0][:200]
         raise ModelError("SSMC-M03", f"invalid ONNX graph: {first}", "export the model again", source) from None
-    model = ir.from_proto(proto)
+    model = ir.from_proto(_with_shapes(proto))
     if len(model.functions):
         common.InlinePass()(model)
     for step in (
@@ -61,8 +63,10 @@ def import_model(proto: onnx.ModelProto, source: str = "model") -> ir.Model:
         step(model)
     model.ir_version = max(model.ir_version or 0, IR_VERSION)
     _check_domains(model)
+    _check_batch_norm(model)
     _check_weights(model)
     _check_ends(model, source)
+    attach_bodies(model)
     return model
 
 
@@ -100,6 +104,14 @@ def _without_foreign(proto: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
+def _with_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with inferred shapes: per-axis scales need the rank of what they scale."""
+    try:
+        return onnx.shape_inference.infer_shapes(proto)
+    except onnx.shape_inference.InferenceError:
+        return proto
+
+
 def _check_domains(model: ir.Model) -> None:
     for graph in graphs(model.graph):
         for node in graph:
@@ -110,6 +122,13 @@ def _check_domains(model: ir.Model) -> None:
                     "export with standard ONNX operators or give the operator a function body",
                     node_name(node),
                 )
+
+
+def _check_batch_norm(model: ir.Model) -> None:
+    for node in model.graph:
+        mode = node.attributes.get("training_mode") if node.op_type == "BatchNormalization" else None
+        if mode is not None and mode.as_int():
+            raise ModelError("SSMC-M09", "batch norm is in training mode", "export with model.eval()", node_name(node))
 
 
 def _check_weights(model: ir.Model) -> None:
@@ -133,3 +152,8 @@ def _check_ends(model: ir.Model, source: str) -> None:
         raise ModelError(
             "SSMC-M06", f"input has shape {value.shape}", "export it as (batch, time, features)", str(value.name)
         )
+    free = sum(not isinstance(dim, int) for dim in value.shape)
+    if free != 2 or not isinstance(value.shape[2], int):
+        fact = f"input has shape {value.shape}: {free} dynamic axes"
+        remedy = "export with batch and time dynamic (dynamic_shapes) and the features fixed"
+        raise ModelError("SSMC-M08", fact, remedy, str(value.name))

@@ -16,9 +16,10 @@ import numpy as np
 from ssmc.errors import ModelError
 from ssmc.importers.loop_body import Block, LoopBody
 from ssmc.ir.affine import Affine
-from ssmc.ir.rounding import FloatArray
+from ssmc.ir.rounding import FloatArray, round_half_even
 
 MOST_REGISTER_BITS = 24
+GRID_ERROR = 2.0**-20
 
 
 @dataclass(frozen=True)
@@ -157,28 +158,77 @@ class Recogniser:
         self._quantizer(state, self._block(increment), increment)
         offset = column - block.start
         state.keep, state.sigma, state.new_column = 1.0, sigma, column
-        state.reg_lo, state.reg_hi = float(block.lo[offset]) / sigma, float(block.hi[offset]) / sigma
+        state.reg_lo, state.reg_hi = (self._on_grid(float(end[offset]), sigma) for end in (block.lo, block.hi))
         if state.reg_hi - state.reg_lo >= 1 << MOST_REGISTER_BITS:
             raise self._fail(f"a state register is wider than {MOST_REGISTER_BITS} bits", "clip it tighter")
+
+    def _on_grid(self, bound: float, sigma: float) -> float:
+        """A saturation bound in register codes; the float32 that spells it may be half an ulp off."""
+        code = bound / sigma
+        if not np.isfinite(code):
+            return code
+        whole = float(round_half_even(code))
+        if abs(code - whole) > GRID_ERROR * max(abs(whole), 1.0):
+            raise self._fail(f"a state saturates at {bound:g}, between two register codes", "clip it at a whole code")
+        return whole
 
     def _read_outs(self) -> None:
         """Quantizers of a single state element: its DAC read-out."""
         updates = {id(state.row[0]) for state in self.states if state.row}
+        read = self._columns_read()
         for block in self.body.blocks:
             if block.kind != "quant" or block.form is None or id(block.form) in updates:
                 continue
+            if not read & set(range(block.start, block.start + block.size)) and self._is_output(block):
+                continue  # the output's own quantizer, which may happen to see a single state
             for element in range(block.size):
                 columns, values = block.form.row(element)
                 if len(columns) != 1 or columns[0] not in self.drives or block.form.constant[element] != 0.0:
                     break
                 self._read_out(block, element, columns[0], values[0])
 
+    def _is_output(self, block: Block) -> bool:
+        """Whether some output of the loop is this quantizer, element by element."""
+        columns = [
+            [form.row(e)[0] for e in range(len(form.constant))] for form in self.body.outputs if not form.constant.any()
+        ]
+        return any(all(len(c) == 1 and self._block(c[0]) is block for c in output) for output in columns)
+
+    def _seen_read_out(self, block: Block, element: int) -> int | None:
+        """The state whose read-out this output quantizer repeats."""
+        assert block.form is not None
+        columns, values = block.form.row(element)
+        if len(columns) != 1 or columns[0] not in self.drives or block.form.constant[element] != 0.0:
+            return None
+        index = self.drives[columns[0]].state
+        state = self.states[index]
+        raw = columns[0] in (state.column, state.new_column)
+        dac = (float(block.lo[element]), float(block.hi[element]))
+        same = state.dac == dac and state.unit == self._unit(block, element, columns[0], values[0])
+        return index if raw and same else None
+
+    def _unit(self, block: Block, element: int, column: int, value: float) -> float:
+        """Read-out step in register steps; a power of two where float32 scales come as near as they can."""
+        unit = float(block.scale[element]) / (value * self._per_code(column))
+        if unit <= 0:
+            return unit
+        whole = float(2.0 ** round_half_even(np.log2(unit)))
+        return whole if abs(unit - whole) <= GRID_ERROR * whole else unit
+
+    def _columns_read(self) -> set[int]:
+        """Columns that some sum reads: all but those that are an output by themselves."""
+        rows = [state.row for state in self.states if state.row]
+        rows += [(b.form, e) for b in self.body.blocks if b.form is not None for e in range(b.size)]
+        outputs = [(form, e) for form in self.body.outputs for e in range(len(form.constant))]
+        rows += [(form, e) for form, e in outputs if len(form.row(e)[0]) > 1]
+        return {column for form, element in rows for column in form.row(element)[0]}
+
     def _read_out(self, block: Block, element: int, column: int, value: float) -> None:
         source = self.drives[column]
         state = self.states[source.state]
-        unit = float(block.scale[element]) / (value * self._per_code(column))
+        unit = self._unit(block, element, column, value)
         dac = (float(block.lo[element]), float(block.hi[element]))
-        if unit < 1 or np.log2(unit) % 1:
+        if unit < 1 or np.log2(unit) % 1 != 0:
             raise self._fail(f"the state read-out step is {unit:g} register steps", "use a power of two of at least 1")
         if state.dac is not None and (state.unit, state.dac) != (unit, dac):
             raise self._fail("a state is read through two different quantizers", "read it through one")
@@ -244,6 +294,16 @@ class Recogniser:
             row[drive.state] += value * self._per_code(column)
         return row, float(form.constant[element]), new
 
+    def _quantized_row(self, block: Block, element: int, width: int) -> tuple[FloatArray, float, bool | None]:
+        """The sum that an output quantizer sees, in real units."""
+        assert block.form is not None
+        repeated = self._seen_read_out(block, element)
+        if repeated is None:
+            return self._row(block.form, element, width)
+        row = np.zeros(width)
+        row[repeated] = float(block.scale[element])
+        return row, 0.0, self.drives[block.form.row(element)[0][0]].new
+
     def _output(
         self, form: Affine, element: int, width: int
     ) -> tuple[FloatArray, float, float, float, float, bool | None]:
@@ -252,7 +312,7 @@ class Recogniser:
             block = self._block(columns[0])
             if block.kind == "quant" and block.form is not None and form.constant[element] == 0.0:
                 at = columns[0] - block.start
-                row, constant, new = self._row(block.form, at, width)
+                row, constant, new = self._quantized_row(block, at, width)
                 rescale = values[0] / float(block.scale[at])
                 return row * rescale, constant * rescale, values[0], float(block.lo[at]), float(block.hi[at]), new
         row, constant, new = self._row(form, element, width)

@@ -191,6 +191,68 @@ class Averaged(Signal):
 
 
 @dataclass(frozen=True)
+class Statistic(Signal):
+    """On its way to an RMS norm: the mean square of a code value's channels (plus eps), its root, or the inverse."""
+
+    source: Coded
+    epsilon: float
+    stage: str
+
+    def shifted(self, offset: FloatArray) -> Signal | None:
+        """Add eps to the mean square."""
+        same = self.stage == "mean square" and bool((offset == offset[0]).all())
+        return replace(self, epsilon=self.epsilon + float(offset[0])) if same else None
+
+
+@dataclass(frozen=True)
+class Normalized(Signal):
+    """``gain * (x - mean) / sqrt(var + epsilon) + offset`` over the channels; ``centred`` False: the mean is 0."""
+
+    source: Coded
+    centred: bool
+    epsilon: float
+    gain: FloatArray
+    offset: FloatArray
+
+    def scaled(self, factor: FloatArray) -> Signal:
+        """Scale both terms."""
+        return replace(self, gain=self.gain * factor, offset=self.offset * factor)
+
+    def shifted(self, offset: FloatArray) -> Signal:
+        """Move the offset."""
+        return replace(self, offset=self.offset + offset)
+
+
+@dataclass(frozen=True)
+class Padded(Signal):
+    """A code value with ``before`` zero steps in front, on its way into a convolution."""
+
+    source: Coded
+    before: int
+
+
+@dataclass(frozen=True)
+class Convolved(Signal):
+    """Causal convolution per channel: ``sum_k taps[c, k] x[t - k] + offset``; taps (size, K).
+
+    ``tail`` steps beyond the last input are still to be cut off.
+    """
+
+    source: Coded
+    taps: FloatArray
+    offset: FloatArray
+    tail: int = 0
+
+    def scaled(self, factor: FloatArray) -> Signal:
+        """Scale both terms."""
+        return replace(self, taps=self.taps * factor[:, None], offset=self.offset * factor)
+
+    def shifted(self, offset: FloatArray) -> Signal:
+        """Move the offset."""
+        return replace(self, offset=self.offset + offset)
+
+
+@dataclass(frozen=True)
 class KernelOutput(Signal):
     """The unquantized output of a state-space node: ``factor * y + offset`` per channel."""
 

@@ -93,7 +93,7 @@ def evaluate(node: ir.Node, operands: Sequence[Constant | None]) -> list[Constan
         return [codes.astype(np.float64) * scale.astype(np.float64)]
     proto: onnx.NodeProto = ir.to_proto(node)
     feeds = {name: _widen(x) for name, x in zip(proto.input, operands, strict=True) if name and x is not None}
-    opset = onnx.helper.make_opsetid("", 21)
+    opset = onnx.helper.make_opsetid("", 17 if node.op_type == "ReduceMean" and "axes" in node.attributes else 21)
     names = [name for name in proto.input if name]
     graph = onnx.helper.make_graph(
         [proto],
@@ -242,6 +242,8 @@ def _reduce_sum(node: ir.Node, operands: Sequence[Operand | None]) -> list[Opera
     form = operands[0]
     assert isinstance(form, Affine)
     axes = operands[1] if len(operands) > 1 and operands[1] is not None else None
+    if "axes" in node.attributes:  # ReduceMean before opset 18
+        axes = np.asarray(node.attributes["axes"].as_ints())
     if isinstance(axes, Affine):
         raise not_affine(node, "axes that depend on a signal")
     keep = node.attributes["keepdims"].as_int() if "keepdims" in node.attributes else 1
@@ -260,7 +262,9 @@ def _einsum(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
     """Two operands, one constant: the Jacobian is the einsum of the constant with the identity."""
     if len(operands) != 2 or all(isinstance(x, Affine) for x in operands):
         raise not_affine(node, "an einsum of signals")
-    terms, out = node.attributes["equation"].as_string().replace(" ", "").split("->")
+    terms, arrow, out = node.attributes["equation"].as_string().replace(" ", "").partition("->")
+    if not arrow:  # numpy's rule: the letters that occur once, in alphabetical order
+        out = "".join(sorted(letter for letter in terms if letter != "," and terms.count(letter) == 1))
     specs = terms.split(",")
     position = next(i for i, x in enumerate(operands) if isinstance(x, Affine))
     form, weight = operands[position], np.asarray(operands[1 - position], np.float64)

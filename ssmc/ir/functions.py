@@ -71,6 +71,21 @@ _TEXTS: dict[str, str] = {
   flat = Reshape (table, minus_one)
   y = Gather <axis: int = 0> (flat, index)
 }""",
+    "Norm": """Norm (x, centred, epsilon, gain, step, offset, lo, hi) => (q) {
+  axis = Constant <value_ints: ints = [-1]> ()
+  average = ReduceMean <keepdims: int = 1> (x, axis)
+  mean = Mul (average, centred)
+  d = Sub (x, mean)
+  square = Mul (d, d)
+  variance = ReduceMean <keepdims: int = 1> (square, axis)
+  with_epsilon = Add (variance, epsilon)
+  deviation = Sqrt (with_epsilon)
+  zero = Constant <value: tensor = double {0}> ()
+  one = Constant <value: tensor = double {1}> ()
+  flat = Equal (deviation, zero)
+  safe = Where (flat, one, deviation)
+  normal = Div (d, safe)
+""" + requant_text("q", "normal", "gain", "step", "offset", "lo", "hi") + "}",
     "Slice": """Slice (x, start, stop) => (y) {
   axis = Constant <value_ints: ints = [-1]> ()
   y = Slice (x, start, stop, axis)

@@ -9,7 +9,7 @@ import numpy as np
 from ssmc.ir.rounding import FloatArray, IntArray
 
 MOST_WEIGHT_BITS = 16
-SNAP_CODES = 127
+SNAP_CODES = 511
 SNAP_ERROR = 2.0**-21
 
 

@@ -18,6 +18,7 @@ CODE = frozenset(
         "Product",
         "Sum2",
         "Slice",
+        "Norm",
         "Mean",
         "Last",
         "KernelPair",

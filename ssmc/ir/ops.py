@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import ArrayLike
 
+from ssmc.errors import ModelError
 from ssmc.ir import program as p
 from ssmc.ir.build import constant_array, node_name
 from ssmc.ir.functions import input_names
@@ -19,6 +20,7 @@ from ssmc.ir.requant import LIMIT, Requant, make_requant
 from ssmc.ir.rounding import FloatArray, IntArray
 
 Constants = dict[str, FloatArray]
+MOST_NORM = 1 << 22
 
 
 @dataclass
@@ -76,8 +78,21 @@ def ratios(gain: FloatArray, step: FloatArray) -> tuple[Fraction, ...]:
     )
 
 
-def _fractions(values: FloatArray) -> tuple[Fraction, ...]:
-    return tuple(Fraction(float(v)) for v in values.ravel())
+def real_offsets(offset: FloatArray, step: FloatArray) -> FloatArray:
+    """The real constants b whose float64 quotient ``b / step`` is ``offset``: float32 numbers where there are such."""
+    offset, step = np.broadcast_arrays(np.asarray(offset, np.float64), np.asarray(step, np.float64))
+    wide = offset * step
+    short = wide.astype(np.float32).astype(np.float64)
+    return np.where(short / step == offset, short, np.where(wide / step == offset, wide, np.nan))
+
+
+def _offsets(offset: FloatArray, step: FloatArray) -> tuple[Fraction, ...]:
+    """Exact ``b / step``, flattened: 1/6 and not the float nearest to it, so that ties stay ties."""
+    flat = np.broadcast_arrays(offset.ravel(), step.ravel(), real_offsets(offset.ravel(), step.ravel()))
+    return tuple(
+        Fraction(o) if np.isnan(b) else Fraction(b) / Fraction(s)
+        for o, s, b in zip(*(array.tolist() for array in flat), strict=True)
+    )
 
 
 def _requant(c: Constants, reach: tuple[IntArray, IntArray], node: ir.Node, suffix: str = "") -> Requant:
@@ -86,7 +101,7 @@ def _requant(c: Constants, reach: tuple[IntArray, IntArray], node: ir.Node, suff
     lo, hi = (np.broadcast_to(c[f"{key}{suffix}"].ravel(), (size,)).astype(np.int64) for key in ("lo", "hi"))
     return make_requant(
         ratios(gain.ravel(), np.broadcast_to(step.ravel(), (size,))),
-        _fractions(np.broadcast_to(offset.ravel(), (size,))),
+        _offsets(np.broadcast_to(offset.ravel(), (size,)), step),
         lo, hi, (reach[0].ravel(), reach[1].ravel()), node_name(node),
     )  # fmt: skip
 
@@ -170,7 +185,7 @@ def _sum(node: ir.Node, reader: _Reader) -> tuple[p.Op, p.Codes]:
     shape = (size,)
     step = np.broadcast_to(c["step"], shape)
     left, right = (ratios(np.broadcast_to(c[key], shape), step) for key in ("gain_a", "gain_b"))
-    offset = _fractions(np.broadcast_to(c["offset"], shape))
+    offset = _offsets(np.broadcast_to(c["offset"], shape), step)
     reach = max(map(abs, reader.ends(a))), max(map(abs, reader.ends(b)))
     lo, hi = (np.broadcast_to(c[key], shape).astype(np.int64) for key in ("lo", "hi"))
     rows = [fit_sum(row, reach) for row in zip(left, right, offset, strict=True)]
@@ -218,6 +233,36 @@ def _slice(node: ir.Node, reader: _Reader) -> tuple[p.Op, p.Codes]:
     return op, p.Codes(stop - start, source.quant, source.rate)
 
 
+def _norm(node: ir.Node, reader: _Reader) -> tuple[p.Op, p.Codes]:
+    c = constants(node)
+    (x,) = signals(node)
+    size = reader.values[x].size
+    gain, offset = (np.broadcast_to(v, (size,)) for v in (c["gain"] / c["step"], c["offset"]))
+    if size * max(map(abs, reader.ends(x))) >= MOST_NORM:
+        fact = f"{size} channels of codes up to {max(map(abs, reader.ends(x)))} overflow its integer variance"
+        raise ModelError("SSMC-T03", fact, "normalize fewer channels or narrower codes", node_name(node))
+    shift = 20 + 28 - int(np.ceil(np.log2(max(float(np.abs(gain).max()), 2.0**-10))))
+    scaled = np.array([round(Fraction(float(g)) * (1 << (shift - 20))) for g in gain], np.int64)
+    moved = np.array([round(Fraction(float(b)) * (1 << shift)) for b in offset], np.int64)
+    epsilon = round(Fraction(float(c["epsilon"])) * size * size * (1 << p.NORM_FRACTION))
+    root, top = float(np.sqrt(size)), float(np.abs(gain).max())
+    bound = top * (2.0**-21 + root * (2.0**-29 + 2.0**-18 / max(size - 1, 1))) + root * 2.0 ** (19 - shift)
+    op = p.Norm(
+        name=node_name(node),
+        inputs=(x,),
+        output=str(node.outputs[0].name),
+        centred=bool(c["centred"]),
+        epsilon=epsilon,
+        gain=scaled,
+        offset=moved,
+        shift=shift,
+        lo=int(c["lo"]),
+        hi=int(c["hi"]),
+        bound=bound + 2.0 ** -(shift + 1),
+    )
+    return op, _codes(size, c["lo"], c["hi"], reader.values[x].rate)
+
+
 def _mean(node: ir.Node, reader: _Reader) -> tuple[p.Op, p.Codes]:
     c = constants(node)
     (x,) = signals(node)
@@ -252,6 +297,7 @@ _RULES: dict[str, Callable[[ir.Node, _Reader], tuple[p.Op, p.Codes | None]]] = {
     "Table": _table,
     "Product": _product,
     "Sum2": _sum,
+    "Norm": _norm,
     "Slice": _slice,
     "Mean": _mean,
     "Last": _last,

@@ -17,7 +17,7 @@ import numpy as np
 
 from ssmc.ir.quant import QuantType, bits_for
 from ssmc.ir.requant import Requant
-from ssmc.ir.rounding import FloatArray, IntArray, round_shift, saturate
+from ssmc.ir.rounding import FloatArray, IntArray, bit_length, isqrt, round_shift, saturate
 
 Rate = Literal["step", "sequence"]
 
@@ -258,7 +258,10 @@ def requantize(requant: Requant, acc: IntArray) -> IntArray:
 
 @dataclass(frozen=True)
 class Table(Op):
-    """``y[c] = table[c, x[c] - lo]``: any function of one code. ``table`` is (1, levels) or (size, levels)."""
+    """``y[c] = table[c, x[c] - lo]``: any function of one code. ``table`` is (1, levels) or (size, levels).
+
+    One input channel and a table of several rows is an embedding: every row looks up the same code.
+    """
 
     table: IntArray
     lo: int
@@ -299,6 +302,55 @@ class Sum(Op):
         """Codes (..., size) each, to codes (..., size)."""
         total = self.offset + sum(m * x for m, x in zip(self.multiplier, xs, strict=True))
         return saturate(round_shift(total, self.shift), self.lo, self.hi)
+
+
+@dataclass(frozen=True)
+class Norm(Op):
+    """LayerNorm (``centred``) or RMSNorm over the C channels of one vector, in integers, the same in every backend.
+
+    Real: ``y_c = gamma_c (x_c - mean) / sqrt(var + eps) + beta_c``; for RMSNorm the mean is 0. Integers, with
+    S = sum x, d_c = C x_c - S, V = C sum x^2 - S^2 (RMSNorm: S = 0), so that d / sqrt(V) is the normalized vector:
+
+        v    = (V << 16) + epsilon                     variance with 16 fraction bits
+        s    = (62 - bit_length(v)) & ~1               v << s lies in [2^60, 2^62)
+        root = isqrt(v << s)                           in [2^30, 2^31)
+        rec  = 2^61 // root
+        h_c  = round_shift(d_c * rec, 33 - s/2)        normalized, 20 fraction bits
+        y_c  = clip(round_shift(gain_c * h_c + offset_c, shift), lo, hi)
+
+    A vector with v = 0 gives h = 0. Everything fits 62 bits while C times the largest |code| stays below 2^22.
+
+    Attributes:
+        centred: subtract the mean.
+        epsilon: ``round(2^16 C^2 eps / scale^2)``.
+        gain, offset: (size,): ``round(2^(shift-20) gamma / step)`` and ``round(2^shift beta / step)``.
+        shift: fraction bits of the last line.
+        bound: largest distance, in output codes before rounding, from the real-valued meaning.
+    """
+
+    centred: bool
+    epsilon: int
+    gain: IntArray
+    offset: IntArray
+    shift: int
+    lo: int
+    hi: int
+    bound: float
+
+    def apply(self, x: IntArray) -> IntArray:
+        """Codes (..., C) to codes (..., C)."""
+        channels = x.shape[-1]
+        total = x.sum(-1, keepdims=True) if self.centred else np.zeros((*x.shape[:-1], 1), np.int64)
+        d = channels * x - total
+        v = ((channels * (x * x).sum(-1, keepdims=True) - total * total) << NORM_FRACTION) + self.epsilon
+        safe = np.maximum(v, 1)
+        s = (62 - bit_length(safe)) & ~1
+        rec = (1 << 61) // isqrt(safe << s)
+        h = np.where(v > 0, round_shift(d * rec, 33 - s // 2), 0)
+        return saturate(round_shift(self.gain * h + self.offset, self.shift), self.lo, self.hi)
+
+
+NORM_FRACTION = 16
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,21 @@ def round_divide(x: ArrayLike, divisor: ArrayLike) -> IntArray:
     return np.asarray(floor + up, np.int64)
 
 
+def bit_length(x: ArrayLike) -> IntArray:
+    """Bits of positive integers below 2**62, as ``int.bit_length``."""
+    x = np.asarray(x, np.int64)
+    guess = np.frexp(x.astype(np.float64))[1].astype(np.int64)  # float64 may round up to the next power of two
+    return np.where((np.int64(1) << (guess - 1)) > x, guess - 1, guess)
+
+
+def isqrt(x: ArrayLike) -> IntArray:
+    """``floor(sqrt(x))`` of integers in [0, 2**62), exact."""
+    x = np.asarray(x, np.int64)
+    root = np.floor(np.sqrt(x.astype(np.float64))).astype(np.int64)
+    root = np.where(root * root > x, root - 1, root)
+    return np.where((root + 1) * (root + 1) <= x, root + 1, root)
+
+
 def saturate(x: ArrayLike, lo: ArrayLike, hi: ArrayLike) -> IntArray:
     """Clamp codes to ``[lo, hi]``."""
     return np.clip(np.asarray(x, np.int64), np.asarray(lo, np.int64), np.asarray(hi, np.int64))

@@ -27,6 +27,7 @@ from ssmc.ir.program import (
     Last,
     Linear,
     Mean,
+    Norm,
     Op,
     Product,
     Program,
@@ -41,7 +42,7 @@ Json: TypeAlias = dict[str, Any]
 Arrays: TypeAlias = dict[str, NDArray[np.generic]]
 
 SCHEMA = "ssmc.program/1"
-OPS: tuple[type[Op], ...] = (Quantize, Linear, StateSpace, Table, Product, Sum, Slice, Mean, Last, Dequantize)
+OPS: tuple[type[Op], ...] = (Quantize, Linear, StateSpace, Table, Product, Sum, Norm, Slice, Mean, Last, Dequantize)
 _BY_NAME = {kind.__name__: kind for kind in OPS}
 
 

@@ -7,6 +7,14 @@ from ssmc.qat.model import Block, ModelConfig, S4DClassifier, calibrate, set_mod
 from ssmc.qat.s4d import S4D
 
 __all__ = [
-    "S4D", "Block", "Mode", "ModelConfig", "QuantConfig", "QuantLinear", "Quantizer", "S4DClassifier", "calibrate",
+    "S4D",
+    "Block",
+    "Mode",
+    "ModelConfig",
+    "QuantConfig",
+    "QuantLinear",
+    "Quantizer",
+    "S4DClassifier",
+    "calibrate",
     "set_mode",
 ]

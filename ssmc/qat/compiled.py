@@ -18,18 +18,32 @@ from ssmc.qat.recurrence import StepRanges
 
 
 def run_compiled(w: Kernel, ratio: Tensor, dac_step: Tensor, ranges: StepRanges, u: Tensor) -> Tensor:
-    """y codes (N, T, H) from zero state; u codes (N, T, H). Differentiable in W and u."""
+    """Output codes (N, T, H) from zero state and input codes u (N, T, H); differentiable in W and u."""
     y: Tensor = _Recurrence.apply(w.decay, w.b, w.c, w.d, u, ratio, dac_step, ranges)  # type: ignore[no-untyped-call]
     return y
 
 
 class _Recurrence(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, decay: Tensor, b: Tensor, c: Tensor, d: Tensor, u: Tensor, ratio: Tensor,
-                dac_step: Tensor, ranges: StepRanges) -> Tensor:
+    def forward(
+        ctx: Any,
+        decay: Tensor,
+        b: Tensor,
+        c: Tensor,
+        d: Tensor,
+        u: Tensor,
+        ratio: Tensor,
+        dac_step: Tensor,
+        ranges: StepRanges,
+    ) -> Tensor:
         arrays = (
-            _array(decay.flatten(2).transpose(1, 2)), _array(b.transpose(1, 2)), _array(c.transpose(1, 2)), _array(d),
-            _array(ratio[:, :-1:2]), _array(ratio[:, -1]), _array(1 / dac_step[:, ::2]),
+            _array(decay.flatten(2).transpose(1, 2)),
+            _array(b.transpose(1, 2)),
+            _array(c.transpose(1, 2)),
+            _array(d),
+            _array(ratio[:, :-1:2]),
+            _array(ratio[:, -1]),
+            _array(1 / dac_step[:, ::2]),
         )
         limits = np.array([*ranges.dac, *ranges.adc, *ranges.register, ranges.form == "delta"], dtype=np.float32)
         inputs = _array(u.permute(2, 0, 1))
@@ -41,18 +55,30 @@ class _Recurrence(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         arrays, limits, inputs, inside, history = ctx.saved
         gy = _array(grads[0].permute(2, 0, 1))
-        decay, b, c, d, u = (torch.from_numpy(g) for g in _backward(*arrays, limits, inputs, inside, history, gy))
-        return (decay.transpose(1, 2).unflatten(2, (2, 2)), b.transpose(1, 2), c.transpose(1, 2), d,
-                u.permute(1, 2, 0), None, None, None)
+        found = _backward(*arrays, limits, inputs, inside, history, gy)  # type: ignore[call-arg]
+        decay, b, c, d, u = (torch.from_numpy(g) for g in found)
+        return (
+            decay.transpose(1, 2).reshape(*b.shape[::2], 2, 2),
+            b.transpose(1, 2),
+            c.transpose(1, 2),
+            d,
+            u.permute(1, 2, 0),
+            None,
+            None,
+            None,
+        )
 
 
 def _array(x: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
     return np.ascontiguousarray(x.detach().cpu().numpy(), dtype=np.float32)
 
 
-@numba.njit(cache=True, fastmath={"reassoc", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, fastmath={"reassoc", "nsz"}, error_model="numpy")
 def _forward(decay, b, c, d, rs, ry, inv, lim, u):  # type: ignore[no-untyped-def]
-    """decay (H,4,N) row-major 2x2, b c (H,2,N), d ry (H), rs inv (H,N), u (H,B,T) -> y, inside (H,B,T), r (H,B,T,2,N)."""
+    """Outputs and ADC range masks (H,B,T), and the register history (H,B,T,2,N).
+
+    Arguments: decay (H,4,N), 2x2 row by row; b, c (H,2,N); d, ry (H); rs, inv = 2^-p (H,N); u (H,B,T).
+    """
     heads, batch, length = u.shape
     modes = b.shape[2]
     dac_lo, dac_hi, adc_lo, adc_hi, reg_lo, reg_hi, keep = lim
@@ -85,7 +111,7 @@ def _forward(decay, b, c, d, rs, ry, inv, lim, u):  # type: ignore[no-untyped-de
     return y, inside, history
 
 
-@numba.njit(cache=True, fastmath={"reassoc", "nsz"}, error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, fastmath={"reassoc", "nsz"}, error_model="numpy")
 def _backward(decay, b, c, d, rs, ry, inv, lim, u, inside, history, gy):  # type: ignore[no-untyped-def]
     """Gradients of decay (H,4,N), b, c (H,2,N), d (H), u (H,B,T); every clip passes gradient only inside its range."""
     heads, batch, length = u.shape

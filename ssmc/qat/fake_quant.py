@@ -62,7 +62,7 @@ class StepSearch:
         axes = tuple(range(x.ndim - self.error.ndim + 1))
         for row, step in zip(self.error, self.candidates, strict=True):
             error = x - step * torch.clamp(torch.round(x / step), self.lo, self.hi)
-            row += error.double().square().sum(axes)
+            row += error.double().square().sum(axes).cpu()
 
     def best(self) -> Tensor:
         """(*shape); the largest of equally good candidates, so that all-zero data get a harmless step."""

@@ -62,7 +62,7 @@ class Scales:
 
 
 def discretise(log_dt: Tensor, log_a_real: Tensor, a_imag: Tensor) -> tuple[Tensor, Tensor]:
-    """lambda - 1 and b = (lambda - 1) / A, complex (H, N), for A = -exp(log_a_real) + i a_imag.
+    """Complex lambda - 1 and b = (lambda - 1) / A of shape (H, N), for A = -exp(log_a_real) + i a_imag.
 
     exp(x + iy) - 1 = expm1(x) cos y - 2 sin^2(y/2) + i e^x sin y keeps its digits where lambda is near 1.
     """
@@ -83,14 +83,15 @@ def real_kernel(delta: Tensor, b: Tensor, c: Tensor, d: Tensor, form: Form) -> K
 
 
 def convolution(delta: Tensor, b: Tensor, c: Tensor, d: Tensor, u: Tensor) -> Tensor:
-    """y (N, T, H) = k * u by FFT, with k[0] = d and k[l] = 2 Re(c lambda^(l-1) b)."""
+    """Output (N, T, H) = k * u by FFT, with k[0] = d and k[l] = 2 Re(c lambda^(l-1) b)."""
     length = u.shape[1]
     log_lambda = torch.log(delta + 1)
     powers = torch.exp(log_lambda[:, :, None] * torch.arange(length - 1, device=u.device))
     k = torch.cat([d[:, None], 2 * torch.einsum("hn,hnl->hl", c * b, powers).real], 1)
     size = 1 << (2 * length - 1).bit_length()
     spectrum = torch.fft.rfft(u, n=size, dim=1) * torch.fft.rfft(k, n=size, dim=1).T
-    return torch.fft.irfft(spectrum, n=size, dim=1)[:, :length]
+    y: Tensor = torch.fft.irfft(spectrum, n=size, dim=1)[:, :length]
+    return y
 
 
 def quantize_kernel(m: Kernel, scales: Scales, config: QuantConfig) -> tuple[Kernel, Tensor]:
@@ -121,7 +122,8 @@ def stable_codes(wanted: Tensor, step: Tensor, limit: int, form: Form) -> Tensor
     """Nearest integer point (a, b) to ``wanted`` (H, N, 2) whose pole lies inside the unit circle.
 
     ``step`` (H, N) is the grid step g of lambda. Delta: |1 + g(a + ib)| < 1 iff g (a^2 + b^2) + 2a < 0;
-    direct: g^2 (a^2 + b^2) < 1. Where no neighbour is stable: (-1, 0) in delta form, (0, 0) in direct form.
+    direct: g^2 (a^2 + b^2) < 1. Where none of the 25 neighbours is stable: the nearest stable (-1, b) in delta
+    form, (0, 0) in direct form.
     """
     wanted, g = wanted.double(), step.double()[..., None]
     points = (torch.round(wanted)[..., None, :] + NEIGHBOURS.to(wanted.device)).clamp(-limit, limit)
@@ -130,11 +132,10 @@ def stable_codes(wanted: Tensor, step: Tensor, limit: int, form: Form) -> Tensor
     stable = g * norm + 2 * a < 0 if form == "delta" else g**2 * norm < 1
     distance = ((points - wanted[..., None, :]) ** 2).sum(-1).masked_fill(~stable, torch.inf)
     best = torch.gather(points, -2, distance.argmin(-1)[..., None, None].expand(*wanted.shape[:-1], 1, 2))[..., 0, :]
-    fallback = torch.tensor([-1.0 if form == "delta" else 0.0, 0.0], dtype=wanted.dtype, device=wanted.device)
+    fallback = torch.zeros_like(wanted)
     if form == "delta":
-        fallback = torch.stack([torch.full_like(g[..., 0], -1.0), _widest_imaginary(wanted[..., 1], g[..., 0])], -1)
-    chosen = torch.where(stable.any(-1, keepdim=True), best, fallback)
-    return chosen.to(step.dtype)
+        fallback = torch.stack([-torch.ones_like(g[..., 0]), _widest_imaginary(wanted[..., 1], g[..., 0])], -1)
+    return torch.where(stable.any(-1, keepdim=True), best, fallback).to(step.dtype)
 
 
 def _widest_imaginary(wanted: Tensor, g: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ class QuantLinear(nn.Module):
         self.norm = nn.BatchNorm1d(d_out) if norm else None
 
     def forward(self, x: Tensor, x_scale: Tensor, mask: Tensor | None = None) -> Tensor:
-        """x (..., d_in) with step x_scale -> (..., d_out); mask (...) marks the steps that count as data."""
+        """Input x (..., d_in) with step x_scale -> (..., d_out); mask (...) marks the steps that count as data."""
         if self.mode is Mode.QUANTIZED:
             weight, bias = self._frozen_constants() if self.frozen else self.quantized(x_scale)
             return torch.matmul(x, weight) + bias
@@ -49,7 +49,8 @@ class QuantLinear(nn.Module):
         if self.norm is None:
             return weight, bias
         mean, var = self.norm.running_mean, self.norm.running_var
-        assert mean is not None and var is not None
+        assert mean is not None
+        assert var is not None
         gain = self.norm.weight * torch.rsqrt(var + self.norm.eps)
         return weight * gain[:, None], (bias - mean) * gain + self.norm.bias
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from ssmc.qat.config import Mode, QuantConfig
 from ssmc.qat.fake_quant import Quantizer
@@ -42,7 +42,7 @@ class Block(nn.Module):
         super().__init__()
         quant = config.quant
         self.ssm = S4D(config.d_model, config.d_state, quant, config.dt_min, config.dt_max)
-        self.activation = F.relu if config.activation == "relu" else F.gelu
+        self.activation = functional.relu if config.activation == "relu" else functional.gelu
         self.act_quantizer = Quantizer(quant.activation_bits, quant)
         self.mixing = QuantLinear(config.d_model, 2 * config.d_model, quant.weight_bits, quant, norm=True)
         self.mixing_quantizer = Quantizer(quant.activation_bits, quant)
@@ -52,7 +52,7 @@ class Block(nn.Module):
         self.quantizer = Quantizer(quant.activation_bits, quant)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """x (N, T, H) -> (N, T, H)."""
+        """Input x (N, T, H) -> (N, T, H)."""
         z = self.act_quantizer(self.activation(self.ssm(x)))
         value, gate = self.mixing_quantizer(self.mixing(z, self.act_quantizer.scale, mask)).chunk(2, -1)
         product = self.product_quantizer(value * self.gate_quantizer(torch.sigmoid(gate)))
@@ -110,7 +110,7 @@ class S4DClassifier(nn.Module):
 def set_mode(model: nn.Module, mode: Mode) -> None:
     """Put every layer and quantizer of ``model`` into ``mode``."""
     for module in model.modules():
-        if hasattr(module, "mode"):
+        if isinstance(module, (Quantizer, QuantLinear, S4D)):
             module.mode = mode
 
 

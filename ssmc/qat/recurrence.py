@@ -39,7 +39,7 @@ class StepRanges:
 
 
 def float_step(m: Tensor) -> Step:
-    """s' = A s + B u, y = C s + D u with the dense direct matrix M (H, n+1, n+1); s (N, H, n), u (N, H)."""
+    """Step s' = A s + B u, y = C s + D u with the dense direct matrix M (H, n+1, n+1); s (N, H, n), u (N, H)."""
     n = m.shape[-1] - 1
 
     def step(s: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,8 +26,9 @@ class S4D(nn.Module):
     shift: Tensor
     y_scale: Tensor
 
-    def __init__(self, d_model: int, d_state: int, config: QuantConfig, dt_min: float = 1e-3,
-                 dt_max: float = 1e-1) -> None:
+    def __init__(
+        self, d_model: int, d_state: int, config: QuantConfig, dt_min: float = 1e-3, dt_max: float = 1e-1
+    ) -> None:
         super().__init__()
         modes = d_state // 2
         self.config = config
@@ -49,7 +50,7 @@ class S4D(nn.Module):
         self.y_search = StepSearch(*adc, (d_model,), pow2)
 
     def forward(self, u: Tensor) -> Tensor:
-        """u (N, T, H) -> y (N, T, H)."""
+        """Input u (N, T, H) -> y (N, T, H)."""
         if self.mode is Mode.QUANTIZED:
             return self._quantized(self.input_quantizer(u, codes=True)) * self.y_scale
         u = self.input_quantizer(u)
@@ -92,7 +93,7 @@ class S4D(nn.Module):
             sigma = self.config.weight_noise * weight_limit(self.config.kernel_bits)
             w = Kernel(*(x + sigma * torch.randn_like(x) for x in (w.decay, w.b, w.c, w.d)))
         if u.device.type == "cpu":
-            from ssmc.qat.compiled import run_compiled  # noqa: PLC0415 - numba only where it is used
+            from ssmc.qat.compiled import run_compiled  # numba only where it is used
 
             return run_compiled(w, ratio, self.scales().dac_step, self.ranges(), u)
         return self._stepwise(w.dense(), ratio, u)
@@ -128,7 +129,7 @@ class S4D(nn.Module):
     def observe(self, u: Tensor, y: Tensor) -> None:
         """Refine the steps of states (Re and Im together), increments and y with this batch of float values."""
         delta, b, _, _ = self.discrete()
-        s = torch.zeros(u.shape[0], *delta.shape, dtype=delta.dtype)
+        s = torch.zeros(u.shape[0], *delta.shape, dtype=delta.dtype, device=u.device)
         states, increments = [], []
         for k in range(u.shape[1]):
             increments.append(delta * s + b * u[:, k, :, None])

@@ -18,7 +18,7 @@ from ssmc.report.units import quantity, unit_of, words
 
 SPAN = ("per_step", "per_sequence")
 RANGE = {"low", "nominal", "high"}
-LARGEST_CHART = 24
+LARGEST_CHART = 12
 #: figures that stand elsewhere on the page, or are no figures
 APART = {"comparison", "components", "critical_path", "matrices", "schema", "steps", "hardware"}
 
@@ -84,14 +84,17 @@ def breakdowns(cost: Json) -> Iterator[tuple[str, str, dict[str, float]]]:
             sums[row[axis]] += row.get(field, row.get(f"{field}_nominal", 0.0))
         values = {name: value for name, value in sums.items() if value}
         if len(values) > 1:
-            yield f"{words(field)} by {axis}", field, dict(_largest(values))
+            yield f"{words(field)} by {axis}", field, _largest(values, whole=True)
     for key, value in sorted(cost.items()):
         if key not in APART and isinstance(value, dict) and unit_of(key) and not set(value) & ({*SPAN} | RANGE):
-            yield words(key), key, dict(_largest({name: float(v) for name, v in value.items()}))
+            yield words(key), key, _largest({name: float(v) for name, v in value.items()}, whole=False)
 
 
-def _largest(values: dict[str, float]) -> list[tuple[str, float]]:
-    return sorted(values.items(), key=lambda item: (-item[1], item[0]))[:LARGEST_CHART]
+def _largest(values: dict[str, float], *, whole: bool) -> dict[str, float]:
+    """The largest, in order; where they add up to a whole, the rest as one."""
+    ranked = sorted(values.items(), key=lambda item: (-item[1], item[0]))
+    rest = ranked[LARGEST_CHART:]
+    return dict(ranked[:LARGEST_CHART]) | ({f"{len(rest)} others": sum(v for _, v in rest)} if whole and rest else {})
 
 
 def comparison_rows(variants: Json) -> list[tuple[str, ...]]:
@@ -107,6 +110,17 @@ def _comparable(variant: Json) -> dict[str, str]:
     per_inference = {key: value["per_sequence"] for key, value in spans(variant).items()}
     every = {**constants(variant), **per_inference}
     return {key: shown(key, value) for key, value in every.items()}
+
+
+def metric_rows(metrics: Json) -> list[tuple[str, str, str, str, str]]:
+    """(metric, counting, fp32, model, how many times less) of the figures of the literature."""
+    keys = sorted({key for counting in metrics.values() for key in counting["model"]})
+    return [
+        (words(key), name, quantity(key, fp32), quantity(key, model), f"{fp32 / model:.1f}×" if model else "–")
+        for key in keys
+        for name, counting in sorted(metrics.items())
+        for fp32, model in [(counting["fp32"][key], counting["model"][key])]
+    ]
 
 
 def _is_leaf(value: Any) -> bool:

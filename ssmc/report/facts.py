@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ssmc.ir.program import Linear, Mean, Op, Product, Program, Quantize, StateSpace, Sum, Table
+from ssmc.ir.program import Linear, Mean, Norm, Op, Product, Program, Quantize, StateSpace, Sum, Table
 from ssmc.ir.requant import Requant
 from ssmc.ir.serialize import Json
 from ssmc.pipeline import PassRecord
@@ -75,7 +75,7 @@ class Report:
         passes, ops, kernels: see their classes.
         cost: the target's own figures of one inference, and its ``steps``.
         comparison: figures of the alternatives, side by side, where the target has them.
-        metrics: figures of the literature (ACE, size, ADC complexity), where there are any.
+        metrics: figures of the literature by counting, each for ``model`` and ``fp32`` (`ssmc.ir.metrics`).
     """
 
     ssmc: str
@@ -165,7 +165,7 @@ def _op_facts(program: Program, op: Op) -> OpFacts:
         zero_weights=sum(int((w == 0).sum()) for w in weights),
         weight_bits=max((matrix.weight_bits for owner, matrix in program.matrices() if owner is op), default=0),
         requant=dict(sorted(kinds.items())),
-        bound=float(op.bound) if isinstance(op, Sum) else 0.0,
+        bound=float(op.bound) if isinstance(op, Sum | Norm) else 0.0,
     )
 
 
@@ -178,7 +178,7 @@ def _requants(op: Op) -> Iterator[Requant]:
 
 def is_computed_exactly(kind: str) -> bool:
     """Whether the operation computes codes, so that ``proven`` or ``bounded`` says something about it."""
-    return kind in {cls.__name__ for cls in (Quantize, Linear, StateSpace, Table, Product, Sum, Mean)}
+    return kind in {cls.__name__ for cls in (Quantize, Linear, StateSpace, Table, Product, Sum, Norm, Mean)}
 
 
 def _plain(value: Any) -> Any:

@@ -7,15 +7,16 @@ from html import escape
 from importlib.resources import files
 
 from ssmc.ir.serialize import Json
-from ssmc.report.costs import breakdowns, comparison_rows, constant_rows, nominal, spans, total_rows
+from ssmc.report.costs import breakdowns, comparison_rows, constant_rows, metric_rows, nominal, spans, total_rows
 from ssmc.report.facts import OpFacts, PassFacts, Report, is_computed_exactly
 from ssmc.report.kernels import KernelFacts
 from ssmc.report.markup import Cell, badge, card, folded, section, table
 from ssmc.report.summary import summary
 from ssmc.report.svg import bars, pole_plot
-from ssmc.report.units import NAMES, flatten, number, quantity, unit_of, words
+from ssmc.report.units import NAMES, number, quantity, unit_of, words
 
 OPEN_LIST = 3
+METRICS_HEAD = ("metric", "counting", "fp32", "this model", "less by")
 
 
 def render_html(report: Report) -> str:
@@ -129,17 +130,18 @@ def _cost(report: Report) -> str:
         return ""
     heads = ("counted", "one step", f"{number(report.cost['steps'])} steps")
     lead = (
-        "Totals of one step and of one inference. Latency, interval and totals are three kinds of number; where a key of "
-        "the hardware file is uncertain, the figure is nominal (low to high)."
+        "Totals of one step and of one inference. Latency, interval and totals are three kinds of number; where a key "
+        "of the hardware file is uncertain, the figure is nominal (low to high)."
     )
+    charts = f'<div class="charts">{"".join(_charts(report.cost))}</div>'
     tables = table(heads, totals, numeric=(1, 2)), table(("figure", "value"), fixed, numeric=(1,))
-    return section("Cost", lead, *tables, *_charts(report.cost), *_details(report.cost))
+    return section("Cost", lead, *tables, charts, *_details(report.cost))
 
 
 def _charts(cost: Json) -> Iterator[str]:
     for title, key, values in breakdowns(cost):
         drawing = bars(values, key, title, share=unit_of(key) != "ns")
-        yield f"<h3>{escape(title)}</h3>{drawing}"
+        yield f"<figure><h3>{escape(title)}</h3>{drawing}</figure>"
 
 
 def _details(cost: Json) -> Iterator[str]:
@@ -179,8 +181,11 @@ def _energy(variant: Json) -> float | None:
 
 
 def _metrics(report: Report) -> str:
-    rows = [(words(key), quantity(key, value)) for key, value in flatten(report.metrics)]
+    rows = metric_rows(report.metrics)
     if not rows:
         return ""
-    lead = "Figures that the literature compares by; the counting is part of each name (docs/metrics.md)."
-    return section("Metrics", lead, table(("metric", "value"), rows, numeric=(1,)))
+    lead = (
+        "Figures that the literature compares by, against the same model with every width at 32 bits, in two "
+        "countings: that of QS4D, for comparison, and ours, which counts every matrix as it is."
+    )
+    return section("Metrics", lead, table(METRICS_HEAD, rows, numeric=(2, 3, 4)))

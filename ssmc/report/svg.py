@@ -7,7 +7,7 @@ from html import escape
 
 from ssmc.report.units import quantity
 
-BAR, GAP, LABEL, LENGTH, VALUE = 18, 8, 240, 380, 170
+BAR, GAP, LABEL, LENGTH, VALUE = 16, 7, 190, 190, 130
 
 
 def bars(values: Mapping[str, float], unit_key: str, title: str, *, share: bool = True) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ssmc.ir.serialize import Json
-from ssmc.report.costs import comparison_rows, constant_rows, total_rows
+from ssmc.report.costs import comparison_rows, constant_rows, metric_rows, total_rows
 from ssmc.report.facts import Report, is_computed_exactly
 from ssmc.report.kernels import KernelFacts
 from ssmc.report.summary import summary
@@ -101,9 +101,16 @@ def comparison_table(report: Report) -> str:
     return columns(("figure", *sorted(report.comparison)), comparison_rows(report.comparison))
 
 
+def metrics_table(report: Report) -> str:
+    """ACE, size and ADC complexity in both countings."""
+    return columns(("metric", "counting", "fp32", "this model", "less by"), metric_rows(report.metrics))
+
+
 def report_text(report: Report, trace: Json | None = None) -> Iterator[str]:
     """The blocks of the whole report, in order."""
     name = f"{report.model['name'] or 'model'} on {report.target['name']}"
     yield "\n".join([name, *(f"  {value:>12}  {label}  {note}".rstrip() for value, label, note in summary(report))])
     yield from filter(None, [pipeline_table(report, trace), declined_lines(report), ops_table(report)])
-    yield from filter(None, [kernels_table(report.kernels), *cost_tables(report), comparison_table(report)])
+    yield from filter(
+        None, [kernels_table(report.kernels), *cost_tables(report), comparison_table(report), metrics_table(report)]
+    )

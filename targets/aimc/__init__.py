@@ -1,0 +1,1 @@
+"""Analog in-memory computing: hardware files, mapping, tile programs, cost and noise."""

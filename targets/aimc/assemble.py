@@ -11,6 +11,7 @@ from ssmc.ir.program import (
     Last,
     Linear,
     Mean,
+    Norm,
     Op,
     Product,
     Program,
@@ -40,6 +41,7 @@ from ssmc.targets.aimc.program import (
     LookUp,
     MatVec,
     Multiply,
+    Normalize,
     ProgramArray,
     ReadOut,
     Recall,
@@ -114,6 +116,9 @@ class _Assembler:
                 return [Multiply(op.name, op.inputs, op.output, op.requant)]
             case Sum():
                 return [Add(op.name, op.inputs, op.output, op.multiplier, op.offset, op.shift, op.lo, op.hi)]
+            case Norm():
+                numbers = op.centred, op.epsilon, op.gain, op.offset, op.shift, op.lo, op.hi
+                return [Normalize(op.name, op.inputs, op.output, *numbers)]
             case Slice():
                 return [Select(op.name, op.inputs, op.output, 1, op.start, op.stop)]
         raise TypeError(f"no instruction for {type(op).__name__}")

@@ -77,6 +77,10 @@ def _digital(i: isa.Instruction, tiles: TileProgram) -> Iterator[Charge]:
             yield Charge("requantize", "requantization", size, "digital.requantize_energy_pj")
         case isa.Add():
             yield Charge("mac", "multiply-accumulate", size * len(i.reads), "digital.mac_energy_pj")
+        case isa.Normalize():
+            sums = 2 if i.centred else 1  # of x^2, and of x
+            yield Charge("mac", "multiply-accumulate", (sums + 2) * size, "digital.mac_energy_pj")
+            yield Charge("divider", "division", 2, "digital.divide_energy_pj")
         case isa.Reduce() if i.kind == "sum":
             yield Charge("adder", "addition", tiles.accumulators[i.accumulator].size, "digital.add_energy_pj")
         case isa.Average():

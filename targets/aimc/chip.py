@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -10,6 +14,9 @@ from ssmc.targets.aimc.hardware import Hardware
 from ssmc.targets.aimc.mapping import Bank
 from ssmc.targets.aimc.noise import IDEAL, Cells, NoiseModel, Real, program_cells, read_variance
 from ssmc.targets.aimc.program import TileProgram
+
+STREAMS = 8
+WORTH_CUTTING = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -28,17 +35,58 @@ class Programmed:
     shared: Real | None
     tile_of: np.ndarray[tuple[int], np.dtype[np.intp]]
 
+    def groups(self, part: slice) -> Programmed:
+        """Some of the groups."""
+        variance, shared = (None if x is None else x[part] for x in (self.variance, self.shared))
+        return Programmed(self.weight[part], variance, shared, self.tile_of)
+
+
+def _noisy(written: Programmed, drive: Real, held: Real, rng: np.random.Generator) -> None:
+    """Column sums with fresh read noise, into ``held``."""
+    drive = drive.astype(np.float32)
+    np.matmul(drive, written.weight, out=held)
+    if written.variance is None:
+        return
+    squared = drive * drive
+    held += _gauss(np.matmul(squared, written.variance), rng)
+    if written.shared is not None:
+        held -= _gauss(np.matmul(squared, written.shared), rng)[..., written.tile_of]
+
+
+def _gauss(variance: Real, rng: np.random.Generator) -> Real:
+    spread: Real = np.sqrt(variance, out=variance)
+    spread *= rng.standard_normal(variance.shape, np.float32)
+    return spread
+
+
+def _cuts(size: int) -> list[slice]:
+    """``STREAMS`` even pieces of an axis."""
+    edges = [size * k // STREAMS for k in range(STREAMS + 1)]
+    return [slice(start, stop) for start, stop in pairwise(edges)]
+
+
+def _pieces(x: Real, by_group: bool) -> list[Real]:
+    """Views of (groups, N, columns), cut along groups or along samples."""
+    return [x[cut] for cut in _cuts(x.shape[0])] if by_group else [x[:, cut] for cut in _cuts(x.shape[1])]
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(STREAMS, os.cpu_count() or 1))
+
 
 class Chip:
     """Banks written once with programming noise; every product draws fresh read noise from ``rng``.
 
     Noiseless products are exact integers in float64; noisy ones are float32, whose rounding (1e-7) lies far
-    below the noise.
+    below the noise. Large noisy products are cut into `STREAMS` pieces with a generator each, computed by as many
+    threads as there are cores: the result depends on the seed, not on the machine.
     """
 
     def __init__(self, tiles: TileProgram, hardware: Hardware, noise: NoiseModel = IDEAL, seed: int = 0) -> None:
         self.noise = noise
         self.rng = np.random.default_rng(seed)
+        self.streams = self.rng.spawn(STREAMS)
         self.banks = {name: self._write(bank, hardware) for name, bank in tiles.banks.items()}
 
     @property
@@ -52,19 +100,15 @@ class Chip:
         if self.ideal:
             exact: Real = np.matmul(drive, written.weight)
             return exact
-        drive = drive.astype(np.float32)
-        held: Real = np.matmul(drive, written.weight)
-        if written.variance is not None:
-            squared = drive * drive
-            held += self._gauss(np.matmul(squared, written.variance))
-            if written.shared is not None:
-                held -= self._gauss(np.matmul(squared, written.shared))[..., written.tile_of]
+        held: Real = np.empty((*drive.shape[:2], written.weight.shape[2]), np.float32)
+        if held.size < WORTH_CUTTING:
+            _noisy(written, drive, held, self.streams[0])
+            return held
+        by_group = drive.shape[0] >= STREAMS
+        banks = [written.groups(part) for part in _cuts(drive.shape[0])] if by_group else [written] * STREAMS
+        drives, helds = (_pieces(x, by_group) for x in (drive, held))
+        list(_threads().map(_noisy, banks, drives, helds, self.streams))
         return held
-
-    def _gauss(self, variance: Real) -> Real:
-        spread: Real = np.sqrt(variance, out=variance)
-        spread *= self.rng.standard_normal(variance.shape, np.float32)
-        return spread
 
     def _write(self, bank: Bank, hardware: Hardware) -> Programmed:
         if self.ideal:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,8 @@ class Cost:
 
     def to_json(self, steps: int) -> Json:
         """Costs of one inference of ``steps`` steps: key-sorted plain numbers, units in the keys."""
-        return _json(self, steps)
+        data: Json = _json(self, steps)
+        return data
 
 
 def cost(tiles: TileProgram, hw: Hardware) -> Cost:
@@ -93,14 +95,14 @@ def lines(code: Iterable[isa.Instruction], tiles: TileProgram, hw: Hardware) -> 
     return tuple(out)
 
 
-def _json(c: Cost, steps: int) -> Json:
+def _json(c: Cost, steps: int) -> Any:
     counts = {
         "per_step": _totals(c.per_step, ()),
         "per_sequence": _totals(c.per_step, c.finish, steps),
     }
     interval = c.step_timing.initiation_interval_ns
-    figures = {key: {span: totals[key] for span, totals in counts.items()} for key in sorted(counts["per_step"])}
-    data: Json = {
+    figures = {key: {span: totals[key] for span, totals in counts.items()} for key in counts["per_step"]}
+    data = {
         **figures,
         "schema": SCHEMA,
         "hardware": c.hardware.name,
@@ -116,7 +118,14 @@ def _json(c: Cost, steps: int) -> Json:
         "critical_path": _path(c.step_timing),
         "components": _components(c, steps),
     }
-    return dict(sorted(data.items()))
+    return key_sorted(data)
+
+
+def key_sorted(data: Any) -> Any:
+    """The same JSON with the keys of every object in order."""
+    if isinstance(data, dict):
+        return {key: key_sorted(data[key]) for key in sorted(data)}
+    return [key_sorted(item) for item in data] if isinstance(data, list) else data
 
 
 def _path(timing: Timing) -> list[Json]:
@@ -177,7 +186,7 @@ def _components(c: Cost, steps: int) -> list[Json]:
         row.update(area_um2=row["area_um2"] + area.nominal, area_key=area.key, instances=row["instances"] + area.count)
     order = [*dict.fromkeys(i.op for i in (*c.tiles.per_step, *c.tiles.per_sequence)), CHIP]
     ranked = sorted(rows.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
-    return [dict(sorted(row.items())) for _, row in ranked]
+    return [row for _, row in ranked]
 
 
 def _row(op: str, component: str) -> Json:

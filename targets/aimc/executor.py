@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ssmc.ir.program import Sum, Table
+from ssmc.ir.program import Norm, Sum, Table
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import IntArray, round_fraction, round_half_even, round_shift, saturate
 from ssmc.targets.aimc import program as isa
@@ -54,6 +54,7 @@ class TileExecutor(Executor):
     literal: bool = False
     executed: Counter[str] = field(default_factory=Counter)
     _lists: dict[str, tuple[isa.Instruction, ...]] = field(default_factory=dict)
+    _converters: dict[str, tuple[Real, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         exact = self.chip.ideal and not self.literal
@@ -139,6 +140,9 @@ class TileExecutor(Executor):
                 return i.requant.apply(xs[0] * xs[1])
             case isa.Add():
                 return Sum(i.op, i.reads, i.writes, i.multiplier, i.offset, i.shift, i.lo, i.hi).apply(*xs)
+            case isa.Normalize():
+                numbers = i.centred, i.epsilon, i.gain, i.offset, i.shift, i.lo, i.hi
+                return Norm(i.op, i.reads, i.writes, *numbers, bound=0.0).apply(xs[0])
             case isa.Average():
                 return average(i, state.accumulators[i.accumulator], state.length)
             case isa.Recall():
@@ -162,7 +166,10 @@ class TileExecutor(Executor):
         """The converter as quantizer: exact on exact sums, real arithmetic on a noisy chip."""
         if self.chip.ideal:
             return i.requant.apply(_flat(held.astype(np.int64)))
-        ratio, bias, lo, hi = (np.reshape(x, (held.shape[0], 1, held.shape[2])) for x in analog_requant(i.requant))
+        if i.bank not in self._converters:
+            shape = held.shape[0], 1, held.shape[2]
+            self._converters[i.bank] = tuple(x.reshape(shape) for x in analog_requant(i.requant))
+        ratio, bias, lo, hi = self._converters[i.bank]
         codes = np.clip(round_half_even(held * ratio + bias), lo, hi)
         return _flat(codes.astype(np.int64))
 

@@ -73,6 +73,24 @@ def lower(program: Program, hardware: Hardware, place: Place | Mapping[str, Plac
     return Lowered(replace(program, ops=tuple(ops)), plans)
 
 
+def unlowered(program: Program) -> Program:
+    """The program of exact matrices behind a lowered one, requantizations proven over the exact sums again."""
+    ops = []
+    for op in program.ops:
+        new: dict[str, Matrix | Requant] = {}
+        for name, matrix, requant in matrices(op):
+            if matrix.parts:
+                prefix = "output_" if name.endswith(OUTPUT) and name != op.name else ""
+                exact = Matrix(matrix.codes)
+                low, high = exact.reach(*input_range(program, op))
+                proven = make_requant(
+                    requant.ratio, requant.bias, requant.lo, requant.hi, (low.ravel(), high.ravel()), name
+                )
+                new |= {f"{prefix}matrix": exact, f"{prefix}requant": proven}
+        ops.append(replace(op, **new) if new else op)  # type: ignore[arg-type]
+    return replace(program, ops=tuple(ops))
+
+
 def _with_plans(op: Op, plans: dict[str, MatrixPlan], program: Program) -> Op:
     new: dict[str, Matrix | Requant] = {}
     for name, _, requant in matrices(op):

@@ -154,6 +154,19 @@ class Add(Instruction):
 
 
 @dataclass(frozen=True)
+class Normalize(Instruction):
+    """LayerNorm (``centred``) or RMSNorm over the channels, in integers: the equations of `ssmc.ir.program.Norm`."""
+
+    centred: bool
+    epsilon: int
+    gain: IntArray
+    offset: IntArray
+    shift: int
+    lo: int
+    hi: int
+
+
+@dataclass(frozen=True)
 class Reduce(Instruction):
     """Add to an accumulator, or overwrite it: the reduction over time."""
 
@@ -245,6 +258,7 @@ INSTRUCTIONS: tuple[type[Instruction], ...] = (
     LookUp,
     Multiply,
     Add,
+    Normalize,
     Reduce,
     Average,
     Recall,

@@ -6,24 +6,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.ir.program import Program
 from ssmc.ir.serialize import program_from_json, program_to_json
+from ssmc.passes.place import Place
+from ssmc.pipeline import Pass
 from ssmc.targets.aimc.assemble import assemble
 from ssmc.targets.aimc.chip import Chip
 from ssmc.targets.aimc.compare import compare
-from ssmc.targets.aimc.cost import cost
+from ssmc.targets.aimc.cost import cost, key_sorted
 from ssmc.targets.aimc.encode import tiles_from_json, tiles_to_json
 from ssmc.targets.aimc.executor import TileExecutor
 from ssmc.targets.aimc.hardware import Hardware, hardware_data, hardware_from_data, load_hardware
-from ssmc.targets.aimc.lower import Lowered, Place, lower
+from ssmc.targets.aimc.insert_partial_sums import InsertPartialSums
+from ssmc.targets.aimc.lower import Lowered, lower, unlowered
+from ssmc.targets.aimc.lower import Place as Policy
 from ssmc.targets.aimc.noise import IDEAL, NoiseModel, noise_of
 from ssmc.targets.aimc.program import TileProgram
 from ssmc.targets.base import Arrays, Compiled, Json, Target
+from ssmc.targets.integer.target import IntegerTarget
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class AimcCompiled(Compiled):
     lowered: Lowered
     tiles: TileProgram
     hardware: Hardware
-    place: Place
+    place: Policy
 
     @cached_property
     def program(self) -> Program:  # type: ignore[override]
@@ -67,7 +71,8 @@ class AimcCompiled(Compiled):
             {"conversion": plan.kind, "conversions_per_output": plan.conversions, "matrix": name, "why": plan.why}
             for name, plan in self.lowered.plans.items()
         ]
-        return dict(sorted(data.items()))
+        sorted_data: Json = key_sorted(data)
+        return sorted_data
 
     def files(self) -> tuple[Json, Arrays]:
         """Source program, tile program and hardware: everything `AimcTarget.load` needs."""
@@ -87,16 +92,26 @@ class AimcTarget(Target):
     """
 
     hardware: Hardware | str | Path = "taox64"
-    place: Place = "auto"
+    place: Policy = "auto"
 
     @property
     def name(self) -> str:
         """The word after ``--target``."""
         return "aimc"
 
-    def pipeline(self) -> tuple[Any, ...]:
-        """Passes, in order."""
-        return ()  # LEAD: the passes go here
+    def pipeline(self) -> tuple[Pass, ...]:
+        """The integer target's passes, then placement and the converters' partial sums."""
+        return (*IntegerTarget().pipeline(), Place(self.place), InsertPartialSums(self.chip))
+
+    @cached_property
+    def chip(self) -> Hardware:
+        """The hardware, loaded.
+
+        Raises:
+            UsageError: SSMC-H01..H08 from the hardware file.
+        """
+        given = self.hardware
+        return given if isinstance(given, Hardware) else load_hardware(given)
 
     def emit(self, program: Program) -> AimcCompiled:
         """Lower, map and assemble.
@@ -105,16 +120,15 @@ class AimcTarget(Target):
             UsageError: SSMC-H01..H08 from the hardware file.
             ModelError: SSMC-A01..A03 where the program does not fit the hardware.
         """
-        given = self.hardware
-        hardware = given if isinstance(given, Hardware) else load_hardware(given)
-        lowered = lower(program, hardware, self.place)
-        return AimcCompiled(program, lowered, assemble(lowered, hardware), hardware, self.place)
+        source = unlowered(program)
+        lowered = lower(source, self.chip, self.place)
+        return AimcCompiled(source, lowered, assemble(lowered, self.chip), self.chip, self.place)
 
     @classmethod
     def load(cls, program: Json, arrays: Mapping[str, NDArray[np.generic]]) -> AimcCompiled:
         """Read back what `AimcCompiled.files` wrote; the tile program is the one in the files."""
         source = program_from_json(program["program"], arrays)
         hardware = hardware_from_data(program["hardware"], "program.json")
-        place: Place = program["place"]
+        place: Policy = program["place"]
         tiles = tiles_from_json(program["tiles"], arrays)
         return AimcCompiled(source, lower(source, hardware, place), tiles, hardware, place)

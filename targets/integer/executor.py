@@ -13,6 +13,7 @@ from ssmc.ir.program import (
     Last,
     Linear,
     Mean,
+    Norm,
     Op,
     Product,
     Program,
@@ -130,7 +131,7 @@ class Executor:
         match op:
             case Linear():
                 return self.linear(op, xs[0])
-            case Table():
+            case Table() | Norm():
                 return op.apply(xs[0])
             case Product():
                 return op.requant.apply(xs[0] * xs[1])

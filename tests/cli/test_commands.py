@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import sys
+import warnings
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,6 +16,18 @@ from click.testing import CliRunner, Result
 
 import ssmc as library
 from ssmc.cli import cli
+
+FACTORY = """
+import torch
+from ssmc.qat import Mode, ModelConfig, QuantConfig, S4DClassifier, calibrate, set_mode
+
+def build():
+    config = ModelConfig(d_input=3, d_output=2, d_model=4, d_state=4, layers=1, dropout=0.0, quant=QuantConfig())
+    model = S4DClassifier(config)
+    calibrate(model, [torch.randn(1, 20, 3)])
+    set_mode(model, Mode.QUANTIZED)
+    return model
+"""
 
 
 def ssmc(*arguments: object) -> Result:
@@ -153,6 +168,24 @@ def test_a_moved_cost_is_reported_with_old_new_and_tolerance(
     assert f"moved: {name}: {old:.6g} -> {old / 1.05:.6g} (tolerance 0.001 relative)" in result.stdout
 
 
+@pytest.mark.parametrize("key", ["energy_pj", "bits"])
+def test_a_changed_hardware_key_fails_the_check(
+    model: Path, bundles: dict[str, Path], data: Path, tmp_path: Path, key: str
+) -> None:
+    from ssmc.targets.aimc.hardware import PRESETS
+
+    head, adc, rest = (PRESETS / "taox64.toml").read_text().partition("[adc]")
+    old = float(re.search(rf"^{key} = {{ value = ([\d.]+)", rest, re.MULTILINE)[1])  # type: ignore[index]
+    new = f"{old * 1.05}" if key == "energy_pj" else f"{old - 1:.0f}"
+    changed = re.sub(rf"^{key} = {{ value = [\d.]+", f"{key} = {{ value = {new}", rest, count=1, flags=re.MULTILINE)
+    (tmp_path / "taox64.toml").write_text(head + adc + changed)
+    done("check", bundles["aimc"], "--data", data, "--baseline", tmp_path / "b.json", "--update")
+    done("compile", model, "--target", "aimc", "--hardware", tmp_path / "taox64.toml", "-o", tmp_path / "out")
+    result = ssmc("check", tmp_path / "out", "--data", data, "--baseline", tmp_path / "b.json")
+    assert result.exit_code == 4
+    assert "moved: cost." in result.stdout
+
+
 def test_update_keeps_tolerances_and_the_choice_of_metrics(
     bundles: dict[str, Path], data: Path, tmp_path: Path
 ) -> None:
@@ -172,6 +205,31 @@ def test_update_keeps_tolerances_and_the_choice_of_metrics(
 def test_targets_and_passes_are_listed(model: Path) -> None:
     assert {"int", "aimc"} <= {line.split()[0] for line in done("targets").splitlines()[2:]}
     assert done("passes", "--target", "aimc", "--contracts")
+
+
+def test_hardware_says_where_every_number_is_from() -> None:
+    listed = [line.split()[0] for line in done("hardware").splitlines()[2:]]
+    assert "taox64" in listed
+    for name in listed:
+        rows = done("hardware", name).splitlines()[4:]
+        assert rows
+        assert all("source: " in row or "assumed: " in row for row in rows)
+
+
+def test_export_builds_loads_and_writes_a_model_that_compiles(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    (tmp_path / "make.py").write_text(FACTORY)
+    sys.path.insert(0, str(tmp_path))
+    try:
+        from make import build  # type: ignore[import-not-found]
+    finally:
+        sys.path.pop(0)
+    torch.save({"model": build().state_dict()}, tmp_path / "best.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        where = ("--checkpoint", tmp_path / "best.pt", "-o", tmp_path / "m.onnx")
+        done("export", f"{tmp_path / 'make.py'}:build", "--example", "1,20,3", *where)
+    assert "StateSpace" in done("inspect", tmp_path / "m.onnx")
 
 
 def test_python_names_are_the_commands() -> None:

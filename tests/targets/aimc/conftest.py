@@ -34,6 +34,7 @@ class Shape:
     output_after: bool = False
     unfused: bool = False
     pool: str = "mean"
+    norm: bool = False
 
 
 def code_type(bits: int, unsigned: bool = False) -> QuantType:
@@ -68,10 +69,13 @@ def build(shape: Shape) -> ir.Program:
     kernel = state_space(rng, shape, code)
     width = h * shape.p
     decoder = ir.Matrix(codes_of(rng, (1, 2, width), shape.weight_bits))
+    last = "n" if shape.norm else "s"
+    gains = rng.integers(-900, 901, (2, width))
+    norm = ir.Norm("norm", ("s",), "n", shape.seed % 2 == 0, 999, *gains, 24, code.lo, code.hi, 0.5)
     pools: dict[str, ir.Op] = {
-        "mean": ir.Mean("mean", ("s",), "m", (Fraction(7, 5),) * width, code.lo, code.hi),
-        "last": ir.Last("last", ("s",), "m"),
-        "none": ir.Slice("all", ("s",), "m", 0, width),
+        "mean": ir.Mean("mean", (last,), "m", (Fraction(7, 5),) * width, code.lo, code.hi),
+        "last": ir.Last("last", (last,), "m"),
+        "none": ir.Slice("all", (last,), "m", 0, width),
     }
     add = {"offset": 3, "shift": 2, "lo": code.lo, "hi": code.hi}
     add = {key: np.full(width, value) for key, value in add.items()}
@@ -84,12 +88,13 @@ def build(shape: Shape) -> ir.Program:
         ir.Table("gelu", ("y",), "g", table, code.lo),
         ir.Product("gate", ("g", "y"), "z", gate),
         ir.Sum("residual", ("z", "y"), "s", np.array([[3] * width, [2] * width]), **add),
+        *([norm] if shape.norm else []),
         pools[shape.pool],
         ir.Linear("decoder", ("m",), "o", decoder, fitting_requant(decoder, span, code, rng)),
         ir.Dequantize("out", ("o",), "out", np.array([0.5, 0.25])),
     )
     rate: ir.Rate = "step" if shape.pool == "none" else "sequence"
-    values = {name: ir.Codes(width, code, "step") for name in ("y", "g", "z", "s")}
+    values = {name: ir.Codes(width, code, "step") for name in ("y", "g", "z", "s", "n")}
     values |= {"q": ir.Codes(shape.features, u, "step"), "u": ir.Codes(h * shape.m, code, "step")}
     values |= {"m": ir.Codes(width, code, rate), "o": ir.Codes(2, code, rate)}
     return ir.Program("x", shape.features, "out", 2, ops, values)
@@ -136,6 +141,7 @@ def random_shape(draw: st.DrawFn) -> Shape:
         output_after=draw(st.booleans()),
         unfused=draw(st.booleans()),
         pool=draw(st.sampled_from(["mean", "last", "none"])),
+        norm=draw(st.booleans()),
     )
 
 

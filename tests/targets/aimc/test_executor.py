@@ -94,7 +94,7 @@ def test_exact_vectors(path: Path, preset: str, request: pytest.FixtureRequest) 
 def generous(hw: Hardware) -> Hardware:
     """Converters and drivers that never bind, so that all vectors fit, 16 bits included."""
     dac = hw.dac if hw.dac.bit_serial else replace(hw.dac, bits=16)
-    return replace(hw, dac=dac, adc=replace(hw.adc, bits=16), cell=replace(hw.cell, levels=max(hw.cell.levels, 4)))
+    return replace(hw, dac=dac, adc=replace(hw.adc, bits=40))
 
 
 def from_vector(v: dict[str, Any]) -> ir.Program:

@@ -117,3 +117,13 @@ def test_nominal_noise_comes_from_the_hardware_file(taox64: Hardware, program_of
     )
     lowered = lower(program_of(), taox64)
     assert not Chip(assemble(lowered, taox64), taox64, noise_of(taox64)).ideal
+
+
+@pytest.mark.parametrize(("groups", "samples"), [(16, 300), (3, 4000), (1, 1)])
+def test_products_cut_for_threads_are_whole(taox64: Hardware, groups: int, samples: int) -> None:
+    rng = np.random.default_rng(0)
+    codes, drive = rng.integers(-99, 100, (groups, 1, 9, 7)), rng.integers(-128, 128, (groups, samples, 7))
+    bank = Bank("b", "b", (0, 7), (1,), tuple(Tile(g, g, (0, 9)) for g in range(groups)), codes)
+    chip = Chip(TileProgram("t", {"b": bank}, {}, {}, {}, (), ()), taox64, NoiseModel(0.0, 0.0, 1e-7))
+    exact = np.matmul(drive, codes[:, 0].transpose(0, 2, 1))
+    assert np.abs(chip.product("b", drive.astype(float)) - exact).max() < 0.1

@@ -1,0 +1,176 @@
+"""Rules for normalization over channels and causal convolution over time; they come before `fold_rules`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+
+from ssmc.importers import fold_rules
+from ssmc.importers.fold_emit import Emitter
+from ssmc.importers.fold_rules import Operands, Rule, channel_axis, per_channel, real_constant, refuse
+from ssmc.importers.signals import Coded, Convolved, Mapped, Normalized, Padded, Signal, Statistic
+
+
+def _norm_source(node: ir.Node, signal: Signal | None) -> Coded:
+    if not isinstance(signal, Coded):
+        raise refuse(node, "the input of a normalization is not quantized", "quantize it", "SSMC-Q06")
+    if signal.offset.any() or (signal.scale != signal.scale[0]).any():
+        raise refuse(node, "the channels of a normalization have different scales", "quantize its input per tensor")
+    return signal
+
+
+def _layer_norm(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """``LayerNormalization`` over the channels."""
+    source = _norm_source(node, operands[0])
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
+    epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
+    if axis % len(source.roles) != channel_axis(source.roles) or source.roles[-1] != "C":
+        raise refuse(node, f"a normalization over axis {axis}", "normalize the channels, as last axis", "SSMC-T01")
+    gain = per_channel(real_constant(node.inputs[1], node), source, node)
+    biased = len(node.inputs) > 2 and node.inputs[2] is not None
+    offset = per_channel(real_constant(node.inputs[2], node), source, node) if biased else np.zeros(source.size)
+    centred = node.op_type == "LayerNormalization"
+    return [Normalized(source.roles, source.size, source, centred, epsilon, gain, offset)]
+
+
+def _mean(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """The mean over channels of x^2 begins an RMS norm; every other mean is one over time."""
+    signal = operands[0]
+    if not isinstance(signal, Mapped) or not _is_square(signal):
+        return fold_rules.RULES["", "ReduceMean"](node, operands, emitter)
+    given = node.inputs[1] if len(node.inputs) > 1 else None
+    axes = [] if given is None else [int(a) % len(signal.roles) for a in np.ravel(real_constant(given, node))]
+    keeps = "keepdims" not in node.attributes or node.attributes["keepdims"].as_int() == 1
+    if axes != [channel_axis(signal.roles)] or not keeps:
+        raise refuse(node, f"a mean square over axes {axes}", "normalize the channels, keeping the axis", "SSMC-T01")
+    roles = tuple("1" if axis in axes else role for axis, role in enumerate(signal.roles))
+    return [Statistic(roles, 1, _norm_source(node, signal.source), 0.0, "mean square")]
+
+
+def _is_square(signal: Mapped) -> bool:
+    identity = signal.source.mapped()
+    return identity is not None and np.array_equal(signal.table, identity.table**2)
+
+
+def _root(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """Sqrt, Reciprocal or Pow(-0.5) of a mean square."""
+    signal = operands[0]
+    if not isinstance(signal, Statistic):
+        rule = fold_rules.RULES.get(("", node.op_type))
+        if rule is None:
+            raise refuse(node, f"{node.op_type} of a signal has no integer form", "quantize its input")
+        return rule(node, operands, emitter)
+    stage = _STAGES.get((signal.stage, _spelling(node)))
+    if stage is None:
+        raise refuse(node, f"{node.op_type} of a {signal.stage}", "write x / sqrt(mean(x^2) + eps)")
+    return [replace(signal, stage=stage)]
+
+
+_STAGES = {
+    ("mean square", "Sqrt"): "root",
+    ("root", "Reciprocal"): "inverse root",
+    ("mean square", "Pow -0.5"): "inverse root",
+    ("mean square", "Pow 0.5"): "root",
+}
+
+
+def _spelling(node: ir.Node) -> str:
+    if node.op_type != "Pow":
+        return node.op_type
+    return f"Pow {float(np.ravel(real_constant(node.inputs[1], node))[0]):g}"
+
+
+def _mul(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """``x * (1 / rms)``."""
+    statistic = next((x for x in operands if isinstance(x, Statistic)), None)
+    other = next((x for x in operands if isinstance(x, Coded)), None)
+    if statistic is None:
+        return fold_rules.RULES["", "Mul"](node, operands, emitter)
+    return [_rms_norm(node, other, statistic, "inverse root")]
+
+
+def _div(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """``x / rms``, or ``1 / rms``."""
+    numerator, statistic = operands
+    if not isinstance(statistic, Statistic):
+        return fold_rules.RULES["", "Div"](node, operands, emitter)
+    if numerator is None and statistic.stage == "root" and (real_constant(node.inputs[0], node) == 1).all():
+        return [replace(statistic, stage="inverse root")]
+    return [_rms_norm(node, numerator, statistic, "root")]
+
+
+def _rms_norm(node: ir.Node, x: Signal | None, statistic: Statistic, stage: str) -> Normalized:
+    source = statistic.source
+    if not isinstance(x, Coded) or x.value is not source.value or statistic.stage != stage:
+        raise refuse(node, "a norm divides something other than its own input", "write x / sqrt(mean(x^2) + eps)")
+    ones = np.ones(source.size)
+    return Normalized(x.roles, x.size, source, False, statistic.epsilon, ones, 0 * ones)
+
+
+def _conv(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """A causal depthwise convolution over time; kernel 1 is left to the dense rule."""
+    signal = operands[0]
+    weight = real_constant(node.inputs[1], node)
+    if signal is None or weight.ndim != 3 or weight.shape[2] == 1:
+        return fold_rules.RULES["", "Conv"](node, operands, emitter)
+    width = weight.shape[2]
+    pads = tuple(node.attributes["pads"].as_ints()) if "pads" in node.attributes else (0, 0)
+    plain = all(set(node.attributes[k].as_ints()) == {1} for k in ("strides", "dilations") if k in node.attributes)
+    groups = node.attributes["group"].as_int() if "group" in node.attributes else 1
+    if signal.roles != ("N", "C", "T") or groups != signal.size or weight.shape[:2] != (groups, 1) or not plain:
+        fact = f"a convolution of shape {weight.shape} in {groups} groups mixes channels over time"
+        raise refuse(node, fact, "use a depthwise convolution, stride and dilation 1", "SSMC-T01")
+    before, source = (signal.before, signal.source) if isinstance(signal, Padded) else (0, signal)
+    if not isinstance(source, Coded) or source.offset.any():
+        raise refuse(node, "the input of a convolution is not quantized", "quantize it", "SSMC-Q06")
+    if before + pads[0] != width - 1 or pads[1] not in (0, width - 1):
+        raise refuse(node, f"a convolution padded by {pads} looks ahead", f"pad {width - 1} steps before", "SSMC-T01")
+    biased = len(node.inputs) > 2 and node.inputs[2] is not None
+    offset = real_constant(node.inputs[2], node) if biased else np.zeros(signal.size)
+    return [Convolved(signal.roles, signal.size, source, weight[:, 0, ::-1].copy(), offset, pads[1])]
+
+
+def _pad(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """Zeros before the first step."""
+    signal = operands[0]
+    pads = real_constant(node.inputs[1], node).astype(np.int64)
+    axes = node.inputs[3] if len(node.inputs) > 3 else None
+    value = node.inputs[2] if len(node.inputs) > 2 else None
+    zero = value is None or not real_constant(value, node).any()
+    constant = "mode" not in node.attributes or node.attributes["mode"].as_string() == "constant"
+    if axes is None and isinstance(signal, Coded) and zero and constant and len(pads) == 2 * len(signal.roles):
+        before, after = pads[: len(signal.roles)], pads[len(signal.roles) :]
+        time = signal.roles.index("T") if "T" in signal.roles else 0
+        if not after.any() and before.sum() == before[time]:
+            return [Padded(signal.roles, signal.size, signal, int(before[time]))]
+    raise refuse(node, "a padding that is not zeros before the first step", "pad time with zeros, before", "SSMC-T01")
+
+
+def _slice(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """Cut the tail of a convolution that was padded on both sides."""
+    signal = operands[0]
+    if not isinstance(signal, Convolved) or not signal.tail:
+        return fold_rules.RULES["", "Slice"](node, operands, emitter)
+    before, after = (emitter.axes.shapes[str(v.name)] for v in (node.inputs[0], node.outputs[0]) if v is not None)
+    start = real_constant(node.inputs[1], node)
+    time = signal.roles.index("T")
+    cut = [a - b for a, b in zip(before, after, strict=True)]
+    if start.any() or cut[time] != signal.tail or sum(cut) != cut[time]:
+        raise refuse(node, "a slice that does not cut the convolution's tail", "keep the first T steps", "SSMC-T01")
+    return [replace(signal, tail=0)]
+
+
+RULES: dict[tuple[str, str], Rule] = {
+    **fold_rules.RULES,
+    ("", "LayerNormalization"): _layer_norm,
+    ("", "RMSNormalization"): _layer_norm,
+    ("", "ReduceMean"): _mean,
+    **{("", op): _root for op in ("Sqrt", "Reciprocal", "Pow")},
+    ("", "Mul"): _mul,
+    ("", "Div"): _div,
+    ("", "Conv"): _conv,
+    ("", "Pad"): _pad,
+    ("", "Slice"): _slice,
+}

@@ -1,0 +1,1 @@
+"""Target ``c``: portable C99 of an integer program, ``stdint.h`` only."""

@@ -1,0 +1,129 @@
+"""Requantization against rational arithmetic, over every reachable accumulator that matters."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+
+from ssmc.errors import ModelError
+from ssmc.ir.requant import Requant, make_requant, thresholds
+from tests.strategies import Conversion, conversions
+
+
+def realise(*rows: Conversion) -> Requant:
+    return make_requant(
+        [r.ratio for r in rows],
+        [r.bias for r in rows],
+        [r.lo for r in rows],
+        [r.hi for r in rows],
+        ([r.acc_min for r in rows], [r.acc_max for r in rows]),
+    )
+
+
+def probes(row: Conversion) -> list[int]:
+    """Ends, a sweep, and the accumulators on both sides of where a code changes."""
+    span = row.acc_max - row.acc_min
+    picked = {row.acc_min, row.acc_max, *range(row.acc_min, row.acc_max + 1, max(span // 200, 1))}
+    if row.ratio:
+        codes = {row.lo, row.lo + 1, (row.lo + row.hi) // 2, row.hi}
+        edges = [(q - Fraction(1, 2) - row.bias) / row.ratio for q in codes]
+        picked |= {round(edge) + d for edge in edges for d in (-2, -1, 0, 1, 2)}
+    return sorted(acc for acc in picked if row.acc_min <= acc <= row.acc_max)
+
+
+SIXTH = Conversion(Fraction(1, 6), Fraction(0), -8, 7, -60, 60)
+
+
+@settings(max_examples=300)
+@given(conversions(most_bits=11))
+@example(SIXTH)
+@example(Conversion(Fraction(-1, 6), Fraction(1, 2), -8, 7, -60, 60))
+@example(Conversion(Fraction(0), Fraction(1, 2), 0, 1, -5, 5))
+@example(Conversion(Fraction(0), Fraction(3, 2), 0, 1, 0, 0))
+@example(Conversion(Fraction(1), Fraction(0), -1, 0, -1, -1))
+@example(Conversion(Fraction(1, 2), Fraction(0), 5, 5, -7, 7))
+def test_the_integers_are_the_rational_map(row: Conversion) -> None:
+    accs = probes(row)
+    codes = realise(row).apply(np.array(accs)[:, None])[:, 0]
+    assert codes.tolist() == [row.code(acc) for acc in accs]
+
+
+@settings(max_examples=60)
+@given(conversions(most_bits=16))
+def test_wide_codes_are_the_rational_map_or_refused(row: Conversion) -> None:
+    try:
+        requant = realise(row)
+    except ModelError as error:
+        assert error.code == "SSMC-R01"
+        assert row.hi - row.lo >= 1 << 12
+        return
+    accs = probes(row)
+    assert requant.apply(np.array(accs)[:, None])[:, 0].tolist() == [row.code(acc) for acc in accs]
+
+
+@settings(max_examples=60)
+@given(conversions(most_bits=8), conversions(most_bits=8), conversions(most_bits=3))
+def test_rows_do_not_disturb_each_other(*rows: Conversion) -> None:
+    together = realise(*rows)
+    rng = np.random.default_rng(0)
+    accs = np.stack([rng.integers(r.acc_min, r.acc_max + 1, 40) for r in rows], -1)
+    apart = np.stack([realise(r).apply(accs[:, i : i + 1])[:, 0] for i, r in enumerate(rows)], -1)
+    assert np.array_equal(together.apply(accs), apart)
+
+
+def test_a_sixth_has_no_shift_and_is_divided() -> None:
+    assert realise(SIXTH).kinds == ("divide",)
+
+
+def test_a_power_of_two_is_one_shift() -> None:
+    requant = realise(Conversion(Fraction(3, 16), Fraction(0), -128, 127, -10000, 10000))
+    assert requant.kinds == ("shift",)
+    assert (int(requant.multiplier[0]), int(requant.shift[0])) == (3, 4)
+
+
+def test_the_smallest_shift_is_found() -> None:
+    """A float32 ratio over few accumulators needs few bits."""
+    ratio = Fraction(float(np.float32(0.3))) / Fraction(float(np.float32(0.7)))
+    requant = realise(Conversion(ratio, Fraction(0), -8, 7, -20, 20))
+    assert requant.kinds == ("shift",)
+    assert int(requant.shift[0]) < 10
+
+
+def test_what_overflows_62_bits_needs_a_table() -> None:
+    ratio = Fraction((1 << 61) - 1, 3 * (1 << 60) + 1)
+    row = Conversion(ratio, Fraction(1, 2), -2, 1, -1000, 1000)
+    requant = realise(row)
+    accs = probes(row)
+    assert requant.apply(np.array(accs)[:, None])[:, 0].tolist() == [row.code(acc) for acc in accs]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_table_counts_the_thresholds(sign: int) -> None:
+    """Forced: neither a shift nor a division holds this ratio in 62 bits."""
+    ratio = sign * (Fraction(1, 6) + Fraction(1, (1 << 61) - 1))
+    row = Conversion(ratio, Fraction(0), -20, 20, -100, 100)
+    requant = realise(row)
+    accs = list(range(-100, 101))
+    assert requant.kinds == ("table",)
+    assert requant.apply(np.array(accs)[:, None])[:, 0].tolist() == [row.code(acc) for acc in accs]
+
+
+def test_what_fits_nowhere_is_refused_by_name() -> None:
+    ratio = Fraction(1, 6) + Fraction(1, (1 << 61) - 1)
+    with pytest.raises(ModelError) as caught:
+        make_requant([ratio], [Fraction(0)], -(1 << 15), (1 << 15) - 1, (-(1 << 30), 1 << 30), "layers.0.kernel")
+    assert (caught.value.code, caught.value.node) == ("SSMC-R01", "layers.0.kernel")
+
+
+@settings(max_examples=100)
+@given(conversions(most_bits=6))
+def test_thresholds_are_where_the_code_rises(row: Conversion) -> None:
+    if row.ratio == 0:
+        return
+    sign = 1 if row.ratio > 0 else -1
+    for q, threshold in zip(range(row.lo + 1, row.hi + 1), thresholds(row.ratio, row.bias, row.lo, row.hi), strict=True):
+        assert row.code(sign * int(threshold)) >= q
+        assert row.code(sign * (int(threshold) - 1)) < q

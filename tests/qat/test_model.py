@@ -1,0 +1,159 @@
+"""The classifier: modes, padding, folding, freezing, calibration."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from ssmc.qat import (  # noqa: E402
+    Mode,
+    ModelConfig,
+    QuantConfig,
+    Quantizer,
+    QuantLinear,
+    S4DClassifier,
+    calibrate,
+    set_mode,
+)
+from ssmc.qat.fake_quant import StepSearch  # noqa: E402
+
+
+def small(seed: int = 0, **options):
+    torch.manual_seed(seed)
+    quant = options.pop("quant", QuantConfig())
+    model = S4DClassifier(ModelConfig(3, 5, d_model=4, d_state=4, quant=quant, **options)).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm1d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    return model
+
+
+def signal(seed: int = 0, items: int = 4, length: int = 15):
+    return torch.randn(items, length, 3, generator=torch.Generator().manual_seed(seed))
+
+
+def quantized(**options):
+    model = small(**options)
+    calibrate(model, [signal(1)])
+    return model
+
+
+@pytest.mark.parametrize("mode", [Mode.FLOAT, Mode.RECURRENT, Mode.QUANTIZED])
+@pytest.mark.parametrize("pooling", ["mean", "last"])
+def test_padding_never_changes_a_result(mode, pooling):
+    model = quantized(pooling=pooling)
+    set_mode(model, mode)
+    x = signal()
+    lengths = torch.tensor([15, 7, 1, 12])
+    padded = model(x, lengths)
+    for item, length, logits in zip(x, lengths, padded, strict=True):
+        alone = model(item[None, :length])[0]
+        if mode is Mode.QUANTIZED:
+            assert torch.equal(alone, logits)
+        torch.testing.assert_close(alone, logits, rtol=1e-4, atol=1e-5)
+
+
+def test_padding_does_not_move_the_batch_statistics():
+    x, lengths = signal(), torch.tensor([15, 7, 1, 12])
+    spoiled = x.clone()
+    for row, length in zip(spoiled, lengths, strict=True):
+        row[length:] = 100
+    models = [small().train(), small().train()]
+    outputs = [model(batch, lengths) for model, batch in zip(models, (x, spoiled), strict=True)]
+    torch.testing.assert_close(*outputs)
+    torch.testing.assert_close(models[0].encoder.norm.running_var, models[1].encoder.norm.running_var)
+
+
+def test_batch_norm_folds_into_the_quantized_linear():
+    torch.manual_seed(0)
+    layer = QuantLinear(6, 4, 12, QuantConfig(weight_bits=12), norm=True).eval()
+    layer.norm.running_mean.normal_()
+    layer.norm.running_var.uniform_(0.5, 2)
+    x = torch.round(torch.randn(9, 6) * 64) / 64
+    expected = layer(x, torch.tensor(1 / 64))
+    layer.mode = Mode.QUANTIZED
+    torch.testing.assert_close(layer(x, torch.tensor(1 / 64)), expected, rtol=0, atol=5e-3)
+
+
+@pytest.mark.parametrize("form", ["delta", "direct"])
+@pytest.mark.parametrize("power_of_two", [True, False])
+def test_freezing_changes_no_code(form, power_of_two):
+    model = quantized(quant=QuantConfig(form=form, power_of_two=power_of_two), activation="gelu")
+    frozen = copy.deepcopy(model)
+    frozen.freeze()
+    assert torch.equal(frozen(signal(2)), model(signal(2)))
+
+
+def test_more_bits_come_closer_to_float():
+    errors = []
+    for bits in (4, 8):
+        model = quantized(
+            quant=QuantConfig(
+                kernel_bits=bits, weight_bits=bits, state_dac_bits=bits, adc_bits=bits, activation_bits=bits
+            )
+        )
+        coded = model(signal(1))
+        set_mode(model, Mode.FLOAT)
+        errors.append(float((coded - model(signal(1))).detach().abs().max()))
+    assert errors[1] < errors[0] / 4
+
+
+def test_training_reaches_every_parameter_and_keeps_every_pole_stable():
+    model = quantized(quant=QuantConfig(weight_noise=0.01)).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for step in range(3):
+        optimizer.zero_grad()
+        model(signal(step), torch.tensor([15, 9, 3, 1])).square().sum().backward()
+        assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
+        optimizer.step()
+    for block in model.blocks:
+        w, _ = block.ssm.codes()
+        scales = block.ssm.scales()
+        _, ratio = block.ssm.codes()
+        step = ratio[:, :-1:2] / 2**scales.shift
+        pole = torch.complex(1 + step * w.decay[..., 0, 0], step * w.decay[..., 1, 0])
+        assert (pole.abs() < 1).all()
+
+
+def test_weight_noise_is_off_in_evaluation():
+    noisy = quantized(quant=QuantConfig(weight_noise=0.1))
+    assert torch.equal(noisy(signal()), noisy(signal()))
+    noisy.train()
+    assert not torch.equal(noisy(signal()), noisy(signal()))
+
+
+def test_the_step_search_trades_clipping_against_resolution():
+    x = torch.cat([torch.randn(10000, generator=torch.Generator().manual_seed(0)), torch.tensor([60.0])])
+    search = StepSearch(-8, 7, (), power_of_two=True)
+    search.observe(x)
+    best = search.best()
+    errors = {
+        step: float((x - torch.clamp(torch.round(x / step), -8, 7) * step).square().sum()) for step in (0.25, 0.5, 1, 8)
+    }
+    assert float(best) == min(errors, key=errors.get)
+
+
+def test_gradient_stops_where_a_quantizer_clips():
+    quantizer = Quantizer(4, QuantConfig())
+    quantizer.mode = Mode.QUANTIZED
+    x = torch.tensor([-9.0, -8.4, 0.3, 7.4, 7.6], requires_grad=True)
+    quantizer(x).sum().backward()
+    assert x.grad.tolist() == [0, 1, 1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kernel_bits": 1}, "kernel_bits is 1"),
+        ({"activation_bits": 17}, "activation_bits is 17"),
+        ({"form": "sideways"}, "form is 'sideways'"),
+        ({"form": "direct", "adc_bits": 6}, "state_dac_bits must equal adc_bits"),
+    ],
+)
+def test_impossible_configurations_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        QuantConfig(**options)

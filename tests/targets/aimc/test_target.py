@@ -1,0 +1,115 @@
+"""The target as the rest of ssmc sees it: emit, run, cost, write, read back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssmc.errors import ModelError, UsageError
+from ssmc.ir import program as ir
+from ssmc.targets.aimc.assemble import assemble
+from ssmc.targets.aimc.encode import tiles_from_json, tiles_to_json
+from ssmc.targets.aimc.hardware import Hardware
+from ssmc.targets.aimc.lower import lower
+from ssmc.targets.aimc.program import INSTRUCTIONS, Instruction
+from ssmc.targets.aimc.target import AimcCompiled, AimcTarget
+from ssmc.targets.integer.executor import Executor
+
+Programs = Callable[..., ir.Program]
+
+
+def written(compiled: AimcCompiled) -> tuple[str, dict[str, bytes]]:
+    data, arrays = compiled.files()
+    return json.dumps(data, sort_keys=True), {name: array.tobytes() for name, array in arrays.items()}
+
+
+@pytest.mark.parametrize("preset", ["taox64", "isaac128"])
+def test_reading_back_gives_the_same_chip(preset: str, program_of: Programs) -> None:
+    compiled = AimcTarget(preset).emit(program_of(form="delta"))
+    data, arrays = compiled.files()
+    loaded = AimcTarget.load(json.loads(json.dumps(data)), arrays)
+    x = np.random.default_rng(0).normal(0, 10, (4, 6, 3))
+    assert (loaded.executor().run(x) == compiled.executor().run(x)).all()
+    assert (loaded.executor(noise=True, seed=3).run(x) == compiled.executor(noise=True, seed=3).run(x)).all()
+    assert loaded.cost(6) == compiled.cost(6)
+    assert loaded.hardware == compiled.hardware
+    assert written(loaded) == written(compiled)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_tile_programs_survive_the_round_trip(
+    shapes: Any, hardwares: Any, program_of: Programs, data: st.DataObject
+) -> None:
+    hw = data.draw(hardwares)
+    try:
+        tiles = assemble(lower(program_of(data.draw(shapes)), hw), hw)
+    except ModelError:
+        return
+    json_a, arrays_a = tiles_to_json(tiles)
+    json_b, arrays_b = tiles_to_json(tiles_from_json(json.loads(json.dumps(json_a)), arrays_a))
+    assert json_a == json_b
+    assert {k: v.tobytes() for k, v in arrays_a.items()} == {k: v.tobytes() for k, v in arrays_b.items()}
+    assert all(key.startswith("tiles/") for key in arrays_a)
+
+
+def test_damaged_tile_programs_are_refused(taox64: Hardware, program_of: Programs) -> None:
+    data, arrays = tiles_to_json(assemble(lower(program_of(), taox64), taox64))
+    with pytest.raises(UsageError, match="SSMC-B03"):
+        tiles_from_json({**data, "schema": "ssmc.tiles/99"}, arrays)
+    with pytest.raises(UsageError, match="SSMC-B04"):
+        tiles_from_json(data, {})
+    with pytest.raises(UsageError, match="SSMC-B04"):
+        tiles_from_json({**data, "per_step": [{"do": "Dance"}]}, arrays)
+
+
+def test_every_instruction_is_used_by_some_program(taox64: Hardware, isaac128: Hardware, program_of: Programs) -> None:
+    programs = [program_of(), program_of(pool="last", norm=True), program_of(unfused=True, output_after=True)]
+    found: set[type[Instruction]] = set()
+    for program in programs:
+        for hw, place in ((taox64, "analog"), (isaac128, "analog"), (taox64, "digital")):
+            tiles = assemble(lower(program, hw, place), hw)  # type: ignore[arg-type]
+            found |= {type(i) for i in (*tiles.setup, *tiles.per_step, *tiles.per_sequence)}
+    assert found == set(INSTRUCTIONS)
+
+
+def test_the_instruction_set_is_documented() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "tile-program.md").read_text()
+    assert [kind.__name__ for kind in INSTRUCTIONS if f"| `{kind.__name__}` |" not in text] == []
+
+
+def test_cost_is_key_sorted_and_holds_the_comparison(program_of: Programs) -> None:
+    found = AimcTarget("taox64").emit(program_of(form="delta")).cost(10)
+    assert json.dumps(found, sort_keys=True) == json.dumps(found)
+    assert set(found["comparison"]) == {"digital", "fused", "unfused"}
+    assert found["comparison"]["fused"]["energy_pj"] == found["energy_pj"]
+    assert found["matrices"][1] == {"conversion": "single", "conversions_per_output": 1, "matrix": "ssm", "why": ""}
+    json.dumps(found, allow_nan=False)
+
+
+def test_the_compiled_program_is_the_lowered_one(program_of: Programs) -> None:
+    program = program_of()
+    compiled = AimcTarget("isaac128").emit(program)
+    x = np.random.default_rng(0).normal(0, 10, (3, 5, 3))
+    assert any(matrix.parts for _, matrix in compiled.program.matrices())
+    assert (compiled.executor().run(x) == Executor(compiled.program).run(x)).all()
+    assert compiled.lowered.exact
+    assert (compiled.executor().run(x) == Executor(program).run(x)).all()
+
+
+def test_everything_digital_needs_no_array(program_of: Programs) -> None:
+    compiled = AimcTarget("taox64", place="digital").emit(program_of())
+    assert compiled.tiles.arrays == 0
+    assert compiled.cost(3)["utilisation"] == 0
+
+
+def test_an_unknown_option_is_an_error(program_of: Programs) -> None:
+    with pytest.raises(TypeError, match="noize"):
+        AimcTarget("taox64").emit(program_of()).executor(noize=True)  # type: ignore[call-arg]
