@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 
 import onnx_ir as ir
 
@@ -13,8 +14,8 @@ CLASSES = "pkg.torch.onnx.class_hierarchy"
 class Names:
     """Hands out each name once: ``name``, ``name_2``, ``name_3``, ..."""
 
-    def __init__(self) -> None:
-        self.taken: set[str] = set()
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self.taken = set(taken)
 
     def unique(self, name: str) -> str:
         """``name`` or its next free variant."""

@@ -51,7 +51,8 @@ def to_ir(model: nn.Module, examples: tuple[Tensor, ...]) -> ir.Model:
     if callable(freeze):
         freeze()
     exported = _trace(model, tuple(_at_least_two(x) for x in examples))
-    nodes, names = scopes(exported.graph), Names()
+    nodes = scopes(exported.graph)
+    names = Names(["x", "y", *exported.graph.initializers])
     lower_quantizers(exported, nodes, names)
     name_nodes(nodes, names)
     return clean(exported)
