@@ -25,6 +25,7 @@ class FuseKernel(Pass):
     After: one matrix where y reads the old state (EXACT). Where y reads the new state (``KernelPairAfter``), with
         ``output_lag = 0`` C' = C A, D' = C B + D on a grid of ``weight_bits``: exact in real arithmetic, BOUNDED with
         the state quantizer between; else the two operations stay and the pass says why.
+    Preserves: every output code, where it is EXACT.
 
     Attributes:
         output_lag: 0 to fuse post-update outputs by rewriting them; None to leave them exact and unfused.

@@ -95,13 +95,15 @@ def live_states(c: Constants) -> Mask:
     n = c["keep"].shape[1]
     between = c["W"][..., :n] != 0
     driven = (c["W"][..., n:] != 0).any(-1) | (c["r0"] != 0) | _moves_at_rest(c)
-    return _closure(driven, between) & _closure((c["W_y"][..., :n] != 0).any(1), between.swapaxes(1, 2))
+    read = (c["W_y"][..., :n] != 0).any(1)
+    return np.logical_and(_closure(driven, between), _closure(read, between.swapaxes(1, 2)))
 
 
 def _moves_at_rest(c: Constants) -> Mask:
     """States that leave 0 by a constant drive, or by a range without 0."""
     increment = np.clip(round_half_even(c["offset"]), c["lo"], c["hi"])
-    return (increment != 0) | (np.clip(0, c["dac_lo"], c["dac_hi"]) != 0) | (np.clip(0, c["reg_lo"], c["reg_hi"]) != 0)
+    resting = (increment, np.clip(0, c["dac_lo"], c["dac_hi"]), np.clip(0, c["reg_lo"], c["reg_hi"]))
+    return np.asarray(np.any([codes != 0 for codes in resting], axis=0), np.bool_)
 
 
 def _closure(seed: Mask, edges: Mask) -> Mask:

@@ -59,7 +59,9 @@ def _raise(model: ir.Model, node: ir.Node, axes: Axes, start: FloatArray) -> Non
     _refuse(node)
     found = recognise_scan(node, axes)
     if not found.kernel.step.all():
-        raise ModelError("SSMC-Q06", "the state is not quantized", "train with QAT or quantize the model", node_name(node))
+        raise ModelError(
+            "SSMC-Q06", "the state is not quantized", "train with QAT or quantize the model", node_name(node)
+        )
     _emit(model.graph, node, found, _start_codes(found.kernel, start, node), axes)
 
 

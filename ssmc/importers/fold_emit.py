@@ -272,7 +272,8 @@ class Emitter:
             raise ModelError("SSMC-M06", fact, "give (batch, time, classes) or (batch, classes)", name)
         if isinstance(signal, Dense):
             self.exact = False
-            gain = np.where(signal.gain == 0.0, 1.0, np.abs(signal.gain))
+            constant = np.where(signal.offset == 0.0, 1.0, np.abs(signal.offset))  # a channel that is only its offset
+            gain = np.where(signal.gain == 0.0, constant, np.abs(signal.gain))
             signal = self.close(signal, Grid(gain, gain, *ACCUMULATOR), f"{name}.accumulator")
         if not isinstance(signal, Coded):
             raise ModelError("SSMC-Q06", "the output is not quantized", "quantize the model's output", name)

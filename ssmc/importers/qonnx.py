@@ -43,7 +43,8 @@ def attach_bodies(model: ir.Model) -> None:
     nodes = ir.traversal.RecursiveGraphIterator(model.graph)
     used = {(n.domain, n.op_type) for n in nodes if n.domain in QONNX and n.op_type in QUANTIZERS}
     for domain, op_type in sorted(used):
-        function = ir.from_proto(onnx.parser.parse_function(_TEXT.format(domain=domain, op_type=op_type)))
+        text = _TEXT.format(domain=domain, op_type=op_type)
+        function = ir.serde.deserialize_function(onnx.parser.parse_function(text))
         model.functions[function.identifier()] = function
         model.graph.opset_imports.setdefault(domain, 1)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from math import lcm
+from typing import Any
 
 import numpy as np
 import onnx
@@ -109,7 +110,7 @@ class _Builder:
         self.constants.append(onnx.numpy_helper.from_array(np.array(array, dtype=dtype, order="C"), name))
         return name
 
-    def node(self, op_type: str, inputs: list[str], output: str, domain: str = "", **attributes: object) -> str:
+    def node(self, op_type: str, inputs: list[str], output: str, domain: str = "", **attributes: Any) -> str:
         self.nodes.append(oh.make_node(op_type, inputs, [output], name=output, domain=domain, **attributes))
         return output
 
@@ -131,8 +132,10 @@ def integer_onnx(program: p.Program) -> onnx.ModelProto:
             raise refuse(op, f"{type(op).__name__} has no form in ONNX's integer operations")
         emit(op, program, builder)
     real = onnx.TensorProto.FLOAT
-    axes = ["batch", "time", program.input_size]
-    last = ["batch", "time", program.output_size] if program.output_rate == "step" else ["batch", program.output_size]
+    axes: list[str | int] = ["batch", "time", program.input_size]
+    last: list[str | int] = ["batch", "time", program.output_size]
+    if program.output_rate == "sequence":
+        del last[1]
     graph = oh.make_graph(
         builder.nodes,
         "ssmc_integer",
@@ -250,7 +253,7 @@ def _mean(op: p.Mean, program: p.Program, b: _Builder) -> None:
     total = b.node("ReduceSum", [op.inputs[0], b.constant(f"{op.name}.axis", [1])], f"{op.name}.total", keepdims=0)
     steps = b.node("Shape", [op.inputs[0]], f"{op.name}.steps", start=1, end=2)
     divisor = b.node("Mul", [steps, b.constant(f"{op.name}.denominator", [denominator])], f"{op.name}.divisor")
-    others = {"multiplier": numerator, "offset": 0, "lo": op.lo, "hi": op.hi}
+    others: Constants = {"multiplier": numerator, "offset": 0, "lo": op.lo, "hi": op.hi}
     named = {key: b.constant(f"{op.name}.{key}", value) for key, value in others.items()}
     order = [total, named["multiplier"], named["offset"], divisor, named["lo"], named["hi"]]
     b.node("Requant", order, op.output, DOMAIN)

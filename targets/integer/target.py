@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssmc.errors import ModelError
 from ssmc.ir.program import Program, StateSpace
 from ssmc.ir.serialize import program_from_json, program_to_json
 from ssmc.passes.canonicalize_quantizers import CanonicalizeQuantizers
@@ -21,6 +22,7 @@ from ssmc.passes.raise_recurrences import RaiseRecurrences
 from ssmc.pipeline import Pass
 from ssmc.targets.base import Arrays, Compiled, Json, Target
 from ssmc.targets.integer.executor import Executor
+from ssmc.targets.integer.integer_onnx import integer_onnx
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,12 @@ class IntegerCompiled(Compiled):
     def executor(self, **options: Any) -> Executor:
         """The reference executor; it takes no options."""
         return Executor(self.program)
+
+    def fast_executor(self, steps: int, **options: Any) -> Executor:
+        """Compiled, over all cores (`ssmc.targets.integer.fast`), unless the reference executor is done sooner."""
+        from ssmc.targets.integer.fast import FAST_FROM_STEPS, fast_executor
+
+        return self.executor(**options) if options or steps < FAST_FROM_STEPS else fast_executor(self.program)
 
     def cost(self, steps: int) -> Json:
         """Multiply-accumulates and storage of one inference: counts, no energy."""
@@ -52,6 +60,13 @@ class IntegerCompiled(Compiled):
     def files(self) -> tuple[Json, Arrays]:
         """The serialized program."""
         return program_to_json(self.program)
+
+    def extra_files(self) -> dict[str, bytes]:
+        """``integer.onnx``, where ONNX's integer operations can express the program."""
+        try:
+            return {"integer.onnx": integer_onnx(self.program).SerializeToString(deterministic=True)}
+        except ModelError:
+            return {}
 
 
 @dataclass(frozen=True)
