@@ -8,10 +8,10 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.errors import ModelError
+from ssmc.folding.emit import Emitter
+from ssmc.folding.norm_rules import RULES
+from ssmc.folding.signals import Coded, Raw, Signal
 from ssmc.importers.axes import name_axes
-from ssmc.importers.fold_emit import Emitter
-from ssmc.importers.norm_rules import RULES
-from ssmc.importers.signals import Coded, Raw, Signal
 from ssmc.importers.teacher import WITNESSES
 from ssmc.ir.build import is_op, node_name
 from ssmc.pipeline import Effect, Pass, PassResult

@@ -131,7 +131,7 @@ def run_pipeline(
         attach_functions(model)
         check_level(model, step.level, step.name)
         effect = result.effect or step.effect
-        deviation = judge.deviation(model) if judge and result.applied else (0.0 if judge else None)
+        deviation = judge.deviation(model) if judge else None
         records.append(PassRecord(step.name, effect, result.applied, result.declined, deviation, elapsed))
         _dump(model, dump_dir, index, step.name)
         if after is not None and step.name in after:

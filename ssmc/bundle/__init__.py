@@ -4,6 +4,9 @@
     model.onnx     the same graph for onnxruntime   report.json   what is known about it
     report.html    the report to look at            trace.json    timings and measured deviations
 
+and what the target adds (c: the sources and their README).
+
+
 ``program.json``, ``weights.npz``, ``model.onnx`` and ``report.json`` are the same bytes for the same input.
 """
 
@@ -68,7 +71,8 @@ class Bundle:
         ``options`` are the target's (aimc: ``noise``, ``seed``). Returns (N, size), or (N, T, size) where the
         output is per step.
         """
-        return self.compiled.executor(**options).run(x, lengths)
+        batch = np.asarray(x)
+        return self.compiled.fast_executor(int(np.prod(batch.shape[:2])), **options).run(batch, lengths)
 
     def cost(self, steps: int = 1) -> Json:
         """Costs of one inference of ``steps`` time steps; units are in the keys."""
@@ -86,6 +90,7 @@ class Bundle:
             "report.json": dump_json(report).encode(),
             "report.html": render_html(report_from_json(report)).encode(),
             "trace.json": dump_json(self.trace).encode(),
+            **self.compiled.extra_files(),
         }
 
     def save(self, folder: str | Path) -> Path:
@@ -118,7 +123,7 @@ def compile(
 
     Args:
         model: path of an ONNX file, or an imported model.
-        target: ``int`` or ``aimc``, or a target with its options.
+        target: ``int``, ``c`` or ``aimc``, or a target with its options.
         hardware: preset name or TOML file (aimc).
         place: ``auto``, ``analog`` or ``digital`` (aimc).
         steps: time steps of the inference that the report counts.

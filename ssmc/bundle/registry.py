@@ -18,6 +18,11 @@ TARGETS: dict[str, tuple[str, str, str]] = {
         "IntegerTarget",
         "integer program for a processor: reference executor, exact",
     ),
+    "c": (
+        "ssmc.targets.c99.target",
+        "CTarget",
+        "the integer program as portable C99 for a microcontroller, with a self-test",
+    ),
     "aimc": (
         "ssmc.targets.aimc.target",
         "AimcTarget",

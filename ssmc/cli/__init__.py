@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import ssmc
-from ssmc.cli import check, compiling, exporting, inspecting, listing, reporting, running
+from ssmc.cli import check, compiling, exporting, hardware, inspecting, listing, reporting, running
 from ssmc.cli.failing import FailingGroup
 
 
@@ -32,7 +32,7 @@ for _command in (
     reporting.report,
     listing.passes,
     listing.targets,
-    listing.hardware,
+    hardware.hardware,
 ):
     cli.add_command(_command)
 

@@ -14,6 +14,7 @@ from ssmc.cli.progress import stages
 @click.option("--target", "-t", default="int", show_default=True, help="What to compile for; see 'ssmc targets'.")
 @click.option("--hardware", metavar="NAME|FILE", help="Hardware preset or TOML file (aimc).")
 @click.option("--place", type=click.Choice(["auto", "analog", "digital"]), help="Where matrices run (aimc).")
+@click.option("--prefix", help="Of all C names and files (c). Default: model.")
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), default="out", show_default=True, help="Bundle folder."
 )
@@ -28,6 +29,7 @@ def compile_(
     target: str,
     hardware: str | None,
     place: str | None,
+    prefix: str | None,
     output: Path,
     steps: int,
     oracle: bool,
@@ -46,7 +48,7 @@ def compile_(
     from ssmc.bundle.registry import make_target
     from ssmc.report.text import pipeline_table, report_text
 
-    chosen = make_target(target, hardware=hardware, place=place)
+    chosen = make_target(target, hardware=hardware, place=place, prefix=prefix)
     if stop_after is not None:
         with stages("compiling") as stage:
             result = bundles.lower(

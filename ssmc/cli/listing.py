@@ -1,4 +1,4 @@
-"""``ssmc passes``, ``ssmc targets`` and ``ssmc hardware``."""
+"""``ssmc passes`` and ``ssmc targets``."""
 
 from __future__ import annotations
 
@@ -45,37 +45,3 @@ def passes(target: str, contracts: bool) -> None:
         return
     rows = [(p.name, p.effect.value, (type(p).__doc__ or "").strip().splitlines()[0]) for p in pipeline]
     click.echo(columns(("pass", "effect", "what it does"), rows))
-
-
-@click.command(short_help="List, check and show hardware files.")
-@click.argument("hardware", metavar="[NAME|FILE]", required=False)
-def hardware(hardware: str | None) -> None:
-    """List the hardware presets, or check one or a TOML file of your own and show every key and where it is from.
-
-    \b
-    Example:
-      ssmc hardware
-      ssmc hardware taox64
-      ssmc hardware my-chip.toml
-    """
-    from ssmc.report.text import columns
-    from ssmc.targets.aimc.hardware import hardware_data, load_hardware, preset_names
-
-    if hardware is None:
-        click.echo(
-            columns(("name", "what it is"), [(name, load_hardware(name).description) for name in preset_names()])
-        )
-        return
-    loaded = load_hardware(hardware)
-    tables = {name: table for name, table in hardware_data(loaded).items() if isinstance(table, dict)}
-    rows = [
-        (f"{name}.{key}", str(entry["value"]), _interval(entry), loaded.origins[f"{name}.{key}"])
-        for name, table in tables.items()
-        for key, entry in table.items()
-    ]
-    click.echo(f"{loaded.name}: {loaded.description}\n\n{columns(('key', 'value', 'low to high', 'from'), rows)}")
-
-
-def _interval(entry: dict[str, object]) -> str:
-    low, high = entry.get("low"), entry.get("high")
-    return "" if low == high else f"{low} to {high}"

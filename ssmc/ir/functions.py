@@ -85,7 +85,9 @@ _TEXTS: dict[str, str] = {
   flat = Equal (deviation, zero)
   safe = Where (flat, one, deviation)
   normal = Div (d, safe)
-""" + requant_text("q", "normal", "gain", "step", "offset", "lo", "hi") + "}",
+"""
+    + requant_text("q", "normal", "gain", "step", "offset", "lo", "hi")
+    + "}",
     "Slice": """Slice (x, start, stop) => (y) {
   axis = Constant <value_ints: ints = [-1]> ()
   y = Slice (x, start, stop, axis)

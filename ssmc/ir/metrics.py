@@ -25,7 +25,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ssmc.ir.program import Linear, Op, Program, StateSpace, weight_bits
+from ssmc.ir.matrix import weight_bits
+from ssmc.ir.program import Linear, Op, Program, StateSpace
 from ssmc.ir.quant import bits_for
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import IntArray

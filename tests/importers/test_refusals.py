@@ -53,7 +53,9 @@ def decay(b: Graph, state: str, u: str) -> str:
     return b.op("Add", b.op("Mul", state, b.const(0.5)), u, out="sum")
 
 
-def looped(step: Callable[[Graph, str, str], tuple[str, str]], shape: tuple[int, ...] = (H,), **more: object) -> onnx.ModelProto:
+def looped(
+    step: Callable[[Graph, str, str], tuple[str, str]], shape: tuple[int, ...] = (H,), **more: object
+) -> onnx.ModelProto:
     """A model with one state tensor and the given step ``(state, u) -> (next, y)``."""
     g, u = start()
 
@@ -113,7 +115,9 @@ def compared(b: Graph, state: str, u: str) -> tuple[str, str]:
         (compared, "max.two"),
     ],
 )
-def test_a_recurrence_that_is_not_affine_names_the_node_that_breaks_it(step: Callable[..., tuple[str, str]], node: str) -> None:
+def test_a_recurrence_that_is_not_affine_names_the_node_that_breaks_it(
+    step: Callable[..., tuple[str, str]], node: str
+) -> None:
     error = refusal(looped(step))
     assert (error.code, error.node) == ("SSMC-S01", node)
 
@@ -192,7 +196,9 @@ def test_an_initial_state_that_depends_on_the_input() -> None:
     g.loop(u, [(H,)], lambda b, s, ut: ([plain(b, s[0], ut)[0]], s))
     scan = next(node for node in g.nodes if node.op_type == "Scan")
     scan.input[0] = g.op("Gather", u, g.const(0, np.int64), axis=1, out="first")
-    g.nodes.sort(key=lambda node: (node.op_type == "Transpose" and node.output[0].endswith(".batch"), node.op_type == "Scan"))
+    g.nodes.sort(
+        key=lambda node: (node.op_type == "Transpose" and node.output[0].endswith(".batch"), node.op_type == "Scan")
+    )
     error = refusal(end(g, "scan.out0.batch"))
     assert (error.code, error.node) == ("SSMC-S03", "scan")
 
@@ -474,7 +480,9 @@ def test_rounding_without_a_range() -> None:
 def test_qonnx_quantizers_without_an_exact_meaning(bits: float, options: dict[str, object], zero: int) -> None:
     g, u = start("qonnx")
     given = {"signed": 1, "narrow": 0, "rounding_mode": "ROUND"} | options
-    out = g.op("Quant", u, g.const(0.25), g.const(zero), g.const(bits), out="guilty", domain="qonnx.custom_op.general", **given)
+    out = g.op(
+        "Quant", u, g.const(0.25), g.const(zero), g.const(bits), out="guilty", domain="qonnx.custom_op.general", **given
+    )
     error = refusal(end(g, out))
     assert (error.code, error.node) == ("SSMC-Q03", "guilty")
 

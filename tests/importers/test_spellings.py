@@ -134,7 +134,9 @@ def test_a_mean_over_constant_axes_inside_a_loop_before_opset_18() -> None:
     equal(dense(sums, opset=17))
 
 
-def scanned(step: Callable[[Graph, str, str], tuple[str, str]], shape: tuple[int, ...] = (H,), **more: object) -> onnx.ModelProto:
+def scanned(
+    step: Callable[[Graph, str, str], tuple[str, str]], shape: tuple[int, ...] = (H,), **more: object
+) -> onnx.ModelProto:
     g, u = start("round")
 
     def build(b: Graph, states: list[str], ut: str) -> tuple[list[str], list[str]]:
@@ -163,7 +165,11 @@ def test_an_initial_state_on_the_grid(value: float) -> None:
 
 
 def test_a_constant_drive() -> None:
-    equal(scanned(lambda b, s, u: (b.quant(b.op("Add", per_channel(b, s, u), b.const([0.5, -0.25, 1.0])), CODE, "s.q"), s)))
+    equal(
+        scanned(
+            lambda b, s, u: (b.quant(b.op("Add", per_channel(b, s, u), b.const([0.5, -0.25, 1.0])), CODE, "s.q"), s)
+        )
+    )
 
 
 def test_an_output_quantizer_that_sees_one_state_is_no_read_out() -> None:

@@ -1,4 +1,4 @@
-"""A state-space model written by hand in plain torch, exported by torch itself, compiles; its Mamba sibling does not."""
+"""A state-space model in plain torch, exported by torch itself, compiles; its Mamba sibling does not."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ssmc.verify import run_onnx
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
+scan = pytest.importorskip("torch._higher_order_ops.scan").scan
 
 FEATURES, H, N = 3, 4, 3
 
@@ -35,36 +36,43 @@ class Hand(torch.nn.Module):  # type: ignore[misc,name-defined]
         super().__init__()
         torch.manual_seed(0)
         self.after, self.mamba = after, mamba
-        self.encoder, self.mix, self.decoder = (torch.nn.Linear(*s) for s in ((FEATURES, H), (H, 2 * H), (H, 4)))
+        self.encoder, self.mix, self.decoder = (torch.nn.Linear(*s) for s in ((FEATURES, H), (H, 2 * H), (H, 5)))
         self.norm = torch.nn.BatchNorm1d(2 * H)
         self.norm.running_mean.normal_()
         self.norm.running_var.uniform_(0.5, 2)
-        self.decay, self.turn = torch.nn.Parameter(torch.rand(H, N)), torch.nn.Parameter(torch.rand(H, N))
+        self.log_dt = torch.nn.Parameter(torch.rand(H) - 3)
+        self.decay = torch.nn.Parameter(torch.full((H, N), -0.7))
+        self.turn = torch.nn.Parameter(3.14 * torch.arange(N).float().repeat(H, 1))
         self.C, self.D = torch.nn.Parameter(torch.randn(H, N, 2)), torch.nn.Parameter(torch.randn(H))
         with torch.no_grad():
             for layer in (self.encoder, self.mix, self.decoder):
-                layer.weight.copy_(q(layer.weight, 2**-7))
+                layer.weight.copy_(q(layer.weight, 2**-7, -127, 127))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        from torch._higher_order_ops.scan import scan
-
-        radius = torch.exp(-torch.exp(self.decay) * 0.1)
-        p, w = (q(radius * f(self.turn), 2**-7) for f in (torch.cos, torch.sin))
-        C, D = q(self.C, 2**-5), q(self.D, 2**-5)
+        dt = torch.exp(self.log_dt)[:, None]
+        radius = torch.exp(-torch.exp(self.decay) * dt)
+        p = q(radius * torch.cos(self.turn * dt), 2**-7, -127, 127)
+        w = q(radius * torch.sin(self.turn * dt), 2**-7, -127, 127)
+        C_re, C_im, D = q(self.C[..., 0], 2**-5), q(self.C[..., 1], 2**-5), q(self.D, 2**-5)
         u = q(self.encoder(q(x, 2**-5)), 2**-5)
 
-        def step(carry: tuple[torch.Tensor, torch.Tensor], ut: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
+        def step(carry, ut):  # type: ignore[no-untyped-def]
             re, im = carry
-            a = p * torch.exp(-(ut.unsqueeze(-1) ** 2)) if self.mamba else p
+            a = p
+            if self.mamba:
+                a = p * torch.exp(-(ut.unsqueeze(-1) ** 2))
             new_re = q(a * re - w * im + ut.unsqueeze(-1), 2**-3)
             new_im = q(w * re + a * im, 2**-3)
-            seen = (new_re, new_im) if self.after else (re, im)
-            y = 2 * (C[..., 0] * seen[0] - C[..., 1] * seen[1]).sum(-1) + D * ut
+            if self.after:
+                y = 2 * (C_re * new_re - C_im * new_im).sum(-1) + D * ut
+            else:
+                y = 2 * (C_re * re - C_im * im).sum(-1) + D * ut
             return (new_re.clone(), new_im.clone()), y.clone()
 
-        zero = torch.zeros(x.shape[0], *self.decay.shape)
+        zero = torch.zeros(x.shape[0], self.decay.shape[0], self.decay.shape[1])
         _, y = scan(step, (zero, zero.clone()), u.transpose(0, 1))
-        y = q(torch.relu(q(y.transpose(0, 1), 2**-2)), 2**-2, 0, 127)
+        y = q(y.transpose(0, 1), 2**-2)
+        y = q(torch.relu(y), 2**-2, 0, 127)
         m = q(self.norm(self.mix(y).transpose(1, 2)).transpose(1, 2), 2**-4)
         a, b = m.chunk(2, -1)
         gated = q(a * q(torch.sigmoid(b), 2**-7, 0, 127), 2**-4)
@@ -73,11 +81,11 @@ class Hand(torch.nn.Module):  # type: ignore[misc,name-defined]
 
 def export(path: Path, **options: bool) -> Path:
     dynamic = ({0: torch.export.Dim("batch"), 1: torch.export.Dim("time")},)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch's own, about its exporter
         program = torch.onnx.export(
-            Hand(**options).eval(), (torch.randn(2, 7, FEATURES),), dynamo=True, opset_version=21, dynamic_shapes=dynamic,
-            verbose=False,
+            Hand(**options).eval(), (torch.randn(2, 7, FEATURES),), dynamo=True, opset_version=21,
+            dynamic_shapes=dynamic, verbose=False,
         )  # fmt: skip
         program.save(str(path))
     return path
@@ -89,7 +97,7 @@ def test_it_compiles_and_equals_onnxruntime(tmp_path: Path, after: bool) -> None
     program = read_program(run_pipeline(load_model(path), IntegerTarget().pipeline()).model)
     (kernel,) = (op for op in program.ops if isinstance(op, StateSpace))
     assert kernel.matrix.groups == H
-    assert (kernel.n_state, kernel.n_input, kernel.n_output) == (2 * N, 1, 1)
+    assert (kernel.n_state, kernel.n_input, kernel.n_output) == (2 * N - 1, 1, 1)  # mode 0 does not turn: no Im
     assert kernel.output_after is after
     x = np.random.default_rng(0).standard_normal((4, 30, FEATURES)).astype(np.float32)
     assert np.array_equal(Executor(program).run(x), run_onnx(onnx.load(path), {"x": x})[0])

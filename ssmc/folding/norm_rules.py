@@ -1,4 +1,4 @@
-"""Rules for normalization over channels and causal convolution over time; they come before `fold_rules`."""
+"""Rules for normalization over channels and causal convolution over time; they come before `rules`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
-from ssmc.importers import fold_rules
-from ssmc.importers.fold_emit import Emitter
-from ssmc.importers.fold_rules import Operands, Rule, channel_axis, per_channel, real_constant, refuse
-from ssmc.importers.signals import Coded, Convolved, Mapped, Normalized, Padded, Signal, Statistic
+from ssmc.folding import rules
+from ssmc.folding.emit import Emitter
+from ssmc.folding.operands import Operands, Rule, channel_axis, per_channel, real_constant, refuse
+from ssmc.folding.signals import Coded, Convolved, Mapped, Normalized, Padded, Signal, Statistic
 
 
 def _norm_source(node: ir.Node, signal: Signal | None) -> Coded:
@@ -39,7 +39,7 @@ def _mean(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     """The mean over channels of x^2 begins an RMS norm; every other mean is one over time."""
     signal = operands[0]
     if not isinstance(signal, Mapped) or not _is_square(signal):
-        return fold_rules.RULES["", "ReduceMean"](node, operands, emitter)
+        return rules.RULES["", "ReduceMean"](node, operands, emitter)
     given = node.inputs[1] if len(node.inputs) > 1 else None
     axes = [] if given is None else [int(a) % len(signal.roles) for a in np.ravel(real_constant(given, node))]
     keeps = "keepdims" not in node.attributes or node.attributes["keepdims"].as_int() == 1
@@ -58,7 +58,7 @@ def _root(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     """Sqrt, Reciprocal or Pow(-0.5) of a mean square."""
     signal = operands[0]
     if not isinstance(signal, Statistic):
-        rule = fold_rules.RULES.get(("", node.op_type))
+        rule = rules.RULES.get(("", node.op_type))
         if rule is None:
             raise refuse(node, f"{node.op_type} of a signal has no integer form", "quantize its input")
         return rule(node, operands, emitter)
@@ -87,7 +87,7 @@ def _mul(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     statistic = next((x for x in operands if isinstance(x, Statistic)), None)
     other = next((x for x in operands if isinstance(x, Coded)), None)
     if statistic is None:
-        return fold_rules.RULES["", "Mul"](node, operands, emitter)
+        return rules.RULES["", "Mul"](node, operands, emitter)
     return [_rms_norm(node, other, statistic, "inverse root")]
 
 
@@ -95,7 +95,7 @@ def _div(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     """``x / rms``, or ``1 / rms``."""
     numerator, statistic = operands
     if not isinstance(statistic, Statistic):
-        return fold_rules.RULES["", "Div"](node, operands, emitter)
+        return rules.RULES["", "Div"](node, operands, emitter)
     if numerator is None and statistic.stage == "root" and (real_constant(node.inputs[0], node) == 1).all():
         return [replace(statistic, stage="inverse root")]
     return [_rms_norm(node, numerator, statistic, "root")]
@@ -114,7 +114,7 @@ def _conv(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     signal = operands[0]
     weight = real_constant(node.inputs[1], node)
     if signal is None or weight.ndim != 3 or weight.shape[2] == 1:
-        return fold_rules.RULES["", "Conv"](node, operands, emitter)
+        return rules.RULES["", "Conv"](node, operands, emitter)
     width = weight.shape[2]
     pads = tuple(node.attributes["pads"].as_ints()) if "pads" in node.attributes else (0, 0)
     plain = all(set(node.attributes[k].as_ints()) == {1} for k in ("strides", "dilations") if k in node.attributes)
@@ -152,7 +152,7 @@ def _slice(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     """Cut the tail of a convolution that was padded on both sides."""
     signal = operands[0]
     if not isinstance(signal, Convolved) or not signal.tail:
-        return fold_rules.RULES["", "Slice"](node, operands, emitter)
+        return rules.RULES["", "Slice"](node, operands, emitter)
     before, after = (emitter.axes.shapes[str(v.name)] for v in (node.inputs[0], node.outputs[0]) if v is not None)
     start = real_constant(node.inputs[1], node)
     time = signal.roles.index("T")
@@ -163,7 +163,7 @@ def _slice(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
 
 
 RULES: dict[tuple[str, str], Rule] = {
-    **fold_rules.RULES,
+    **rules.RULES,
     ("", "LayerNormalization"): _layer_norm,
     ("", "RMSNormalization"): _layer_norm,
     ("", "ReduceMean"): _mean,

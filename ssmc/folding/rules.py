@@ -1,70 +1,21 @@
-"""How every supported operation acts on signals (`ssmc.importers.signals`)."""
+"""How every supported operation acts on signals (`ssmc.folding.signals`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 
-from ssmc.errors import ModelError
-from ssmc.importers.axes import Roles
-from ssmc.importers.fold_emit import Emitter, Grid, unquantized_weights
-from ssmc.importers.signals import Added, Averaged, Coded, Dense, KernelOutput, Mapped, Product, Signal
+from ssmc.folding.emit import Emitter, Grid, unquantized_weights
+from ssmc.folding.layout_rules import LAYOUT_RULES
+from ssmc.folding.operands import Operands, Rule, attribute, per_channel, real_constant, refuse
+from ssmc.folding.signals import Added, Coded, Dense, KernelOutput, Mapped, Product, Signal
 from ssmc.ir.affine import evaluate
 from ssmc.ir.build import constant_array, node_name
 from ssmc.ir.grid import factor_rows
 from ssmc.ir.ops import constants
 from ssmc.ir.rounding import FloatArray
-
-Operands = Sequence[Signal | None]
-Rule = Callable[[ir.Node, Operands, Emitter], list[Signal]]
-
-
-def refuse(node: ir.Node, fact: str, remedy: str, code: str = "SSMC-T02") -> ModelError:
-    """An error at this node."""
-    return ModelError(code, fact, remedy, node_name(node))
-
-
-def real_constant(value: ir.Value | None, node: ir.Node) -> FloatArray:
-    """The real value of a constant expression, ``ssmc::Dequant`` included, exact products in float64."""
-    array = constant_array(value)
-    if array is not None:
-        return np.asarray(array, np.float64)
-    producer = value.producer() if value is not None else None
-    if producer is None:
-        raise refuse(
-            node, f"'{value.name if value else ''}' is neither a signal nor a constant", "fold it before export"
-        )
-    inputs = [real_constant(v, node) if v is not None else None for v in producer.inputs]
-    kept = [
-        constant_array(v) if constant_array(v) is not None else x for v, x in zip(producer.inputs, inputs, strict=True)
-    ]
-    index = next(i for i, out in enumerate(producer.outputs) if out is value)
-    return np.asarray(evaluate(producer, kept)[index], np.float64)
-
-
-def channel_axis(roles: Roles) -> int | None:
-    """Position of the channels; None where there is one channel and its axis is a 1."""
-    return roles.index("C") if "C" in roles else None
-
-
-def per_channel(constant: FloatArray, signal: Signal, node: ir.Node) -> FloatArray:
-    """A broadcast constant as one number per channel (size,)."""
-    rank = len(signal.roles)
-    if constant.ndim > rank:
-        raise refuse(node, f"a constant of shape {constant.shape} widens the signal", "use a constant per channel")
-    shape = (1,) * (rank - constant.ndim) + constant.shape
-    axis = channel_axis(signal.roles)
-    if any(size != 1 for a, size in enumerate(shape) if a != axis):
-        raise refuse(
-            node,
-            f"a constant of shape {constant.shape} varies over time or batch",
-            "use a constant per channel",
-            "SSMC-T01",
-        )
-    return np.broadcast_to(constant.reshape(-1), (signal.size,)).astype(np.float64)
 
 
 def _quant(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
@@ -198,7 +149,7 @@ def _conv(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     signal = operands[0]
     weight = real_constant(node.inputs[1], node)
     pads, strides = (node.attributes[k].as_ints() if k in node.attributes else () for k in ("pads", "strides"))
-    pointwise = weight.ndim == 3 and weight.shape[2] == 1 and _attribute(node, "group", 1) == 1
+    pointwise = weight.ndim == 3 and weight.shape[2] == 1 and attribute(node, "group", 1) == 1
     if signal is None or not pointwise or any(pads) or any(stride != 1 for stride in strides):
         raise refuse(
             node, f"a convolution of shape {weight.shape}", "only kernel 1 compiles; put time into the SSM", "SSMC-T01"
@@ -207,10 +158,6 @@ def _conv(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     if len(node.inputs) < 3 or node.inputs[2] is None:
         return [dense]
     return [dense.shifted(real_constant(node.inputs[2], node))]
-
-
-def _attribute(node: ir.Node, name: str, default: int) -> int:
-    return node.attributes[name].as_int() if name in node.attributes else default
 
 
 def _state_space(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
@@ -255,137 +202,17 @@ def _elementwise(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Si
     return [table.apply(function)]
 
 
-def _transpose(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    signal = operands[0]
-    assert signal is not None
-    perm = node.attributes["perm"].as_ints() if "perm" in node.attributes else range(len(signal.roles))[::-1]
-    return [replace(signal, roles=tuple(signal.roles[a] for a in perm))]
-
-
-def _reshape(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """Reshape, Squeeze, Unsqueeze, Flatten: legal while batch, time and channels stay in order and whole."""
-    signal = operands[0]
-    assert signal is not None
-    measured = emitter.axes.roles[str(node.outputs[0].name)]
-    atoms = [atom for role in signal.roles for atom in (list(role) if role in ("NT", "TN") else [role]) if atom != "1"]
-    new = [atom for role in measured for atom in (["N", "T"] if role == "NT" else [role]) if atom != "1"]
-    order = [a for a in atoms if a in ("N", "T")]
-    apart = [a for a in new if a != "C"]  # merged axes keep their own order; axes that stand apart must show it
-    if [a == "C" for a in atoms] != [a == "C" for a in new] or ("NT" not in measured and apart != order):
-        raise refuse(
-            node, f"a reshape from axes {signal.roles} to {measured}", "keep batch, time and channels apart", "SSMC-T01"
-        )
-    merged = "".join(order)
-    single = iter(order)
-    roles = tuple(merged if role == "NT" else next(single) if role in ("N", "T") else role for role in measured)
-    return [replace(signal, roles=roles)]
-
-
-def _identity(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    signal = operands[0]
-    assert signal is not None
-    return [signal]
-
-
-def _channels(node: ir.Node, signal: Signal, start: int, stop: int, emitter: Emitter, name: str) -> Signal:
-    if start == 0 and stop == signal.size:
-        return signal
-    direct = signal.channels(np.arange(start, stop))
-    if direct is not None:
-        return direct
-    if isinstance(signal, Mapped):
-        source = emitter.slice(signal.source, start, stop, name)
-        table = signal.table if len(signal.table) == 1 else signal.table[start:stop]
-        return replace(signal, size=stop - start, source=source, table=table)
-    if isinstance(signal, Coded):
-        return emitter.slice(signal, start, stop, name)
-    raise refuse(node, "channels of an unquantized value are taken apart", "quantize it first", "SSMC-Q06")
-
-
-def _split(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    signal = operands[0]
-    assert signal is not None
-    axis = _attribute(node, "axis", 0) % len(signal.roles)
-    if signal.roles[axis] != "C":
-        raise refuse(node, f"a split of axis {signal.roles[axis]}", "only channels may be split", "SSMC-T01")
-    sizes = [emitter.axes.shapes[str(out.name)][axis] for out in node.outputs]
-    ends = np.cumsum([0, *sizes])
-    return [
-        _channels(node, signal, int(a), int(b), emitter, str(out.name))
-        for a, b, out in zip(ends[:-1], ends[1:], node.outputs, strict=True)
-    ]
-
-
-def _slice(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    signal = operands[0]
-    assert signal is not None
-    given = [real_constant(v, node).astype(np.int64) if v is not None else None for v in node.inputs[1:]]
-    start, stop, axes, steps = [*given, None, None][:4]
-    assert start is not None
-    assert stop is not None
-    if len(start) != 1 or axes is None or (steps is not None and steps[0] != 1):
-        raise refuse(node, "a slice of several axes or with a stride", "slice channels one axis at a time", "SSMC-T01")
-    axis = int(axes[0]) % len(signal.roles)
-    if signal.roles[axis] == "T" and start[0] == -1 and isinstance(signal, Coded):
-        return [replace(emitter.last(signal, str(node.outputs[0].name)), roles=_without(signal.roles, axis, "1"))]
-    if signal.roles[axis] != "C":
-        raise refuse(
-            node, f"a slice of axis {signal.roles[axis]}", "only channels or the last step may be taken", "SSMC-T01"
-        )
-    first, last = (int(np.clip(v + signal.size if v < 0 else v, 0, signal.size)) for v in (start[0], stop[0]))
-    return [_channels(node, signal, first, last, emitter, str(node.outputs[0].name))]
-
-
-def _without(roles: Roles, axis: int, put: str | None) -> Roles:
-    return tuple(r if a != axis else put for a, r in enumerate(roles) if a != axis or put is not None)  # type: ignore[misc]
-
-
-def _gather(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """The last step, or consecutive channels."""
-    signal = operands[0]
-    assert signal is not None
-    index = real_constant(node.inputs[1], node).astype(np.int64)
-    axis = _attribute(node, "axis", 0) % len(signal.roles)
-    name = str(node.outputs[0].name)
-    if signal.roles[axis] == "T" and index.ndim == 0 and index == -1 and isinstance(signal, Coded):
-        return [replace(emitter.last(signal, name), roles=_without(signal.roles, axis, None))]
-    if signal.roles[axis] == "C" and index.ndim == 1 and np.array_equal(index, index[0] + np.arange(len(index))):
-        return [_channels(node, signal, int(index[0]), int(index[0]) + len(index), emitter, name)]
-    raise refuse(
-        node, f"a gather over axis {signal.roles[axis]}", "only channels or the last step may be taken", "SSMC-T01"
-    )
-
-
-def _mean(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    signal = operands[0]
-    given = node.inputs[1] if len(node.inputs) > 1 else None
-    axes = real_constant(given, node).astype(np.int64) if given is not None else np.zeros(0, np.int64)
-    if "axes" in node.attributes:
-        axes = np.asarray(node.attributes["axes"].as_ints())
-    if not isinstance(signal, Coded) or len(axes) != 1 or signal.roles[int(axes[0])] != "T":
-        raise refuse(
-            node,
-            "a mean over an axis that is not time, or of an unquantized value",
-            "quantize, then average over time",
-            "SSMC-T01",
-        )
-    keep = _attribute(node, "keepdims", 1)
-    roles = _without(signal.roles, int(axes[0]) % len(signal.roles), "1" if keep else None)
-    return [Averaged(roles, signal.size, signal, signal.scale, signal.offset)]
-
-
 _FUNCTIONS = (
     "Relu", "Sigmoid", "Tanh", "Gelu", "Erf", "HardSigmoid", "HardSwish", "Elu", "LeakyRelu", "Softplus", "Exp", "Abs",
     "Sqrt", "Clip", "Mish", "Selu", "Sin", "Cos", "Sign", "Softsign", "Neg", "Pow", "Max", "Min", "Swish",
 )  # fmt: skip
 
 RULES: dict[tuple[str, str], Rule] = {
+    **LAYOUT_RULES,
     ("ssmc", "Quant"): _quant,
     ("ssmc", "StateSpace"): _state_space,
     ("ssmc", "StateSpaceAfter"): _state_space,
     **{("", op): _elementwise for op in _FUNCTIONS},
-    **{("", op): _reshape for op in ("Reshape", "Squeeze", "Unsqueeze", "Flatten")},
-    **{("", op): _identity for op in ("Identity", "Dropout", "Cast")},
     ("", "Mul"): _mul,
     ("", "Div"): _div,
     ("", "Add"): _add,
@@ -393,9 +220,4 @@ RULES: dict[tuple[str, str], Rule] = {
     ("", "MatMul"): _matmul,
     ("", "Gemm"): _gemm,
     ("", "Conv"): _conv,
-    ("", "Transpose"): _transpose,
-    ("", "Split"): _split,
-    ("", "Slice"): _slice,
-    ("", "Gather"): _gather,
-    ("", "ReduceMean"): _mean,
 }

@@ -9,8 +9,7 @@ import onnx_ir as ir
 from numpy.typing import ArrayLike
 
 from ssmc.errors import ModelError
-from ssmc.importers.axes import Axes
-from ssmc.importers.signals import (
+from ssmc.folding.signals import (
     Added,
     Averaged,
     Coded,
@@ -23,6 +22,7 @@ from ssmc.importers.signals import (
     Raw,
     Signal,
 )
+from ssmc.importers.axes import Axes
 from ssmc.importers.teacher import Witness
 from ssmc.ir.build import node_name, ssmc_node
 from ssmc.ir.functions import OPSET

@@ -1,0 +1,110 @@
+"""``ssmc hardware``: list, show, validate, new."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+class ShowByName(click.Group):
+    """A group in which ``hardware NAME`` is short for ``hardware show NAME``."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command, or ``show`` where the first word is none."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["show", *args]
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=ShowByName, invoke_without_command=True, short_help="List, show, check and write hardware files.")
+@click.pass_context
+def hardware(ctx: click.Context) -> None:
+    """Hardware files: the presets, or TOML files of your own (docs/hardware.md).
+
+    \b
+    Example:
+      ssmc hardware list
+      ssmc hardware show taox64
+      ssmc hardware new my-chip.toml
+      ssmc hardware validate my-chip.toml
+    """
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_)
+
+
+@hardware.command("list", short_help="The presets.")
+def list_() -> None:
+    """List the presets."""
+    from ssmc.report.text import columns
+    from ssmc.targets.aimc.hardware import load_hardware, preset_names
+
+    click.echo(columns(("name", "what it is"), [(name, load_hardware(name).description) for name in preset_names()]))
+
+
+@hardware.command(short_help="Every key, its interval, and where it is from.")
+@click.argument("hardware", metavar="NAME|FILE")
+def show(hardware: str) -> None:
+    """Show every key of a preset or of a file of your own: value, interval, source or why it is assumed.
+
+    \b
+    Example:
+      ssmc hardware show isaac128
+    """
+    from ssmc.report.text import columns
+    from ssmc.targets.aimc.hardware import hardware_data, load_hardware
+
+    loaded = load_hardware(hardware)
+    tables = {name: table for name, table in hardware_data(loaded).items() if isinstance(table, dict)}
+    rows = [
+        (f"{name}.{key}", str(entry["value"]), _interval(entry), loaded.origins[f"{name}.{key}"])
+        for name, table in tables.items()
+        for key, entry in table.items()
+    ]
+    click.echo(f"{loaded.name}: {loaded.description}\n\n{columns(('key', 'value', 'low to high', 'from'), rows)}")
+
+
+@hardware.command(short_help="Check keys, units and plausibility.")
+@click.argument("file", type=click.Path(path_type=Path))
+def validate(file: Path) -> None:
+    """Load a hardware FILE and say what is wrong with it, or how much of it is assumed.
+
+    \b
+    Example:
+      ssmc hardware validate my-chip.toml
+    """
+    from ssmc.targets.aimc.hardware import load_hardware
+
+    loaded = load_hardware(file)
+    assumed = sum(origin.startswith("assumed") for origin in loaded.origins.values())
+    click.echo(f"{file}: good; {len(loaded.origins)} keys, {assumed} of them assumed")
+
+
+@hardware.command(short_help="Write a commented template.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Write over an existing file.")
+def new(file: Path, force: bool) -> None:
+    """Write a template of a hardware file, every key with its meaning and what is allowed.
+
+    \b
+    Example:
+      ssmc hardware new my-chip.toml
+    """
+    from ssmc.errors import UsageError
+    from ssmc.targets.aimc.schema import template
+
+    if file.exists() and not force:
+        raise UsageError("SSMC-H10", "exists already", "choose another name, or --force", str(file))
+    try:
+        file.write_text(template(), encoding="utf-8")
+    except OSError as cause:
+        fact = f"cannot be written ({type(cause).__name__})"
+        raise UsageError("SSMC-H10", fact, "choose a folder that exists", str(file)) from cause
+    click.echo(f"wrote {file}; replace the values, then: ssmc hardware validate {file}")
+
+
+def _interval(entry: dict[str, object]) -> str:
+    low, high = entry.get("low"), entry.get("high")
+    return "" if low == high else f"{low} to {high}"

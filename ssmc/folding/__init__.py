@@ -1,0 +1,1 @@
+"""Between two quantizers: real expressions over codes, the rules that build them, and the operations they become."""

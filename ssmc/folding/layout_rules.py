@@ -1,0 +1,143 @@
+"""Rules that move axes and channels, and those that end time: layout, slices, the mean and the last step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+
+from ssmc.folding.emit import Emitter
+from ssmc.folding.operands import Operands, Rule, attribute, real_constant, refuse
+from ssmc.folding.signals import Averaged, Coded, Mapped, Signal
+from ssmc.importers.axes import Roles
+
+
+def _transpose(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    signal = operands[0]
+    assert signal is not None
+    perm = node.attributes["perm"].as_ints() if "perm" in node.attributes else range(len(signal.roles))[::-1]
+    return [replace(signal, roles=tuple(signal.roles[a] for a in perm))]
+
+
+def _reshape(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """Reshape, Squeeze, Unsqueeze, Flatten: legal while batch, time and channels stay in order and whole."""
+    signal = operands[0]
+    assert signal is not None
+    measured = emitter.axes.roles[str(node.outputs[0].name)]
+    atoms = [atom for role in signal.roles for atom in (list(role) if role in ("NT", "TN") else [role]) if atom != "1"]
+    new = [atom for role in measured for atom in (["N", "T"] if role == "NT" else [role]) if atom != "1"]
+    order = [a for a in atoms if a in ("N", "T")]
+    apart = [a for a in new if a != "C"]  # merged axes keep their own order; axes that stand apart must show it
+    if [a == "C" for a in atoms] != [a == "C" for a in new] or ("NT" not in measured and apart != order):
+        raise refuse(
+            node, f"a reshape from axes {signal.roles} to {measured}", "keep batch, time and channels apart", "SSMC-T01"
+        )
+    merged = "".join(order)
+    single = iter(order)
+    roles = tuple(merged if role == "NT" else next(single) if role in ("N", "T") else role for role in measured)
+    return [replace(signal, roles=roles)]
+
+
+def _identity(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    signal = operands[0]
+    assert signal is not None
+    return [signal]
+
+
+def _channels(node: ir.Node, signal: Signal, start: int, stop: int, emitter: Emitter, name: str) -> Signal:
+    if start == 0 and stop == signal.size:
+        return signal
+    direct = signal.channels(np.arange(start, stop))
+    if direct is not None:
+        return direct
+    if isinstance(signal, Mapped):
+        source = emitter.slice(signal.source, start, stop, name)
+        table = signal.table if len(signal.table) == 1 else signal.table[start:stop]
+        return replace(signal, size=stop - start, source=source, table=table)
+    if isinstance(signal, Coded):
+        return emitter.slice(signal, start, stop, name)
+    raise refuse(node, "channels of an unquantized value are taken apart", "quantize it first", "SSMC-Q06")
+
+
+def _split(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    signal = operands[0]
+    assert signal is not None
+    axis = attribute(node, "axis", 0) % len(signal.roles)
+    if signal.roles[axis] != "C":
+        raise refuse(node, f"a split of axis {signal.roles[axis]}", "only channels may be split", "SSMC-T01")
+    sizes = [emitter.axes.shapes[str(out.name)][axis] for out in node.outputs]
+    ends = np.cumsum([0, *sizes])
+    return [
+        _channels(node, signal, int(a), int(b), emitter, str(out.name))
+        for a, b, out in zip(ends[:-1], ends[1:], node.outputs, strict=True)
+    ]
+
+
+def _slice(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    signal = operands[0]
+    assert signal is not None
+    given = [real_constant(v, node).astype(np.int64) if v is not None else None for v in node.inputs[1:]]
+    start, stop, axes, steps = [*given, None, None][:4]
+    assert start is not None
+    assert stop is not None
+    if len(start) != 1 or axes is None or (steps is not None and steps[0] != 1):
+        raise refuse(node, "a slice of several axes or with a stride", "slice channels one axis at a time", "SSMC-T01")
+    axis = int(axes[0]) % len(signal.roles)
+    if signal.roles[axis] == "T" and start[0] == -1 and isinstance(signal, Coded):
+        return [replace(emitter.last(signal, str(node.outputs[0].name)), roles=_without(signal.roles, axis, "1"))]
+    if signal.roles[axis] != "C":
+        raise refuse(
+            node, f"a slice of axis {signal.roles[axis]}", "only channels or the last step may be taken", "SSMC-T01"
+        )
+    first, last = (int(np.clip(v + signal.size if v < 0 else v, 0, signal.size)) for v in (start[0], stop[0]))
+    return [_channels(node, signal, first, last, emitter, str(node.outputs[0].name))]
+
+
+def _without(roles: Roles, axis: int, put: str | None) -> Roles:
+    return tuple(r if a != axis else put for a, r in enumerate(roles) if a != axis or put is not None)  # type: ignore[misc]
+
+
+def _gather(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """The last step, or consecutive channels."""
+    signal = operands[0]
+    assert signal is not None
+    index = real_constant(node.inputs[1], node).astype(np.int64)
+    axis = attribute(node, "axis", 0) % len(signal.roles)
+    name = str(node.outputs[0].name)
+    if signal.roles[axis] == "T" and index.ndim == 0 and index == -1 and isinstance(signal, Coded):
+        return [replace(emitter.last(signal, name), roles=_without(signal.roles, axis, None))]
+    if signal.roles[axis] == "C" and index.ndim == 1 and np.array_equal(index, index[0] + np.arange(len(index))):
+        return [_channels(node, signal, int(index[0]), int(index[0]) + len(index), emitter, name)]
+    raise refuse(
+        node, f"a gather over axis {signal.roles[axis]}", "only channels or the last step may be taken", "SSMC-T01"
+    )
+
+
+def _mean(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    signal = operands[0]
+    given = node.inputs[1] if len(node.inputs) > 1 else None
+    axes = real_constant(given, node).astype(np.int64) if given is not None else np.zeros(0, np.int64)
+    if "axes" in node.attributes:
+        axes = np.asarray(node.attributes["axes"].as_ints())
+    if not isinstance(signal, Coded) or len(axes) != 1 or signal.roles[int(axes[0])] != "T":
+        raise refuse(
+            node,
+            "a mean over an axis that is not time, or of an unquantized value",
+            "quantize, then average over time",
+            "SSMC-T01",
+        )
+    keep = attribute(node, "keepdims", 1)
+    roles = _without(signal.roles, int(axes[0]) % len(signal.roles), "1" if keep else None)
+    return [Averaged(roles, signal.size, signal, signal.scale, signal.offset)]
+
+
+LAYOUT_RULES: dict[tuple[str, str], Rule] = {
+    **{("", op): _reshape for op in ("Reshape", "Squeeze", "Unsqueeze", "Flatten")},
+    **{("", op): _identity for op in ("Identity", "Dropout", "Cast")},
+    ("", "Transpose"): _transpose,
+    ("", "Split"): _split,
+    ("", "Slice"): _slice,
+    ("", "Gather"): _gather,
+    ("", "ReduceMean"): _mean,
+}

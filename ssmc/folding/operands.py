@@ -1,0 +1,69 @@
+"""What every rule needs to know of a node's operands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from ssmc.errors import ModelError
+from ssmc.folding.emit import Emitter
+from ssmc.folding.signals import Signal
+from ssmc.importers.axes import Roles
+from ssmc.ir.affine import evaluate
+from ssmc.ir.build import constant_array, node_name
+from ssmc.ir.rounding import FloatArray
+
+Operands = Sequence[Signal | None]
+Rule = Callable[[ir.Node, Operands, Emitter], list[Signal]]
+
+
+def refuse(node: ir.Node, fact: str, remedy: str, code: str = "SSMC-T02") -> ModelError:
+    """An error at this node."""
+    return ModelError(code, fact, remedy, node_name(node))
+
+
+def real_constant(value: ir.Value | None, node: ir.Node) -> FloatArray:
+    """The real value of a constant expression, ``ssmc::Dequant`` included, exact products in float64."""
+    array = constant_array(value)
+    if array is not None:
+        return np.asarray(array, np.float64)
+    producer = value.producer() if value is not None else None
+    if producer is None:
+        raise refuse(
+            node, f"'{value.name if value else ''}' is neither a signal nor a constant", "fold it before export"
+        )
+    inputs = [real_constant(v, node) if v is not None else None for v in producer.inputs]
+    kept = [
+        constant_array(v) if constant_array(v) is not None else x for v, x in zip(producer.inputs, inputs, strict=True)
+    ]
+    index = next(i for i, out in enumerate(producer.outputs) if out is value)
+    return np.asarray(evaluate(producer, kept)[index], np.float64)
+
+
+def channel_axis(roles: Roles) -> int | None:
+    """Position of the channels; None where there is one channel and its axis is a 1."""
+    return roles.index("C") if "C" in roles else None
+
+
+def per_channel(constant: FloatArray, signal: Signal, node: ir.Node) -> FloatArray:
+    """A broadcast constant as one number per channel (size,)."""
+    rank = len(signal.roles)
+    if constant.ndim > rank:
+        raise refuse(node, f"a constant of shape {constant.shape} widens the signal", "use a constant per channel")
+    shape = (1,) * (rank - constant.ndim) + constant.shape
+    axis = channel_axis(signal.roles)
+    if any(size != 1 for a, size in enumerate(shape) if a != axis):
+        raise refuse(
+            node,
+            f"a constant of shape {constant.shape} varies over time or batch",
+            "use a constant per channel",
+            "SSMC-T01",
+        )
+    return np.broadcast_to(constant.reshape(-1), (signal.size,)).astype(np.float64)
+
+
+def attribute(node: ir.Node, name: str, default: int) -> int:
+    """An integer attribute, or its default."""
+    return node.attributes[name].as_int() if name in node.attributes else default
