@@ -149,11 +149,20 @@ class Graph:
         real = self.const(codes.astype(np.float32) * wide, name=f"{name}.real")
         if self.spelling == "qonnx":
             options = {"signed": 1, "narrow": 0, "rounding_mode": "ROUND"}
-            return self.op("Quant", real, self.const(wide), self.const(0), self.const(8), out=name, domain=QONNX, **options)
+            return self.op(
+                "Quant", real, self.const(wide), self.const(0), self.const(8), out=name, domain=QONNX, **options
+            )
         return real
 
     def loop(
-        self, u: str, shapes: Sequence[Sequence[int]], step: Step, name: str = "scan", *, start: float = 0.0, **more: object
+        self,
+        u: str,
+        shapes: Sequence[Sequence[int]],
+        step: Step,
+        name: str = "scan",
+        *,
+        start: float = 0.0,
+        **more: object,
     ) -> list[str]:
         """``Scan`` over the time of u (N, T, C): states (N, *shape) from ``start``; outputs (N, T, ...)."""
         time_first = self.op("Transpose", u, perm=[1, 0, 2], out=f"{name}.u")
@@ -360,7 +369,8 @@ class _Builder:
             first_w, second_w, input_w = (
                 self.fused(b, codes, drive_, f"{name}{part}.{key}")
                 for codes, drive_, key in (
-                    (first, drive, "re"), (second, drive, "im"), (self.codes(s.channels, s.states), self.input_drive(), "b"),
+                    (first, drive, "re"), (second, drive, "im"),
+                    (self.codes(s.channels, s.states), self.input_drive(), "b"),
                 )
             )  # fmt: skip
             total = b.op("Add", b.op("Mul", first_w, read[0]), b.op("Mul", second_w, read[1]))

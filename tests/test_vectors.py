@@ -72,11 +72,22 @@ def test_two_matrices_give_the_same_codes(path: Path) -> None:
     rows = [slice(0, n), slice(n, None)]
     matrices = [Matrix(op.matrix.codes[:, part]) for part in rows]
     requants = [
-        make_requant(op.requant.ratio[part], op.requant.bias[part], op.requant.lo[part], op.requant.hi[part], (-(1 << 30), 1 << 30))
+        make_requant(
+            op.requant.ratio[part],
+            op.requant.bias[part],
+            op.requant.lo[part],
+            op.requant.hi[part],
+            (-(1 << 30), 1 << 30),
+        )
         for part in rows
     ]
-    fields = {name: getattr(op, name) for name in ("keep", "shift", "dac_lo", "dac_hi", "register_lo", "register_hi", "register0")}
-    pair = StateSpace("pair", ("u",), "y", matrices[0], requants[0], **fields, output_matrix=matrices[1], output_requant=requants[1])
+    fields = {
+        name: getattr(op, name)
+        for name in ("keep", "shift", "dac_lo", "dac_hi", "register_lo", "register_hi", "register0")
+    }
+    pair = StateSpace(
+        "pair", ("u",), "y", matrices[0], requants[0], **fields, output_matrix=matrices[1], output_requant=requants[1]
+    )
     register, outputs = pair.register0[None], []
     for u in v["u"]:
         register, y = pair.step(register, np.array(u)[None, None])

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ssmc.errors import UsageError
+from ssmc.targets.aimc.adc_models import murmann_area_um2, murmann_energy_pj
 from ssmc.targets.aimc.hardware import (
     PRESETS,
     Hardware,
@@ -21,6 +24,8 @@ from ssmc.targets.aimc.hardware import (
     rules,
     sections,
 )
+from ssmc.targets.aimc.plausible import CHECKS, implausible
+from ssmc.targets.aimc.schema import hardware_schema, schema_text, template, with_tables
 
 TAOX = (PRESETS / "taox64.toml").read_text()
 DOCS = Path(__file__).parents[3] / "docs" / "hardware.md"
@@ -102,7 +107,7 @@ def test_a_mistake_is_one_line_with_file_key_value_and_remedy(text: str, message
 
 
 def test_unknown_names_and_unreadable_files(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"SSMC-H01.*taox65.*isaac128, taox64"):
+    with pytest.raises(UsageError, match=r"SSMC-H01.*taox65.*isaac128, neurram, puma, taox64"):
         load_hardware("taox65")
     with pytest.raises(UsageError, match=r"SSMC-H01.*cannot be read"):
         load_hardware(tmp_path / "none.toml")
@@ -115,12 +120,134 @@ def test_the_user_s_own_file(tmp_path: Path) -> None:
     assert load_hardware(str(path)).array.rows == 32
 
 
-def test_the_documentation_names_every_key() -> None:
+def test_the_documentation_and_the_schema_are_what_the_dataclasses_say() -> None:
+    """Made anew by `python -m ssmc.targets.aimc.schema`."""
     text = DOCS.read_text()
-    missing = [
-        f"{s}.{key}"
-        for s in sections()
-        for key, rule in rules(s).items()
-        if f"`{s}.{key}` | {rule.allowed()}" not in text
-    ]
-    assert not missing
+    assert with_tables(text) == text
+    assert (DOCS.parent / "hardware.schema.json").read_text() == schema_text()
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_presets_obey_the_json_schema(name: str) -> None:
+    obeys(tomllib.loads((PRESETS / f"{name}.toml").read_text()), hardware_schema())
+
+
+def obeys(data: Any, schema: dict[str, Any]) -> None:
+    """The part of JSON schema that `hardware_schema` uses."""
+    kinds = {"object": dict, "string": str, "integer": int, "number": (int, float), "boolean": bool}
+    if "const" in schema:
+        assert data == schema["const"]
+        return
+    assert isinstance(data, kinds[schema["type"]])  # type: ignore[arg-type]
+    assert schema.get("minimum", data) <= data <= schema.get("maximum", data) if schema["type"] != "object" else True
+    assert data in schema.get("enum", [data])
+    if schema["type"] == "object":
+        assert set(schema["required"]) <= set(data) <= set(schema["properties"])
+        assert sum(set(one["required"]) <= set(data) for one in schema.get("oneOf", [])) in ({1} if "oneOf" in schema else {0})
+        for key, value in data.items():
+            obeys(value, schema["properties"][key])
+
+
+def test_the_template_is_a_hardware_file() -> None:
+    loaded = parse_hardware(template())
+    assert all(origin.startswith("assumed") for origin in loaded.origins.values())
+    assert all(f"{key} = {{" in template() for section in sections() for key in rules(section))
+
+
+def test_a_key_with_a_default_may_be_left_out(taox64: Hardware) -> None:
+    assert taox64.array.phases == 1
+    assert taox64.origins["array.phases"].startswith("assumed: not given")
+
+
+def test_unipolar_drivers_take_a_row_for_each_sign() -> None:
+    text = changed(r"^scheme = ", 'quadrants = { value = 4, source = "QS4D figure" }\nscheme = ')
+    loaded = parse_hardware(text)
+    assert (loaded.rows_per_input, loaded.inputs_per_array) == (2, 32)
+    with pytest.raises(UsageError, match=r"SSMC-H08.*cell\.quadrants: is 3"):
+        parse_hardware(text.replace("value = 4,", "value = 3,"))
+
+
+# converter laws
+
+
+def by_law(law: str, bits: int = 8, node: int = 32) -> Hardware:
+    text = changed(r"^energy_pj = \{ value = 44.1.*$", f'model = {{ value = "{law}", source = "s" }}')
+    text = re.sub(r"^area_um2 = \{ value = 25170.*$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^bits = \{ value = 8, assumed = \"QS4D deploys 8-bit states; c", f'bits = {{ value = {bits}, assumed = "c', text, flags=re.MULTILINE)
+    return parse_hardware(text.replace("value = 180, source", f"value = {node}, source"))
+
+
+@pytest.mark.parametrize(("nm", "row"), [(180, (23.8, 24.1, 27.4, 33.7, 44.1, 60.2, 85.1)), (130, (12.9, 13.1, 14.9, 18.3, 23.9, 32.6, 46.2)), (65, (3.5, 3.55, 4.04, 4.97, 6.49, 8.87, 12.5)), (32, (.92, .94, 1.07, 1.31, 1.71, 2.34, 3.31)), (14, (.195, .198, .225, .277, .362, .495, .70))])  # fmt: skip
+def test_the_survey_law_gives_accelergy_s_table(nm: int, row: tuple[float, ...]) -> None:
+    for bits, published in enumerate(row, 4):
+        assert murmann_energy_pj(bits, nm, 1e7) == pytest.approx(published, rel=0.01)
+
+
+def test_the_survey_area_is_accelergy_s() -> None:
+    for hertz, published in ((1e6, 1714), (1e9, 5972)):
+        assert murmann_area_um2(murmann_energy_pj(8, 32, hertz), 32, hertz) == pytest.approx(published, rel=0.02)
+
+
+def test_a_law_replaces_energy_and_area_and_says_so() -> None:
+    loaded = by_law("murmann")
+    assert loaded.adc.energy_pj.value == pytest.approx(1.71, rel=0.01)
+    assert "survey" in loaded.origins["adc.energy_pj"]
+    assert by_law("isaac").adc.area_um2.value == 1200
+    assert by_law("walden").adc.energy_pj.value == pytest.approx(31.9e-3 * 256)
+    assert hardware_from_data(json.loads(json.dumps(hardware_data(loaded))), "again") == loaded
+
+
+def test_no_law_scales_with_two_to_the_bits() -> None:
+    """hwcomponents-library's IsaacADC does: 0.104 pJ at 4 bits where the table it quotes says 0.79."""
+    four, ten = by_law("isaac", 4).adc, by_law("isaac", 10).adc
+    assert four.energy_pj.value == 0.79
+    assert ten.energy_pj.value / four.energy_pj.value == pytest.approx(3.0, rel=0.01)
+    assert ten.area_um2.value / four.area_um2.value == pytest.approx(8.3, rel=0.01)
+
+
+def test_a_law_is_refused_where_it_says_nothing() -> None:
+    with pytest.raises(UsageError, match=r"SSMC-H06.*adc\.bits.*3 at 32 nm.*4 to 10 bits"):
+        by_law("isaac", 3)
+    with pytest.raises(UsageError, match=r"SSMC-H06.*adc\.bits.*from 4 bits"):
+        by_law("murmann", 3)
+    with pytest.raises(UsageError, match=r"SSMC-H08.*adc\.energy_pj.*beside"):
+        parse_hardware(changed(r"^energy_pj = \{ value = 44.1", 'model = { value = "walden", source = "s" }\nenergy_pj = { value = 44.1'))
+
+
+# units: the errors of published cost tables (facts of MNSIM, hwcomponents-library, PUMA, accelergy-library)
+
+ISAAC = (PRESETS / "isaac128.toml").read_text()
+
+
+def isaac_with(key: str, entry: str) -> str:
+    table, name = key.split(".")
+    before, rest = ISAAC.split(f"[{table}]\n")
+    return f"{before}[{table}]\n" + re.sub(rf"^{name} = .*$", f"{name} = {{ {entry}, source = 's' }}", rest, count=1, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("key", "entry", "what"),
+    [
+        ("dac.energy_pj", "value = 499.2", "MNSIM DAC.py: 0.4992 W where 0.4992 mW is meant"),
+        ("adc.energy_pj", "value = 15.6", "MNSIM ADC.py: power times (bits + 2) sample periods, 10x"),
+        ("adc.energy_pj", "value = 1562.5", "femtojoule in a picojoule key"),
+        ("adc.energy_pj", "value = 0.0065", "a conversion scaled down by 2^bits"),
+        ("adc.area_um2", "value = 0.0012", "PUMA's 0.0012 mm2 in a um2 key"),
+        ("digital.multiply_energy_pj", "value = 0.04", "MNSIM Multiplier.py: the adder table pasted"),
+        ("digital.mac_energy_pj", "value = 300", "femtojoule in a picojoule key"),
+        ("memory.buffer_energy_pj_per_bit", "value = 2.58", "raaam_edram.csv: a word's energy times the word"),
+        ("array.read_latency_ns", "value = 1.06e-16", "hwcomponents isaac.py: eDRAM latency 1.06e-16 s"),
+        ("array.read_energy_fj_per_cell", "value = 30000", "a whole array's energy for one cell"),
+        ("digital.clock_mhz", "value = 1e8", "hertz in a megahertz key"),
+    ],
+)  # fmt: skip
+def test_published_errors_are_refused_at_load(key: str, entry: str, what: str) -> None:
+    with pytest.raises(UsageError, match=r"SSMC-H09.*h\.toml") as caught:
+        parse_hardware(isaac_with(key, entry), "h.toml")
+    assert "check the unit" in str(caught.value) or "nanoseconds" in str(caught.value), what
+
+
+def test_every_check_has_a_bound_that_all_presets_keep_with_room() -> None:
+    for name in preset_names():
+        assert not list(implausible(load_hardware(name)))
+    assert all(check.lo < check.hi and check.why for check in CHECKS)
