@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
@@ -15,6 +15,8 @@ from ssmc.errors import ModelError, UsageError, VerificationError
 from ssmc.ir.functions import attach_functions
 from ssmc.ir.levels import check_level
 from ssmc.verify import Oracle
+
+TIES = float("inf")  # a flipped code may move a quantized recurrence by any amount
 
 
 class Effect(Enum):
@@ -91,10 +93,17 @@ class PassRecord:
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """The final model and the record of every pass."""
+    """The final model and the record of every pass.
+
+    Attributes:
+        compared, ties: codes compared with onnxruntime teacher-forced, and those that differ at ties of the real
+            value; None where that was not done.
+    """
 
     model: ir.Model
     records: tuple[PassRecord, ...]
+    compared: int | None = None
+    ties: int | None = None
 
 
 def run_pipeline(
@@ -106,11 +115,14 @@ def run_pipeline(
     stop_after: str | None = None,
     progress: Callable[[str], None] = lambda name: None,
     after: Mapping[str, Callable[[ir.Model], None]] | None = None,
+    judged: Collection[str] = (),
 ) -> PipelineResult:
     """Run the passes in order; ``after`` names observers that are shown the graph after a pass.
 
     After every pass the level's legality table is checked; with ``oracle`` onnxruntime runs the model
-    before and after, and an EXACT pass that moved the output by more than float error can is an error.
+    before and after, and an EXACT pass that moved the output is an error. Passes that change the order of float32
+    arithmetic may flip codes at ties, which a feedback loop amplifies: the caller names those that it judges
+    teacher-forced instead (``judged``); their free-running deviation is recorded, not gated (DESIGN §3).
 
     Raises:
         UsageError: SSMC-U03 for an unknown ``stop_after``.
@@ -137,7 +149,7 @@ def run_pipeline(
         if after is not None and step.name in after:
             after[step.name](model)
         if judge and effect is Effect.EXACT and deviation is not None:
-            _require_exact(step.name, deviation, judge.tolerance)
+            _require_exact(step.name, deviation, TIES if step.name in judged else judge.tolerance)
         if step.name == stop_after:
             break
     return PipelineResult(model, tuple(records))

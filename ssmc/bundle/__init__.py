@@ -16,7 +16,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,17 @@ from ssmc.bundle.registry import make_target, options_of, target_class
 from ssmc.data import read_npz
 from ssmc.errors import SsmcError, UsageError
 from ssmc.importers import load_model
+from ssmc.importers.teacher import ForcedCheck
 from ssmc.ir.metrics import metrics
 from ssmc.ir.ops import read_program
 from ssmc.ir.program import StateSpace
 from ssmc.ir.rounding import FloatArray
 from ssmc.ir.serialize import Arrays, Json
-from ssmc.pipeline import PassRecord, PipelineResult, run_pipeline
+from ssmc.pipeline import PipelineResult, run_pipeline
 from ssmc.report.facts import Report, dump_json, make_report, report_from_json
 from ssmc.report.html import render_html
 from ssmc.targets.base import Compiled, Target
+from ssmc.verify import random_feeds
 
 SCHEMA = "ssmc.bundle/1"
 STEPS = 100
@@ -152,7 +154,7 @@ def compile(
         cost=compiled.cost(steps),
         metrics=metrics(program) if any(isinstance(op, StateSpace) for op in program.ops) else {},
     )
-    trace = _trace(result.records, (time.perf_counter() - began) * 1e3)
+    trace = _trace(result, (time.perf_counter() - began) * 1e3)
     return Bundle(chosen.name, compiled, report, trace, onnx_bytes(result.model))
 
 
@@ -165,12 +167,31 @@ def lower(
     stop_after: str | None = None,
     progress: Progress = lambda name: None,
 ) -> PipelineResult:
-    """Run the target's passes, or those up to ``stop_after``, without emitting."""
+    """Run the target's passes, or those up to ``stop_after``, without emitting.
+
+    With ``oracle``, what lies between the canonical and the folded graph is compared teacher-forced as well.
+    """
     graph = model if isinstance(model, ir.Model) else load_model(model)
     dump = None if dump_dir is None else Path(dump_dir)
-    return run_pipeline(
-        graph, target.pipeline(), oracle=oracle, dump_dir=dump, stop_after=stop_after, progress=progress
+    if not oracle:
+        return run_pipeline(
+            graph, target.pipeline(), oracle=False, dump_dir=dump, stop_after=stop_after, progress=progress
+        )
+    check, feeds = ForcedCheck(), random_feeds(graph)
+    result = run_pipeline(
+        graph,
+        target.pipeline(),
+        dump_dir=dump,
+        stop_after=stop_after,
+        progress=progress,
+        after=check.observers(),
+        judged=check.judged,
     )
+    if check.program is None:
+        return result
+    found = check.compare(feeds)
+    found.require_legal()
+    return replace(result, compared=found.compared, ties=found.ties)
 
 
 def onnx_bytes(model: ir.Model) -> bytes:
@@ -225,13 +246,14 @@ def _damaged(path: Path, cause: Exception) -> UsageError:
     return UsageError("SSMC-B04", f"the bundle is damaged ({type(cause).__name__}: {cause})", RECOMPILE, str(path))
 
 
-def _trace(records: tuple[PassRecord, ...], ms: float) -> Json:
+def _trace(result: PipelineResult, ms: float) -> Json:
     import onnxruntime
 
     return {
         "schema": "ssmc.trace/1",
         "ms": ms,
-        "passes": [{"name": r.name, "ms": r.ms, "deviation": r.deviation} for r in records],
+        "passes": [{"name": r.name, "ms": r.ms, "deviation": r.deviation} for r in result.records],
+        "teacher_forced": {"compared": result.compared, "ties": result.ties},
         "machine": platform.machine(),
         "python": platform.python_version(),
         "numpy": np.__version__,

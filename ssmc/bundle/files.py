@@ -24,7 +24,7 @@ def npz_bytes(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for key in sorted(arrays):
             member = io.BytesIO()
-            np.lib.format.write_array(member, np.ascontiguousarray(arrays[key]), allow_pickle=False)
+            np.lib.format.write_array(member, np.asarray(arrays[key], order="C"), allow_pickle=False)
             info = zipfile.ZipInfo(f"{key}.npy", EPOCH)
             info.external_attr = 0o644 << 16
             archive.writestr(info, member.getvalue())

@@ -160,12 +160,18 @@ def _clip(node: ir.Node, operands: list[Operand | None], blocks: list[Block]) ->
     x = broadcast(x, np.broadcast_shapes(x.shape, *(bound.shape for bound in bounds)))
     lo, hi = (np.broadcast_to(bound, x.shape).ravel() for bound in bounds)
     previous = _block_behind(x, blocks)
-    if previous is not None:  # Max then Min is one saturation
+    if previous is not None and _read_once(node):  # Max then Min is one saturation
         merged = Block("clip", previous.start, previous.shape, previous.form, lo=np.maximum(previous.lo, lo),
                        hi=np.minimum(previous.hi, hi), node=previous.node)  # fmt: skip
         blocks[blocks.index(previous)] = merged
         return x
     return _new_block(blocks, "clip", x.shape, form=x, node=node_name(node), lo=lo, hi=hi)
+
+
+def _read_once(node: ir.Node) -> bool:
+    """Whether nothing else reads what this node saturates."""
+    signal = next(v for v in node.inputs if v is not None and constant_array(v) is None)
+    return len(signal.uses()) == 1 and not signal.is_graph_output()
 
 
 def _bounds(node: ir.Node, operands: list[Operand | None]) -> tuple[FloatArray, FloatArray]:

@@ -19,14 +19,22 @@ from numpy.typing import NDArray
 from ssmc.errors import VerificationError
 from ssmc.importers.axes import Axes, Roles, name_axes
 from ssmc.importers.raised_scan import RaisedScan, recognise_scan
+from ssmc.importers.ties import (
+    float_error,
+    input_distance,
+    matrix_distance,
+    norm_distance,
+    product_distance,
+    tie_distance,
+)
 from ssmc.ir.build import is_op, node_name
 from ssmc.ir.ops import read_program
 from ssmc.ir.program import (
     Dequantize,
     Last,
     Linear,
-    Matrix,
     Mean,
+    Norm,
     Op,
     Product,
     Program,
@@ -37,11 +45,9 @@ from ssmc.ir.program import (
     Table,
     requantize,
 )
-from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import FloatArray, IntArray, round_fraction, saturate
 from ssmc.verify import Arrays, run_onnx
 
-FLOAT_ERROR = 2.0**-20
 WITNESSES = "ssmc.witnesses"
 
 
@@ -151,9 +157,14 @@ class ForcedCheck:
     program: Program | None = None
     witnesses: dict[str, list[Witness]] = field(default_factory=dict)
 
+    @property
+    def judged(self) -> frozenset[str]:
+        """The passes between the two graphs, for ``run_pipeline(judged=...)``."""
+        return frozenset({"fold-constants", "fold-batch-norm", "raise-recurrences", "fold-quantization"})
+
     def observers(self) -> dict[str, Callable[[ir.Model], None]]:
         """For ``run_pipeline(after=...)``."""
-        return {"fold-batch-norm": self._see_canonical, "fold-quantization": self._see_folded}
+        return {"canonicalize-quantizers": self._see_canonical, "fold-quantization": self._see_folded}
 
     def _see_canonical(self, model: ir.Model) -> None:
         self.teacher = Teacher.of(model)
@@ -210,7 +221,7 @@ def compare(
         theirs = next((w.codes(tensors[w.tensor]) for w in witnesses.get(op.output, ()) if w.tensor in tensors), None)
         inputs = [codes.get(name) for name in op.inputs]
         if isinstance(op, Quantize):
-            ours, distance = op.quant.quantize(tensors[op.inputs[0]]), _input_distance(op, tensors[op.inputs[0]])
+            ours, distance = op.quant.quantize(tensors[op.inputs[0]]), input_distance(op, tensors[op.inputs[0]])
         elif any(x is None for x in inputs):
             found.unseen.append(op.name)
             continue
@@ -227,11 +238,12 @@ def compare(
 def _kernel(
     teacher: Teacher, op: StateSpace, tensors: dict[str, NDArray[np.generic]], u: IntArray, found: Comparison
 ) -> tuple[IntArray, FloatArray]:
-    registers = teacher.registers(op, tensors)
     inputs = u.reshape(*u.shape[:2], op.matrix.groups, op.n_input)
+    known = op.name in teacher.scans  # a convolution keeps no state but its own inputs
+    registers = teacher.registers(op, tensors) if known else _walk(op, inputs)
     new, y = op.step(registers, inputs)
     v = np.concatenate([op.read_out(registers), inputs], -1)
-    distance = _distance(op.matrix, op.requant, v)
+    distance = matrix_distance(op.matrix, op.requant, v)
     n = op.n_state
     found.add(f"{op.name}.state", new[:, :-1], registers[:, 1:], distance[:, :-1, :, :n])
     if op.output_matrix is None or op.output_requant is None:
@@ -239,35 +251,24 @@ def _kernel(
     state = _next(registers, new) if op.output_after else registers
     v = np.concatenate([op.read_out(state), inputs], -1)
     y = requantize(op.output_requant, op.output_matrix.product(v))
-    return y.reshape(*u.shape[:2], -1), _distance(op.output_matrix, op.output_requant, v).reshape(*u.shape[:2], -1)
+    return y.reshape(*u.shape[:2], -1), matrix_distance(op.output_matrix, op.output_requant, v).reshape(
+        *u.shape[:2], -1
+    )
+
+
+def _walk(op: StateSpace, inputs: IntArray) -> IntArray:
+    """Registers (N, T, H, n) before every step, from the op's own start."""
+    register = np.repeat(op.register0[None], len(inputs), 0)
+    seen = []
+    for t in range(inputs.shape[1]):
+        seen.append(register)
+        register, _ = op.step(register, inputs[:, t])
+    return np.stack(seen, 1)
 
 
 def _next(registers: IntArray, new: IntArray) -> IntArray:
     """The reference's state after every step; our own after the last, which the reference does not show."""
     return np.concatenate([registers[:, 1:], new[:, -1:]], 1)
-
-
-def _distance(matrix: Matrix, requant: Requant, v: IntArray) -> FloatArray:
-    """How far ``ratio * acc + bias`` lies from a tie, in units of the float32 error of its sum."""
-    ratio = np.array([float(r) for r in requant.ratio])
-    bias = np.array([float(b) for b in requant.bias])
-    shape = (*v.shape[:-1], matrix.outputs)
-    real = ratio * matrix.product(v).reshape(*shape[:-2], -1) + bias
-    terms = Matrix(np.abs(matrix.codes)).product(np.abs(v)).reshape(*shape[:-2], -1)
-    return (_tie(real) / _error(np.abs(ratio) * terms + np.abs(bias))).reshape(shape)
-
-
-def _tie(real: FloatArray) -> FloatArray:
-    return np.abs(np.abs(real - np.floor(real)) - 0.5)
-
-
-def _error(magnitude: FloatArray) -> FloatArray:
-    return FLOAT_ERROR * (1.0 + magnitude)
-
-
-def _input_distance(op: Quantize, x: NDArray[np.generic]) -> FloatArray:
-    real = np.asarray(x, np.float64) / op.quant.scale
-    return _tie(real) / _error(np.abs(real))
 
 
 def _evaluate(op: Op, xs: list[IntArray], tensors: dict[str, NDArray[np.generic]]) -> tuple[IntArray, FloatArray]:
@@ -276,17 +277,19 @@ def _evaluate(op: Op, xs: list[IntArray], tensors: dict[str, NDArray[np.generic]
     match op:
         case Linear():
             v = x[..., None, :]
-            return requantize(op.requant, op.matrix.product(v))[..., 0, :], _distance(op.matrix, op.requant, v)[
+            return requantize(op.requant, op.matrix.product(v))[..., 0, :], matrix_distance(op.matrix, op.requant, v)[
                 ..., 0, :
             ]
         case Product():
-            return op.requant.apply(xs[0] * xs[1]), _scalar_distance(op.requant, xs[0] * xs[1])
+            return op.requant.apply(xs[0] * xs[1]), product_distance(op.requant, xs[0] * xs[1])
         case Sum():
             real = sum(m * v for m, v in zip(op.multiplier.astype(np.float64), xs, strict=True)) + op.offset
             real = np.asarray(real) / np.exp2(op.shift)
-            return op.apply(*xs), _tie(real) / (_error(np.abs(real)) + op.bound)
+            return op.apply(*xs), tie_distance(real) / (float_error(np.abs(real)) + op.bound)
         case Table():
             return op.apply(x), np.zeros(x.shape)
+        case Norm():
+            return op.apply(x), norm_distance(op, x)
         case Slice():
             return x[..., op.start : op.stop], np.full(1, np.inf)
         case Mean():
@@ -296,15 +299,9 @@ def _evaluate(op: Op, xs: list[IntArray], tensors: dict[str, NDArray[np.generic]
     raise TypeError(type(op).__name__)
 
 
-def _scalar_distance(requant: Requant, acc: IntArray) -> FloatArray:
-    ratio, bias = (np.array([float(v) for v in values]) for values in (requant.ratio, requant.bias))
-    real = ratio * acc + bias
-    return _tie(real) / _error(np.abs(real))
-
-
 def _mean(op: Mean, x: IntArray) -> tuple[IntArray, FloatArray]:
     total, steps = x.sum(1), x.shape[1]
     exact = [[round_fraction(r * int(t) / steps) for r, t in zip(op.ratio, row, strict=True)] for row in total]
     real = total * np.array([float(r) for r in op.ratio]) / steps
     magnitude = np.abs(x).sum(1) * np.array([float(r) for r in op.ratio]) / steps
-    return saturate(np.array(exact), op.lo, op.hi), _tie(real) / _error(magnitude)
+    return saturate(np.array(exact), op.lo, op.hi), tie_distance(real) / float_error(magnitude)

@@ -117,14 +117,14 @@ class Executor:
         batch = check_input(self.program, x)
         steps = check_lengths(batch, lengths)
         state = self.init(len(batch))
-        outputs = []
+        outputs = np.full((*batch.shape[:2], self.program.output_size), np.nan)
         for t in range(int(steps.max(initial=0))):
             active = t < steps
             y = self.step(state, batch[:, t], active)
             if y is not None:
-                outputs.append(np.where(active[:, None], y, np.nan))
+                outputs[active, t] = y[active]
         final = self.finish(state)
-        return np.stack(outputs, 1) if final is None else final
+        return outputs if final is None else final
 
     def evaluate(self, op: Op, xs: list[IntArray]) -> IntArray:
         """A stateless op on codes (N, size) each."""

@@ -60,7 +60,7 @@ def test_nan_weights(model: Path, tmp_path: Path) -> None:
 
 def test_unknown_target_option_and_pass(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert "int, aimc" in fails(2, "U10", "compile", model, "--target", "tpu", "-o", out)
+    assert "int, c, aimc" in fails(2, "U10", "compile", model, "--target", "tpu", "-o", out)
     fails(2, "U11", "compile", model, "--target", "int", "--hardware", "taox64", "-o", out)
     fails(2, "U03", "compile", model, "--stop-after", "make-coffee", "-o", out)
     fails(2, "U00", "compile", model, "--colour", "red")
