@@ -27,7 +27,7 @@ from ssmc.importers.ties import (
     product_distance,
     tie_distance,
 )
-from ssmc.ir.build import is_op, node_name
+from ssmc.ir.build import constant_array, is_op, node_name
 from ssmc.ir.ops import read_program
 from ssmc.ir.program import (
     Dequantize,
@@ -62,11 +62,14 @@ class Witness:
 
     def codes(self, real: NDArray[np.generic]) -> IntArray:
         """The tensor's codes, (N, T, C) or (N, C)."""
+        return np.rint((self.rows(real) - self.offset) / self.scale).astype(np.int64)
+
+    def rows(self, real: NDArray[np.generic]) -> FloatArray:
+        """The tensor's numbers as (N, T, C) or (N, C)."""
         order = [self.roles.index(role) for role in ("N", "T") if role in self.roles]
         rest = [axis for axis in range(len(self.roles)) if axis not in order]
         moved = np.transpose(np.asarray(real, np.float64), order + rest)
-        flat = moved.reshape(*moved.shape[: len(order)], -1)
-        return np.rint((flat - self.offset) / self.scale).astype(np.int64)
+        return moved.reshape(*moved.shape[: len(order)], -1)
 
 
 @dataclass
@@ -109,12 +112,18 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Teacher:
-    """The canonical graph with every tensor and state exposed."""
+    """The canonical graph with every tensor and state exposed.
+
+    Attributes:
+        proto: the graph; scans: its kernels; state_roles: axes of their states; names: of everything exposed.
+        quantized: output of a quantizer -> the tensor it quantizes, and its scale.
+    """
 
     proto: onnx.ModelProto
     scans: dict[str, RaisedScan]
     state_roles: dict[str, list[Roles]]
     names: list[str]
+    quantized: dict[str, tuple[str, FloatArray]]
 
     @staticmethod
     def of(canonical: ir.Model) -> Teacher:
@@ -130,11 +139,19 @@ class Teacher:
                 names += _expose_states(node)
         known = {out.name for out in proto.graph.output}
         proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
-        return Teacher(proto, scans, roles, names)
+        return Teacher(proto, scans, roles, names, _quantized(canonical))
 
     def run(self, feeds: Arrays) -> dict[str, NDArray[np.generic]]:
         """Every exposed tensor by name."""
         return dict(zip(self.names, run_onnx(self.proto, feeds, self.names), strict=True)) | feeds
+
+    def table_distance(self, witness: Witness, tensors: dict[str, NDArray[np.generic]]) -> FloatArray | float:
+        """How far what a quantizer saw lies from a tie, in units of its float32 error; 0 where it is not exposed."""
+        source, scale = self.quantized.get(witness.tensor, ("", np.ones(())))
+        if source not in tensors:
+            return 0.0
+        real = witness.rows(np.asarray(tensors[source], np.float64) / scale)
+        return tie_distance(real) / float_error(np.abs(real))
 
     def registers(self, op: StateSpace, tensors: dict[str, NDArray[np.generic]]) -> IntArray:
         """Register codes (N, T, H, n) before every step."""
@@ -180,6 +197,15 @@ class ForcedCheck:
         return compare(self.teacher, self.program, self.witnesses, feeds, found)
 
 
+def _quantized(canonical: ir.Model) -> dict[str, tuple[str, FloatArray]]:
+    found = {}
+    for node in canonical.graph:
+        scale = constant_array(node.inputs[1]) if is_op(node, "Quant", domain="ssmc") else None
+        if scale is not None and node.inputs[0] is not None:
+            found[str(node.outputs[0].name)] = (str(node.inputs[0].name), np.asarray(scale, np.float64))
+    return found
+
+
 def _state_roles(node: ir.Node, axes: Axes) -> list[Roles]:
     count = len(node.inputs) - node.attributes["num_scan_inputs"].as_int()
     return [axes.roles[str(value.name)] for value in node.inputs[:count] if value is not None]
@@ -218,7 +244,8 @@ def compare(
     for op in program.ops:
         if isinstance(op, Dequantize):
             continue
-        theirs = next((w.codes(tensors[w.tensor]) for w in witnesses.get(op.output, ()) if w.tensor in tensors), None)
+        witness = next((w for w in witnesses.get(op.output, ()) if w.tensor in tensors), None)
+        theirs = witness.codes(tensors[witness.tensor]) if witness else None
         inputs = [codes.get(name) for name in op.inputs]
         if isinstance(op, Quantize):
             ours, distance = op.quant.quantize(tensors[op.inputs[0]]), input_distance(op, tensors[op.inputs[0]])
@@ -229,7 +256,9 @@ def compare(
             ours, distance = _kernel(teacher, op, tensors, inputs[0], found)  # type: ignore[arg-type]
         else:
             ours, distance = _evaluate(op, [x for x in inputs if x is not None], tensors)
-        if theirs is not None:
+        if theirs is not None and witness is not None:
+            if isinstance(op, Table):
+                distance = np.broadcast_to(teacher.table_distance(witness, tensors), ours.shape)
             found.add(op.name, ours, theirs, distance)
         codes[op.output] = ours if theirs is None else theirs
     return found
