@@ -34,6 +34,14 @@ class Compiled(ABC):
     def files(self) -> tuple[Json, Arrays]:
         """``program.json`` and the arrays of ``weights.npz``; `Target.load` reads them back."""
 
+    def fast_executor(self, steps: int, **options: Any) -> Executor:
+        """What to run ``steps`` time steps in all with: the codes of `executor`, faster where building that pays."""
+        return self.executor(**options)
+
+    def extra_files(self) -> dict[str, bytes]:
+        """Files of a bundle beside those that every target has, by name (sources, for target c)."""
+        return {}
+
 
 @dataclass(frozen=True)
 class Target(ABC):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import ssmc
-from ssmc.cli import check, compiling, exporting, hardware, inspecting, listing, reporting, running
+from ssmc.cli import check, compiling, explain, exporting, hardware, inspecting, listing, noising, reporting, running
 from ssmc.cli.failing import FailingGroup
 
 
@@ -27,8 +27,10 @@ for _command in (
     exporting.export,
     compiling.compile_,
     running.run,
+    noising.noise,
     check.check,
     inspecting.inspect,
+    explain.explain,
     reporting.report,
     listing.passes,
     listing.targets,

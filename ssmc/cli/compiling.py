@@ -14,6 +14,19 @@ from ssmc.cli.progress import stages
 @click.option("--target", "-t", default="int", show_default=True, help="What to compile for; see 'ssmc targets'.")
 @click.option("--hardware", metavar="NAME|FILE", help="Hardware preset or TOML file (aimc).")
 @click.option("--place", type=click.Choice(["auto", "analog", "digital"]), help="Where matrices run (aimc).")
+@click.option(
+    "--packing",
+    type=click.Choice(["one", "diagonal", "multiplexed", "shared", "auto"]),
+    help="How kernels share arrays (aimc).",
+)
+@click.option(
+    "--minimise",
+    type=click.Choice(["energy", "area", "interval", "product"]),
+    help="What 'auto' makes smaller (aimc). Default: energy.",
+)
+@click.option(
+    "--rate", type=click.FloatRange(min=0), metavar="STEPS/S", help="Sample rate to keep up with (aimc); 0: none."
+)
 @click.option("--prefix", help="Of all C names and files (c). Default: model.")
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), default="out", show_default=True, help="Bundle folder."
@@ -27,14 +40,12 @@ from ssmc.cli.progress import stages
 def compile_(
     model: Path,
     target: str,
-    hardware: str | None,
-    place: str | None,
-    prefix: str | None,
     output: Path,
     steps: int,
     oracle: bool,
     dump_dir: Path | None,
     stop_after: str | None,
+    **options: object,
 ) -> None:
     """Compile an ONNX MODEL and write a bundle: program, weights, runnable ONNX, report.
 
@@ -48,7 +59,7 @@ def compile_(
     from ssmc.bundle.registry import make_target
     from ssmc.report.text import pipeline_table, report_text
 
-    chosen = make_target(target, hardware=hardware, place=place, prefix=prefix)
+    chosen = make_target(target, **options)
     if stop_after is not None:
         with stages("compiling") as stage:
             result = bundles.lower(

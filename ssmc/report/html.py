@@ -8,6 +8,7 @@ from importlib.resources import files
 
 from ssmc.ir.serialize import Json
 from ssmc.report.costs import breakdowns, comparison_rows, constant_rows, metric_rows, nominal, spans, total_rows
+from ssmc.report.crossbar import crossbar_sections
 from ssmc.report.facts import OpFacts, PassFacts, Report, is_computed_exactly
 from ssmc.report.kernels import KernelFacts
 from ssmc.report.markup import Cell, badge, card, folded, section, table
@@ -27,6 +28,7 @@ def render_html(report: Report) -> str:
         _operations(report),
         _kernels(report),
         _cost(report),
+        *crossbar_sections(report.cost),
         _comparison(report),
         _metrics(report),
     ]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ssmc.ir.serialize import Json
 from ssmc.report.costs import comparison_rows, constant_rows, metric_rows, total_rows
+from ssmc.report.crossbar import decision_lines, schedule_lines
 from ssmc.report.facts import Report, is_computed_exactly
 from ssmc.report.kernels import KernelFacts
 from ssmc.report.summary import summary
@@ -94,6 +95,8 @@ def cost_tables(report: Report) -> Iterator[str]:
     """Totals, and figures that do not grow with the number of steps."""
     yield columns(("counted", "one step", f"{report.cost.get('steps', 0)} steps"), total_rows(report.cost))
     yield columns(("figure", "value"), constant_rows(report.cost))
+    yield columns(("real time", "value"), schedule_lines(report.cost))
+    yield "\n".join(decision_lines(report.cost))
 
 
 def comparison_table(report: Report) -> str:

@@ -53,9 +53,13 @@ def areas(tiles: TileProgram, hw: Hardware) -> list[Area]:
 
 
 def _arrays(tiles: TileProgram) -> dict[str, int]:
+    """Arrays by op; one that several share counts once, for the first."""
     counts: dict[str, int] = {}
+    seen: set[int] = set()
     for bank in tiles.banks.values():
-        counts[bank.op] = counts.get(bank.op, 0) + len(bank.tiles)
+        new = set(bank.arrays) - seen
+        counts[bank.op] = counts.get(bank.op, 0) + len(new)
+        seen |= new
     return counts
 
 

@@ -25,7 +25,7 @@ from ssmc.ir.quant import bits_for
 from ssmc.ir.requant import Requant
 from ssmc.targets.aimc.hardware import Hardware
 from ssmc.targets.aimc.lower import OUTPUT, Lowered
-from ssmc.targets.aimc.mapping import Bank, make_banks
+from ssmc.targets.aimc.mapping import Bank, Packings, make_banks
 from ssmc.targets.aimc.plan import MatrixPlan
 from ssmc.targets.aimc.program import (
     Accumulate,
@@ -59,21 +59,21 @@ from ssmc.targets.aimc.ranges import input_range
 LONGEST_SEQUENCE = 1 << 20
 
 
-def assemble(lowered: Lowered, hardware: Hardware) -> TileProgram:
-    """The tile program of a lowered program.
+def assemble(lowered: Lowered, hardware: Hardware, packings: Packings | None = None) -> TileProgram:
+    """The tile program of a lowered program; ``packings`` by `MatrixPlan.name`, other matrices one block an array.
 
     Raises:
         ModelError: SSMC-A03 where the chip has too few arrays.
     """
-    return _Assembler(lowered, hardware).assemble()
+    return _Assembler(lowered, hardware, packings or {}).assemble()
 
 
 class _Assembler:
     """Walks the operations once and collects what they become."""
 
-    def __init__(self, lowered: Lowered, hardware: Hardware) -> None:
+    def __init__(self, lowered: Lowered, hardware: Hardware, packings: Packings) -> None:
         self.program, self.plans, self.hardware = lowered.program, lowered.plans, hardware
-        self.banks = {bank.name: bank for bank in make_banks(lowered.plans, hardware)}
+        self.banks = {bank.name: bank for bank in make_banks(lowered.plans, hardware, packings)}
         self.values = {name: Value(codes.size, codes.quant.bits, True) for name, codes in self.program.values.items()}
         self.registers: dict[str, Register] = {}
         self.accumulators: dict[str, Accumulator] = {}

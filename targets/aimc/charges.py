@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ssmc.ir.quant import bits_for
 from ssmc.targets.aimc import program as isa
 from ssmc.targets.aimc.hardware import Hardware
 from ssmc.targets.aimc.mapping import Bank
 from ssmc.targets.aimc.program import TileProgram
+from ssmc.targets.aimc.pulses import conversion_steps, magnitude_bits, pulse_steps
 
 PJ_PER_FJ = 1e-3
 LANE_WORK = ("adder", "multiplier", "mac", "requantize", "table", "divider")
@@ -38,26 +40,52 @@ class Charge:
 def charges(i: isa.Instruction, tiles: TileProgram, hw: Hardware) -> list[Charge]:
     """Everything one execution of an instruction uses, empty counts left out."""
     found = [*_analog(i, tiles, hw), *_digital(i, tiles), *_registers(i, tiles), *_buffer(i, tiles)]
-    return [charge for charge in found if charge.count]
+    return [charge for charge in found if charge.count and not _unused(charge, hw)]
+
+
+def _unused(charge: Charge, hw: Hardware) -> bool:
+    """Whether the device does without: keys that a file leaves out cost nothing and are not listed."""
+    optional = charge.key.endswith(("_per_bit", "_per_pulse", "_per_step", "_cell_bit")) and "memory" not in charge.key
+    return optional and hw.quantity(charge.key).high == 0
 
 
 def _analog(i: isa.Instruction, tiles: TileProgram, hw: Hardware) -> Iterator[Charge]:
     match i:
         case isa.Drive():
             bank = tiles.banks[i.bank]
-            yield Charge("dac", "drive", bank.row_count * len(bank.tiles), "dac.energy_pj")
+            rows = bank.row_count * bank.drives()
+            yield Charge("dac", "drive", rows, "dac.energy_pj", hw.array.phases)
+            bits = rows * magnitude_bits(i.width) * hw.array.phases
+            yield Charge("dac_bit", "driven bit", bits, "dac.energy_pj_per_bit")
         case isa.Integrate():
-            bank = tiles.banks[i.bank]
-            columns = bank.columns_used(hw)
-            cells = bank.row_count * columns
-            yield Charge("array", "cell read", cells, "array.read_energy_fj_per_cell", PJ_PER_FJ)
-            yield Charge("sample_hold", "column", columns, "sample_hold.energy_pj")
+            yield from _columns(tiles.banks[i.bank], tiles.drive_widths[i.bank], hw)
         case isa.Convert() | isa.ConvertQuantize():
-            bank = tiles.banks[i.bank]
-            yield Charge("adc", "conversion", bank.groups * bank.outputs, "adc.energy_pj")
+            bank, width = tiles.banks[i.bank], tiles.drive_widths[i.bank]
+            conversions = bank.groups * bank.outputs
+            yield Charge("adc", "conversion", conversions, "adc.energy_pj", hw.array.phases)
+            steps = conversions * conversion_steps(converted_bits(i), width, hw) * hw.array.phases
+            yield Charge("adc_step", "step", steps, "adc.energy_pj_per_step")
         case isa.Accumulate():
             size = tiles.values[i.writes].size
             yield Charge("shift_add", "addition", size * len(i.reads), "shift_add.energy_pj")
+
+
+def _columns(bank: Bank, width: int, hw: Hardware) -> Iterator[Charge]:
+    """One product: cells and what holds the columns."""
+    cells, columns = bank.conducting(hw)
+    bits, phases = magnitude_bits(width), hw.array.phases
+    yield Charge("array", "cell read", cells, "array.read_energy_fj_per_cell", PJ_PER_FJ * phases)
+    yield Charge("array_bit", "cell bit", cells * bits * phases, "array.read_energy_fj_per_cell_bit", PJ_PER_FJ)
+    yield Charge("sample_hold", "column", columns, "sample_hold.energy_pj", phases)
+    yield Charge("hold_bit", "column bit", columns * bits * phases, "sample_hold.energy_pj_per_bit")
+    pulses = columns * pulse_steps(width, hw) * phases
+    yield Charge("hold_pulse", "column pulse", pulses, "sample_hold.energy_pj_per_pulse")
+
+
+def converted_bits(i: isa.Convert | isa.ConvertQuantize) -> int:
+    """Width of the codes a conversion yields."""
+    lo, hi = (i.lo, i.hi) if isinstance(i, isa.Convert) else (int(i.requant.lo.min()), int(i.requant.hi.max()))
+    return bits_for(lo, hi)
 
 
 def _digital(i: isa.Instruction, tiles: TileProgram) -> Iterator[Charge]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 
@@ -13,6 +13,7 @@ import numpy as np
 from ssmc.targets.aimc.hardware import Hardware
 from ssmc.targets.aimc.mapping import Bank
 from ssmc.targets.aimc.noise import IDEAL, Cells, NoiseModel, Real, program_cells, read_variance
+from ssmc.targets.aimc.plan import converter_of
 from ssmc.targets.aimc.program import TileProgram
 
 STREAMS = 8
@@ -20,20 +21,49 @@ WORTH_CUTTING = 1 << 15
 
 
 @dataclass(frozen=True)
+class Converters:
+    """How the converters of a bank's columns deviate, each (groups, slices * outputs).
+
+    ``code = clip(round_half_even(gain * x + offset + bow (1 - relative^2)))``, ``relative`` from -1 at the lowest to 1
+    at the highest code: a gain error, an offset, and an integral nonlinearity of one arc. Drift compensation is part
+    of the gain.
+    """
+
+    gain: Real
+    offset: Real
+    bow: Real
+
+    def of(self, columns: slice) -> Converters:
+        """Those of some columns."""
+        return Converters(self.gain[:, columns], self.offset[:, columns], self.bow[:, columns])
+
+    def distort(self, x: Real, bias: Real | float, lo: Real | float, hi: Real | float) -> Real:
+        """Unrounded codes of ideal ones ``x`` (groups, N, columns) without their ``bias``."""
+        gain, offset, bow = (part[:, None, :] for part in (self.gain, self.offset, self.bow))
+        real = x * gain + bias + offset
+        relative = (2 * real - (lo + hi)) / np.maximum(np.subtract(hi, lo), 1)
+        return np.asarray(real + bow * (1 - relative * relative))
+
+
+@dataclass(frozen=True)
 class Programmed:
     """A bank after programming, ready for products with drives (groups, N, rows).
 
     Attributes:
-        weight: (groups, rows, slices * outputs).
+        weight: (groups, rows, slices * outputs); rows twice where ``signed``.
         variance: of a product, per squared drive, same shape; None where reading is noiseless.
         shared: variance common to the columns of a tile, (groups, rows, tiles); None where there is none.
         tile_of: tile, within its group, of every column in ``weight``.
+        converters: None where they are all ideal.
+        signed: rows for positive and for negative drives apart (`cell.quadrants` = 4).
     """
 
     weight: Real
     variance: Real | None
     shared: Real | None
     tile_of: np.ndarray[tuple[int], np.dtype[np.intp]]
+    converters: Converters | None = None
+    signed: bool = False
 
     def groups(self, part: slice) -> Programmed:
         """Some of the groups."""
@@ -76,18 +106,23 @@ def _threads() -> ThreadPoolExecutor:
 
 
 class Chip:
-    """Banks written once with programming noise; every product draws fresh read noise from ``rng``.
+    """Banks written once with programming noise, ``time_s`` ago; every product draws fresh read noise.
 
     Noiseless products are exact integers in float64; noisy ones are float32, whose rounding (1e-7) lies far
     below the noise. Large noisy products are cut into `STREAMS` pieces with a generator each, computed by as many
-    threads as there are cores: the result depends on the seed, not on the machine.
+    threads as there are cores: the result depends on the seed, not on the machine. One seed is one chip: its cells at
+    two times since programming are the same cells.
     """
 
-    def __init__(self, tiles: TileProgram, hardware: Hardware, noise: NoiseModel = IDEAL, seed: int = 0) -> None:
-        self.noise = noise
+    def __init__(
+        self, tiles: TileProgram, hardware: Hardware, noise: NoiseModel = IDEAL, seed: int = 0, time_s: float = 0.0
+    ) -> None:
+        self.noise, self.hardware, self.time_s = noise, hardware, time_s
+        self.key = int(np.random.SeedSequence([seed, int(1000 * time_s)]).generate_state(1, np.uint64)[0])
         self.rng = np.random.default_rng(seed)
         self.streams = self.rng.spawn(STREAMS)
-        self.banks = {name: self._write(bank, hardware) for name, bank in tiles.banks.items()}
+        self.errors = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
+        self.banks = {name: self._write(bank) for name, bank in tiles.banks.items()}
 
     @property
     def ideal(self) -> bool:
@@ -100,6 +135,8 @@ class Chip:
         if self.ideal:
             exact: Real = np.matmul(drive, written.weight)
             return exact
+        if written.signed:
+            drive = np.concatenate([np.maximum(drive, 0), np.maximum(-drive, 0)], -1)
         held: Real = np.empty((*drive.shape[:2], written.weight.shape[2]), np.float32)
         if held.size < WORTH_CUTTING:
             _noisy(written, drive, held, self.streams[0])
@@ -110,14 +147,68 @@ class Chip:
         list(_threads().map(_noisy, banks, drives, helds, self.streams))
         return held
 
-    def _write(self, bank: Bank, hardware: Hardware) -> Programmed:
+    def _write(self, bank: Bank) -> Programmed:
         if self.ideal:
             return Programmed(_columns(bank.codes.astype(np.float64)), None, None, np.zeros(1, np.intp))
-        cells = program_cells(bank, hardware, self.noise, self.rng)
+        signed = self.hardware.rows_per_input == 2 and not self.hardware.dac.bit_serial
+        signs = [self._cells(bank, sign) for sign in ((1, -1) if signed else (1,))]
+        parts = list(zip(*signs, strict=True))
+        tile_of = _tile_of(bank)
+        weight, variance, shared = (None if x[0] is None else np.concatenate(x, 1) for x in parts[:3])
+        factors = np.mean(parts[3], 0)
+        assert weight is not None
+        return Programmed(weight, variance, shared, tile_of, self._converters(bank, factors), signed)
+
+    def _cells(self, bank: Bank, sign: int) -> tuple[Real, Real | None, Real | None, Real]:
+        """Weight, variance, shared variance of the rows of one sign, and the compensation of every column."""
+        bank = replace(bank, codes=sign * bank.codes)
+        start = self.rng.bit_generator.state
+        cells = program_cells(bank, self.hardware, self.noise, self.rng, self.time_s)
+        factors: Real = np.ones((bank.groups, len(bank.gains) * bank.outputs))
+        if self.time_s > 0 and self.noise.compensate:
+            self.rng.bit_generator.state = start
+            factors = compensation(bank, program_cells(bank, self.hardware, self.noise, self.rng), cells)
+        cells = used(bank, cells)
         weight = _columns(cells.weight).astype(np.float32)
-        tile_of, shared = _tiles(bank, cells, self.noise)
-        variance = _columns(read_variance(cells, self.noise)[0]).astype(np.float32) if self.noise.read else None
-        return Programmed(weight, variance, shared, tile_of)
+        if not self.noise.read:
+            return weight, None, None, factors
+        own, common = read_variance(cells, self.noise)
+        shared = _shared(bank, common) if cells.shared_minus else None
+        return weight, _columns(own).astype(np.float32), shared, factors
+
+    def _converters(self, bank: Bank, gain: Real) -> Converters | None:
+        noise, hw = self.noise, self.hardware
+        if noise.exact_converters and (gain == 1).all():
+            return None
+        count = hw.adcs_per_array
+        draws = {a: np.random.default_rng([self.errors, a]).standard_normal((3, count)) for a in bank.arrays}
+        z = np.zeros((3, *gain.shape))
+        slices = len(bank.gains)
+        for tile in bank.tiles:
+            for output in range(*tile.outputs):
+                for piece in range(slices):
+                    adc = converter_of(output - tile.outputs[0], piece, slices, hw, tile.column)
+                    z[:, tile.group, piece * bank.outputs + output] = draws[tile.array][:, adc]
+        return Converters(gain * (1 + noise.adc_gain * z[0]), noise.adc_offset * z[1], noise.adc_inl * z[2])
+
+
+def used(bank: Bank, cells: Cells) -> Cells:
+    """Cells on rows and columns that hold a code; the others (pruned states) are neither driven nor converted."""
+    held = bank.codes != 0
+    rows, columns = held.any((1, 2), keepdims=True), held.any((1, 3), keepdims=True)
+    return replace(cells, plus=cells.plus * (rows & columns), minus=cells.minus * (rows & columns))
+
+
+def compensation(bank: Bank, first: Cells, now: Cells) -> Real:
+    """Global drift compensation (aihwkit): read every row alone; scale a tile by the ratio of summed magnitudes.
+
+    ``factor = sum |W(0)| / sum |W(t)|`` over the tile, (groups, slices * outputs).
+    """
+    factors = np.ones((bank.groups, len(bank.gains), bank.outputs))
+    for tile in bank.tiles:
+        at = tile.group, slice(None), slice(*tile.outputs)
+        factors[at] = np.abs(first.weight[at]).sum() / max(np.abs(now.weight[at]).sum(), 1e-12)
+    return factors.reshape(bank.groups, -1)
 
 
 def _columns(cells: Real) -> Real:
@@ -126,14 +217,15 @@ def _columns(cells: Real) -> Real:
     return np.ascontiguousarray(cells.reshape(groups, pieces * outputs, rows).transpose(0, 2, 1))
 
 
-def _tiles(
-    bank: Bank, cells: Cells, noise: NoiseModel
-) -> tuple[np.ndarray[tuple[int], np.dtype[np.intp]], Real | None]:
-    """Tile of every column, and the variance of each tile's offset column."""
-    spans = [tile.outputs for tile in bank.tiles if tile.group == 0]
-    first = np.array([start for start, _ in spans])
-    tile_of = np.searchsorted(first, np.tile(np.arange(bank.outputs), len(bank.gains)), side="right") - 1
-    if not (cells.shared_minus and noise.read):
-        return tile_of, None
-    shared = read_variance(cells, noise)[1][:, 0, first]
-    return tile_of, np.ascontiguousarray(shared.transpose(0, 2, 1)).astype(np.float32)
+def _spans(bank: Bank) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    return np.array([tile.outputs[0] for tile in bank.tiles if tile.group == 0])
+
+
+def _tile_of(bank: Bank) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """Tile, within its group, of every column."""
+    return np.searchsorted(_spans(bank), np.tile(np.arange(bank.outputs), len(bank.gains)), side="right") - 1
+
+
+def _shared(bank: Bank, variance: Real) -> Real:
+    """Variance of each tile's offset column, (groups, rows, tiles)."""
+    return np.ascontiguousarray(variance[:, 0, _spans(bank)].transpose(0, 2, 1)).astype(np.float32)

@@ -13,7 +13,7 @@ from ssmc.ir.rounding import IntArray
 from ssmc.targets.aimc.assemble import assemble
 from ssmc.targets.aimc.cost import cost
 from ssmc.targets.aimc.hardware import Hardware
-from ssmc.targets.aimc.lower import Place, lower
+from ssmc.targets.aimc.lower import Lowered, Place, lower
 from ssmc.targets.base import Json
 
 SHOWN = (
@@ -52,6 +52,11 @@ def _variant(program: Program, hardware: Hardware, place: Place, steps: int) -> 
         full = cost(assemble(lowered, hardware), hardware).to_json(steps)
     except SsmcError as cause:
         return {"refused": str(cause)}
+    return figures_of(full, lowered)
+
+
+def figures_of(full: Json, lowered: Lowered) -> Json:
+    """What is shown of one variant."""
     kinds = {name: plan.kind for name, plan in sorted(lowered.plans.items())}
     return {**{key: full[key] for key in SHOWN}, "conversions": kinds}
 

@@ -9,10 +9,11 @@ plain numbers, physical ones are `Quantity`: a nominal value with the interval i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from typing import Any
 
 HUGE = 1e9
+NOT_GIVEN = "not given in the file: the device does without"
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,17 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Rule:
-    """What a key of the hardware file may hold: its type, its range or its choices, and what it means."""
+    """What a key of the hardware file may hold: its type, its range or its choices, and what it means.
+
+    ``default`` is the value of a key that a file may leave out; None where it must be there.
+    """
 
     kind: type
     lo: float
     hi: float
     choices: tuple[str, ...]
     meaning: str
+    default: Any = None
 
     def allowed(self) -> str:
         """The rule in words, for error messages and documentation."""
@@ -51,24 +56,34 @@ class Rule:
         return f"{'an integer' if self.kind is int else 'a number'} from {self.lo:g} to {self.hi:g}"
 
 
-def whole(lo: int, hi: int, meaning: str) -> Any:
+def whole(lo: int, hi: int, meaning: str, default: int | None = None) -> Any:
     """An integer key."""
-    return field(metadata={"rule": Rule(int, lo, hi, (), meaning)})
+    return _key(Rule(int, lo, hi, (), meaning, default))
 
 
-def real(meaning: str, lo: float = 0.0, hi: float = HUGE) -> Any:
+def real(meaning: str, lo: float = 0.0, hi: float = HUGE, default: float | None = None) -> Any:
     """A physical key."""
-    return field(metadata={"rule": Rule(float, lo, hi, (), meaning)})
+    return _key(Rule(float, lo, hi, (), meaning, default))
 
 
 def flag(meaning: str) -> Any:
     """A true-or-false key."""
-    return field(metadata={"rule": Rule(bool, 0, 1, (), meaning)})
+    return _key(Rule(bool, 0, 1, (), meaning))
 
 
-def choice(*choices: str, meaning: str) -> Any:
+def choice(*choices: str, meaning: str, default: str | None = None) -> Any:
     """A key with named choices."""
-    return field(metadata={"rule": Rule(str, 0, 0, choices, meaning)})
+    return _key(Rule(str, 0, 0, choices, meaning, default))
+
+
+def _key(rule: Rule) -> Any:
+    """A field; physical defaults are 0 of their own unit, so that a device without the effect pays nothing."""
+    absent = MISSING if rule.default is None else _nothing(rule) if rule.kind is float else rule.default
+    return field(default=absent, metadata={"rule": rule})
+
+
+def _nothing(rule: Rule) -> Quantity:
+    return Quantity(rule.default, rule.default, rule.default, "", f"assumed: {NOT_GIVEN}")
 
 
 @dataclass(frozen=True)
@@ -88,6 +103,8 @@ class Array:
     read_latency_ns: Quantity = real("settling and integration of the column currents, one product")
     read_energy_fj_per_cell: Quantity = real("energy of one cell during one product")
     area_um2: Quantity = real("one array without its periphery")
+    phases: int = whole(1, 16, "times a product is repeated (signs of input and weight apart): time and energy", 1)
+    read_energy_fj_per_cell_bit: Quantity = real("energy of one cell per magnitude bit of the drive, added", default=0)
 
 
 @dataclass(frozen=True)
@@ -98,6 +115,9 @@ class Cell:
     g_min_us: Quantity = real("conductance of level 0")
     g_max_us: Quantity = real("conductance of the highest level", 1e-9)
     scheme: str = choice("differential_columns", "offset_column", meaning="how a signed code is made of cells")
+    quadrants: int = whole(
+        2, 4, "4: drivers are unipolar, an input has a row for each sign (QS4D figure); 2: bipolar drivers", 2
+    )
 
 
 @dataclass(frozen=True)
@@ -109,6 +129,13 @@ class Dac:
     latency_ns: Quantity = real("set-up of one drive")
     energy_pj: Quantity = real("one drive of one row")
     area_um2: Quantity = real("one driver")
+    pulses: str = choice(
+        "none", "width", "count",
+        meaning="how time carries a code: not at all, pulse width, pulse trains bit by bit", default="none",
+    )  # fmt: skip
+    pulse_ns: Quantity = real("one pulse, or one step of the pulse width", default=0)
+    phase_ns: Quantity = real("sampling after each train of pulses (count)", default=0)
+    energy_pj_per_bit: Quantity = real("one row per magnitude bit of the drive, added", default=0)
 
 
 @dataclass(frozen=True)
@@ -122,6 +149,12 @@ class Adc:
     area_um2: Quantity = real("one converter at these bits")
     step: str = choice("per_column", "per_adc", "per_array", meaning="what has a step size of its own")
     offset: bool = flag("the code at zero current is programmable")
+    model: str = choice(
+        "measured", "isaac", "murmann", "walden",
+        meaning="where energy_pj and area_um2 are from: the file, or a published law", default="measured",
+    )  # fmt: skip
+    step_ns: Quantity = real("one step of a converter that works bit by bit, added to 1 / rate_msps", default=0)
+    energy_pj_per_step: Quantity = real("one step of such a conversion, added", default=0)
 
 
 @dataclass(frozen=True)
@@ -130,6 +163,8 @@ class SampleHold:
 
     energy_pj: Quantity = real("holding one column once")
     area_um2: Quantity = real("one sample and hold")
+    energy_pj_per_bit: Quantity = real("one column per magnitude bit of the drive, added", default=0)
+    energy_pj_per_pulse: Quantity = real("one column per pulse of the drive, added", default=0)
 
 
 @dataclass(frozen=True)
@@ -168,8 +203,20 @@ class Memory:
 
 @dataclass(frozen=True)
 class NoiseFigures:
-    """Gaussian device noise, relative to g_max (docs/hardware.md has the equations)."""
+    """Device noise, relative to g_max where not said otherwise (docs/noise.md has the equations)."""
 
     programming_sigma_relative: Quantity = real("spread of a written cell / g_max", 0, 1)
     programming_sigma_off_relative: Quantity = real("spread of a cell at level 0 / g_max", 0, 1)
     read_sigma_relative: Quantity = real("fresh spread per product / conductance of the cell", 0, 1)
+    programming_sigma_proportional: Quantity = real("spread of a written cell / its conductance, added", 0, 1, 0)
+    device: str = choice(
+        "gaussian", "hermes1", "hermes2", "pcm", "pcm_joshi", "reram_milo", "reram_wan",
+        meaning="the spreads above, or a published cell with its programming, drift and 1/f noise", default="gaussian",
+    )  # fmt: skip
+    writable_levels: int = whole(0, 65536, "levels a cell can be written to where fewer than cell.levels; 0: all", 0)
+    stuck_low_fraction: Quantity = real("cells that stay at g_min", 0, 1, 0)
+    stuck_high_fraction: Quantity = real("cells that stay at g_max", 0, 1, 0)
+    wire_ohm: Quantity = real("resistance of row and column wires per cell pitch", 0, 1e6, 0)
+    adc_offset_lsb: Quantity = real("spread of the converters' offsets, codes", 0, 1e6, 0)
+    adc_gain_relative: Quantity = real("spread of the converters' gains", 0, 1, 0)
+    adc_inl_lsb: Quantity = real("spread of the converters' largest integral nonlinearity, codes", 0, 1e6, 0)

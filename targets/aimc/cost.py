@@ -22,8 +22,10 @@ from ssmc.targets.aimc.schedule import Timing, schedule
 from ssmc.targets.base import Json
 
 SCHEMA = "ssmc.cost.aimc/1"
-CHARGED = ("dac", "array", "sample_hold", "adc", "shift_add", "adder", "multiplier", "mac", "requantize", "table",
-           "divider", "register", "buffer", "weights")  # fmt: skip
+CHARGED = (
+    "dac", "dac_bit", "array", "array_bit", "sample_hold", "hold_bit", "hold_pulse", "adc", "adc_step", "shift_add",
+    "adder", "multiplier", "mac", "requantize", "table", "divider", "register", "buffer", "weights",
+)  # fmt: skip
 BITS = ("register", "buffer", "weights")
 
 
@@ -155,7 +157,7 @@ def _totals(step: tuple[Line, ...], finish: tuple[Line, ...], steps: int = 1) ->
 
 def _allocation(c: Cost) -> Json:
     banks, hw = c.tiles.banks.values(), c.hardware
-    used = sum(bank.row_count * bank.columns_used(hw) for bank in banks)
+    used = sum(bank.row_count * hw.rows_per_input * bank.columns_used(hw) for bank in banks)
     allocated = c.tiles.arrays * hw.array.rows * hw.array.columns
     return {
         "arrays": c.tiles.arrays,

@@ -13,12 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from ssmc.ir.program import Norm, Sum, Table
 from ssmc.ir.requant import Requant
-from ssmc.ir.rounding import IntArray, round_fraction, round_half_even, round_shift, saturate
+from ssmc.ir.rounding import FloatArray, IntArray, round_half_even, round_shift, saturate
 from ssmc.targets.aimc import program as isa
-from ssmc.targets.aimc.chip import Chip
+from ssmc.targets.aimc.chip import Chip, Converters
 from ssmc.targets.aimc.noise import Real
+from ssmc.targets.aimc.reductions import average
 from ssmc.targets.aimc.shortcut import ExactProduct, shorten
-from ssmc.targets.integer.executor import Executor, State, Trace
+from ssmc.targets.aimc.simulate import Simulation, run_blocks, simulation_of
+from ssmc.targets.integer.executor import Executor, State, Trace, check_input, check_lengths
 
 
 @dataclass
@@ -44,8 +46,9 @@ class TileExecutor(Executor):
     """Runs ``tiles`` on ``chip``; ``program`` is the lowered program it was assembled from (types and sizes).
 
     Attributes:
-        literal: perform every single conversion, also where they are proven lossless and devices are ideal (by
-            default such a group is evaluated as the one exact product that it equals).
+        literal: perform every single conversion, step by step, also where they are proven lossless and devices are
+            ideal. By default such a group is evaluated as the one exact product that it equals, and `run` uses the
+            compiled simulation (`ssmc.targets.aimc.simulate`) where there is one.
         executed: how often each instruction list ran, per sample: ``per_step``, ``per_sequence``.
     """
 
@@ -55,12 +58,27 @@ class TileExecutor(Executor):
     executed: Counter[str] = field(default_factory=Counter)
     _lists: dict[str, tuple[isa.Instruction, ...]] = field(default_factory=dict)
     _converters: dict[str, tuple[Real, ...]] = field(default_factory=dict)
+    _fast: list[Simulation | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         exact = self.chip.ideal and not self.literal
         for name in ("per_step", "per_sequence"):
             code: tuple[isa.Instruction, ...] = getattr(self.tiles, name)
             self._lists[name] = shorten(code, self.tiles.banks) if exact else code
+
+    def run(self, x: ArrayLike, lengths: ArrayLike | None = None) -> FloatArray:
+        """As `Executor.run`. On a noisy chip the draws of a sequence depend on its number since the first run."""
+        batch = check_input(self.program, x)
+        steps = check_lengths(batch, lengths)
+        if not self._fast:
+            self._fast.append(None if self.literal else simulation_of(self.tiles, self.chip))
+        fast = self._fast[0]
+        if fast is None:
+            return super().run(batch, steps)
+        ids = np.arange(len(batch)) + self.executed["per_sequence"]
+        self.executed["per_sequence"] += len(batch)
+        self.executed["per_step"] += int(steps.sum())
+        return run_blocks(fast, batch, steps, ids)
 
     def init(self, batch: int = 1) -> State:
         """State before the first step."""
@@ -98,8 +116,10 @@ class TileExecutor(Executor):
                 frame.held[i.bank] = self.chip.product(i.bank, frame.driven[i.bank])
             case isa.Convert():
                 outputs = self.tiles.banks[i.bank].outputs
-                held = frame.held[i.bank][..., i.slice * outputs : (i.slice + 1) * outputs]
-                frame.converted[i.writes] = convert(held, i)
+                columns = slice(i.slice * outputs, (i.slice + 1) * outputs)
+                converters = self.chip.banks[i.bank].converters
+                held = frame.held[i.bank][..., columns]
+                frame.converted[i.writes] = convert(held, i, converters and converters.of(columns))
             case isa.ConvertQuantize():
                 frame.values[i.writes] = self._quantize(i, frame.held[i.bank])
             case isa.Accumulate():
@@ -170,8 +190,10 @@ class TileExecutor(Executor):
             shape = held.shape[0], 1, held.shape[2]
             self._converters[i.bank] = tuple(x.reshape(shape) for x in analog_requant(i.requant))
         ratio, bias, lo, hi = self._converters[i.bank]
-        codes = np.clip(round_half_even(held * ratio + bias), lo, hi)
-        return _flat(codes.astype(np.int64))
+        converters = self.chip.banks[i.bank].converters
+        x = held * ratio
+        x = x + bias if converters is None else np.asarray(converters.distort(x, bias, lo, hi), np.float64)
+        return _flat(np.clip(round_half_even(x), lo, hi).astype(np.int64))
 
 
 def analog_requant(requant: Requant) -> tuple[Real, Real, Real, Real]:
@@ -181,9 +203,11 @@ def analog_requant(requant: Requant) -> tuple[Real, Real, Real, Real]:
     return ratio, bias, requant.lo.astype(np.float64), requant.hi.astype(np.float64)
 
 
-def convert(held: Real, i: isa.Convert) -> Real:
+def convert(held: Real, i: isa.Convert, converters: Converters | None = None) -> Real:
     """Converter codes of held sums, ``clip(round_half_even(held / step), lo, hi)``, integers in floating point."""
     codes: Real = held / held.dtype.type(i.step)
+    if converters is not None:
+        codes = converters.distort(codes, 0.0, i.lo, i.hi)
     return np.clip(np.rint(codes, out=codes), i.lo, i.hi, out=codes)
 
 
@@ -198,15 +222,6 @@ def accumulate(i: isa.Accumulate, converted: dict[str, Real]) -> Real:
 def read_out(i: isa.ReadOut, register: IntArray) -> IntArray:
     """Registers (N, groups, n) to driver codes (N, groups * n)."""
     return saturate(round_shift(register, i.shift), i.lo, i.hi).reshape(len(register), -1)
-
-
-def average(i: isa.Average, total: IntArray, length: IntArray) -> IntArray:
-    """Exact ``round_half_even(ratio * total / T)``; an empty sequence gives 0."""
-    out = np.zeros_like(total)
-    for n, steps in enumerate(length.tolist()):
-        for c, ratio in enumerate(i.ratio if steps else ()):
-            out[n, c] = round_fraction(ratio * int(total[n, c]) / steps)
-    return saturate(out, i.lo, i.hi)
 
 
 def _flat(x: IntArray) -> IntArray:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn, get_type_hints
+from typing import Any, get_type_hints
 
-from ssmc.errors import UsageError
+from ssmc.targets.aimc.adc_models import figures
 from ssmc.targets.aimc.components import (
+    NOT_GIVEN,
     Adc,
     Array,
     Cell,
@@ -29,6 +30,7 @@ from ssmc.targets.aimc.components import (
     ShiftAdd,
     Technology,
 )
+from ssmc.targets.aimc.consistent import check_together, refuse
 
 SCHEMA = "ssmc.hardware/1"
 PRESETS = Path(__file__).parent / "presets"
@@ -60,6 +62,16 @@ class Hardware:
         return 2 if self.cell.scheme == "differential_columns" else 1
 
     @property
+    def rows_per_input(self) -> int:
+        """Physical rows of one input: one, or one for each sign of it."""
+        return 2 if self.cell.quadrants == 4 else 1
+
+    @property
+    def inputs_per_array(self) -> int:
+        """Inputs that one array takes."""
+        return self.array.rows // self.rows_per_input
+
+    @property
     def reference_columns(self) -> int:
         """Physical columns of one array that hold the offset of the others."""
         return 0 if self.cell.scheme == "differential_columns" else 1
@@ -79,6 +91,12 @@ class Hardware:
     def level_us(self) -> float:
         """Conductance between neighbouring levels, microsiemens: one code unit."""
         return (self.cell.g_max_us.value - self.cell.g_min_us.value) / (self.cell.levels - 1)
+
+    def quantities(self) -> Iterator[Quantity]:
+        """Every physical number."""
+        for section in sections():
+            table = getattr(self, section)
+            yield from (value for f in fields(table) if isinstance(value := getattr(table, f.name), Quantity))
 
     def quantity(self, key: str) -> Quantity:
         """The physical number at ``table.key``."""
@@ -111,13 +129,13 @@ def load_hardware(name_or_path: str | Path) -> Hardware:
     Raises:
         UsageError: SSMC-H01 no such preset or file, SSMC-H02 not TOML or another schema, SSMC-H03 unknown key,
             SSMC-H04 missing key, SSMC-H05 wrong type, SSMC-H06 not allowed, SSMC-H07 neither source nor assumed,
-            SSMC-H08 keys that contradict each other.
+            SSMC-H08 keys that contradict each other, SSMC-H09 implausible figures (a wrong unit).
     """
     path = _find(name_or_path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as cause:
-        _refuse("SSMC-H01", str(path), f"cannot be read ({type(cause).__name__})", "give a readable TOML file")
+        refuse("SSMC-H01", str(path), f"cannot be read ({type(cause).__name__})", "give a readable TOML file")
     return parse_hardware(text, path.name)
 
 
@@ -126,22 +144,23 @@ def parse_hardware(text: str, file: str = "hardware.toml") -> Hardware:
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as cause:
-        _refuse("SSMC-H02", file, f"is not TOML ({cause})", "correct the syntax")
+        refuse("SSMC-H02", file, f"is not TOML ({cause})", "correct the syntax")
     return hardware_from_data(data, file)
 
 
 def hardware_from_data(data: dict[str, Any], file: str) -> Hardware:
     """Hardware from parsed TOML, or from what `hardware_data` wrote. Raises as `load_hardware`."""
     if data.get("schema") != SCHEMA:
-        _refuse("SSMC-H02", file, f"has schema {data.get('schema')!r}", f'this ssmc reads schema = "{SCHEMA}"')
+        refuse("SSMC-H02", file, f"has schema {data.get('schema')!r}", f'this ssmc reads schema = "{SCHEMA}"')
     _check_keys(file, "", data, (*HEADER, *sections()))
     for key in HEADER[1:]:
         if not isinstance(data[key], str) or not data[key]:
-            _refuse("SSMC-H05", f"{file}: {key}", f"is {data[key]!r}", "write a text")
+            refuse("SSMC-H05", f"{file}: {key}", f"is {data[key]!r}", "write a text")
+    data = _with_adc_model(file, data)
     origins: dict[str, str] = {}
     tables = {name: _section(file, name, data[name], origins) for name in sections()}
     hardware = Hardware(name=data["name"], description=data["description"], origins=origins, **tables)
-    _check_together(file, hardware)
+    check_together(file, hardware)
     return hardware
 
 
@@ -170,17 +189,52 @@ def _find(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.suffix != ".toml" and not path.exists():
         known = ", ".join(preset_names())
-        _refuse("SSMC-H01", str(name_or_path), "is no preset", f"use one of {known}, or a file that ends in .toml")
+        refuse("SSMC-H01", str(name_or_path), "is no preset", f"use one of {known}, or a file that ends in .toml")
     return path
 
 
 def _section(file: str, section: str, table: Any, origins: dict[str, str]) -> Any:
     if not isinstance(table, dict):
-        _refuse("SSMC-H05", f"{file}: {section}", "is not a table", f"write [{section}]")
+        refuse("SSMC-H05", f"{file}: {section}", "is not a table", f"write [{section}]")
     allowed = rules(section)
     _check_keys(file, section, table, allowed)
-    values = {key: _entry(file, f"{section}.{key}", table[key], rule, origins) for key, rule in allowed.items()}
+    entries = {key: table.get(key, _absent(rule)) for key, rule in allowed.items()}
+    values = {key: _entry(file, f"{section}.{key}", entries[key], rule, origins) for key, rule in allowed.items()}
     return sections()[section](**values)
+
+
+def _absent(rule: Rule) -> dict[str, Any]:
+    return {"value": rule.default, "assumed": NOT_GIVEN}
+
+
+def _with_adc_model(file: str, data: dict[str, Any]) -> dict[str, Any]:
+    """The [adc] table with energy and area from the law it names, where it names one.
+
+    Refuses figures beside a law: two sources for one number contradict each other sooner or later.
+    """
+    adc = data.get("adc")
+    if not isinstance(adc, dict):
+        return data
+    model = adc.get("model")
+    law = model.get("value") if isinstance(model, dict) else None
+    if law not in ("isaac", "murmann", "walden"):
+        return data
+    node, bits, rate = (_number(file, data, key) for key in ("technology.node_nm", "adc.bits", "adc.rate_msps"))
+    found = figures(law, int(bits), node, rate)
+    made = {}
+    for key, (low, value, high) in (("energy_pj", found.energy_pj), ("area_um2", found.area_um2)):
+        made[key] = {"value": value, "low": low, "high": high, "source": found.source}
+        if key in adc and adc[key] != made[key]:
+            refuse("SSMC-H08", f"{file}: adc.{key}", f'is given beside adc.model = "{law}"', "remove one of them")
+    return {**data, "adc": {**adc, **made}}
+
+
+def _number(file: str, data: dict[str, Any], key: str) -> float:
+    section, name = key.split(".")
+    entry = data.get(section, {}).get(name, {})
+    return float(
+        _checked(f"{file}: {key}", entry.get("value") if isinstance(entry, dict) else entry, rules(section)[name])
+    )
 
 
 def _check_keys(file: str, section: str, table: dict[str, Any], allowed: Iterable[str]) -> None:
@@ -190,39 +244,38 @@ def _check_keys(file: str, section: str, table: dict[str, Any], allowed: Iterabl
         if key not in allowed:
             near = difflib.get_close_matches(key, allowed, 1, 0.5)
             hint = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(allowed)}"
-            _refuse("SSMC-H03", f"{file}: {prefix}{key}", "is not a key", hint)
+            refuse("SSMC-H03", f"{file}: {prefix}{key}", "is not a key", hint)
+    optional = [key for key, rule in rules(section).items() if rule.default is not None] if section else []
     for key in allowed:
-        if key not in table:
+        if key not in table and key not in optional:
             rule = rules(section)[key] if section and section in sections() and key in rules(section) else None
             what = f"add it: {rule.meaning}, {rule.allowed()}" if rule else "add it"
-            _refuse("SSMC-H04", f"{file}: {prefix}{key}", "is missing", what)
+            refuse("SSMC-H04", f"{file}: {prefix}{key}", "is missing", what)
 
 
 def _entry(file: str, key: str, entry: Any, rule: Rule, origins: dict[str, str]) -> Any:
     where = f"{file}: {key}"
     if not isinstance(entry, dict) or "value" not in entry:
-        _refuse("SSMC-H05", where, f"is {entry!r}", 'write { value = .., source = ".." } or { .., assumed = "why" }')
+        refuse("SSMC-H05", where, f"is {entry!r}", 'write { value = .., source = ".." } or { .., assumed = "why" }')
     for name in entry:
         if name not in ENTRY:
-            _refuse("SSMC-H03", f"{where}.{name}", "is not a key", f"allowed are {', '.join(ENTRY)}")
+            refuse("SSMC-H03", f"{where}.{name}", "is not a key", f"allowed are {', '.join(ENTRY)}")
     origins[key] = _origin(where, entry)
     value = _checked(where, entry["value"], rule)
     if rule.kind is not float:
         if "low" in entry or "high" in entry:
-            _refuse("SSMC-H03", where, "is structural and has no low or high", "remove them")
+            refuse("SSMC-H03", where, "is structural and has no low or high", "remove them")
         return value
     low, high = (_checked(f"{where}.{end}", entry.get(end, value), rule) for end in ("low", "high"))
     if not low <= value <= high:
-        _refuse(
-            "SSMC-H08", where, f"has low {low:g}, value {value:g}, high {high:g}", "order them low <= value <= high"
-        )
+        refuse("SSMC-H08", where, f"has low {low:g}, value {value:g}, high {high:g}", "order them low <= value <= high")
     return Quantity(value, low, high, key, origins[key])
 
 
 def _origin(where: str, entry: dict[str, Any]) -> str:
     given = [name for name in ("source", "assumed") if isinstance(entry.get(name), str) and entry[name].strip()]
     if len(given) != 1:
-        _refuse(
+        refuse(
             "SSMC-H07", where, "needs exactly one of source and assumed", 'add source = "where from" or assumed = "why"'
         )
     return f"{given[0]}: {entry[given[0]].strip()}"
@@ -232,26 +285,8 @@ def _checked(where: str, value: Any, rule: Rule) -> Any:
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
     right = numeric if rule.kind is float else type(value) is rule.kind
     if not right:
-        _refuse("SSMC-H05", where, f"is {value!r}", f"write {rule.allowed()}")
+        refuse("SSMC-H05", where, f"is {value!r}", f"write {rule.allowed()}")
     inside = value in rule.choices if rule.kind is str else rule.kind is bool or rule.lo <= value <= rule.hi
     if not inside:
-        _refuse("SSMC-H06", where, f"is {value!r}", f"allowed is {rule.allowed()}")
+        refuse("SSMC-H06", where, f"is {value!r}", f"allowed is {rule.allowed()}")
     return float(value) if rule.kind is float else value
-
-
-def _check_together(file: str, hardware: Hardware) -> None:
-    cell, dac = hardware.cell, hardware.dac
-    if cell.g_min_us.value >= cell.g_max_us.value:
-        fact = f"is {cell.g_min_us.value:g}, cell.g_max_us is {cell.g_max_us.value:g}"
-        _refuse("SSMC-H08", f"{file}: cell.g_min_us", fact, "g_min must be below g_max")
-    if dac.bit_serial and dac.bits != 1:
-        _refuse(
-            "SSMC-H08", f"{file}: dac.bits", f"is {dac.bits} with dac.bit_serial", "a bit-serial driver has bits = 1"
-        )
-    if hardware.largest_digit < 1:
-        fact = f"is {cell.levels}, too few for scheme {cell.scheme}"
-        _refuse("SSMC-H08", f"{file}: cell.levels", fact, "use at least 3 levels, or differential_columns")
-
-
-def _refuse(code: str, node: str, fact: str, remedy: str) -> NoReturn:
-    raise UsageError(code, fact, remedy, node)

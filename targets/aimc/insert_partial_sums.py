@@ -11,11 +11,12 @@ from ssmc.ir.build import add_constant, node_name, remove_dead, replace_value, s
 from ssmc.ir.functions import input_names
 from ssmc.ir.ops import read_program
 from ssmc.ir.parts import parts_to_constants
-from ssmc.ir.program import Linear, Matrix, StateSpace
+from ssmc.ir.program import Linear, Matrix, Program, StateSpace
 from ssmc.passes.place import KEY
 from ssmc.pipeline import Declined, Effect, Pass, PassResult
 from ssmc.targets.aimc.hardware import Hardware
 from ssmc.targets.aimc.lower import Place, lower
+from ssmc.targets.aimc.search import Objective, decide_places
 
 DTYPES: dict[str, type[np.generic]] = {"index": np.int64, "whole": np.bool_}
 
@@ -32,9 +33,13 @@ class InsertPartialSums(Pass):
 
     Attributes:
         hardware: the chip.
+        place: ``auto`` decides per matrix here, where the hardware is known, and annotates the graph anew.
+        minimise: what that decision makes smaller.
     """
 
     hardware: Hardware
+    place: Place = "analog"
+    minimise: Objective = "energy"
 
     @property
     def name(self) -> str:
@@ -51,12 +56,20 @@ class InsertPartialSums(Pass):
         """Exact where every conversion is lossless; a result says so."""
         return Effect.BOUNDED
 
-    def run(self, model: ir.Model) -> PassResult:
-        """Lower the program and write its partial sums into the graph."""
+    def _places(self, model: ir.Model, program: Program) -> dict[str, Place]:
+        """By matrix: decided here, or as the graph says."""
+        if self.place == "auto":
+            decided, _ = decide_places(program, self.hardware, "auto", self.minimise)
+            _annotate(model, decided)
+            return decided
         places = {node_name(node): node.metadata_props.get(KEY, "auto") for node in model.graph}
         policy: dict[str, Place] = {name: "digital" if place == "digital" else "auto" for name, place in places.items()}
-        policy |= {f"{name}.output": place for name, place in policy.items()}
-        lowered = lower(read_program(model), self.hardware, policy)
+        return policy | {f"{name}.output": place for name, place in policy.items()}
+
+    def run(self, model: ir.Model) -> PassResult:
+        """Lower the program and write its partial sums into the graph."""
+        program = read_program(model)
+        lowered = lower(program, self.hardware, self._places(model, program))
         matrices = {op.name: op for op in lowered.program.ops if isinstance(op, Linear | StateSpace)}
         applied = []
         for node in list(model.graph):
@@ -72,6 +85,14 @@ class InsertPartialSums(Pass):
             Declined(p.name, f"lossy conversions: {p.why}") for p in lowered.plans.values() if p.kind == "lossy"
         )
         return PassResult(model, tuple(applied), lossy, Effect.BOUNDED if lossy else Effect.EXACT)
+
+
+def _annotate(model: ir.Model, places: dict[str, Place]) -> None:
+    """Where a node's matrices run; analog where one of them does."""
+    for node in model.graph:
+        found = {places[name] for name in (node_name(node), f"{node_name(node)}.output") if name in places}
+        if found:
+            node.metadata_props[KEY] = "analog" if "analog" in found else "digital"
 
 
 def _matrices(op: Linear | StateSpace) -> list[tuple[Matrix, str]]:

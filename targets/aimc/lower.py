@@ -52,7 +52,8 @@ def lower(program: Program, hardware: Hardware, place: Place | Mapping[str, Plac
     Args:
         program: of exact matrices.
         hardware: where it shall run.
-        place: for all matrices, or by `MatrixPlan.name` (others are auto; auto is analog for now).
+        place: for all matrices, or by `MatrixPlan.name` (others are auto). Lowering does not weigh: auto is
+            analog here, `ssmc.targets.aimc.search` decides before.
 
     Raises:
         ModelError: SSMC-A01, SSMC-A02 from `analog_plan`; SSMC-R01 where a lossy sum cannot be requantized.

@@ -39,6 +39,7 @@ class MatrixPlan:
         slice_gains: integer weight of each slice.
         planes: (bit, gain) of each serial drive; empty where whole codes are driven.
         why: why the matrix is not converted once; empty where it is.
+        ratios: of every output where it is converted once: what its converter's step is set to.
     """
 
     name: str
@@ -49,6 +50,20 @@ class MatrixPlan:
     slice_gains: tuple[int, ...] = ()
     planes: tuple[tuple[int, int], ...] = ()
     why: str = ""
+    ratios: tuple[object, ...] = ()
+
+    def step_of(self, group: int, outputs: tuple[int, int], hw: Hardware) -> object:
+        """What the converters of these outputs are set to, where blocks that share an array must agree; else None.
+
+        A step per column, or a converter per output, may be set anew for every block that is driven.
+        """
+        own = hw.adc.columns_per_adc <= hw.cells_per_code * len(self.slice_gains)
+        if hw.adc.step == "per_column" or (hw.adc.step == "per_adc" and own):
+            return None
+        start = group * self.matrix.outputs
+        steps: tuple[object, ...] = self.ratios[start + outputs[0] : start + outputs[1]]
+        unlike = set(map(str, steps or [part.step for part in self.matrix.parts]))
+        return unlike.pop() if len(unlike) == 1 else (self.name, group, outputs)
 
     @property
     def conversions(self) -> int:
@@ -67,7 +82,7 @@ def analog_plan(name: str, op: str, matrix: Matrix, requant: Requant, inputs: Ra
     Raises:
         ModelError: SSMC-A01 no array is wide enough for one output, SSMC-A02 inputs wider than the drivers.
     """
-    rows = row_splits(matrix.inputs, hw.array.rows)
+    rows = row_splits(matrix.inputs, hw.inputs_per_array)
     gains = slice_gains(matrix.codes, hw)
     planes = drive_planes(name, inputs, hw)
     if outputs_per_tile(len(gains), hw) < 1:
@@ -76,7 +91,7 @@ def analog_plan(name: str, op: str, matrix: Matrix, requant: Requant, inputs: Ra
         raise ModelError("SSMC-A01", fact, "use fewer weight bits or cells with more levels", name)
     why = why_not_single(matrix, requant, rows, gains, planes, hw)
     if not why:
-        return MatrixPlan(name, op, "single", Matrix(matrix.codes), rows, gains, planes)
+        return MatrixPlan(name, op, "single", Matrix(matrix.codes), rows, gains, planes, ratios=tuple(requant.ratio))
     parts = tuple(
         _part(digits, span, plane, gain * plane_gain, inputs, hw)
         for span in rows
@@ -127,9 +142,9 @@ def outputs_per_tile(slice_count: int, hw: Hardware) -> int:
     return (hw.array.columns - hw.reference_columns) // (hw.cells_per_code * slice_count)
 
 
-def converter_of(output: int, slice_index: int, slice_count: int, hw: Hardware) -> int:
-    """Converter, within its array, of an output counted from the tile's first."""
-    return (output * slice_count + slice_index) * hw.cells_per_code // hw.adc.columns_per_adc
+def converter_of(output: int, slice_index: int, slice_count: int, hw: Hardware, column: int = 0) -> int:
+    """Converter, within its array, of an output counted from the tile's first, which starts at a physical column."""
+    return (column + (output * slice_count + slice_index) * hw.cells_per_code) // hw.adc.columns_per_adc
 
 
 def why_not_single(
@@ -142,7 +157,7 @@ def why_not_single(
 ) -> str:
     """The first reason why the converter cannot be the quantizer itself; empty where it can."""
     if len(rows) > 1:
-        return f"{matrix.inputs} inputs, {hw.array.rows} rows"
+        return f"{matrix.inputs} inputs, {hw.inputs_per_array} rows"
     if len(gains) > 1:
         return f"{matrix.weight_bits}-bit weights, {hw.cell.levels} cell levels"
     if planes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from typing import Literal
 
 from ssmc.ir.quant import QuantType
@@ -239,7 +240,12 @@ class TileProgram:
     @property
     def arrays(self) -> int:
         """Arrays in use."""
-        return sum(len(bank.tiles) for bank in self.banks.values())
+        return len({array for bank in self.banks.values() for array in bank.arrays})
+
+    @cached_property
+    def drive_widths(self) -> dict[str, int]:
+        """Bits of the drives of every bank."""
+        return {i.bank: i.width for i in (*self.per_step, *self.per_sequence) if isinstance(i, Drive)}
 
 
 INSTRUCTIONS: tuple[type[Instruction], ...] = (

@@ -3,31 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssmc.errors import UsageError
 from ssmc.ir.program import Program
 from ssmc.ir.serialize import program_from_json, program_to_json
 from ssmc.passes.place import Place
 from ssmc.pipeline import Pass
 from ssmc.targets.aimc.assemble import assemble
 from ssmc.targets.aimc.chip import Chip
-from ssmc.targets.aimc.compare import compare
-from ssmc.targets.aimc.cost import cost, key_sorted
+from ssmc.targets.aimc.compare import compare, figures_of
+from ssmc.targets.aimc.cost import Cost, cost, key_sorted
 from ssmc.targets.aimc.encode import tiles_from_json, tiles_to_json
 from ssmc.targets.aimc.executor import TileExecutor
 from ssmc.targets.aimc.hardware import Hardware, hardware_data, hardware_from_data, load_hardware
 from ssmc.targets.aimc.insert_partial_sums import InsertPartialSums
+from ssmc.targets.aimc.layout import layouts
 from ssmc.targets.aimc.lower import Lowered, lower, unlowered
 from ssmc.targets.aimc.lower import Place as Policy
+from ssmc.targets.aimc.mapping import Packings
+from ssmc.targets.aimc.margins import one_more_adc, real_time
 from ssmc.targets.aimc.noise import IDEAL, NoiseModel, noise_of
+from ssmc.targets.aimc.packing import Mode, Packing
 from ssmc.targets.aimc.program import TileProgram
+from ssmc.targets.aimc.search import Choice, Objective, decide_packing, decide_places
 from ssmc.targets.base import Arrays, Compiled, Json, Target
 from ssmc.targets.integer.target import IntegerTarget
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for: see `AimcTarget`."""
+
+    place: Policy = "analog"
+    packing: Mode | Literal["auto"] = "one"
+    minimise: Objective = "energy"
+    rate: float = 0.0
+
+    def places(self, program: Program, hardware: Hardware) -> tuple[dict[str, Policy], tuple[Choice, ...]]:
+        """Where every matrix runs, and what was weighed."""
+        return decide_places(program, hardware, self.place, self.minimise)
+
+    def packings(self, lowered: Lowered, hardware: Hardware) -> tuple[Packings, tuple[Choice, ...]]:
+        """How blocks share arrays, and what was weighed."""
+        if self.packing != "auto":
+            return dict.fromkeys(lowered.plans, Packing(self.packing)), ()
+        objective: Objective = "product" if self.minimise == "energy" else self.minimise
+        packings, choice = decide_packing(lowered, hardware, objective, self.rate)
+        return packings, (choice,)
 
 
 @dataclass(frozen=True)
@@ -39,14 +68,14 @@ class AimcCompiled(Compiled):
         lowered: with its partial sums, and what became of each matrix.
         tiles: what the chip executes.
         hardware: where.
-        place: how matrices were placed.
+        options: what was asked for.
     """
 
     source: Program
     lowered: Lowered
     tiles: TileProgram
     hardware: Hardware
-    place: Policy
+    options: Options
 
     @cached_property
     def program(self) -> Program:  # type: ignore[override]
@@ -54,23 +83,52 @@ class AimcCompiled(Compiled):
         return self.lowered.program
 
     def executor(  # type: ignore[override]
-        self, *, noise: bool | NoiseModel = False, seed: int = 0, literal: bool = False
+        self, *, noise: bool | NoiseModel = False, seed: int = 0, literal: bool = False, time_s: float = 0.0
     ) -> TileExecutor:
         """A chip instance: ideal, or with the hardware's nominal noise (True), or with a noise of your own.
 
-        ``seed`` draws the instance (programming noise) and its read noise; ``literal`` as in `TileExecutor`.
+        ``seed`` draws the instance (programming noise) and its read noise; ``time_s`` is how long ago it was
+        programmed (drift); ``literal`` as in `TileExecutor`.
+
+        Raises:
+            UsageError: SSMC-A04 for noise where blocks lie on the diagonal of an array.
         """
         model = noise if isinstance(noise, NoiseModel) else noise_of(self.hardware) if noise else IDEAL
-        return TileExecutor(self.program, self.tiles, Chip(self.tiles, self.hardware, model, seed), literal)
+        if self.options.packing == "diagonal" and not model.silent:
+            fact = "the noise that blocks on the diagonal of an array give each other is not simulated"
+            raise UsageError("SSMC-A04", fact, "compile with --packing multiplexed", self.hardware.name)
+        return TileExecutor(self.program, self.tiles, Chip(self.tiles, self.hardware, model, seed, time_s), literal)
+
+    @cached_property
+    def costs(self) -> Cost:
+        """Everything that is charged, for `ssmc explain`."""
+        return cost(self.tiles, self.hardware)
+
+    @cached_property
+    def choices(self) -> tuple[Choice, ...]:
+        """What was weighed for every decision."""
+        _, places = self.options.places(self.source, self.hardware)
+        _, packings = self.options.packings(self.lowered, self.hardware)
+        return (*places, *packings)
 
     def cost(self, steps: int) -> Json:
         """`ssmc.targets.aimc.cost` of the tile program, what became of each matrix, and the alternatives."""
-        data = cost(self.tiles, self.hardware).to_json(steps)
-        data["comparison"] = compare(self.source, self.hardware, steps)
-        data["matrices"] = [
-            {"conversion": plan.kind, "conversions_per_output": plan.conversions, "matrix": name, "why": plan.why}
-            for name, plan in self.lowered.plans.items()
-        ]
+        data = self.costs.to_json(steps)
+        comparison = compare(self.source, self.hardware, steps)
+        if self.options != Options(rate=self.options.rate):
+            comparison["compiled"] = figures_of(data, self.lowered)
+        data |= {
+            "comparison": comparison,
+            "decisions": [choice.to_json() for choice in self.choices],
+            "mapping": layouts(self.tiles, self.hardware),
+            "matrices": [
+                {"conversion": plan.kind, "conversions_per_output": plan.conversions, "matrix": name, "why": plan.why}
+                for name, plan in self.lowered.plans.items()
+            ],
+            "one_more_adc": one_more_adc(self.costs),
+        }
+        if self.options.rate:
+            data["real_time"] = real_time(self.costs, self.options.rate)
         sorted_data: Json = key_sorted(data)
         return sorted_data
 
@@ -78,7 +136,12 @@ class AimcCompiled(Compiled):
         """Source program, tile program and hardware: everything `AimcTarget.load` needs."""
         source, arrays = program_to_json(self.source)
         tiles, more = tiles_to_json(self.tiles)
-        data = {"hardware": hardware_data(self.hardware), "place": self.place, "program": source, "tiles": tiles}
+        data = {
+            "hardware": hardware_data(self.hardware),
+            "options": asdict(self.options),
+            "program": source,
+            "tiles": tiles,
+        }
         return data, {**arrays, **more}
 
 
@@ -88,11 +151,20 @@ class AimcTarget(Target):
 
     Attributes:
         hardware: a preset's name, a TOML file, or loaded hardware.
-        place: ``auto``, ``analog`` or ``digital`` for every matrix; auto is analog for now.
+        place: ``analog`` or ``digital`` for every matrix, or ``auto``: per matrix, whichever makes ``minimise``
+            smaller.
+        packing: how kernels share arrays: ``one`` an array each, ``diagonal``, ``multiplexed``
+            (`ssmc.targets.aimc.packing`), or ``auto``: the cheapest that makes ``rate``.
+        minimise: ``energy`` of a step, ``area``, initiation ``interval``, or the ``product`` of the three; packing
+            changes no energy worth the name, so there ``energy`` means ``product``.
+        rate: time steps a second that the input comes at; 0: not given.
     """
 
     hardware: Hardware | str | Path = "taox64"
-    place: Policy = "auto"
+    place: Policy = "analog"
+    packing: Mode | Literal["auto"] = "one"
+    minimise: Objective = "energy"
+    rate: float = 0.0
 
     @property
     def name(self) -> str:
@@ -101,7 +173,7 @@ class AimcTarget(Target):
 
     def pipeline(self) -> tuple[Pass, ...]:
         """The integer target's passes, then placement and the converters' partial sums."""
-        return (*IntegerTarget().pipeline(), Place(self.place), InsertPartialSums(self.chip))
+        return (*IntegerTarget().pipeline(), Place(self.place), InsertPartialSums(self.chip, self.place, self.minimise))
 
     @cached_property
     def chip(self) -> Hardware:
@@ -120,15 +192,18 @@ class AimcTarget(Target):
             UsageError: SSMC-H01..H08 from the hardware file.
             ModelError: SSMC-A01..A03 where the program does not fit the hardware.
         """
-        source = unlowered(program)
-        lowered = lower(source, self.chip, self.place)
-        return AimcCompiled(source, lowered, assemble(lowered, self.chip), self.chip, self.place)
+        source, options = unlowered(program), Options(self.place, self.packing, self.minimise, self.rate)
+        places, _ = options.places(source, self.chip)
+        lowered = lower(source, self.chip, places)
+        packings, _ = options.packings(lowered, self.chip)
+        return AimcCompiled(source, lowered, assemble(lowered, self.chip, packings), self.chip, options)
 
     @classmethod
     def load(cls, program: Json, arrays: Mapping[str, NDArray[np.generic]]) -> AimcCompiled:
         """Read back what `AimcCompiled.files` wrote; the tile program is the one in the files."""
         source = program_from_json(program["program"], arrays)
         hardware = hardware_from_data(program["hardware"], "program.json")
-        place: Policy = program["place"]
+        options = Options(**program["options"])
         tiles = tiles_from_json(program["tiles"], arrays)
-        return AimcCompiled(source, lower(source, hardware, place), tiles, hardware, place)
+        places, _ = options.places(source, hardware)
+        return AimcCompiled(source, lower(source, hardware, places), tiles, hardware, options)

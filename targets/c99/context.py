@@ -30,7 +30,7 @@ class Context:
     def ctype(self, value: str) -> CType:
         """Type of a value's codes."""
         quant = self.program.values[value].quant
-        return narrowest(quant.lo, quant.hi)
+        return narrowest(quant.lo, quant.hi, self.file.word)
 
     def size(self, value: str) -> int:
         """Channels of a value."""

@@ -81,5 +81,6 @@ def emit_sum(ctx: Context, op: Sum) -> Layer:
         "}",
     ]
     kinds = [("const ", ctx.ctype(v), x) for v, x in zip(op.inputs, xs, strict=True)]
-    name = ctx.define(op, f"{op.name}: sum of values, each with its scale", arguments(*kinds, ("", out, "y")), [block(lines)])
+    head = arguments(*kinds, ("", out, "y"))
+    name = ctx.define(op, f"{op.name}: sum of values, each with its scale", head, [block(lines)])
     return Layer(op.name, ctx.call(name, op), size * len(xs), {"requantizations": size})

@@ -51,32 +51,35 @@ def row_sums(file: SourceFile, name: str, codes: IntArray, x: str, acc: CType, f
     weights = file.weights(f"{name}_weights", codes, f"{name}: weights, {len(codes)} rows of {codes.shape[1]}")
     n, rows = codes.shape[1], len(codes)
     whole = rows - rows % UNROLLED if not weights.packed and n > 1 else 0
-    lines: list[str] = []
+    lines = ["{", f"    {acc.name} sum[{rows}];"]
     if whole:
-        lines += [f"for (int j = 0; j < {whole}; j += {UNROLLED}) {{"]
-        lines += [f"    const {weights.ctype.name} *w = {weights.constant.name} + j * {n};"]
-        lines += _several(n, x, acc, finish, UNROLLED) + ["}"]
+        lines += [f"    for (int j = 0; j < {whole}; j += {UNROLLED}) {{"]
+        lines += [f"        const {weights.ctype.name} *w = {weights.constant.name} + j * {n};"]
+        lines += [*_several(n, x, acc, UNROLLED), "    }"]
     if whole < rows:
-        lines += [f"for (int j = {whole}; j < {rows}; ++j) {{"]
+        lines += [f"    for (int j = {whole}; j < {rows}; ++j) {{"]
         if weights.packed:
             unpack = file.helper(f"unpack{weights.bits}")
-            lines += [f"    {weights.ctype.name} w[{n}];"]
-            lines += [f"    {unpack}({weights.constant.name} + j * {weights.row_bytes}, w, {n});"]
+            lines += [f"        {weights.ctype.name} w[{n}];"]
+            lines += [f"        {unpack}({weights.constant.name} + j * {weights.row_bytes}, w, {n});"]
         else:
-            lines += [f"    const {weights.ctype.name} *w = {weights.constant.name} + j * {n};"]
-        lines += _several(n, x, acc, finish, 1) + ["}"]
-    scratch = n if weights.packed else 0
+            lines += [f"        const {weights.ctype.name} *w = {weights.constant.name} + j * {n};"]
+        lines += [*_several(n, x, acc, 1), "    }"]
+    done = finish.format(acc="sum[j]", j="j")
+    lines += [f"    for (int j = 0; j < {rows}; ++j) {{", f"        {done}", "    }", "}"]
+    scratch = acc.bytes * rows + (n if weights.packed else 0)
     return Rows(lines, codes.size, scratch, f"dense, {weights.bits} bit")
 
 
-def _several(n: int, x: str, acc: CType, finish: str, count: int) -> list[str]:
+def _several(n: int, x: str, acc: CType, count: int) -> list[str]:
+    """Sums of ``count`` rows from ``w`` on; apart from what becomes of them, which vectorizes on its own."""
     sums = [f"a{i}" for i in range(count)]
     lines = [f"{acc.name} {', '.join(f'{a} = 0' for a in sums)};", f"for (int i = 0; i < {n}; ++i) {{"]
-    lines += [f"    const {acc.name} v = {x}[i];"] if count > 1 else []
-    v = "v" if count > 1 else f"({acc.name}){x}[i]"
+    lines += [f"    const {acc.name} factor = {x}[i];"] if count > 1 else []
+    v = "factor" if count > 1 else f"({acc.name}){x}[i]"
     lines += [f"    {a} += w[{'i' if i == 0 else f'{i * n} + i'}] * {v};" for i, a in enumerate(sums)] + ["}"]
-    lines += [finish.format(acc=a, j="j" if i == 0 else f"j + {i}") for i, a in enumerate(sums)]
-    return [f"    {line}" for line in lines]
+    lines += [f"sum[{'j' if i == 0 else f'j + {i}'}] = {a};" for i, a in enumerate(sums)]
+    return [f"        {line}" for line in lines]
 
 
 def _sparse(file: SourceFile, name: str, codes: IntArray, x: str, acc: CType, finish: str) -> Rows:
@@ -139,7 +142,8 @@ def _grouped(ctx: Context, op: Linear, requant: str, acc: str, out: str) -> tupl
     if weights.packed:
         unpack = ctx.file.helper(f"unpack{weights.bits}")
         lines += [f"for (int e = 0; e < {outputs * n}; ++e) {{"]
-        lines += [f"    {unpack}({weights.constant.name} + e * {weights.row_bytes}, unpacked + e * {groups}, {groups});"]
+        packed = f"{weights.constant.name} + e * {weights.row_bytes}"
+        lines += [f"    {unpack}({packed}, unpacked + e * {groups}, {groups});"]
         lines += ["}"]
     source = "unpacked" if weights.packed else weights.constant.name
     lines += [f"for (int j = 0; j < {outputs}; ++j) {{", f"    for (int h = 0; h < {groups}; ++h) {{"]

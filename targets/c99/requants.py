@@ -9,7 +9,7 @@ import numpy as np
 from ssmc.errors import ModelError
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import IntArray
-from ssmc.targets.c99.source import Param, SourceFile, block
+from ssmc.targets.c99.source import Param, SourceFile, block, comment_text
 from ssmc.targets.c99.widths import INT64, CType, accumulator
 
 TABLE = -2
@@ -69,7 +69,7 @@ def define_requant(
         for key in ("multiplier", "offset", "shift", "lo", "hi")
     }
     body = _body(file, name, rows, tables, wide, reach)
-    text = [f"/* accumulator to code: {name} */"]
+    text = [f"/* accumulator to code: {comment_text(name)} */"]
     text += [f"static inline int32_t {function}({acc.name} acc, int row)", "{", block(body), "}"]
     file.functions.append("\n".join(text))
     return function

@@ -11,7 +11,7 @@ import numpy as np
 
 from ssmc.ir.rounding import IntArray
 from ssmc.targets.c99.packing import pack_rows, packed_bits
-from ssmc.targets.c99.widths import CType, holding
+from ssmc.targets.c99.widths import CType, holding, narrowest
 
 COLUMN = 108
 
@@ -42,7 +42,7 @@ class Constant:
         numbers = ", ".join(map(str, self.values.ravel().tolist()))
         body = textwrap.fill(numbers, COLUMN, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
         head = f"static const {self.ctype.name} {self.name}[{self.values.size}] = {{"
-        return f"/* {self.comment} */\n{head}\n{body}\n}};"
+        return f"/* {comment_text(self.comment)} */\n{head}\n{body}\n}};"
 
 
 @dataclass(frozen=True)
@@ -126,12 +126,14 @@ class SourceFile:
 
     Attributes:
         prefix: of every name.
+        word: least width of weights and values: 8 for memory, 16 where a vector unit multiplies 16-bit words.
         constants: const arrays in order.
         functions: texts of the layers' functions in order.
         helpers: names of the shared functions used.
     """
 
     prefix: str
+    word: int = 8
     constants: list[Constant] = field(default_factory=list)
     functions: list[str] = field(default_factory=list)
     helpers: set[str] = field(default_factory=set)
@@ -159,9 +161,9 @@ class SourceFile:
 
     def weights(self, name: str, rows: IntArray, comment: str, *, bits: int | None = None) -> Weights:
         """Define weights (rows, n), packed where that is narrower."""
-        width = packed_bits(rows) if bits is None else bits
+        width = max(packed_bits(rows) if bits is None else bits, 0 if self.word == 8 else self.word)
         if width >= 8:
-            stored = holding([-1, rows.min(initial=0), rows.max(initial=0)])
+            stored = narrowest(min(-1, int(rows.min(initial=0))), int(rows.max(initial=0)), self.word)
             return Weights(self.constant(name, rows, comment, stored), stored.bits, rows.shape[1])
         how = f"{comment}; {width}-bit codes, {8 // width} a byte, the first lowest, {rows.shape[1]} a row"
         packed = self.constant(name, pack_rows(rows, width), how, holding([0, 255]))

@@ -52,9 +52,9 @@ INT8, UINT8, INT16, UINT16, INT32, INT64 = (
 STORED = (INT8, UINT8, INT16, UINT16, INT32, INT64)
 
 
-def narrowest(lo: int, hi: int) -> CType:
-    """The narrowest type that holds lo..hi."""
-    return next(t for t in STORED if t.lo <= lo and hi <= t.hi)
+def narrowest(lo: int, hi: int, word: int = 8) -> CType:
+    """The narrowest type of at least ``word`` bits that holds lo..hi."""
+    return next(t for t in STORED if t.lo <= lo and hi <= t.hi and t.bits >= word)
 
 
 def holding(values: ArrayLike) -> CType:

@@ -13,7 +13,6 @@ from ssmc.targets.c99.build import find_compiler
 from ssmc.targets.c99.native import NativeExecutor
 from ssmc.targets.integer.executor import Executor
 
-
 #: time steps in all from which building the C is worth its second
 FAST_FROM_STEPS = 2000
 

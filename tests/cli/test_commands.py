@@ -217,6 +217,27 @@ def test_hardware_says_where_every_number_is_from() -> None:
         assert all("source: " in row or "assumed: " in row for row in rows)
 
 
+def test_hardware_new_writes_a_file_that_validates_and_compiles(model: Path, tmp_path: Path) -> None:
+    chip = tmp_path / "chip.toml"
+    assert "ssmc hardware validate" in done("hardware", "new", chip)
+    assert "good" in done("hardware", "validate", chip)
+    assert done("hardware", "list") == done("hardware")
+    assert done("hardware", "show", chip).startswith("my-chip")
+    done("compile", model, "--target", "aimc", "--hardware", chip, "-o", tmp_path / "out")
+
+
+def test_explain_traces_figures_to_keys(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done("compile", model, "--target", "aimc", "--place", "auto", "--packing", "auto", "--minimise", "area",
+         "--rate", "1000", "-o", out)  # fmt: skip
+    energy = done("explain", out, "--steps", "10")
+    assert "10 steps" in energy
+    assert "digital." in energy or "adc." in energy
+    assert "limited by" in done("explain", out, "max_steps_per_s")
+    assert "area" in done("explain", out, "area_um2", "--rows", "2")
+    assert "real time: margin" in done("report", out)
+
+
 def test_export_builds_loads_and_writes_a_model_that_compiles(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     (tmp_path / "make.py").write_text(FACTORY)

@@ -69,6 +69,14 @@ def test_unknown_target_option_and_pass(model: Path, tmp_path: Path) -> None:
     assert not out.exists()
 
 
+def test_explain_and_hardware_new_refuse_by_name(tmp_path: Path) -> None:
+    chip = tmp_path / "chip.toml"
+    chip.write_text("mine")
+    assert "exists already" in fails(2, "H10", "hardware", "new", chip)
+    assert "cannot be written" in fails(2, "H10", "hardware", "new", tmp_path / "no" / "chip.toml")
+    assert "not TOML" in fails(2, "H02", "hardware", "validate", chip)
+
+
 def test_unknown_hardware_and_unknown_key_name_file_and_key(model: Path, tmp_path: Path) -> None:
     from ssmc.targets.aimc.hardware import PRESETS
 

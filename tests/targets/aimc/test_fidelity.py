@@ -103,7 +103,12 @@ def test_the_cost_of_a_program_that_fills_an_array_is_the_peak_figure(preset: st
     tiles = assemble(lower(full_array(hw), hw), hw)
     lines = cost(tiles, hw).per_step
     expected = peak(hw, 8, 8)
-    groups = {"dac": ("dac", "dac_bit"), "array": ("array", "array_bit"), "sample_hold": ("sample_hold", "hold_bit", "hold_pulse"), "adc": ("adc", "adc_step")}  # fmt: skip
+    groups = {
+        "dac": ("dac", "dac_bit"),
+        "array": ("array", "array_bit"),
+        "sample_hold": ("sample_hold", "hold_bit", "hold_pulse"),
+        "adc": ("adc", "adc_step"),
+    }
     for name, components in groups.items():
         assert sum(line.nominal for line in lines if line.component in components) == pytest.approx(expected.pj[name])
     assert cost(tiles, hw).step_timing.latency_ns == pytest.approx(expected.ns)

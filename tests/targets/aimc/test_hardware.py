@@ -143,7 +143,9 @@ def obeys(data: Any, schema: dict[str, Any]) -> None:
     assert data in schema.get("enum", [data])
     if schema["type"] == "object":
         assert set(schema["required"]) <= set(data) <= set(schema["properties"])
-        assert sum(set(one["required"]) <= set(data) for one in schema.get("oneOf", [])) in ({1} if "oneOf" in schema else {0})
+        assert sum(set(one["required"]) <= set(data) for one in schema.get("oneOf", [])) in (
+            {1} if "oneOf" in schema else {0}
+        )
         for key, value in data.items():
             obeys(value, schema["properties"][key])
 
@@ -173,11 +175,25 @@ def test_unipolar_drivers_take_a_row_for_each_sign() -> None:
 def by_law(law: str, bits: int = 8, node: int = 32) -> Hardware:
     text = changed(r"^energy_pj = \{ value = 44.1.*$", f'model = {{ value = "{law}", source = "s" }}')
     text = re.sub(r"^area_um2 = \{ value = 25170.*$", "", text, flags=re.MULTILINE)
-    text = re.sub(r"^bits = \{ value = 8, assumed = \"QS4D deploys 8-bit states; c", f'bits = {{ value = {bits}, assumed = "c', text, flags=re.MULTILINE)
+    text = re.sub(
+        r"^bits = \{ value = 8, assumed = \"QS4D deploys 8-bit states; c",
+        f'bits = {{ value = {bits}, assumed = "c',
+        text,
+        flags=re.MULTILINE,
+    )
     return parse_hardware(text.replace("value = 180, source", f"value = {node}, source"))
 
 
-@pytest.mark.parametrize(("nm", "row"), [(180, (23.8, 24.1, 27.4, 33.7, 44.1, 60.2, 85.1)), (130, (12.9, 13.1, 14.9, 18.3, 23.9, 32.6, 46.2)), (65, (3.5, 3.55, 4.04, 4.97, 6.49, 8.87, 12.5)), (32, (.92, .94, 1.07, 1.31, 1.71, 2.34, 3.31)), (14, (.195, .198, .225, .277, .362, .495, .70))])  # fmt: skip
+@pytest.mark.parametrize(
+    ("nm", "row"),
+    [
+        (180, (23.8, 24.1, 27.4, 33.7, 44.1, 60.2, 85.1)),
+        (130, (12.9, 13.1, 14.9, 18.3, 23.9, 32.6, 46.2)),
+        (65, (3.5, 3.55, 4.04, 4.97, 6.49, 8.87, 12.5)),
+        (32, (0.92, 0.94, 1.07, 1.31, 1.71, 2.34, 3.31)),
+        (14, (0.195, 0.198, 0.225, 0.277, 0.362, 0.495, 0.70)),
+    ],
+)
 def test_the_survey_law_gives_accelergy_s_table(nm: int, row: tuple[float, ...]) -> None:
     for bits, published in enumerate(row, 4):
         assert murmann_energy_pj(bits, nm, 1e7) == pytest.approx(published, rel=0.01)
@@ -211,7 +227,12 @@ def test_a_law_is_refused_where_it_says_nothing() -> None:
     with pytest.raises(UsageError, match=r"SSMC-H06.*adc\.bits.*from 4 bits"):
         by_law("murmann", 3)
     with pytest.raises(UsageError, match=r"SSMC-H08.*adc\.energy_pj.*beside"):
-        parse_hardware(changed(r"^energy_pj = \{ value = 44.1", 'model = { value = "walden", source = "s" }\nenergy_pj = { value = 44.1'))
+        parse_hardware(
+            changed(
+                r"^energy_pj = \{ value = 44.1",
+                'model = { value = "walden", source = "s" }\nenergy_pj = { value = 44.1',
+            )
+        )
 
 
 # units: the errors of published cost tables (facts of MNSIM, hwcomponents-library, PUMA, accelergy-library)
@@ -222,7 +243,9 @@ ISAAC = (PRESETS / "isaac128.toml").read_text()
 def isaac_with(key: str, entry: str) -> str:
     table, name = key.split(".")
     before, rest = ISAAC.split(f"[{table}]\n")
-    return f"{before}[{table}]\n" + re.sub(rf"^{name} = .*$", f"{name} = {{ {entry}, source = 's' }}", rest, count=1, flags=re.MULTILINE)
+    return f"{before}[{table}]\n" + re.sub(
+        rf"^{name} = .*$", f"{name} = {{ {entry}, source = 's' }}", rest, count=1, flags=re.MULTILINE
+    )
 
 
 @pytest.mark.parametrize(

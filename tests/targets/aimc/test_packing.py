@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ def test_what_the_columns_add_up_is_the_product(
         drive = rng.integers(-99, 100, (bank.groups, bank.row_count))
         expected = np.einsum("gsor,gr->gso", bank.codes, drive)
         assert (physical_product(bank, levels, drive, hw) == expected).all()
-    assert all(0 <= cells.min() and cells.max() < hw.cell.levels for cells in levels.values())
+    assert all(cells.min() >= 0 and cells.max() < hw.cell.levels for cells in levels.values())
 
 
 @settings(max_examples=150, deadline=None)
@@ -102,7 +103,9 @@ def test_every_cell_belongs_to_one_block_and_every_output_has_a_place(
         spans = [(tile.group, j) for tile in bank.tiles for j in range(*tile.outputs)]
         assert sorted(spans) == [(g, j) for g in range(bank.groups) for j in range(bank.outputs)]
         for tile in bank.tiles:
-            cells = taken.setdefault(tile.array, np.zeros((hw.array.rows, hw.array.columns - hw.reference_columns), int))
+            cells = taken.setdefault(
+                tile.array, np.zeros((hw.array.rows, hw.array.columns - hw.reference_columns), int)
+            )
             rows, columns = bank.row_count * hw.rows_per_input, bank.columns_of(tile, hw)
             part = cells[tile.row : tile.row + rows, tile.column : tile.column + columns]
             assert part.shape == (rows, columns)
@@ -147,9 +150,12 @@ def test_kernels_on_the_diagonal_and_one_after_the_other(taox64: Hardware, progr
 
 
 def test_what_packing_costs_and_saves(taox64: Hardware, program_of: Programs) -> None:
-    """Turns: the same conversions and cell reads, less area, a longer loop. Diagonal: one drive, but every driven row crosses every column."""
+    """Turns: the same conversions and cell reads, less area, a longer loop. Diagonal: driven rows cross all columns."""
     lowered = lower(program_of(form="delta", channels=6, n=4), taox64)
-    found = {mode: cost(assemble(lowered, taox64, {"ssm": Packing(mode)}), taox64).to_json(1) for mode in ("one", "diagonal", "multiplexed")}  # type: ignore[arg-type]
+    found = {
+        mode: cost(assemble(lowered, taox64, {"ssm": Packing(mode)}), taox64).to_json(1)
+        for mode in ("one", "diagonal", "multiplexed")
+    }  # type: ignore[arg-type]
     loops = {mode: data["feedback_loops_ns"]["ssm"] for mode, data in found.items()}
     assert loops["one"] == 20 + 10 + 100 + 5 * 100 + 20
     assert loops["diagonal"] == 20 + 10 + 100 + 6 * 5 * 100 + 20
@@ -164,11 +170,16 @@ def test_what_packing_costs_and_saves(taox64: Hardware, program_of: Programs) ->
 
 def test_matrices_that_share_arrays_take_turns(taox64: Hardware, program_of: Programs) -> None:
     lowered = lower(program_of(form="delta", channels=4, n=4, features=4, pool="none"), taox64)
-    alone, shared = (cost(assemble(lowered, taox64, everywhere(lowered, Packing(mode))), taox64) for mode in ("multiplexed", "shared"))  # type: ignore[arg-type]
+    alone, shared = (
+        cost(assemble(lowered, taox64, everywhere(lowered, Packing(mode))), taox64)
+        for mode in ("multiplexed", "shared")
+    )  # type: ignore[arg-type]
     assert shared.tiles.arrays < alone.tiles.arrays
     busy = shared.step_timing.occupancy_ns
     assert "adc encoder + ssm + decoder" in busy
-    assert busy["adc encoder + ssm + decoder"] == sum(alone.step_timing.occupancy_ns[f"adc {n}"] for n in ("encoder", "ssm", "decoder"))
+    assert busy["adc encoder + ssm + decoder"] == sum(
+        alone.step_timing.occupancy_ns[f"adc {n}"] for n in ("encoder", "ssm", "decoder")
+    )
     assert shared.step_timing.initiation_interval_ns > alone.step_timing.initiation_interval_ns
 
 
@@ -177,10 +188,12 @@ def dense(sizes: list[int], weights: int = 1) -> ir.Program:
     code = QuantType(-128, 127, np.asarray(1.0))
     ops: list[ir.Op] = [ir.Quantize("q", ("x",), "v0", code)]
     values = {"v0": ir.Codes(sizes[0], code, "step")}
-    for k, (rows, columns) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for k, (rows, columns) in enumerate(pairwise(sizes)):
         reach = 128 * weights * rows
         requant = make_requant([Fraction(1, 64)] * columns, [Fraction(0)] * columns, -128, 127, (-reach, reach))
-        ops.append(ir.Linear(f"w{k}", (f"v{k}",), f"v{k + 1}", ir.Matrix(np.full((1, columns, rows), weights)), requant))
+        ops.append(
+            ir.Linear(f"w{k}", (f"v{k}",), f"v{k + 1}", ir.Matrix(np.full((1, columns, rows), weights)), requant)
+        )
         values[f"v{k + 1}"] = ir.Codes(columns, code, "step")
     last = f"v{len(sizes) - 1}"
     ops.append(ir.Dequantize("o", (last,), "out", np.asarray(1.0)))
@@ -190,13 +203,18 @@ def dense(sizes: list[int], weights: int = 1) -> ir.Program:
 def test_remainders_of_two_129_x_129_matrices_share_arrays(isaac128: Hardware) -> None:
     """PUMA's compiler takes 8 arrays of 128 x 128 at 25.4 % (facts of a run); single-ended cells, one slice."""
     cells = replace(isaac128.cell, scheme="offset_column", levels=16)
-    hw = replace(isaac128, cell=cells, array=replace(isaac128.array, columns=129), adc=replace(isaac128.adc, step="per_column"))
+    hw = replace(
+        isaac128, cell=cells, array=replace(isaac128.array, columns=129), adc=replace(isaac128.adc, step="per_column")
+    )
     lowered = lower(dense([129, 129, 129]), hw)
     used = {}
     for mode in ("one", "shared"):
         tiles = assemble(lowered, hw, everywhere(lowered, Packing(mode)))  # type: ignore[arg-type]
         used[mode] = tiles.arrays, 2 * 129**2 / (tiles.arrays * 128**2)
-        assert sum(b.row_count * (t.outputs[1] - t.outputs[0]) for b in tiles.banks.values() for t in b.tiles) == 2 * 129**2
+        assert (
+            sum(b.row_count * (t.outputs[1] - t.outputs[0]) for b in tiles.banks.values() for t in b.tiles)
+            == 2 * 129**2
+        )
     assert used["one"] == (8, pytest.approx(0.254, abs=0.001))
     assert used["shared"] == (3, pytest.approx(0.677, abs=0.001))
 
@@ -230,4 +248,6 @@ def test_a_chip_too_small_says_so_unless_blocks_share(taox64: Hardware, program_
     lowered = lower(program_of(form="delta", channels=16, n=4), few)
     with pytest.raises(ModelError, match=r"SSMC-A03.*needs 18 arrays.*pack several"):
         make_banks(lowered.plans, few)
-    assert len({a for b in make_banks(lowered.plans, few, everywhere(lowered, Packing("shared"))) for a in b.arrays}) == 1
+    assert (
+        len({a for b in make_banks(lowered.plans, few, everywhere(lowered, Packing("shared"))) for a in b.arrays}) == 1
+    )

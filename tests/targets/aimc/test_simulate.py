@@ -1,4 +1,4 @@
-"""The compiled simulation: the same codes as the step-by-step execution, draws that depend on nothing but their name."""
+"""The compiled simulation: the same codes as single steps, draws that depend on nothing but their name."""
 
 from __future__ import annotations
 
@@ -89,6 +89,18 @@ def test_without_fresh_noise_it_computes_what_single_steps_compute(
     assert (fast.run(x) != Executor(fast.program).run(x)).mean() > 0.01
 
 
+@pytest.mark.parametrize("scheme", ["differential_columns", "offset_column"])
+def test_kernels_that_share_arrays(scheme: Any, taox64: Hardware, program_of: Programs) -> None:
+    """Packed: other places on the wires, other converters; fast and literal see the same."""
+    hw = replace(taox64, cell=replace(taox64.cell, scheme=scheme))
+    noise = NoiseModel(0.05, 0.02, wire_ohm=20.0, adc_offset=1.0, adc_inl=1.0)
+    compiled = AimcTarget(hw, packing="multiplexed").emit(program_of(form="delta", channels=6, n=5, pool="none"))
+    assert any(tile.row or tile.column for bank in compiled.tiles.banks.values() for tile in bank.tiles)
+    fast, literal = (compiled.executor(noise=noise, seed=2, literal=flag) for flag in (False, True))
+    x = np.random.default_rng(1).normal(0, 10, (8, 12, 3))
+    assert (fast.run(x) != literal.run(x)).mean() < 0.01
+
+
 def test_draws_depend_on_chip_and_sequence_only(
     taox64: Hardware, program_of: Programs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,7 +145,7 @@ def test_executed_is_counted(taox64: Hardware, program_of: Programs) -> None:
 def test_clipped_conversions_are_counted(taox64: Hardware, program_of: Programs) -> None:
     """Padding is not: as many as a literal execution finds outside its range."""
     program = program_of(form="direct", channels=2, n=3, pool="none")
-    fast, literal = executors(program, taox64, NoiseModel(1e-9))
+    fast, _ = executors(program, taox64, NoiseModel(1e-9))
     x = np.random.default_rng(0).normal(0, 60, (5, 9, 3))
     lengths = np.array([9, 0, 4, 7, 1])
     simulation = simulate.simulation_of(fast.tiles, fast.chip)

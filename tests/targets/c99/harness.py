@@ -58,7 +58,8 @@ def build(model: Emitted, folder: Path, compiler: str = "gcc") -> Path:
     text = _MAIN.replace("@PLACES", ", ".join(f"offsetof(m_state, {m})" for m in members) or "0")
     text = text.replace("@INPUTS", f"{model.program.input_size}u").replace("@OUTPUTS", f"{model.program.output_size}u")
     text = text.replace("@Y", ", y" if stepwise else "")
-    text = text.replace("@FINISH", "" if stepwise else "m_finish(state, y);\n        fwrite(state, sizeof *state, 1, stdout);")
+    finish = "m_finish(state, y);\n        fwrite(state, sizeof *state, 1, stdout);"
+    text = text.replace("@FINISH", "" if stepwise else finish)
     for name, content in (("m.h", model.header), ("m.c", model.source), ("main.c", text)):
         (folder / name).write_text(content)
     subprocess.run([compiler, *STRICT, *SANITIZE, "m.c", "main.c", "-o", "m"], cwd=folder, check=True)

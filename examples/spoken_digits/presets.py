@@ -1,0 +1,178 @@
+"""The spoken-digits model on every crossbar preset: energy, pace, area, accuracy, and where digital would be better.
+
+Every figure is computed now. `--write` puts the tables between the marks in docs/presets.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+import numpy as np
+
+import ssmc
+from ssmc.bundle.check import accuracy, evaluate
+from ssmc.data import Samples, load_samples
+from ssmc.errors import ModelError
+from ssmc.ir.program import Program, StateSpace
+from ssmc.ir.serialize import Json
+from ssmc.report.units import quantity
+from ssmc.targets.aimc.compare import compare
+from ssmc.targets.aimc.hardware import Hardware, load_hardware, preset_names
+from ssmc.targets.aimc.search import decide_places
+from ssmc.targets.aimc.target import AimcCompiled, AimcTarget
+
+HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "presets.md"
+BEGIN, END = "<!-- tables: made by examples/spoken_digits/presets.py --write -->", "<!-- end of tables -->"
+DAY, MONTH = 86_400.0, 30 * 86_400.0
+COST_HEAD = (
+    "preset",
+    "arrays",
+    "used",
+    "energy",
+    "low to high",
+    "max steps/s",
+    "limited by",
+    "latency",
+    "area",
+    "packing",
+)
+PLACE_HEAD = (
+    *("preset", "fused", "unfused", "digital", "auto", "auto puts digital", "cheapest of the first three"),
+    *("steps/s fused", "steps/s digital"),
+)
+ACCURACY_HEAD = ("preset", "cells", "ideal", "programmed", "1 day", "30 days", "auto, programmed", "auto, 30 days")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One line of each table."""
+
+    cost: tuple[str, ...]
+    place: tuple[str, ...]
+    accuracy: tuple[str, ...]
+
+
+@click.command()
+@click.option("--seeds", default=3, show_default=True, help="Chip instances per accuracy.")
+@click.option("--limit", default=0, help="Only so many recordings.")
+@click.option("--preset", multiple=True, help="Only these. Default: all.")
+@click.option("--write", is_flag=True, help="Into docs/presets.md.")
+def main(seeds: int, limit: int, preset: tuple[str, ...], write: bool) -> None:
+    """Print the tables as Markdown."""
+    samples = load_samples(HERE / "test.npz")
+    samples = samples.head(limit) if limit else samples
+    rows = [measure(name, samples, seeds) for name in preset or preset_names()]
+    text = "\n\n".join(
+        [
+            f"Per inference of {samples.mean_steps} steps, {len(samples)} recordings, {seeds} chip instances.",
+            table(COST_HEAD, [row.cost for row in rows]),
+            table(PLACE_HEAD, [row.place for row in rows]),
+            table(ACCURACY_HEAD, [row.accuracy for row in rows]),
+        ]
+    )
+    click.echo(text)
+    if write:
+        before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+        PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
+
+
+def measure(name: str, samples: Samples, seeds: int) -> Rows:
+    """Compile for a preset, packed by the search, and run it; a chip that is too small says so."""
+    steps = samples.mean_steps
+    try:
+        bundle = ssmc.compile(HERE / "model.onnx", AimcTarget(name, packing="auto"), steps=steps, oracle=False)
+    except ModelError:
+        bundle = ssmc.compile(
+            HERE / "model.onnx", AimcTarget(unlimited(name), packing="auto"), steps=steps, oracle=False
+        )
+        refused = (name, "does not fit", *["–"] * (len(COST_HEAD) - 2))
+        return Rows(
+            refused,
+            place_row(name, source_of(bundle), steps),
+            (name, "does not fit", *["–"] * (len(ACCURACY_HEAD) - 2)),
+        )
+    cost = cost_row(name, bundle.cost(steps))
+    return Rows(cost, place_row(name, source_of(bundle), steps), accuracy_row(name, bundle, samples, seeds))
+
+
+def source_of(bundle: ssmc.Bundle) -> Program:
+    """The program before it was lowered."""
+    assert isinstance(bundle.compiled, AimcCompiled)
+    return bundle.compiled.source
+
+
+def unlimited(name: str) -> Hardware:
+    """A preset with as many arrays as a program needs."""
+    hw = load_hardware(name)
+    return replace(hw, array=replace(hw.array, count=0))
+
+
+def cost_row(name: str, figures: Json) -> tuple[str, ...]:
+    """What the compiled program costs."""
+    energy = figures["energy_pj"]["per_sequence"]
+    packing = figures["decisions"][-1]["chosen"].split("; but ")
+    changed = "; some matrices otherwise" if len(packing) > 1 else ""
+    sharing = figures["limited_by"].split(" + ")
+    limit = sharing[0] if len(sharing) == 1 else f"{sharing[0].split()[0]} that {len(sharing)} matrices share"
+    return (
+        *(name, str(figures["arrays"]), f"{figures['utilisation']:.0%}", quantity("pj", energy["nominal"])),
+        f"{quantity('pj', energy['low'])} to {quantity('pj', energy['high'])}",
+        *(
+            f"{figures['max_steps_per_s']:,.0f}",
+            limit,
+            quantity("ns", figures["latency_ns"]["per_step"]),
+        ),
+        *(quantity("um2", figures["area_um2"]["nominal"]), packing[0] + changed),
+    )
+
+
+def place_row(name: str, source: Program, steps: int) -> tuple[str, ...]:
+    """Energy of each placement; as many arrays as each needs."""
+    hw = unlimited(name)
+    variants = compare(source, hw, steps)
+    energies = {key: value["energy_pj"]["per_sequence"]["nominal"] for key, value in variants.items()}
+    pace = (f"{variants[key]['max_steps_per_s']:,.0f}" for key in ("fused", "digital"))
+    places, _ = decide_places(source, hw, "auto")
+    auto = AimcTarget(hw, place="auto").emit(source).cost(steps)["energy_pj"]["per_sequence"]["nominal"]
+    kernels = [op.name for op in source.ops if isinstance(op, StateSpace)]
+    digital, dense = (
+        f"{sum(places[n] == 'digital' for n in names)} of {len(names)}"
+        for names in (kernels, [n for n in places if n not in kernels])
+    )
+    cheapest = min(energies, key=lambda key: energies[key])
+    shown = (quantity("pj", energies[key]) for key in ("fused", "unfused", "digital"))
+    return (name, *shown, quantity("pj", auto), f"{digital} kernels, {dense} dense", cheapest, *pace)
+
+
+def accuracy_row(name: str, bundle: ssmc.Bundle, samples: Samples, seeds: int) -> tuple[str, ...]:
+    """Ideal, just programmed, and later where the preset's cells drift."""
+    device = load_hardware(name).noise.device
+    assert samples.label is not None
+    ideal = f"{accuracy(evaluate(bundle, samples), samples.label):.1%}"
+    times = (0.0,) if device == "gaussian" else (0.0, DAY, MONTH)
+    found = [noisy(bundle, samples, seeds, time) for time in times]
+    placed = AimcTarget(name, place="auto", packing="auto")
+    auto = ssmc.compile(HERE / "model.onnx", placed, steps=samples.mean_steps, oracle=False)
+    later = [noisy(auto, samples, seeds, time) for time in (times[0], times[-1])[: len(times)]]
+    none = ["no drift model"]
+    return (name, device, ideal, *found, *none * (3 - len(found)), *later, *none * (2 - len(later)))
+
+
+def noisy(bundle: ssmc.Bundle, samples: Samples, seeds: int, time_s: float) -> str:
+    """Mean and spread over chip instances."""
+    assert samples.label is not None
+    runs = [accuracy(evaluate(bundle, samples, noise=True, seed=s, time_s=time_s), samples.label) for s in range(seeds)]
+    return f"{np.mean(runs):.1%} ± {np.std(runs):.1%}"
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Markdown."""
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()

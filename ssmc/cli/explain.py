@@ -1,0 +1,92 @@
+"""``ssmc explain``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ssmc.targets.aimc.explain import Row
+
+
+@click.command(short_help="Trace a cost figure to instructions and hardware keys.")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("metric", default="energy_pj")
+@click.option("--op", default="", help="Only the contributions of this operation.")
+@click.option("--steps", type=click.IntRange(min=1), help="Time steps of the inference; default: as compiled.")
+@click.option("--rows", type=click.IntRange(min=1), default=20, show_default=True, help="Show the largest so many.")
+def explain(bundle: Path, metric: str, op: str, steps: int | None, rows: int) -> None:
+    """Say where METRIC of a crossbar BUNDLE comes from: instruction, count, key of the hardware file, its source.
+
+    METRIC is energy_pj, area_um2, latency_ns, initiation_interval_ns, max_steps_per_s, adc_conversions, cell_reads,
+    dac_drives, digital_macs, memory_bits, or a key such as adc.energy_pj for everything that it prices.
+
+    \b
+    Example:
+      ssmc explain out
+      ssmc explain out max_steps_per_s
+      ssmc explain out adc.energy_pj --op blocks.0.ssm
+    """
+    from ssmc import bundle as bundles
+    from ssmc.errors import UsageError
+    from ssmc.report.text import columns
+    from ssmc.targets.aimc.explain import explain as trace
+    from ssmc.targets.aimc.target import AimcCompiled
+
+    loaded = bundles.load(bundle)
+    if not isinstance(loaded.compiled, AimcCompiled):
+        fact = f"target '{loaded.target}' has no hardware file"
+        raise UsageError("SSMC-U13", fact, "compile with --target aimc", str(bundle))
+    count = steps or int(loaded.report.cost["steps"])
+    found = trace(loaded.compiled.costs, metric, count, op)
+    if not found:
+        raise UsageError(
+            "SSMC-U13", f"nothing of '{metric}' is of '{op or 'any op'}'", "see 'ssmc inspect'", str(bundle)
+        )
+    click.echo(_headline(metric, count, found, loaded.compiled.costs.step_timing.limited_by))
+    head = ("operation", "instruction", "how", "nominal", "low to high", "share", "key", "from")
+    click.echo(columns(head, _lines(metric, found[:rows], sum(row.nominal for row in found))))
+    if len(found) > rows:
+        click.echo(f"and {len(found) - rows} smaller ones; --rows shows more")
+
+
+def _headline(metric: str, steps: int, found: tuple[Row, ...], limited_by: str) -> str:
+    from ssmc.report.costs import shown
+    from ssmc.report.units import quantity
+
+    low, nominal, high = (sum(getattr(row, end) for row in found) for end in ("low", "nominal", "high"))
+    match metric:
+        case "max_steps_per_s":
+            return (
+                f"max steps per s: {quantity('n', 1e9 / nominal)}, limited by {limited_by}: {quantity('ns', nominal)}\n"
+            )
+        case "initiation_interval_ns":
+            return f"initiation interval: {quantity('ns', nominal)}, limited by {limited_by}\n"
+        case "latency_ns":
+            return f"latency of one step: {quantity('ns', nominal)}, along the critical path\n"
+    span = shown(_unit(metric), {"low": low, "nominal": nominal, "high": high})
+    return f"{metric}: {span}, {steps} steps\n"
+
+
+def _unit(metric: str) -> str:
+    """The key whose unit the rows have."""
+    if "." not in metric:
+        return "area_um2" if metric == "area_um2" else metric
+    return "area_um2" if "area" in metric else "energy_pj"
+
+
+def _lines(metric: str, found: tuple[Row, ...], total: float) -> list[tuple[str, ...]]:
+    from ssmc.report.units import quantity
+
+    unit = "ns" if metric in ("latency_ns", "initiation_interval_ns", "max_steps_per_s") else _unit(metric)
+    lines: list[tuple[str, ...]] = []
+    for row in found:
+        span = "" if row.low == row.high else f"{quantity(unit, row.low)} to {quantity(unit, row.high)}"
+        share = f"{row.nominal / total:.1%}" if total else ""
+        value = quantity(unit, row.nominal)
+        lines.append(
+            (row.op, row.instruction, row.how, value, span, share, ", ".join(row.keys), "; ".join(row.origins))
+        )
+    return lines

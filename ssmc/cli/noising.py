@@ -1,0 +1,95 @@
+"""``ssmc noise``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ssmc.cli.progress import counting
+
+if TYPE_CHECKING:
+    from ssmc.targets.aimc.noise import NoiseModel
+    from ssmc.targets.aimc.target import AimcCompiled
+
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+@click.command("noise", short_help="Accuracy over noisy chips and over time.")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="npz: x, or flat and offsets; label.")
+@click.option("--chips", type=click.IntRange(min=1), default=20, show_default=True, help="Chip instances.")
+@click.option("--times", default="0,1d,30d", show_default=True, metavar="LIST", help="Since programming: s, m, h, d.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the first chip.")
+@click.option("--device", help="Another cell than the hardware file's, such as pcm or reram_wan.")
+@click.option("--json", "as_json", type=click.Path(path_type=Path), help="Write the result as JSON.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write a page with a plot.")
+def noise(
+    bundle: Path,
+    data: Path,
+    chips: int,
+    times: str,
+    seed: int,
+    device: str | None,
+    as_json: Path | None,
+    html: Path | None,
+) -> None:
+    """Run a BUNDLE (aimc) on many noisy chips: accuracy with confidence intervals, clipping, poles.
+
+    \b
+    Example:
+      ssmc noise out --data test.npz --chips 20 --times 0,1d,30d --html noise.html
+    """
+    from ssmc.bundle import load
+    from ssmc.bundle.files import write_file
+    from ssmc.data import load_samples
+    from ssmc.errors import UsageError
+    from ssmc.report.facts import dump_json
+    from ssmc.report.noise import noise_html, noise_text
+    from ssmc.targets.aimc.monte_carlo import monte_carlo
+    from ssmc.targets.aimc.target import AimcCompiled
+
+    moments = seconds(times)
+    loaded, samples = load(bundle), load_samples(data)
+    if not isinstance(loaded.compiled, AimcCompiled):
+        raise UsageError("SSMC-U12", f"target '{loaded.target}' has no devices to be noisy", "compile for aimc")
+    model = _model(loaded.compiled, device)
+    with counting(chips * len(moments), "chips") as advance:
+        found = monte_carlo(loaded, samples, chips=chips, times_s=moments, noise=model, seed=seed, progress=advance)
+    result = found.to_json()
+    click.echo(noise_text(result))
+    if as_json is not None:
+        write_file(as_json, dump_json(result).encode())
+        click.echo(f"wrote {as_json}")
+    if html is not None:
+        write_file(html, noise_html(result).encode())
+        click.echo(f"wrote {html}")
+
+
+def _model(compiled: AimcCompiled, device: str | None) -> NoiseModel:
+    from ssmc.errors import UsageError
+    from ssmc.targets.aimc.devices import DEVICES
+    from ssmc.targets.aimc.noise import noise_of
+
+    if device is None:
+        return noise_of(compiled.hardware)
+    known = ("gaussian", *sorted(DEVICES))
+    if device not in known:
+        raise UsageError("SSMC-U14", f"no cell model '{device}'", f"use one of {', '.join(known)}", "--device")
+    return noise_of(compiled.hardware, device=device)
+
+
+def seconds(times: str) -> tuple[float, ...]:
+    """``0,90s,1h,30d`` in seconds; a bare number is seconds."""
+    out = []
+    for word in (part.strip() for part in times.split(",")):
+        number, unit = (word[:-1], word[-1]) if word[-1:] in UNITS else (word, "s")
+        try:
+            value = float(number) * UNITS[unit]
+        except ValueError:
+            value = -1.0
+        if not 0 <= value < 1e12:
+            raise click.BadParameter(f"'{word}' is no time; write such as 0, 90s, 5m, 2h, 30d", param_hint="--times")
+        out.append(value)
+    return tuple(out)

@@ -1,0 +1,119 @@
+"""A C program that checks a model's C against vectors from the reference executor; exit status 0 where all agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ssmc.ir.program import Program, Quantize
+from ssmc.ir.rounding import IntArray
+from ssmc.targets.c99.buffers import output_value
+from ssmc.targets.c99.emit import Emitted
+from ssmc.targets.c99.source import Constant
+from ssmc.targets.c99.text import per_step
+from ssmc.targets.c99.widths import INT16
+from ssmc.targets.integer.executor import Executor
+
+LENGTHS = (1, 2, 5, 12)
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Sequences and what the reference executor makes of them.
+
+    Attributes:
+        codes: (N, T, inputs) input codes.
+        lengths: (N,) true steps.
+        outputs: (N, outputs) codes, or (N, T, outputs) where the output is per step.
+    """
+
+    codes: IntArray
+    lengths: IntArray
+    outputs: IntArray
+
+
+def make_vectors(program: Program, lengths: tuple[int, ...] = LENGTHS, seed: int = 0) -> Vectors:
+    """Random codes, the smallest and the largest among them, through the reference executor."""
+    first = program.ops[0]
+    assert isinstance(first, Quantize)
+    lo, hi = first.quant.lo, first.quant.hi
+    rng = np.random.default_rng(seed)
+    n, steps = len(lengths), max(lengths)
+    codes = rng.integers(lo, hi + 1, (n, steps, program.input_size))
+    edge = rng.random(codes.shape)
+    codes = np.where(edge < 0.1, lo, np.where(edge > 0.9, hi, codes))
+    return run_reference(program, codes, np.array(lengths, np.int64))
+
+
+def run_reference(program: Program, codes: IntArray, lengths: IntArray) -> Vectors:
+    """The reference executor's output codes of input codes (N, T, inputs)."""
+    first = program.ops[0]
+    assert isinstance(first, Quantize)
+    executor = Executor(program)
+    state = executor.init(len(codes))
+    real = first.quant.dequantize(codes)
+    every = []
+    for t in range(codes.shape[1]):
+        found = executor.step_codes(state, real[:, t], t < lengths)
+        every.append(found.get(output_value(program), np.zeros((len(codes), 0), np.int64)))
+    if per_step(program):
+        return Vectors(codes, lengths, np.stack(every, 1))
+    return Vectors(codes, lengths, executor.finish_codes(state)[output_value(program)])
+
+
+_MAIN = """\
+/* Checks @ against vectors that ssmc's reference executor made. Exit status 0 where every code agrees. */
+#include "@.h"
+#include <stdio.h>
+
+@ARRAYS
+
+static @_state state;
+static @_output y[@COUNT];
+
+int main(void)
+{
+    const @_input *x = inputs;
+    const @_output *want = outputs;
+    int differ = 0;
+    for (int i = 0; i < @N; ++i) {
+        const int count = @LENGTH;
+        @_run(&state, x, (uint32_t)lengths[i], y);
+        for (int c = 0; c < count; ++c) {
+            differ += y[c] != want[c];
+        }
+        x += lengths[i] * @INPUTS;
+        want += count;
+    }
+    printf("@: %d of @TOTAL codes differ\\n", differ);
+    return differ != 0;
+}
+"""
+
+
+def selftest_text(model: Emitted, vectors: Vectors) -> str:
+    """The C file."""
+    stepwise = per_step(model.program)
+    inputs = np.concatenate([codes[:n] for codes, n in zip(vectors.codes, vectors.lengths, strict=True)])
+    kept = [y[:n] if stepwise else y[None] for y, n in zip(vectors.outputs, vectors.lengths, strict=True)]
+    outputs = np.concatenate(kept)
+    size = model.program.output_size
+    arrays = [
+        Constant("inputs", model.input_type, inputs.ravel(), "input codes, step by step"),
+        Constant("lengths", INT16, vectors.lengths, "steps of each sequence"),
+        Constant("outputs", model.output_type, outputs.ravel(), "output codes of the reference executor"),
+    ]
+    pairs = [
+        ("@ARRAYS", "\n\n".join(array.text() for array in arrays)),
+        ("@COUNT", str(size * (int(vectors.lengths.max()) if stepwise else 1))),
+        ("@LENGTH", f"lengths[i] * {size}" if stepwise else str(size)),
+        ("@INPUTS", str(model.program.input_size)), ("@TOTAL", str(outputs.size)), ("@N", str(len(vectors.lengths))),
+        ("@", model.prefix),
+    ]  # fmt: skip
+    text = _MAIN
+    for key, value in pairs:
+        text = text.replace(key, value)
+    return text
+
+

@@ -1,0 +1,65 @@
+"""The crossbar sections: every block is drawn once, in its place, and decisions show what was weighed."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+from ssmc.report.crossbar import array_svg, crossbar_sections, decision_lines, schedule_lines
+
+LAYOUT = {
+    "arrays": 3,
+    "blocks": [
+        {"matrix": "ssm<1>", "wave": 0, "row": 0, "column": 0, "rows": 16, "columns": 32},
+        {"matrix": "mix", "wave": 1, "row": 16, "column": 0, "rows": 48, "columns": 64},
+    ],
+    "columns": 64,
+    "first": 0,
+    "reference_columns": 1,
+    "rows": 64,
+    "utilisation": 0.875,
+}
+COST = {
+    "decisions": [
+        {
+            "what": "ssm",
+            "chosen": "digital",
+            "alternatives": {
+                "analog": "error[SSMC-A01]: too wide",
+                "digital": {"energy_pj": 5.0, "area_um2": 10.0, "initiation_interval_ns": 20.0},
+            },
+        }
+    ],
+    "limited_by": "loop of ssm",
+    "mapping": [LAYOUT],
+    "max_steps_per_s": 1e6,
+    "one_more_adc": {"adcs_per_array": 2, "area_added_um2": 5.0, "limited_by": "x", "max_steps_per_s": 2e6,
+                     "times_faster": 2.0},
+    "real_time": {"keeps_up": False, "latency_samples": 0.5, "limited_by": "x", "margin": 0.25, "power_uw": 3.0,
+                  "steps_per_s": 4e6},
+}  # fmt: skip
+
+
+def test_blocks_are_drawn_where_they_are() -> None:
+    drawing = ElementTree.fromstring(array_svg(LAYOUT, ["ssm<1>", "mix"], "3 arrays"))
+    outline, first, second = drawing.findall("rect")
+    scale = float(outline.attrib["width"]) / 64
+    assert [float(second.attrib[k]) / scale for k in ("x", "y", "width", "height")] == [0, 16, 64, 48]
+    assert first.attrib["fill"] != second.attrib["fill"]
+    assert first[0].text == "ssm<1>: rows 0+16, columns 0+32, wave 0"
+
+
+def test_sections_say_what_was_chosen_and_whether_it_keeps_up() -> None:
+    text = "".join(crossbar_sections(COST))
+    assert "3 × ssm&lt;1&gt;, mix" in text
+    assert "is too slow, margin 0.25" in text
+    assert re.search(r"2× as fast, for 5 µm²", text)
+    assert "error[SSMC-A01]: too wide" in text
+    assert text.count("chosen") == 1
+    assert decision_lines(COST) == ["ssm: digital"]
+    assert ("real time: margin", "0.25") in schedule_lines(COST)
+
+
+def test_other_targets_have_none_of_it() -> None:
+    assert "".join(crossbar_sections({"steps": 3})) == ""
+    assert decision_lines({}) == schedule_lines({}) == []

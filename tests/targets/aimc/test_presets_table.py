@@ -1,0 +1,43 @@
+"""The demo on the presets: the script runs, and its page has a line for every preset."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from ssmc.targets.aimc.hardware import preset_names
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def script() -> Any:
+    found = importlib.util.spec_from_file_location("presets", ROOT / "examples" / "spoken_digits" / "presets.py")
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    sys.modules["presets"] = module  # dataclasses look their module up
+    found.loader.exec_module(module)
+    return module
+
+
+def test_the_tables_are_computed(script: Any) -> None:
+    run = CliRunner().invoke(script.main, ["--limit", "4", "--seeds", "1", "--preset", "taox64", "--preset", "hermes"])
+    assert run.exit_code == 0, run.output
+    lines = run.output.splitlines()
+    assert sum(line.startswith("| taox64 |") for line in lines) == 3
+    assert sum(line.startswith("| hermes | does not fit") for line in lines) == 2
+    place = next(line for line in lines if line.startswith("| hermes |") and "kernels" in line)
+    assert "3 of 3 kernels" in place
+
+
+def test_the_page_has_every_preset(script: Any) -> None:
+    text = script.PAGE.read_text()
+    assert script.BEGIN in text
+    for name in preset_names():
+        assert text.count(f"\n| {name} |") == 3
