@@ -15,7 +15,8 @@ HERE = Path(__file__).parent
 COMPILER = "arm-none-eabi-gcc"
 MACHINE = ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=soft")
 OPTIMIZE = "-O2"
-QEMU = ("qemu-system-arm", "-M", "mps2-an386", "-icount", "shift=0", "-nographic", "-monitor", "none", "-serial", "null")
+BOARD = ("-M", "mps2-an386", "-icount", "shift=0")
+QEMU = ("qemu-system-arm", *BOARD, "-nographic", "-monitor", "none", "-serial", "null")
 SEMIHOSTING = ("-semihosting-config", "enable=on,target=native")
 PREFIX = "model"
 
