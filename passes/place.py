@@ -20,8 +20,8 @@ class Place(Pass):
     """Write ``ssmc.place`` = analog or digital into every node's metadata.
 
     Before: level *fused*.
-    After: level *placed*. Matrices and kernels go where ``policy`` says (auto is analog: the report shows what digital
-        would cost); everything else is digital.
+    After: level *placed*. Matrices and kernels go where ``policy`` says (with auto they stay analog here, and the
+        target weighs each by its own costs when it lowers them); everything else is digital.
     Preserves: the graph.
 
     Attributes:
