@@ -29,6 +29,11 @@ from ssmc.cli.progress import stages
 )
 @click.option("--prefix", help="Of all C names and files (c). Default: model.")
 @click.option(
+    "--output-lag",
+    type=click.IntRange(0, 0),
+    help="0: fuse kernels whose output reads the new state, within a bound (int, aimc). Default: exact, unfused.",
+)
+@click.option(
     "--output", "-o", type=click.Path(path_type=Path), default="out", show_default=True, help="Bundle folder."
 )
 @click.option(

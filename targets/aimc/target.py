@@ -158,6 +158,7 @@ class AimcTarget(Target):
         minimise: ``energy`` of a step, ``area``, initiation ``interval``, or the ``product`` of the three; packing
             changes no energy worth the name, so there ``energy`` means ``product``.
         rate: time steps a second that the input comes at; 0: not given.
+        output_lag: as in `IntegerTarget`.
     """
 
     hardware: Hardware | str | Path = "taox64"
@@ -165,6 +166,7 @@ class AimcTarget(Target):
     packing: Mode | Literal["auto"] = "one"
     minimise: Objective = "energy"
     rate: float = 0.0
+    output_lag: int | None = None
 
     @property
     def name(self) -> str:
@@ -173,7 +175,8 @@ class AimcTarget(Target):
 
     def pipeline(self) -> tuple[Pass, ...]:
         """The integer target's passes, then placement and the converters' partial sums."""
-        return (*IntegerTarget().pipeline(), Place(self.place), InsertPartialSums(self.chip, self.place, self.minimise))
+        integer = IntegerTarget(self.output_lag).pipeline()
+        return (*integer, Place(self.place), InsertPartialSums(self.chip, self.place, self.minimise))
 
     @cached_property
     def chip(self) -> Hardware:

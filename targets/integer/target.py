@@ -71,7 +71,14 @@ class IntegerCompiled(Compiled):
 
 @dataclass(frozen=True)
 class IntegerTarget(Target):
-    """Integers only, exact: what every other target is compared with."""
+    """Integers only, exact: what every other target is compared with.
+
+    Attributes:
+        output_lag: 0 to fuse kernels whose output reads the new state within a bound (`FuseKernel`); None to keep
+            them exact, in two operations.
+    """
+
+    output_lag: int | None = None
 
     @property
     def name(self) -> str:
@@ -87,7 +94,7 @@ class IntegerTarget(Target):
             RaiseRecurrences(),
             FoldQuantization(),
             PruneStructure(),
-            FuseKernel(),
+            FuseKernel(self.output_lag),
         )
 
     def emit(self, program: Program) -> IntegerCompiled:

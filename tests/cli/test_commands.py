@@ -11,11 +11,14 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner, Result
 
 import ssmc as library
 from ssmc.cli import cli
+from tests.graphs import Spec
+from tests.graphs import model as model_of
 
 FACTORY = """
 import torch
@@ -265,3 +268,12 @@ def test_every_command_shows_an_example(name: str) -> None:
     text = done(name, "--help")
     assert "Example:" in text
     assert f"ssmc {name}" in text.split("Example:")[1]
+
+
+def test_output_lag_fuses_what_reads_the_new_state(tmp_path: Path) -> None:
+    source = tmp_path / "after.onnx"
+    onnx.save(model_of(Spec(after=True)), source)
+    plain = done("compile", source, "-o", tmp_path / "plain")
+    fused = done("compile", source, "--output-lag", "0", "-o", tmp_path / "fused")
+    assert re.search(r"fuse-kernel +exact +0 +1", plain)
+    assert re.search(r"fuse-kernel +bounded +1 +0", fused)
