@@ -16,7 +16,7 @@ from ssmc.ir.program import Program, StateSpace
 from ssmc.targets.c99.build import build_library
 from ssmc.targets.c99.emit import emit
 
-CHAIN = 200_000_000
+CHAIN = 4_000_000
 _SPIN = """\
 #include <stdint.h>
 /* n dependent additions: one a cycle */
@@ -66,7 +66,7 @@ def this_machine() -> Machine:
     spin = build_library({"spin.c": _SPIN}).spin
     spin.argtypes = [ctypes.c_uint64]
     best = 0.0
-    for _ in range(5):
+    for _ in range(100):
         began = time.perf_counter()
         spin(CHAIN)
         best = max(best, CHAIN / (time.perf_counter() - began) / 1e9)

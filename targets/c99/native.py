@@ -147,15 +147,14 @@ class NativeExecutor(Executor):
         fed = np.ascontiguousarray(batch, kind)
         n, longest = fed.shape[:2]
         stepwise = self.program.output_rate == "step"
-        reached = int(steps.max(initial=0))
-        y = np.zeros((n, longest, self.program.output_size) if stepwise else (n, self.program.output_size), "i8")
-        y = y.astype(self.batched.output)
+        shape = (n, longest) if stepwise else (n,)
+        y = np.zeros((*shape, self.program.output_size), self.batched.output)
         self._spread(f"glue_run_{kind}", fed, steps, y)
         out = self._real({output_value(self.program): y.astype(np.int64)})
         if not stepwise:
             return out
-        ended = np.arange(reached) >= steps[:, None]
-        return np.where(ended[..., None], np.nan, out[:, :reached])
+        ended = np.arange(longest) >= steps[:, None]
+        return np.where(ended[..., None], np.nan, out)
 
     def _spread(self, function: str, x: NDArray[np.generic], steps: IntArray, y: NDArray[np.generic]) -> None:
         """Every thread takes the next chunk of samples."""

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 import sys
 import tempfile
 import time
@@ -22,7 +24,7 @@ from ssmc.targets.integer.executor import Executor
 from tests.targets.c99 import harness
 from tests.targets.c99.programs import random_codes, random_program
 
-SAMPLES = 24
+SAMPLES = 32
 STEPS = 40
 
 
@@ -90,12 +92,13 @@ def main() -> int:
     parser.add_argument("--codes", type=float, default=1e7)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="ssmc-fuzz-cache-")
     began, total, programs, declined = time.monotonic(), 0, 0, 0
     seen: Counter[str] = Counter()
     seed = arguments.seed
     while total < arguments.codes:
         try:
-            compared, found = one(seed, samples=160, steps=80)
+            compared, found = one(seed)
             total, programs, seen = total + compared, programs + 1, seen + found
         except ModelError as refused:
             declined += 1
@@ -103,6 +106,7 @@ def main() -> int:
         seed += 1
         if sys.stderr.isatty():
             print(f"\r{programs} programs, {total:,} codes", end="", file=sys.stderr)
+    shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
     print(f"\n{programs} programs ({declined} declined), {total:,} codes, 0 differ, {time.monotonic() - began:.0f} s")
     print(", ".join(f"{name} {count}" for name, count in sorted(seen.items())))
     return 0
