@@ -11,14 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-
-from ssmc.ir.program import Linear, Matrix, Op, PartialSum, Program, StateSpace
+from ssmc.ir.program import Linear, Matrix, Op, Program, StateSpace
 from ssmc.ir.requant import Requant, make_requant
-from ssmc.ir.rounding import IntArray
 from ssmc.targets.aimc.hardware import Hardware
 from ssmc.targets.aimc.plan import MatrixPlan, analog_plan, digital_plan
-from ssmc.targets.aimc.ranges import Range, input_range, reach
+from ssmc.targets.aimc.ranges import Range, input_range
 
 Place = Literal["auto", "analog", "digital"]
 OUTPUT = ".output"
@@ -83,10 +80,7 @@ def unlowered(program: Program) -> Program:
             if matrix.parts:
                 prefix = "output_" if name.endswith(OUTPUT) and name != op.name else ""
                 exact = Matrix(matrix.codes)
-                low, high = exact.reach(*input_range(program, op))
-                proven = make_requant(
-                    requant.ratio, requant.bias, requant.lo, requant.hi, (low.ravel(), high.ravel()), name
-                )
+                proven = prove_again(requant, exact, input_range(program, op), name)
                 new |= {f"{prefix}matrix": exact, f"{prefix}requant": proven}
         ops.append(replace(op, **new) if new else op)  # type: ignore[arg-type]
     return replace(program, ops=tuple(ops))
@@ -99,23 +93,11 @@ def _with_plans(op: Op, plans: dict[str, MatrixPlan], program: Program) -> Op:
         prefix = "output_" if name.endswith(OUTPUT) and name != op.name else ""
         new[f"{prefix}matrix"] = plan.matrix
         if plan.kind == "lossy":
-            new[f"{prefix}requant"] = prove_again(requant, plan, input_range(program, op))
+            new[f"{prefix}requant"] = prove_again(requant, plan.matrix, input_range(program, op), plan.name)
     return replace(op, **new) if new else op  # type: ignore[arg-type]
 
 
-def prove_again(requant: Requant, plan: MatrixPlan, inputs: Range) -> Requant:
-    """The same rational map, realised over the sums that coarse conversions can add up to."""
-    low, high = np.zeros((2, plan.matrix.groups, plan.matrix.outputs), np.int64)
-    for part in plan.matrix.parts:
-        ends = np.stack([part.gain * part.step * codes for codes in converted_reach(part, inputs)])
-        low, high = low + ends.min(0), high + ends.max(0)
-    return make_requant(requant.ratio, requant.bias, requant.lo, requant.hi, (low.ravel(), high.ravel()), plan.name)
-
-
-def converted_reach(part: PartialSum, inputs: Range) -> tuple[IntArray, IntArray]:
-    """Smallest and largest converter code (G, out) of a partial sum."""
-    lo, hi = (end[:, part.rows[0] : part.rows[1]] for end in inputs)
-    if part.plane is not None:
-        lo, hi = np.zeros_like(lo), np.ones_like(hi)
-    low, high = reach(part.codes, lo, hi)
-    return part.convert(low), part.convert(high)
+def prove_again(requant: Requant, matrix: Matrix, inputs: Range, node: str) -> Requant:
+    """The same rational map, realised over the sums that the matrix, through its conversions, can reach."""
+    low, high = matrix.reach(*inputs)
+    return make_requant(requant.ratio, requant.bias, requant.lo, requant.hi, (low.ravel(), high.ravel()), node)
