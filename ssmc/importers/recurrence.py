@@ -148,7 +148,7 @@ class Recogniser:
         columns, values = block.form.row(column - block.start)
         pairs = dict(zip(columns, values, strict=True))
         kept = pairs.pop(state.column, 0.0)
-        if kept != 1.0 or len(pairs) != 1 or block.form.constant[column - block.start] != 0.0:
+        if kept not in (0.0, 1.0) or len(pairs) != 1 or block.form.constant[column - block.start] != 0.0:
             raise self._fail(
                 "a clipped state is not register + quantized increment", "quantize the increment, or the state"
             )
@@ -157,7 +157,7 @@ class Recogniser:
             raise self._fail("the increment of a clipped state is not quantized", "quantize the increment")
         self._quantizer(state, self._block(increment), increment)
         offset = column - block.start
-        state.keep, state.sigma, state.new_column = 1.0, sigma, column
+        state.keep, state.sigma, state.new_column = kept, sigma, column
         state.reg_lo, state.reg_hi = (self._on_grid(float(end[offset]), sigma) for end in (block.lo, block.hi))
         if state.reg_hi - state.reg_lo >= 1 << MOST_REGISTER_BITS:
             raise self._fail(f"a state register is wider than {MOST_REGISTER_BITS} bits", "clip it tighter")

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
-from typing import Literal
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
 
-Form = Literal["delta", "direct"]
+Form = Literal["delta", "direct", "mixed"]
+Granularity = Literal["mode", "channel", "tensor"]
+Clipping = Literal["mse", "max"]
+CHOICES = {
+    "form": ("delta", "direct", "mixed"),
+    "granularity": ("mode", "channel", "tensor"),
+    "clipping": ("mse", "max"),
+}
 
 
 class Mode(enum.Enum):
@@ -24,40 +33,92 @@ class Mode(enum.Enum):
 
 @dataclass(frozen=True)
 class QuantConfig:
-    """Bits and form of a quantized SSM (DESIGN §2, §4).
+    """What is quantized in an SSM, and with how many bits (DESIGN §2, §4).
 
-    ``kernel_bits``: cells of the fused matrix W. ``state_dac_bits``: what drives the state rows. ``adc_bits``: what a
+    ``kernel_bits``: cells of the state columns of the fused matrix W, A and B. ``readout_bits``: those of its output
+    column, C and D; None is ``kernel_bits``. ``state_dac_bits``: what drives the state rows. ``adc_bits``: what a
     column delivers (state increments and y). The register holds ``state_dac_bits + p + register_headroom`` bits, p the
-    largest read-out shift of the layer; it costs storage and an adder, no conversion.
+    largest read-out shift of the layer; it costs storage and an adder, no conversion. ``weight_bits``: mixing matrices.
+    ``coder_bits``: encoder and decoder; None is ``weight_bits``. Weights of 2 bits are ternary, of 1 bit -1 and 1.
+
+    ``form``: how states are kept; "mixed" decides for every mode, delta where |lambda - 1| < 1 / sqrt 2 (``S4D``).
+    ``granularity``: what shares the steps of state, increment and column: a mode, a channel or the whole tensor.
+    ``clipping``: ranges by least squared error, or by the largest value. ``stable``: the decay goes to the nearest grid
+    point inside the unit circle, not simply to the nearest. ``learned``: activation, state and output steps are
+    trained (LSQ, arXiv 1902.08153), else calibrated and kept.
 
     ``weight_noise`` is the standard deviation of Gaussian noise added to every weight code while training, relative
     to the largest code of the grid.
     """
 
     kernel_bits: int = 8
+    readout_bits: int | None = None
     state_dac_bits: int = 8
     adc_bits: int = 8
     weight_bits: int = 8
+    coder_bits: int | None = None
     input_bits: int = 8
     activation_bits: int = 8
     gate_bits: int = 8
     output_bits: int = 8
     register_headroom: int = 0
     form: Form = "delta"
+    granularity: Granularity = "mode"
+    clipping: Clipping = "mse"
+    stable: bool = True
+    learned: bool = False
     power_of_two: bool = True
     weight_noise: float = 0.0
 
+    @classmethod
+    def uniform(cls, bits: int, activation_bits: int | None = None, **others: Any) -> QuantConfig:
+        """Every weight, state and converter at ``bits``; activations too, unless ``activation_bits`` says otherwise."""
+        weights = dict.fromkeys(("kernel_bits", "state_dac_bits", "adc_bits", "weight_bits"), bits)
+        names = ("input_bits", "activation_bits", "gate_bits", "output_bits")
+        return cls(**{**weights, **dict.fromkeys(names, activation_bits or bits), **others})
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> QuantConfig:
+        """Read a flat TOML file whose keys are the fields.
+
+        Raises:
+            ValueError: a key that is no field, or a value that is not allowed.
+        """
+        with Path(path).open("rb") as file:
+            table = tomllib.load(file)
+        known = [field.name for field in fields(cls)]
+        unknown = [key for key in table if key not in known]
+        if unknown:
+            raise ValueError(f"{Path(path).name}: unknown key {unknown[0]!r}; known are {', '.join(known)}")
+        return cls(**table)
+
     def __post_init__(self) -> None:
-        for name in ("kernel_bits", "weight_bits", "state_dac_bits", "adc_bits"):
-            if not 2 <= getattr(self, name) <= 12:
-                raise ValueError(f"{name} is {getattr(self, name)}; allowed are 2..12")
-        for name in ("input_bits", "activation_bits", "gate_bits", "output_bits"):
-            if not 2 <= getattr(self, name) <= 16:
-                raise ValueError(f"{name} is {getattr(self, name)}; allowed are 2..16")
-        if self.form not in ("delta", "direct"):
-            raise ValueError(f"form is {self.form!r}; allowed are 'delta' and 'direct'")
-        if self.form == "direct" and self.state_dac_bits != self.adc_bits:
-            raise ValueError("form 'direct' feeds ADC codes back to the DAC: state_dac_bits must equal adc_bits")
+        for name, (low, high) in LIMITS.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"{name} is {value}; allowed are {low}..{high}")
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(map(repr, allowed))}")
+        if self.form != "delta" and self.state_dac_bits != self.adc_bits:
+            raise ValueError(f"form {self.form!r} feeds ADC codes back to the DAC: state_dac_bits must equal adc_bits")
+
+    @property
+    def readout(self) -> int:
+        """Bits of C and D."""
+        return self.readout_bits or self.kernel_bits
+
+    @property
+    def coder(self) -> int:
+        """Bits of encoder and decoder weights."""
+        return self.coder_bits or self.weight_bits
+
+
+LIMITS = {
+    **dict.fromkeys(("kernel_bits", "readout_bits", "state_dac_bits", "adc_bits"), (2, 12)),
+    **dict.fromkeys(("weight_bits", "coder_bits"), (1, 12)),
+    **dict.fromkeys(("input_bits", "activation_bits", "gate_bits", "output_bits"), (2, 16)),
+}
 
 
 def signed_range(bits: int) -> tuple[int, int]:
@@ -66,5 +127,5 @@ def signed_range(bits: int) -> tuple[int, int]:
 
 
 def weight_limit(bits: int) -> int:
-    """Largest code of a symmetric weight grid: 8 bits are -127..127."""
-    return (1 << (bits - 1)) - 1
+    """Largest code of a symmetric weight grid: 8 bits are -127..127, 2 are -1, 0, 1, and 1 is -1, 1."""
+    return max(1, (1 << (bits - 1)) - 1)

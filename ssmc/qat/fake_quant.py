@@ -6,17 +6,23 @@ QuantizeLinear and DequantizeLinear). Gradient: straight through where the code 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ssmc.qat.config import Mode, QuantConfig, signed_range
+from ssmc.qat.config import Clipping, Granularity, Mode, QuantConfig, signed_range, weight_limit
 
 
 @torch.library.custom_op("ssmc::fake_quant", mutates_args=())
 def fake_quant(x: Tensor, scale: Tensor, out_scale: Tensor, lo: int, hi: int) -> Tensor:
     """out_scale * clip(round_half_even(x / scale), lo, hi); ``scale`` and ``out_scale`` broadcast against x."""
+    if x.device.type == "cpu":
+        from ssmc.qat import pointwise  # numba only where it is used
+
+        if pointwise.fits(x, scale, out_scale):
+            return pointwise.quantize(x, scale, out_scale, lo, hi)
     return torch.clamp(torch.round(x / scale), lo, hi) * out_scale
 
 
@@ -30,11 +36,30 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(x, scale, out_scale)
 
 
-def _straight_through(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+def _straight_through(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, scale, out_scale = ctx.saved_tensors
-    code = torch.round(x / scale)
-    inside = (code >= ctx.lo) & (code <= ctx.hi)
-    return grad * inside * (out_scale / scale), None, None, None, None
+    found = _gradients(grad, x, scale, out_scale, ctx.lo, ctx.hi)
+    wanted = (g if needed else None for g, needed in zip(found, ctx.needs_input_grad, strict=False))
+    return (*wanted, None, None)
+
+
+def _gradients(grad: Tensor, x: Tensor, scale: Tensor, out_scale: Tensor, lo: int, hi: int) -> tuple[Tensor, ...]:
+    """Of x, scale and out_scale.
+
+    With both scales one parameter s this is the learned step size of LSQ (arXiv 1902.08153): rhe(x / s) - x / s where
+    the code is inside its range, the nearest end where it is not.
+    """
+    if grad.device.type == "cpu":
+        from ssmc.qat import pointwise
+
+        if pointwise.fits(x, scale, out_scale):
+            return pointwise.gradients(grad, x, scale, out_scale, lo, hi)
+    z = x / scale
+    code = torch.round(z)
+    inside = grad * ((code >= lo) & (code <= hi))
+    slope = (-inside * z * out_scale / scale).sum_to_size(scale.shape)
+    total = (grad * code.clamp(lo, hi)).sum_to_size(out_scale.shape)
+    return inside * (out_scale / scale), slope, total
 
 
 fake_quant.register_autograd(_straight_through, setup_context=_keep)
@@ -46,46 +71,110 @@ def grid_scale(largest: Tensor, codes: float, power_of_two: bool) -> Tensor:
     return torch.exp2(torch.ceil(torch.log2(scale))) if power_of_two else scale
 
 
-class StepSearch:
-    """The step that quantizes observed data with the least squared error (clipping traded against resolution).
+def straight_to(value: Tensor, through: Tensor) -> Tensor:
+    """``value`` forward, the gradient of ``through`` backward (exact: no a + (b - a))."""
+    return _Replace.apply(value, through)  # type: ignore[no-any-return,no-untyped-call]
 
-    Candidates are powers of two, or quarter powers; one step per entry of the trailing ``shape``.
+
+class _Replace(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, value: Tensor, through: Tensor) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: object, *grads: Tensor) -> tuple[None, Tensor]:
+        return None, grads[0]
+
+
+@torch.no_grad()
+def weight_scale(rows: Tensor, bits: int, power_of_two: bool, clipping: Clipping = "mse") -> Tensor:
+    """One scale for each row of weights (rows, n): of least squared error, or such that nothing is clipped.
+
+    One bit: the mean magnitude, which is the best scale of -1 and 1 (arXiv 1603.05279).
+    """
+    limit = weight_limit(bits)
+    if bits == 1:
+        return grid_scale(rows.abs().mean(1), 1 / math.sqrt(2) if power_of_two else 1, power_of_two)
+    widest = grid_scale(rows.abs().amax(1), limit, power_of_two)
+    if clipping == "max":
+        return widest
+    candidates = widest[:, None] * torch.exp2(-torch.arange(0, 3.25, 1.0 if power_of_two else 0.25, device=rows.device))
+    scaled = rows[:, None] / candidates[..., None]
+    error = candidates**2 * (scaled - scaled.round().clamp(-limit, limit)).square().sum(-1)
+    return candidates.gather(1, error.argmin(1, keepdim=True))[:, 0]
+
+
+def weight_codes(scaled: Tensor, bits: int) -> Tensor:
+    """Codes of weights in units of their scale; the gradient passes everywhere, clipped or not."""
+    limit = weight_limit(bits)
+    with torch.no_grad():
+        codes = scaled.round().clamp(-limit, limit)
+        if bits == 1:
+            codes = torch.where(scaled < 0, -1.0, 1.0)
+    return straight_to(codes, scaled)
+
+
+class StepSearch:
+    """The step of a quantizer from data: of least squared error, or such that nothing observed is clipped.
+
+    Candidates are powers of two, or quarter powers; one step per entry of the trailing ``shape``, shared along the
+    axes where ``granularity`` says so.
     """
 
-    def __init__(self, lo: int, hi: int, shape: tuple[int, ...], power_of_two: bool) -> None:
-        self.lo, self.hi = lo, hi
-        self.candidates = torch.exp2(torch.arange(-18.0, 10.0, 1.0 if power_of_two else 0.25))
+    def __init__(
+        self,
+        lo: int,
+        hi: int,
+        shape: tuple[int, ...],
+        config: QuantConfig,
+        granularity: Granularity = "mode",
+    ) -> None:
+        self.lo, self.hi, self.shape, self.config = lo, hi, shape, config
+        self.axes = {"mode": (), "channel": tuple(range(1, len(shape))), "tensor": tuple(range(len(shape)))}[
+            granularity
+        ]
+        self.candidates = torch.exp2(torch.arange(-18.0, 10.0, 1.0 if config.power_of_two else 0.25))
         self.error = torch.zeros(len(self.candidates), *shape, dtype=torch.float64)
+        self.largest = torch.zeros(shape)
 
     def observe(self, x: Tensor) -> None:
         """Add the error of every candidate on x (..., *shape)."""
-        axes = tuple(range(x.ndim - self.error.ndim + 1))
-        for row, step in zip(self.error, self.candidates, strict=True):
-            error = x - step * torch.clamp(torch.round(x / step), self.lo, self.hi)
-            row += error.double().square().sum(axes).cpu()
+        from ssmc.qat.pointwise import squared_errors  # numba only where it is used
+
+        rows = x.flatten(0, x.ndim - len(self.shape) - 1).flatten(1) if self.shape else x.reshape(-1, 1)
+        self.largest = torch.maximum(self.largest, rows.abs().amax(0).cpu().view(self.shape))
+        self.error += squared_errors(rows, self.candidates, self.lo, self.hi).view_as(self.error)
 
     def best(self) -> Tensor:
         """(*shape); the largest of equally good candidates, so that all-zero data get a harmless step."""
-        flipped = self.error.flip(0)
-        return self.candidates.flip(0)[flipped.argmin(0)]
+        if self.config.clipping == "max":
+            largest = self.largest.amax(self.axes, keepdim=True) if self.axes else self.largest
+            return grid_scale(largest, self.hi, self.config.power_of_two).expand(self.shape)
+        axes = tuple(axis + 1 for axis in self.axes)
+        error = self.error.sum(axes, keepdim=True) if axes else self.error
+        return self.candidates.flip(0)[error.flip(0).argmin(0)].expand(self.shape)
 
 
 class Quantizer(nn.Module):
-    """A per-tensor quantizer whose scale is calibrated from data, then frozen.
+    """A per-tensor quantizer whose scale is calibrated from data, then kept or learned.
 
     ``lo..hi`` is -2^(b-1)..2^(b-1)-1, or 0..2^b-1 with ``signed=False``.
     """
 
-    scale: Tensor
     unit: Tensor
 
     def __init__(self, bits: int, config: QuantConfig, signed: bool = True) -> None:
         super().__init__()
         self.lo, self.hi = signed_range(bits) if signed else (0, (1 << bits) - 1)
-        self.search = StepSearch(self.lo, self.hi, (), config.power_of_two)
+        self.search = StepSearch(self.lo, self.hi, (), config)
         self.mode = Mode.FLOAT
-        self.register_buffer("scale", torch.tensor(1.0))
+        self.step = LearnedStep((), config)
         self.register_buffer("unit", torch.tensor(1.0), persistent=False)
+
+    @property
+    def scale(self) -> Tensor:
+        """The step, a scalar."""
+        return self.step()  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor, codes: bool = False) -> Tensor:
         """The value on the grid (x itself unless QUANTIZED); with ``codes`` the integer codes instead."""
@@ -93,11 +182,31 @@ class Quantizer(nn.Module):
             self.observe(x)
         if self.mode is not Mode.QUANTIZED:
             return x
-        out_scale = self.unit if codes else self.scale
-        return torch.ops.ssmc.fake_quant(x, self.scale, out_scale, self.lo, self.hi)  # type: ignore[no-any-return]
+        scale = self.scale
+        out_scale = self.unit if codes else scale
+        return torch.ops.ssmc.fake_quant(x, scale, out_scale, self.lo, self.hi)  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def observe(self, x: Tensor) -> None:
         """Refine the scale with this batch."""
         self.search.observe(x.detach())
-        self.scale.copy_(self.search.best())
+        self.step.set(self.search.best())
+
+
+class LearnedStep(nn.Module):
+    """Steps 2^w, w a parameter where the configuration says ``learned``; powers of two round w, straight through."""
+
+    def __init__(self, shape: tuple[int, ...], config: QuantConfig) -> None:
+        super().__init__()
+        self.power_of_two = config.power_of_two
+        self.log2_step = nn.Parameter(torch.zeros(shape), requires_grad=config.learned)
+
+    def forward(self) -> Tensor:
+        """The steps."""
+        w = self.log2_step
+        return torch.exp2(straight_to(w.detach().round(), w) if self.power_of_two else w)
+
+    @torch.no_grad()
+    def set(self, step: Tensor) -> None:
+        """Start from ``step``."""
+        self.log2_step.copy_(torch.log2(step))

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ssmc.qat.config import Form, QuantConfig, weight_limit
-from ssmc.qat.fake_quant import grid_scale
+from ssmc.qat.config import Granularity, QuantConfig, weight_limit
+from ssmc.qat.fake_quant import grid_scale, straight_to, weight_codes, weight_scale
 
 NEIGHBOURS = torch.tensor([(a, b) for a in range(-2, 3) for b in range(-2, 3)], dtype=torch.float64)
 
@@ -45,13 +45,15 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Scales:
-    """Steps of the converters: state_dac (H, N), shift p (H, N), u (), y (H).
+    """Steps of the converters: state_dac (H, N), shift p (H, N), keep (H, N), u (), y (H).
 
-    The increments of a mode are converted in steps of ``state_dac / 2^p``; in direct form p is 0.
+    The increments of a mode are converted in steps of ``state_dac / 2^p``. ``keep`` is 1 for a mode in delta form; in
+    direct form it is 0 and p is 0.
     """
 
     state_dac: Tensor
     shift: Tensor
+    keep: Tensor
     u: Tensor
     y: Tensor
 
@@ -74,9 +76,9 @@ def discretise(log_dt: Tensor, log_a_real: Tensor, a_imag: Tensor) -> tuple[Tens
     return delta, delta / torch.complex(a_real, a_imag)
 
 
-def real_kernel(delta: Tensor, b: Tensor, c: Tensor, d: Tensor, form: Form) -> Kernel:
-    """Blocks of M; ``delta`` = lambda - 1, b, c complex (H, N), d (H)."""
-    p = delta.real if form == "delta" else delta.real + 1
+def real_kernel(delta: Tensor, b: Tensor, c: Tensor, d: Tensor, keep: Tensor) -> Kernel:
+    """Blocks of M; ``delta`` = lambda - 1, b, c complex (H, N), d (H), keep (H, N) as in ``Scales``, or one number."""
+    p = delta.real + (1 - keep)
     q = delta.imag
     decay = torch.stack([torch.stack([p, -q], -1), torch.stack([q, p], -1)], -2)
     return Kernel(decay, torch.view_as_real(b), torch.stack([2 * c.real, -2 * c.imag], -1), d)
@@ -97,44 +99,53 @@ def convolution(delta: Tensor, b: Tensor, c: Tensor, d: Tensor, u: Tensor) -> Te
 def quantize_kernel(m: Kernel, scales: Scales, config: QuantConfig) -> tuple[Kernel, Tensor]:
     """Integer cell codes W and ``ratio`` = omega / sigma_out (H, n+1): M diag(sigma_in) ~ diag(omega) W  (DESIGN §4).
 
-    omega is one number per column, shared by Re and Im of a mode, from the largest entry of this call. Gradients pass
-    straight through to M.
+    omega is one number per column, shared by Re and Im of a mode and as ``config.granularity`` says. Gradients pass
+    straight through to M and, where they are learned, to the steps.
     """
-    limit = weight_limit(config.kernel_bits)
+    limit, pow2 = weight_limit(config.kernel_bits), config.power_of_two
     sigma = scales.state_dac
     decay, b = m.decay * sigma[..., None, None], m.b * scales.u
-    c, d = m.c * sigma[..., None], m.d * scales.u
+    low = torch.cat([(m.c * sigma[..., None]).flatten(1), (m.d * scales.u)[:, None]], 1)
     with torch.no_grad():
         top = torch.maximum(decay.abs().amax((-1, -2)), b.abs().amax(-1))
-        omega = grid_scale(top, limit, config.power_of_two)
-        omega_y = grid_scale(torch.maximum(c.abs().amax((-1, -2)), d.abs()), limit, config.power_of_two)
-        ratio_s = omega / sigma * torch.exp2(scales.shift)
-        ratio = torch.cat([ratio_s.repeat_interleave(2, 1), (omega_y / scales.y)[:, None]], 1)
-        stable = stable_codes(m.decay[..., :, 0] / (omega / sigma)[..., None], omega / sigma, limit, config.form)
-        block = torch.stack([stable, torch.stack([-stable[..., 1], stable[..., 0]], -1)], -1)
-    decay = _straight_to(block, decay / omega[..., None, None])
-    b, c = b / omega[..., None], c / omega_y[:, None, None]
-    codes = Kernel(decay, _rounded(b, limit), _rounded(c, limit), _rounded(d / omega_y, limit))
-    return codes, ratio
+        omega = grid_scale(_shared(top, config.granularity), limit, pow2)
+        rows = low.flatten()[None] if config.granularity == "tensor" else low
+        omega_y = weight_scale(rows, config.readout, pow2, config.clipping).expand(len(low))
+        step = omega / sigma
+        wanted = m.decay[..., :, 0] / step[..., None]
+        point = stable_codes(wanted, step, scales.keep, limit) if config.stable else wanted.round().clamp(-limit, limit)
+        block = torch.stack([point, torch.stack([-point[..., 1], point[..., 0]], -1)], -1)
+    ratio_s = omega / sigma * torch.exp2(scales.shift)
+    ratio = torch.cat([ratio_s.repeat_interleave(2, 1), (omega_y / scales.y)[:, None]], 1)
+    low = weight_codes(low / omega_y[:, None], config.readout)
+    b = weight_codes(b / omega[..., None], config.kernel_bits)
+    decay = straight_to(block, decay / omega[..., None, None])
+    return Kernel(decay, b, low[:, :-1].reshape(m.c.shape), low[:, -1]), ratio
 
 
-def stable_codes(wanted: Tensor, step: Tensor, limit: int, form: Form) -> Tensor:
+def _shared(top: Tensor, granularity: Granularity) -> Tensor:
+    """The largest of each group of (H, N) entries."""
+    if granularity == "mode":
+        return top
+    return (top.amax(1, keepdim=True) if granularity == "channel" else top.amax()).expand_as(top)
+
+
+def stable_codes(wanted: Tensor, step: Tensor, keep: Tensor, limit: int) -> Tensor:
     """Nearest integer point (a, b) to ``wanted`` (H, N, 2) whose pole lies inside the unit circle.
 
-    ``step`` (H, N) is the grid step g of lambda. Delta: |1 + g(a + ib)| < 1 iff g (a^2 + b^2) + 2a < 0;
-    direct: g^2 (a^2 + b^2) < 1. Where none of the 25 neighbours is stable: the nearest stable (-1, b) in delta
+    ``step`` (H, N) is the grid step g of lambda. Delta (``keep`` 1): |1 + g(a + ib)| < 1 iff g (a^2 + b^2) + 2a < 0;
+    direct (0): g^2 (a^2 + b^2) < 1. Where none of the 25 neighbours is stable: the nearest stable (-1, b) in delta
     form, (0, 0) in direct form.
     """
-    wanted, g = wanted.double(), step.double()[..., None]
+    wanted, g, delta = wanted.double(), step.double()[..., None], keep[..., None].bool()
     points = (torch.round(wanted)[..., None, :] + NEIGHBOURS.to(wanted.device)).clamp(-limit, limit)
     a, b = points[..., 0], points[..., 1]
     norm = a**2 + b**2
-    stable = g * norm + 2 * a < 0 if form == "delta" else g**2 * norm < 1
+    stable = torch.where(delta, g * norm + 2 * a < 0, g**2 * norm < 1)
     distance = ((points - wanted[..., None, :]) ** 2).sum(-1).masked_fill(~stable, torch.inf)
     best = torch.gather(points, -2, distance.argmin(-1)[..., None, None].expand(*wanted.shape[:-1], 1, 2))[..., 0, :]
-    fallback = torch.zeros_like(wanted)
-    if form == "delta":
-        fallback = torch.stack([-torch.ones_like(g[..., 0]), _widest_imaginary(wanted[..., 1], g[..., 0])], -1)
+    slowest = torch.stack([-torch.ones_like(g[..., 0]), _widest_imaginary(wanted[..., 1], g[..., 0])], -1)
+    fallback = torch.where(delta, slowest, torch.zeros_like(wanted))
     return torch.where(stable.any(-1, keepdim=True), best, fallback).to(step.dtype)
 
 
@@ -142,22 +153,3 @@ def _widest_imaginary(wanted: Tensor, g: Tensor) -> Tensor:
     """Imaginary code nearest to ``wanted`` that is stable with real code -1: g (1 + b^2) < 2."""
     room = torch.ceil(torch.sqrt((2 / g - 1).clamp(min=0))) - 1
     return torch.sign(wanted) * torch.minimum(torch.round(wanted).abs(), room.clamp(min=0))
-
-
-def _straight_to(value: Tensor, through: Tensor) -> Tensor:
-    """``value`` forward, the gradient of ``through`` backward (exact: no a + (b - a))."""
-    return _Replace.apply(value, through)  # type: ignore[no-any-return,no-untyped-call]
-
-
-def _rounded(x: Tensor, limit: int) -> Tensor:
-    return _straight_to(torch.round(x.detach()).clamp(-limit, limit), x)
-
-
-class _Replace(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: object, value: Tensor, through: Tensor) -> Tensor:
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: object, *grads: Tensor) -> tuple[None, Tensor]:
-        return None, grads[0]

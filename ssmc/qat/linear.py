@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ssmc.qat.config import Mode, QuantConfig, weight_limit
-from ssmc.qat.fake_quant import grid_scale
+from ssmc.qat.fake_quant import weight_codes, weight_scale
 
 BIAS_LIMIT = 1 << 23
 
@@ -21,6 +21,7 @@ class QuantLinear(nn.Module):
     def __init__(self, d_in: int, d_out: int, bits: int, config: QuantConfig, norm: bool = False) -> None:
         super().__init__()
         self.config = config
+        self.bits = bits
         self.limit = weight_limit(bits)
         self.mode = Mode.FLOAT
         self.frozen = False
@@ -39,9 +40,7 @@ class QuantLinear(nn.Module):
         assert self.norm is not None
         if mask is not None and self.training:
             return torch.zeros_like(z).masked_scatter(mask[..., None], self.norm(z[mask]))
-        if z.ndim == 2:
-            return self.norm(z)  # type: ignore[no-any-return]
-        return self.norm(z.transpose(1, 2)).transpose(1, 2)  # type: ignore[no-any-return]
+        return self.norm(z.flatten(0, -2)).view_as(z)  # type: ignore[no-any-return]
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """W (d_out, d_in) and b (d_out) with the norm inside: gain = gamma / sqrt(var + eps)."""
@@ -56,22 +55,25 @@ class QuantLinear(nn.Module):
 
     def quantized(self, x_scale: Tensor) -> tuple[Tensor, Tensor]:
         """Weight values (d_in, d_out) on their grid and the rounded bias, straight-through in the parameters."""
-        weight, bias = self.folded()
-        scale = grid_scale(weight.detach().abs().amax(1), self.limit, self.config.power_of_two)
-        grid = scale * x_scale
-        weight = torch.ops.ssmc.fake_quant(weight.T, scale, scale, -self.limit, self.limit)
+        codes, scale, bias = self.codes(x_scale)
         if self.training and self.config.weight_noise:
-            weight = weight + self.config.weight_noise * self.limit * scale * torch.randn_like(weight)
-        return weight, torch.ops.ssmc.fake_quant(bias, grid, grid, -BIAS_LIMIT, BIAS_LIMIT)
+            codes = codes + self.config.weight_noise * self.limit * torch.randn_like(codes)
+        return codes * scale, bias
+
+    def codes(self, x_scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Integer weights (d_in, d_out), one scale per output, and the bias on the grid of the accumulator."""
+        weight, bias = self.folded()
+        scale = weight_scale(weight, self.bits, self.config.power_of_two, self.config.clipping)
+        grid = scale * x_scale
+        codes = weight_codes((weight / scale[:, None]).T, self.bits)
+        return codes, scale, torch.ops.ssmc.fake_quant(bias, grid, grid, -BIAS_LIMIT, BIAS_LIMIT)
 
     @torch.no_grad()
     def freeze(self, x_scale: Tensor) -> None:
         """Keep integer codes, one scale per output, and the bias; for export."""
         if self.mode is Mode.QUANTIZED:
-            weight, bias = self.quantized(x_scale)
-            raw = self.folded()[0]
-            scale = grid_scale(raw.abs().amax(1), self.limit, self.config.power_of_two)
-            self.register_buffer("weight_codes", torch.round(weight / scale))
+            codes, scale, bias = self.codes(x_scale)
+            self.register_buffer("weight_codes", codes)
             self.register_buffer("weight_scale", scale)
             self.register_buffer("bias", bias)
             self.register_buffer("one", torch.tensor(1.0))

@@ -72,11 +72,11 @@ class S4DClassifier(nn.Module):
         quant = config.quant
         self.config = config
         self.input_quantizer = Quantizer(quant.input_bits, quant)
-        self.encoder = QuantLinear(config.d_input, config.d_model, quant.weight_bits, quant, norm=config.encoder_norm)
+        self.encoder = QuantLinear(config.d_input, config.d_model, quant.coder, quant, norm=config.encoder_norm)
         self.encoder_quantizer = Quantizer(quant.activation_bits, quant)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.pool_quantizer = Quantizer(quant.activation_bits, quant)
-        self.decoder = QuantLinear(config.d_model, config.d_output, quant.weight_bits, quant)
+        self.decoder = QuantLinear(config.d_model, config.d_output, quant.coder, quant)
         self.output_quantizer = Quantizer(quant.output_bits, quant)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:

@@ -4,6 +4,7 @@ The kernel step on codes v = [R; u] (DESIGN §2), with W (H, n+1, n+1), ratio (H
 
     delta:   R = clip(rhe(r / 2^p));   q = clip(rhe(ratio W v));   r' = clip(r + q[:n], register);   y = q[n]
     direct:  R = r                 ;   q = clip(rhe(ratio W v));   r' = q[:n]                    ;   y = q[n]
+    mixed:   delta, with r' = clip(keep r + q[:n], register), keep 1 or 0, and p = 0 where it is 0
 
 The same functions are the training reference, the body of the exported Scan and the oracle of the compiled kernel.
 """
@@ -48,18 +49,21 @@ def float_step(m: Tensor) -> Step:
     return step
 
 
-def quantized_step(w: Tensor, ratio: Tensor, dac_step: Tensor, ranges: StepRanges) -> Step:
-    """The kernel step on integer codes; register r (N, H, n), input codes u (N, H)."""
+def quantized_step(w: Tensor, ratio: Tensor, dac_step: Tensor, keep: Tensor, ranges: StepRanges) -> Step:
+    """The kernel step on integer codes; register r (N, H, n), input codes u (N, H); ``keep`` (H, n/2) as in Scales."""
     n = w.shape[-1] - 1
     one = torch.ones_like(ratio[0, 0])
+    kept = keep.repeat_interleave(2, 1)
 
     def step(r: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         rows = r
-        if ranges.form == "delta":
+        if ranges.form != "direct":
             rows = torch.ops.ssmc.fake_quant(r, dac_step, one, *ranges.dac)
         q = torch.ops.ssmc.fake_quant(_columns(w, rows, u) * ratio, one, one, *ranges.adc)
         inc, y = _split(q, n)
-        return (torch.clamp(r + inc, *ranges.register) if ranges.form == "delta" else inc), y
+        if ranges.form == "direct":
+            return inc, y
+        return torch.clamp((r if ranges.form == "delta" else r * kept) + inc, *ranges.register), y
 
     return step
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ssmc.qat.config import Mode, QuantConfig, signed_range, weight_limit
-from ssmc.qat.fake_quant import Quantizer, StepSearch
+from ssmc.qat.fake_quant import LearnedStep, Quantizer, StepSearch
 from ssmc.qat.kernel import Kernel, Scales, convolution, discretise, quantize_kernel, real_kernel
 from ssmc.qat.recurrence import StepRanges, float_step, quantized_step, run_loop, run_scan
 
@@ -22,9 +22,8 @@ class S4D(nn.Module):
     Initialised as S4D-Lin: A = -1/2 + i pi n, dt log-uniform in [dt_min, dt_max].
     """
 
-    state_dac: Tensor
     shift: Tensor
-    y_scale: Tensor
+    keep: Tensor
 
     def __init__(
         self, d_model: int, d_state: int, config: QuantConfig, dt_min: float = 1e-3, dt_max: float = 1e-1
@@ -41,24 +40,40 @@ class S4D(nn.Module):
         self.A_imag = nn.Parameter(math.pi * torch.arange(modes, dtype=torch.float32).repeat(d_model, 1))
         self.C = nn.Parameter(torch.randn(d_model, modes, 2) * math.sqrt(0.5))
         self.D = nn.Parameter(torch.randn(d_model))
-        self.register_buffer("state_dac", torch.ones(d_model, modes))
+        self._converters(d_model, modes)
+
+    def _converters(self, d_model: int, modes: int) -> None:
+        """Steps and searches of the converters, not yet calibrated."""
+        config = self.config
         self.register_buffer("shift", torch.zeros(d_model, modes))
-        self.register_buffer("y_scale", torch.ones(d_model))
-        dac, adc, pow2 = signed_range(config.state_dac_bits), signed_range(config.adc_bits), config.power_of_two
-        self.state_search = StepSearch(*dac, (d_model, modes), pow2)
-        self.increment_search = StepSearch(*adc, (d_model, modes), pow2)
-        self.y_search = StepSearch(*adc, (d_model,), pow2)
+        self.register_buffer("keep", torch.full((d_model, modes), float(config.form != "direct")))
+        self.state_step = LearnedStep((d_model, modes), config)
+        self.y_step = LearnedStep((d_model,), config)
+        dac, adc, shared = signed_range(config.state_dac_bits), signed_range(config.adc_bits), config.granularity
+        self.state_search = StepSearch(*dac, (d_model, modes), config, shared)
+        self.increment_search = StepSearch(*adc, (d_model, modes), config, shared)
+        self.y_search = StepSearch(*adc, (d_model,), config, shared)
+
+    @torch.no_grad()
+    def keep_modes(self, kept: Tensor) -> None:
+        """Make the layer smaller: of channel h only modes kept[h] (H, n) stay; calibrate afterwards."""
+        for name in ("log_A_real", "A_imag", "C"):
+            old = getattr(self, name)
+            index = kept.view(*kept.shape, *[1] * (old.ndim - 2)).expand(*kept.shape, *old.shape[2:])
+            setattr(self, name, nn.Parameter(old.gather(1, index)))
+        self._converters(*kept.shape)
 
     def forward(self, u: Tensor) -> Tensor:
         """Input u (N, T, H) -> y (N, T, H)."""
         if self.mode is Mode.QUANTIZED:
-            return self._quantized(self.input_quantizer(u, codes=True)) * self.y_scale
+            y: Tensor = self._quantized(self.input_quantizer(u, codes=True)) * self.y_step()
+            return y
         u = self.input_quantizer(u)
         if self.frozen:
             return self._recurrent(self.get_buffer("matrix"), u)
         if self.mode is Mode.FLOAT:
             return convolution(*self.discrete(), u)
-        y = self._recurrent(real_kernel(*self.discrete(), "direct").dense(), u)
+        y = self._real(u)
         if self.mode is Mode.CALIBRATE:
             self.observe(u, y)
         return y
@@ -70,7 +85,7 @@ class S4D(nn.Module):
 
     def scales(self) -> Scales:
         """The calibrated converter steps."""
-        return Scales(self.state_dac, self.shift, self.input_quantizer.scale, self.y_scale)
+        return Scales(self.state_step(), self.shift, self.keep, self.input_quantizer.scale, self.y_step())
 
     def ranges(self) -> StepRanges:
         """Code ranges of converters and register."""
@@ -78,7 +93,15 @@ class S4D(nn.Module):
 
     def codes(self) -> tuple[Kernel, Tensor]:
         """Integer blocks of the fused matrix W, and ratio (H, n+1)."""
-        return quantize_kernel(real_kernel(*self.discrete(), self.config.form), self.scales(), self.config)
+        return quantize_kernel(real_kernel(*self.discrete(), self.keep), self.scales(), self.config)
+
+    def _real(self, u: Tensor) -> Tensor:
+        m = real_kernel(*self.discrete(), torch.zeros_like(self.keep))
+        if u.device.type != "cpu":
+            return self._recurrent(m.dense(), u)
+        from ssmc.qat.compiled import run_compiled_float  # numba only where it is used
+
+        return run_compiled_float(m, u)
 
     def _recurrent(self, matrix: Tensor, u: Tensor) -> Tensor:
         state = u.new_zeros(u.shape[0], matrix.shape[0], matrix.shape[1] - 1)
@@ -95,18 +118,19 @@ class S4D(nn.Module):
         if u.device.type == "cpu":
             from ssmc.qat.compiled import run_compiled  # numba only where it is used
 
-            return run_compiled(w, ratio, self.scales().dac_step, self.ranges(), u)
+            return run_compiled(w, ratio, self.scales().dac_step, self.keep, self.ranges(), u)
         return self._stepwise(w.dense(), ratio, u)
 
     def _frozen_scan(self, u: Tensor) -> Tensor:
-        limit = weight_limit(self.config.kernel_bits)
+        limit = weight_limit(max(self.config.kernel_bits, self.config.readout))
         one = self.get_buffer("one")
         w = torch.ops.ssmc.fake_quant(self.get_buffer("matrix_codes"), one, one, -limit, limit)
         return self._stepwise(w, self.get_buffer("ratio"), u)
 
     def _stepwise(self, w: Tensor, ratio: Tensor, u: Tensor) -> Tensor:
         dac_step = self.get_buffer("dac_step") if self.frozen else self.scales().dac_step
-        step = quantized_step(w, ratio, dac_step, self._frozen_ranges if self.frozen else self.ranges())
+        ranges = self._frozen_ranges if self.frozen else self.ranges()
+        step = quantized_step(w, ratio, dac_step, self.keep, ranges)
         state = u.new_zeros(u.shape[0], w.shape[0], w.shape[1] - 1)
         run = run_scan if torch.compiler.is_exporting() else run_loop
         return run(step, state, u)[1]
@@ -122,7 +146,7 @@ class S4D(nn.Module):
             self.register_buffer("one", torch.tensor(1.0))
             self._frozen_ranges = self.ranges()
         else:
-            self.register_buffer("matrix", real_kernel(*self.discrete(), "direct").dense())
+            self.register_buffer("matrix", real_kernel(*self.discrete(), torch.zeros_like(self.keep)).dense())
         self.frozen = True
 
     @torch.no_grad()
@@ -141,10 +165,17 @@ class S4D(nn.Module):
         self._rescale()
 
     def _rescale(self) -> None:
-        """Converter steps; the increments' step is the largest state_dac / 2^p, p >= 0, that is fine enough."""
-        self.y_scale.copy_(self.y_search.best())
-        self.state_dac.copy_(self.state_search.best())
-        if self.config.form == "delta":
-            increment = self.increment_search.best()
-            self.state_dac.copy_(torch.maximum(self.state_dac, increment))
-            self.shift.copy_(torch.round(torch.log2(self.state_dac / increment)).clamp(0, LARGEST_SHIFT))
+        """Forms and converter steps; the increments' step is the largest state_dac / 2^p, p >= 0, that is fine enough.
+
+        Per unit of state range, direct form adds the error of one conversion each step, delta form |lambda - 1| times
+        that of one read-out and of one increment: it is the better one where 2 |lambda - 1|^2 < 1.
+        """
+        if self.config.form == "mixed":
+            self.keep.copy_(2 * self.discrete()[0].abs().square() < 1)
+        state, increment = self.state_search.best(), self.increment_search.best()
+        delta = self.keep.bool()
+        state = torch.where(delta, torch.maximum(state, increment), state)
+        shift = torch.round(torch.log2(state / increment)).clamp(0, LARGEST_SHIFT)
+        self.state_step.set(state)
+        self.shift.copy_(torch.where(delta, shift, torch.zeros_like(shift)))
+        self.y_step.set(self.y_search.best())

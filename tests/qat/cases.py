@@ -18,10 +18,11 @@ def random_ssm(seed: int, heads: int = 3, modes: int = 4):
 
 
 def random_scales(seed: int, form: Form = "delta", heads: int = 3, modes: int = 4) -> Scales:
-    """Power-of-two steps; the shift of the register is 0 in direct form, which has none."""
+    """Power-of-two steps; the shift of the register is 0 in direct form, which has none. Mixed: every other mode."""
     generator = torch.Generator().manual_seed(seed + 1)
     power = torch.randint(-6, 0, (heads, modes), generator=generator).float()
     shift = torch.randint(0, 6, (heads, modes), generator=generator).float()
-    if form == "direct":
-        shift.zero_()
-    return Scales(torch.exp2(power), shift, torch.tensor(2.0**-6), torch.full((heads,), 2.0**-5))
+    keep = torch.full_like(shift, float(form != "direct"))
+    if form == "mixed":
+        keep[:, ::2] = 0
+    return Scales(torch.exp2(power), shift * keep, keep, torch.tensor(2.0**-6), torch.full((heads,), 2.0**-5))

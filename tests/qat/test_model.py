@@ -102,13 +102,14 @@ def test_more_bits_come_closer_to_float():
     assert errors[1] < errors[0] / 4
 
 
-def test_training_reaches_every_parameter_and_keeps_every_pole_stable():
-    model = quantized(quant=QuantConfig(weight_noise=0.01)).train()
+@pytest.mark.parametrize("learned", [False, True])
+def test_training_reaches_every_parameter_and_keeps_every_pole_stable(learned):
+    model = quantized(quant=QuantConfig(weight_noise=0.01, learned=learned)).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for step in range(3):
         optimizer.zero_grad()
         model(signal(step), torch.tensor([15, 9, 3, 1])).square().sum().backward()
-        assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
+        assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters() if p.requires_grad)
         optimizer.step()
     for block in model.blocks:
         w, _ = block.ssm.codes()
@@ -128,7 +129,7 @@ def test_weight_noise_is_off_in_evaluation():
 
 def test_the_step_search_trades_clipping_against_resolution():
     x = torch.cat([torch.randn(10000, generator=torch.Generator().manual_seed(0)), torch.tensor([60.0])])
-    search = StepSearch(-8, 7, (), power_of_two=True)
+    search = StepSearch(-8, 7, (), QuantConfig())
     search.observe(x)
     best = search.best()
     errors = {

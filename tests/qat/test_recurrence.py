@@ -20,35 +20,35 @@ from tests.qat.cases import random_scales, random_ssm  # noqa: E402
 def layer(seed: int, form: str, bits: int = 8, power_of_two: bool = True):
     config = QuantConfig(form=form, kernel_bits=bits, state_dac_bits=bits, adc_bits=bits, power_of_two=power_of_two)
     scales = random_scales(seed, form)
-    w, ratio = quantize_kernel(real_kernel(*random_ssm(seed), form), scales, config)
+    w, ratio = quantize_kernel(real_kernel(*random_ssm(seed), scales.keep), scales, config)
     ranges = StepRanges.of(config, int(scales.shift.max()))
     generator = torch.Generator().manual_seed(seed)
     u = torch.randint(-128, 128, (3, 17, 3), generator=generator).float()
-    return w, ratio, scales.dac_step, ranges, u
+    return w, ratio, scales.dac_step, scales.keep, ranges, u
 
 
-def loop(w: Kernel, ratio, dac_step, ranges, u):
+def loop(w: Kernel, ratio, dac_step, keep, ranges, u):
     state = torch.zeros(u.shape[0], u.shape[2], 2 * w.b.shape[1])
-    return run_loop(quantized_step(w.dense(), ratio, dac_step, ranges), state, u)[1]
+    return run_loop(quantized_step(w.dense(), ratio, dac_step, keep, ranges), state, u)[1]
 
 
-def integer_reference(w, ratio, dac_step, ranges, u):
+def integer_reference(w, ratio, dac_step, keep, ranges, u):
     """DESIGN §2 in int64 and float64 (powers of two, so every product is exact)."""
     w, ratio, step = w.dense().long().numpy(), ratio.double().numpy(), dac_step.double().numpy()
-    u = u.long().numpy()
+    u, kept = u.long().numpy(), keep.long().numpy().repeat(2, 1)
     outputs = np.empty(u.shape, np.int64)
     r = np.zeros((u.shape[0], *step.shape), np.int64)
     for k in range(u.shape[1]):
-        rows = np.clip(np.rint(r / step), *ranges.dac).astype(np.int64) if ranges.form == "delta" else r
+        rows = np.clip(np.rint(r / step), *ranges.dac).astype(np.int64) if ranges.form != "direct" else r
         acc = np.einsum("hji,nhi->nhj", w, np.concatenate([rows, u[:, k, :, None]], -1))
         q = np.clip(np.rint(ratio * acc), *ranges.adc).astype(np.int64)
-        r = np.clip(r + q[..., :-1], *ranges.register) if ranges.form == "delta" else q[..., :-1]
+        r = np.clip(r * kept + q[..., :-1], *ranges.register) if ranges.form != "direct" else q[..., :-1]
         outputs[:, k] = q[..., -1]
     return outputs
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.integers(0, 500), st.sampled_from(["delta", "direct"]), st.sampled_from([4, 8]))
+@given(st.integers(0, 500), st.sampled_from(["delta", "direct", "mixed"]), st.sampled_from([4, 8]))
 def test_all_three_spellings_agree_code_for_code(seed, form, bits):
     case = layer(seed, form, bits)
     reference = integer_reference(*case)
@@ -57,14 +57,14 @@ def test_all_three_spellings_agree_code_for_code(seed, form, bits):
 
 
 @settings(deadline=None, max_examples=15)
-@given(st.integers(0, 500), st.sampled_from(["delta", "direct"]), st.booleans(), st.sampled_from([4, 8]))
+@given(st.integers(0, 500), st.sampled_from(["delta", "direct", "mixed"]), st.booleans(), st.sampled_from([4, 8]))
 def test_the_compiled_gradient_is_the_gradient_of_the_loop(seed, form, power_of_two, bits):
-    w, ratio, dac_step, ranges, u = layer(seed, form, bits, power_of_two)
+    w, ratio, dac_step, keep, ranges, u = layer(seed, form, bits, power_of_two)
     weight = torch.randn(u.shape, generator=torch.Generator().manual_seed(seed))
     gradients = []
     for run in (loop, run_compiled):
-        leaves = [x.detach().clone().requires_grad_() for x in (w.decay, w.b, w.c, w.d, u)]
-        (run(Kernel(*leaves[:4]), ratio, dac_step, ranges, leaves[4]) * weight).sum().backward()
+        leaves = [x.detach().clone().requires_grad_() for x in (w.decay, w.b, w.c, w.d, u, ratio)]
+        (run(Kernel(*leaves[:4]), leaves[5], dac_step, keep, ranges, leaves[4]) * weight).sum().backward()
         gradients.append([x.grad for x in leaves])
     for expected, actual in zip(*gradients, strict=True):
         torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max() + 1e-6))
@@ -73,7 +73,7 @@ def test_the_compiled_gradient_is_the_gradient_of_the_loop(seed, form, power_of_
 def test_the_register_saturates_instead_of_wrapping():
     w = Kernel(torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2), torch.zeros(1, 1, 2), torch.zeros(1))
     ranges = StepRanges("delta", (-8, 7), (-8, 7), (-16, 15))
-    step = quantized_step(w.dense(), torch.ones(1, 3), torch.full((1, 2), 2.0), ranges)
+    step = quantized_step(w.dense(), torch.ones(1, 3), torch.full((1, 2), 2.0), torch.ones(1, 1), ranges)
     last, _ = run_loop(step, torch.zeros(1, 1, 2), torch.full((1, 5, 1), 7.0))
     assert last.tolist() == [[[15.0, 15.0]]]
 

@@ -1,0 +1,47 @@
+"""Twelve spoken Arabic command words: one second of raw 8 kHz audio, in frames of 32 samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from examples.dense import Dense, Epoch, Part
+
+FRAME = 32
+PEAK = 32767
+PARTS = {"train": 0, "val": 1, "test": 2}
+
+
+class Augmented(Epoch):
+    """Random start (up to 125 ms either way), gain (-8..0 dB) and white noise (-60..-34 dB under full scale)."""
+
+    def augment(self, part: Part) -> Part:
+        """Every clip by its own random numbers."""
+        wave = part.x.reshape(len(part), -1).astype(np.float64)
+        shifts = self.rng.integers(-1000, 1001, len(wave))
+        columns = np.arange(wave.shape[1])[None, :] - shifts[:, None]
+        inside = (columns >= 0) & (columns < wave.shape[1])
+        wave = np.where(inside, np.take_along_axis(wave, columns.clip(0, wave.shape[1] - 1), 1), 0.0)
+        wave *= 10 ** (self.rng.uniform(-8, 0, (len(wave), 1)) / 20)
+        wave += self.rng.standard_normal(wave.shape) * PEAK * 10 ** (self.rng.uniform(-60, -34, (len(wave), 1)) / 20)
+        return Part(np.clip(np.rint(wave), -PEAK, PEAK).reshape(part.x.shape).astype(np.int16), part.label)
+
+
+class Words(Dense):
+    """asc12_8khz.npz: audio (n, 8000), label, split (official; contributors are disjoint)."""
+
+    epoch = Augmented
+
+    def __init__(self, path: Path, batch: int = 32) -> None:
+        with np.load(path, allow_pickle=False) as data:
+            x, label, split = frames(data["audio"]), data["label"].astype(np.int64), data["split"]
+        train, val, test = (Part(x[split == number], label[split == number]) for number in PARTS.values())
+        super().__init__(train, val, test, batch)
+
+
+def frames(audio: NDArray[np.int16]) -> NDArray[np.int16]:
+    """(n, 250, 32), each clip scaled to a peak of 32767."""
+    peak = np.maximum(np.abs(audio.astype(np.float64)).max(1, keepdims=True), 1)
+    return np.rint(audio * (PEAK / peak)).astype(np.int16).reshape(len(audio), -1, FRAME)

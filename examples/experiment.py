@@ -1,0 +1,257 @@
+"""What the experiments share: a float model, its quantized children, and one row of results for each.
+
+A run is `python -m examples.TASK.train --data FILE --quant TOML --method qat --seed 0`. The float model of a seed is
+trained once and kept in ``runs/``; every number of a row is of the compiled integer program, but for accuracy_torch.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import click
+import numpy as np
+import torch
+from torch import Tensor
+
+import ssmc
+from ssmc.bundle.check import accuracy
+from ssmc.bundle.check import evaluate as run_program
+from ssmc.data import Samples
+from ssmc.export import export_onnx
+from ssmc.ir.metrics import metrics
+from ssmc.qat import Mode, ModelConfig, QuantConfig, S4DClassifier, calibrate, set_mode
+from ssmc.qat.pruning import prune_modes
+from ssmc.qat.training import Batch, Data, Phase, Trainer, evaluate
+
+RUNS = Path("runs")
+HERE = Path(__file__).parent
+
+
+class TaskData(Data, Protocol):
+    """Training, held-out and test part of a data set."""
+
+    def calibration(self) -> list[Tensor]:
+        """Unpadded float batches (N, T, d) of the training part."""
+
+    def testing(self) -> Iterable[Batch]:
+        """The test part, for torch."""
+
+    def samples(self) -> Samples:
+        """The test part, for a program."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set, the shape of the model, and how it is trained."""
+
+    name: str
+    file: str
+    data: TaskData
+    model: ModelConfig
+    float_phases: tuple[Phase, ...]
+    qat_phases: tuple[Phase, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Where results and models of the task are committed."""
+        return HERE / self.name
+
+
+def float_model(task: Task, seed: int) -> S4DClassifier:
+    """The float model of a seed; trained where ``runs/`` does not hold it, or only part of it."""
+    torch.manual_seed(seed)
+    model = S4DClassifier(task.model)
+    set_mode(model, Mode.RECURRENT)
+    trainer = Trainer(model, task.data, RUNS / task.name / f"float-s{seed}.pt", seed, resume=True)
+    for phase in task.float_phases:
+        trainer.train(phase)
+    return model
+
+
+def quantized(
+    task: Task, quant: QuantConfig, name: str, seed: int, method: str, modes: int | None = None
+) -> S4DClassifier:
+    """The float model of the seed, pruned to ``modes`` complex modes a channel, calibrated, and with "qat" trained."""
+    parent = float_model(task, seed)
+    model = S4DClassifier(replace(task.model, quant=quant))
+    model.load_state_dict({**model.state_dict(), **_parameters(parent)})
+    if modes is not None:
+        prune_modes(model, modes, task.data.calibration())
+    calibrate(model, task.data.calibration())
+    click.echo(f"{name} seed {seed}: calibrated, val {evaluate(model, task.data.validation())[0]:.4f}")
+    if method == "qat":
+        trainer = Trainer(model, task.data, RUNS / task.name / f"{name}-s{seed}.pt", seed, resume=True)
+        for phase in task.qat_phases:
+            trainer.train(phase)
+    set_mode(model, Mode.QUANTIZED)
+    return model.eval()
+
+
+def _parameters(model: S4DClassifier) -> dict[str, Tensor]:
+    """Weights and running statistics; not what a quantizer has calibrated."""
+    return {k: v for k, v in model.state_dict().items() if "step" not in k and not k.endswith(("shift", "keep"))}
+
+
+def result_row(task: Task, model: S4DClassifier, path: Path, seed: int, method: str, command: str) -> dict[str, Any]:
+    """Export ``model`` to ``path`` and describe it by one row of results.json."""
+    quant = model.config.quant
+    example = task.data.calibration()[0][:1]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    export_onnx(copy.deepcopy(model), example, path)
+    program, right = compiled(task, path)
+    figures = metrics(program)["qs4d"]
+    return {
+        "task": task.name,
+        "name": path.stem,
+        "architecture": architecture(model),
+        "method": method,
+        "form": quant.form,
+        "bits": bits(quant, program),
+        "n_test": len(task.data.samples()),
+        "accuracy_compiled": right,
+        "accuracy_torch": evaluate(model, task.data.testing())[0],
+        "accuracy_val": evaluate(model, task.data.validation())[0],
+        "ace": figures["model"]["ace_bit2_per_step"],
+        "size_bits": figures["model"]["size_bits"],
+        "adc": figures["model"]["adc_bits_per_step"],
+        "seed": seed,
+        "command": command,
+    }
+
+
+def compiled(task: Task, path: Path) -> tuple[Any, float]:
+    """(integer program of an ONNX file, its accuracy on the test part)."""
+    bundle = ssmc.compile(path, target="int", steps=task.data.samples().mean_steps)
+    samples = task.data.samples()
+    return bundle.compiled.program, accuracy(run_program(bundle, samples), samples)
+
+
+def architecture(model: S4DClassifier) -> str:
+    """In words: what a reader needs to build it again."""
+    config = model.config
+    states = 2 * max(block.ssm.C.shape[1] for block in model.blocks)  # type: ignore[union-attr, union-attr]
+    count = sum(p.numel() for n, p in model.named_parameters() if "step" not in n)
+    return f"S4D, {config.layers} layers, H = {config.d_model}, N = {states}, GLU, {count:,} parameters"
+
+
+def bits(quant: QuantConfig, program: Any) -> dict[str, int]:
+    """Widths by tensor; the register as compiled."""
+    from ssmc.ir.program import StateSpace
+
+    registers = [op.register_bits for op in program.ops if isinstance(op, StateSpace)]
+    return {
+        "A": quant.kernel_bits,
+        "B": quant.kernel_bits,
+        "C": quant.readout,
+        "D": quant.readout,
+        "state": quant.state_dac_bits,
+        "adc": quant.adc_bits,
+        "act": quant.activation_bits,
+        "mixing": quant.weight_bits,
+        "coder": quant.coder,
+        "register": max(registers),
+    }
+
+
+def save_row(task: Task, row: dict[str, Any]) -> None:
+    """Put ``row`` into the task's results.json, in the place of an older one of the same name."""
+    path = task.folder / "results.json"
+    document = json.loads(path.read_text()) if path.exists() else {}
+    rows = [old for old in document.get("rows", []) if old["name"] != row["name"]] + [row]
+    document["rows"] = sorted(rows, key=lambda r: (r["method"], r["name"]))
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
+    os.replace(temporary, path)
+
+
+def float_row(task: Task, seed: int, command: str) -> dict[str, Any]:
+    """The row of the float model: accuracies by torch, costs at 32 bits of the unpruned model."""
+    model = float_model(task, seed).eval()
+    set_mode(model, Mode.RECURRENT)
+    ace, size, adc = float_costs(model)
+    test = evaluate(model, task.data.testing())[0]
+    return {
+        "task": task.name,
+        "name": f"float-s{seed}",
+        "architecture": architecture(model),
+        "method": "float",
+        "form": "direct",
+        "bits": dict.fromkeys(("A", "B", "C", "D", "state", "adc", "act", "mixing", "coder"), 32),
+        "n_test": len(task.data.samples()),
+        "accuracy_compiled": None,
+        "accuracy_torch": test,
+        "accuracy_val": evaluate(model, task.data.validation())[0],
+        "ace": ace,
+        "size_bits": size,
+        "adc": adc,
+        "seed": seed,
+        "command": command,
+    }
+
+
+def float_costs(model: S4DClassifier) -> tuple[int, int, int]:
+    """ACE, size, ADC complexity of the model at 32 bits in the counting of QS4D."""
+    from ssmc.ir.metrics import Qs4dLayer, Qs4dModel, qs4d_figures
+
+    config = model.config
+    layer = Qs4dLayer(config.d_model, config.d_state, *[32] * 7)
+    found = qs4d_figures(Qs4dModel((layer,) * config.layers, config.d_input, config.d_output, 32))
+    return found.ace, found.size_bits, found.adc
+
+
+def run(
+    task: Task,
+    module: str,
+    *,
+    method: str,
+    quant: Path | None,
+    modes: int | None,
+    epochs: int | None,
+    seed: int,
+    threads: int,
+) -> None:
+    """One row: train what is missing, compile, test, save the row and the model."""
+    torch.set_num_threads(threads)
+    words = f"python -m {module} --data {task.file} --method {method} --seed {seed}"
+    if method == "float":
+        return save_row(task, float_row(task, seed, words))
+    if quant is None:
+        raise click.UsageError("give --quant, a TOML file of bits; see examples/quant/")
+    name = f"{method}-{quant.stem}" + (f"-n{2 * modes}" if modes else "")
+    words += f" --quant {quant}" + (f" --modes {modes}" if modes else "")
+    if method == "qat" and epochs is not None:
+        task = replace(task, qat_phases=tuple(replace(phase, epochs=epochs) for phase in task.qat_phases))
+        words += f" --epochs {epochs}"
+    model = quantized(task, QuantConfig.from_toml(quant), name, seed, method, modes)
+    row = result_row(task, model, task.folder / "models" / f"{name}-s{seed}.onnx", seed, method, words)
+    save_row(task, row)
+    click.echo(json.dumps(row, indent=2))
+    return None
+
+
+def options(command: Any) -> Any:
+    """The options that every experiment takes."""
+    for option in reversed(
+        [
+            click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True),
+            click.option("--method", type=click.Choice(["float", "ptq", "qat"]), default="qat", show_default=True),
+            click.option("--quant", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML of bits"),
+            click.option("--modes", type=int, help="prune to this many complex modes a channel"),
+            click.option("--epochs", type=int, help="of quantization-aware training"),
+            click.option("--seed", default=0, show_default=True),
+            click.option("--threads", default=1, show_default=True),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def calibration_batch(x: np.ndarray[Any, Any], items: np.ndarray[Any, Any], size: int = 32) -> list[Tensor]:
+    """Equal-length items x[items] as float batches."""
+    return [torch.from_numpy(x[items[i : i + size]].astype(np.float32)) for i in range(0, len(items), size)]

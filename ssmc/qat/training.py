@@ -1,0 +1,157 @@
+"""Training of a classifier in phases, with checkpoints: stop it anywhere, start it again, get the same numbers."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import click
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+Batch = tuple[Tensor, Tensor | None, Tensor]  # x (N, T, d), lengths (N) or None where all are T, label (N)
+POLES = ("log_dt", "log_A_real", "A_imag", "log2_step")
+
+
+class Data(Protocol):
+    """What a classifier is trained on; never the test part."""
+
+    def training(self, rng: np.random.Generator) -> Sequence[Batch]:
+        """One epoch, shuffled and augmented from ``rng``; always the same number of batches."""
+
+    def validation(self) -> Iterable[Batch]:
+        """Held-out data, for choosing between epochs."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One leg of the training: AdamW, a one-cycle schedule up to ``lr`` (``ssm_lr`` for the poles, no weight decay).
+
+    ``coarse`` c > 1 trains on means of c time steps, with the model's time step c times as long: the same continuous
+    system, seen at a c-th of the cost.
+    """
+
+    name: str
+    epochs: int
+    lr: float
+    ssm_lr: float
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.05
+    coarse: int = 1
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, batches: Iterable[Batch]) -> tuple[float, float]:
+    """(accuracy, cross entropy)."""
+    model.eval()
+    right, loss, count = 0, 0.0, 0
+    for x, lengths, label in batches:
+        logits = model(x, lengths)
+        right += int((logits.argmax(1) == label).sum())
+        loss += float(nn.functional.cross_entropy(logits, label, reduction="sum"))
+        count += len(label)
+    return right / count, loss / count
+
+
+class Trainer:
+    """Trains ``model`` phase by phase; ``state``, what a checkpoint holds, has one entry a phase."""
+
+    def __init__(self, model: nn.Module, data: Data, checkpoint: Path, seed: int = 0, resume: bool = False) -> None:
+        self.model, self.data, self.seed = model, data, seed
+        self.checkpoint = checkpoint
+        resume = resume and checkpoint.exists()
+        self.state: dict[str, Any] = torch.load(checkpoint, weights_only=False) if resume else {}
+
+    def train(self, phase: Phase) -> None:
+        """Train one phase from where the checkpoint left it; leaves the best model by validation in ``model``."""
+        at = self.state.setdefault(phase.name, {"epoch": 0, "best": None, "key": (-1.0, 0.0), "seconds": 0.0})
+        if phase.epochs == 0:
+            return
+        if at["epoch"] < phase.epochs:
+            _stretch(self.model, phase.coarse)
+            self._go_on(phase, at)
+            _stretch(self.model, 1 / phase.coarse)
+        self.model.load_state_dict(at["best"])
+        _stretch(self.model, 1 / phase.coarse)
+
+    def _go_on(self, phase: Phase, at: dict[str, Any]) -> None:
+        steps = len(self.data.training(np.random.default_rng(self.seed)))
+        optimizer, schedule = _optimiser(self.model, phase, phase.epochs * steps)
+        if at["epoch"]:
+            self.model.load_state_dict(at["model"])
+            optimizer.load_state_dict(at["optimizer"])
+            schedule.load_state_dict(at["schedule"])
+        for epoch in range(at["epoch"], phase.epochs):
+            start = time.monotonic()
+            self._epoch(phase, epoch, optimizer, schedule)
+            accuracy, loss = evaluate(self.model, (_coarser(b, phase.coarse) for b in self.data.validation()))
+            if (accuracy, -loss) >= tuple(at["key"]):
+                at["key"], at["best"] = (accuracy, -loss), copy.deepcopy(self.model.state_dict())
+            at.update(
+                epoch=epoch + 1,
+                model=self.model.state_dict(),
+                optimizer=optimizer.state_dict(),
+                schedule=schedule.state_dict(),
+                seconds=at["seconds"] + time.monotonic() - start,
+            )
+            self._save()
+            text = f"val {accuracy:.4f} loss {loss:.4f} ({at['seconds']:.0f} s)"
+            click.echo(f"{phase.name} epoch {epoch + 1}/{phase.epochs}: {text}")
+
+    def _epoch(self, phase: Phase, epoch: int, optimizer: torch.optim.Optimizer, schedule: Any) -> None:
+        """One pass over the data; random numbers depend on (seed, phase, epoch) alone."""
+        key = [self.seed, *phase.name.encode(), epoch]
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+        self.model.train()
+        batches = self.data.training(np.random.default_rng(key))
+        for batch in tqdm(batches, leave=False, disable=not sys.stderr.isatty()):
+            x, lengths, label = _coarser(batch, phase.coarse)
+            logits = self.model(x, lengths)
+            loss = nn.functional.cross_entropy(logits, label, label_smoothing=phase.label_smoothing)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+
+    def _save(self) -> None:
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.checkpoint.with_suffix(".tmp")
+        torch.save(self.state, temporary)
+        os.replace(temporary, self.checkpoint)
+
+
+def _optimiser(model: nn.Module, phase: Phase, steps: int) -> tuple[torch.optim.Optimizer, Any]:
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    poles = [p for name, p in named if name.rsplit(".", 1)[-1] in POLES]
+    others = [p for name, p in named if name.rsplit(".", 1)[-1] not in POLES]
+    groups = [{"params": others, "weight_decay": phase.weight_decay}, {"params": poles, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=phase.lr)
+    rates = [phase.lr, phase.ssm_lr]
+    return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, steps, pct_start=0.15)
+
+
+@torch.no_grad()
+def _stretch(model: nn.Module, factor: float) -> None:
+    """Multiply the time step of every SSM by ``factor``."""
+    for name, parameter in model.named_parameters():
+        if name.rsplit(".", 1)[-1] == "log_dt":
+            parameter.add_(math.log(factor))
+
+
+def _coarser(batch: Batch, factor: int) -> Batch:
+    if factor == 1:
+        return batch
+    x, lengths, label = batch
+    steps = x.shape[1] // factor * factor
+    pooled = x[:, :steps].reshape(x.shape[0], -1, factor, x.shape[2]).mean(2)
+    return pooled, None if lengths is None else lengths // factor, label
