@@ -65,12 +65,13 @@ class Emitter:
     constants: dict[str, ir.Value] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     kernels: set[str] = field(default_factory=set)
+    ids: tuple[int, ir.Value] | None = None
     witnesses: dict[str, list[Witness]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """A fresh input with the old one's name."""
         old = self.source
-        self.x = ir.val(str(old.name), dtype=ir.DataType.FLOAT, shape=old.shape)
+        self.x = ir.val(str(old.name), dtype=old.dtype, shape=old.shape)
 
     def witness(self, signal: Coded, tensor: str) -> None:
         """Remember that a tensor of the real graph shows this code value."""
@@ -250,6 +251,19 @@ class Emitter:
         codes, gain, exact = found
         self.exact &= exact
         return codes, gain
+
+    def tokens(self, vocabulary: int, name: str) -> ir.Value:
+        """The ids as codes 0..vocabulary - 1; one operation, whoever reads them.
+
+        Raises:
+            ModelError: SSMC-T02 where tables differ in their number of rows.
+        """
+        if self.ids is None:
+            self.ids = vocabulary, self.emit("Ids", f"{name}.ids", {"x": self.x}, {"hi": vocabulary - 1})
+        if self.ids[0] != vocabulary:
+            fact = f"the same ids are looked up in tables of {self.ids[0]} and {vocabulary} rows"
+            raise ModelError("SSMC-T02", fact, "give both tables a row for every id", name)
+        return self.ids[1]
 
     def slice(self, signal: Coded, start: int, stop: int, name: str) -> Coded:
         """Channels start..stop of a code value."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
+from ssmc.folding.embedding_rules import gather
 from ssmc.folding.emit import Emitter, Grid, unquantized_weights
 from ssmc.folding.layout_rules import LAYOUT_RULES
 from ssmc.folding.operands import Operands, Rule, attribute, per_channel, real_constant, refuse
@@ -209,6 +210,7 @@ _FUNCTIONS = (
 
 RULES: dict[tuple[str, str], Rule] = {
     **LAYOUT_RULES,
+    ("", "Gather"): gather,
     ("ssmc", "Quant"): _quant,
     ("ssmc", "StateSpace"): _state_space,
     ("ssmc", "StateSpaceAfter"): _state_space,

@@ -51,6 +51,11 @@ class Raw(Signal):
 
 
 @dataclass(frozen=True)
+class Tokens(Signal):
+    """The model's input where it is token ids; only a table may read them."""
+
+
+@dataclass(frozen=True)
 class Coded(Signal):
     """``scale * code + offset`` of one code value.
 
