@@ -12,6 +12,7 @@ from ssmc.errors import ModelError
 from ssmc.folding.signals import (
     Added,
     Averaged,
+    Clamped,
     Coded,
     Convolved,
     Dense,
@@ -104,6 +105,8 @@ class Emitter:
 
     def close(self, signal: Signal, grid: Grid, name: str) -> Coded:
         """Quantize a signal: one integer operation."""
+        if isinstance(signal, Clamped):
+            return replace(self.close(signal.source, _clamped(grid, signal, name), name), roles=signal.roles)
         self.applied.append(name)
         rate: Rate = "step" if "T" in signal.roles else "sequence"
         match signal:
@@ -304,6 +307,18 @@ class Emitter:
 
 
 _STATE = ("keep", "unit", "dac_lo", "dac_hi", "reg_lo", "reg_hi", "r0")
+
+
+def _clamped(grid: Grid, signal: Clamped, name: str) -> Grid:
+    """Quantizing is monotone, so it commutes with a clamp: ``Q(clip(x, a, b)) = clip(Q(x), Q(a), Q(b))``."""
+    ends = []
+    for bound in (signal.low, signal.high):
+        codes = np.clip(round_half_even(bound / grid.step), grid.lo, grid.hi)
+        if (codes != codes[0]).any():
+            fact = f"a clamp to {signal.low:g}..{signal.high:g} before a quantizer whose channels differ in scale"
+            raise ModelError("SSMC-T02", fact, "quantize per tensor, or clamp at zero", name)
+        ends.append(int(codes[0]))
+    return replace(grid, lo=ends[0], hi=max(ends))
 
 
 def _same_grid(signal: Coded, grid: Grid) -> bool:
