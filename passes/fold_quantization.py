@@ -22,8 +22,9 @@ class FoldQuantization(Pass):
     """Rewrite the real-valued graph as a graph on integer codes.
 
     Between two quantizers only affine maps, one non-linear function of one code, a product or a sum of two
-    codes, a mean over time or a state-space kernel can stand; each becomes one ``ssmc`` operation on codes whose
-    integer weights are the codes that were trained, with every scale, bias and batch norm in its requantization.
+    codes, a mean over time, rows of an embedding or a state-space kernel can stand, and behind them a clamp (the
+    quantizer's range); each becomes one ``ssmc`` operation on codes whose integer weights are the codes that were
+    trained, with every scale, bias and batch norm in its requantization.
 
     Before: canonical graph, recurrences raised.
     After: level *folded*: values are codes with axes (batch, time, channel), or (batch, channel) after a reduction.
