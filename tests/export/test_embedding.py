@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 torch = pytest.importorskip("torch")
 
 import ssmc  # noqa: E402 - after the torch skip
+from ssmc.cli import cli  # noqa: E402
 from ssmc.export import export_onnx  # noqa: E402
 from ssmc.importers import load_model  # noqa: E402
 from ssmc.importers.teacher import ForcedCheck  # noqa: E402
@@ -87,3 +89,15 @@ def test_every_target_runs_it(exported, target):
     assert np.array_equal(bundle.run(x), Executor(program).run(x))
     if target == "c" and find_compiler():
         assert f"{VOCABULARY - 1}" in bundle.compiled.emitted.header
+
+
+def test_the_command_line_exports_it(tmp_path):
+    (tmp_path / "make_tokens.py").write_text(
+        "import torch\n"
+        "def build():\n"
+        f"    return torch.nn.Sequential(torch.nn.Embedding({VOCABULARY}, 4), torch.nn.Linear(4, 2))\n"
+    )
+    factory, out = f"{tmp_path / 'make_tokens.py'}:build", str(tmp_path / "m.onnx")
+    done = CliRunner().invoke(cli, ["export", factory, "--example", "2,9", "-o", out])
+    assert done.exit_code == 0, done.output
+    assert load_model(out).graph.inputs[0].dtype.name == "INT64"
