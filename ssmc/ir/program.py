@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ssmc.errors import UsageError
 from ssmc.ir.matrix import Matrix, PartialSum
@@ -72,21 +72,21 @@ class Quantize(Op):
 
     quant: QuantType
 
-    def require(self, x: ArrayLike) -> None:
-        """Refuse what is no input: real numbers all are, they saturate."""
+    def require(self, x: ArrayLike, active: NDArray[np.bool_]) -> None:
+        """Refuse what is no input, where ``active``: real numbers all are, they saturate."""
 
 
 @dataclass(frozen=True)
 class Ids(Quantize):
     """Token ids 0..hi to codes, themselves. An id beyond the vocabulary is an error, not a neighbour."""
 
-    def require(self, x: ArrayLike) -> None:
-        """Refuse numbers that are no ids.
+    def require(self, x: ArrayLike, active: NDArray[np.bool_]) -> None:
+        """Refuse numbers that are no ids; padding may hold anything.
 
         Raises:
             UsageError: SSMC-D05 naming the first.
         """
-        given = np.asarray(x, np.float64)
+        given = np.asarray(x, np.float64)[active]
         wrong = given[(given != round_half_even(given)) | (given < self.quant.lo) | (given > self.quant.hi)]
         if wrong.size:
             fact = f"token id {wrong.flat[0]:.12g} is not one of {self.quant.lo}..{self.quant.hi}"

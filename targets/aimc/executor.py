@@ -70,7 +70,7 @@ class TileExecutor(Executor):
         """As `Executor.run`. On a noisy chip the draws of a sequence depend on its number since the first run."""
         batch = check_input(self.program, x)
         steps = check_lengths(batch, lengths)
-        first_of(self.program).require(batch[np.arange(batch.shape[1]) < steps[:, None]])
+        first_of(self.program).require(batch, np.arange(batch.shape[1]) < steps[:, None])
         if not self._fast:
             self._fast.append(None if self.literal else simulation_of(self.tiles, self.chip))
         fast = self._fast[0]
@@ -91,7 +91,7 @@ class TileExecutor(Executor):
         """One pass over the per-step list; every per-step value as codes (N, size), by name."""
         x = np.asarray(u)
         mask = np.ones(len(x), bool) if active is None else active
-        first_of(self.program).require(x[mask])
+        first_of(self.program).require(x, mask)
         codes = self._run("per_step", state, Frame(x, mask))
         state.length += mask
         self.executed["per_step"] += int(mask.sum())

@@ -108,7 +108,7 @@ class NativeExecutor(Executor):
         assert isinstance(state, NativeState)
         first, x = first_of(self.program), np.asarray(u)
         mask = np.ones(len(x), np.uint8) if active is None else np.ascontiguousarray(active, np.uint8)
-        first.require(x[mask.astype(bool)])
+        first.require(x, mask.astype(bool))
         codes = first.quant.quantize(x)
         y = np.zeros((len(codes), self.program.output_size), self.traced.output)
         fed = np.ascontiguousarray(codes, self.traced.input)
@@ -143,7 +143,7 @@ class NativeExecutor(Executor):
         """Outputs for a padded batch x (N, T, features), samples spread over the cores."""
         batch = check_input(self.program, x)
         steps = check_lengths(batch, lengths)
-        first_of(self.program).require(batch[np.arange(batch.shape[1]) < steps[:, None]])
+        first_of(self.program).require(batch, np.arange(batch.shape[1]) < steps[:, None])
         kind = str(batch.dtype) if str(batch.dtype) in READ else "float64"
         fed = np.ascontiguousarray(batch, kind)
         n, longest = fed.shape[:2]

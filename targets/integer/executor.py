@@ -82,7 +82,7 @@ class Executor:
         """Like `step`, returning every per-step value as codes (N, size), by name."""
         x = np.asarray(u)
         mask = np.ones(len(x), bool) if active is None else active
-        first_of(self.program).require(x[mask])
+        first_of(self.program).require(x, mask)
         codes: Trace = {}
         for op in self.program.ops:
             if self.program.rate(op) == "step" and not isinstance(op, Dequantize):
