@@ -29,7 +29,7 @@ def test_every_value_of_every_step_is_that_of_the_reference(seed: int, tmp_path:
     codes, lengths = random_codes(program, seed, 5, 12), np.array([12, 0, 1, 7, 12])
     want = reference(program, codes, lengths)
     compared, name = differing(want, harness.run_on_board(program, codes, tmp_path, lengths), lengths)
-    assert compared > 1_000
+    assert compared > 500
     assert not name
 
 
