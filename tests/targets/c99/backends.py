@@ -58,15 +58,15 @@ BACKENDS: dict[str, Backend] = {
 
 @dataclass
 class Tally:
-    """Codes compared, programs run and programs declined, by backend.
+    """Codes compared, runs and programs declined, by backend.
 
     Attributes:
-        codes, programs: by backend.
+        codes, runs: by backend; a run is a random program, or a batch of recordings.
         declined: by backend and error code.
     """
 
     codes: dict[str, int] = field(default_factory=dict)
-    programs: dict[str, int] = field(default_factory=dict)
+    runs: dict[str, int] = field(default_factory=dict)
     declined: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def compare(self, backend: str, want: Values, got: Values, lengths: IntArray, what: str) -> None:
@@ -74,7 +74,7 @@ class Tally:
         compared, name = differing(want, got, lengths)
         assert not name, f"{what}: {backend} differs in {name}"
         self.codes[backend] = self.codes.get(backend, 0) + compared
-        self.programs[backend] = self.programs.get(backend, 0) + 1
+        self.runs[backend] = self.runs.get(backend, 0) + 1
 
     def crossbar(self, program: Program, codes: IntArray, lengths: IntArray, chip: str, what: str) -> None:
         """The ideal crossbar against the reference of the graph that was lowered to its converters."""
@@ -89,7 +89,7 @@ class Tally:
 
     def lines(self) -> list[str]:
         """For people."""
-        out = [f"{name:32} {count:>14,} codes, {self.programs[name]} programs" for name, count in self.codes.items()]
+        out = [f"{name:32} {count:>14,} codes in {self.runs[name]} runs" for name, count in self.codes.items()]
         for name, codes in self.declined.items():
             why = ", ".join(f"{code} {count}" for code, count in sorted(codes.items()))
             out.append(f"{name:32} declined {sum(codes.values())} programs: {why}")

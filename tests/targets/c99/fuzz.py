@@ -105,7 +105,7 @@ def programs(codes: float, seed: int, tally: Tally, share: int) -> Counter[str]:
             by_code = tally.declined.setdefault("C", {})
             by_code[refused.code] = by_code.get(refused.code, 0) + 1
         seed += 1
-        progress(f"{tally.programs.get(REFERENCE, 0)} programs, {tally.codes.get(REFERENCE, 0):,} codes")
+        progress(f"{tally.runs.get(REFERENCE, 0)} programs, {tally.codes.get(REFERENCE, 0):,} codes")
     return seen
 
 
@@ -142,8 +142,7 @@ def main() -> int:
     if given.result:
         named = {"random programs": random, "recordings": spoken}
         told = {
-            name: {"codes": t.codes, "programs": t.programs, "declined": t.declined, "differ": 0}
-            for name, t in named.items()
+            name: {"codes": t.codes, "runs": t.runs, "declined": t.declined, "differ": 0} for name, t in named.items()
         }
         given.result.write_text(json.dumps(told, indent=2, sort_keys=True) + "\n")
     return 0
