@@ -6,7 +6,7 @@ SOURCES := $(shell find ssmc passes targets -type f \( -name '*.py' -o -name '*.
 
 .DEFAULT_GOAL := help
 DIGITS := examples/spoken_digits
-.PHONY: help demo test lint types layers gate baseline check fuzz cortex-m bench format clean
+.PHONY: help demo test lint types layers gate baseline check fuzz cortex-m cortex-tools bench format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -38,13 +38,16 @@ baseline: ## accept the accuracy and costs of now: write the baselines anew (loo
 
 check: lint types layers test gate ## everything that CI runs
 
-fuzz: $(DEV)/ready ## 10 million codes of random programs: reference, fast executor and C with sanitizers
-	PYTHONPATH=. $(DEV)/bin/python -m tests.targets.c99.fuzz --codes $(or $(CODES),1e7)
+fuzz: $(DEV)/ready cortex-tools ## the same codes everywhere: 10 million of random programs, and all test recordings
+	PYTHONPATH=. $(DEV)/bin/python -m tests.targets.c99.fuzz --codes $(or $(CODES),1e7) \
+	  --recordings $(or $(RECORDINGS),300) --result benchmarks/results/codes.json
 
-cortex-m: $(DEV)/ready ## install what it needs (apt), run the demo model on a Cortex-M4 in QEMU
+cortex-m: $(DEV)/ready cortex-tools ## install what it needs (apt), run the demo model on a Cortex-M4 in QEMU
+	$(DEV)/bin/python examples/cortex_m/run.py
+
+cortex-tools:
 	{ command -v arm-none-eabi-gcc && command -v qemu-system-arm; } >/dev/null || { apt-get update -q && \
 	  apt-get install -qy --no-install-recommends gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm; }
-	$(DEV)/bin/python examples/cortex_m/run.py
 
 bench: $(DEV)/ready ## the demo model here against onnxruntime, torch and the machine's bound
 	$(DEV)/bin/python benchmarks/executors.py

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from ssmc.errors import ModelError
 from ssmc.folding.emit import Emitter
 from ssmc.folding.norm_rules import RULES
-from ssmc.folding.signals import Coded, Raw, Signal
+from ssmc.folding.signals import Coded, Raw, Signal, Tokens
 from ssmc.importers.axes import name_axes
 from ssmc.importers.teacher import WITNESSES
 from ssmc.ir.build import is_op, node_name
@@ -22,8 +22,9 @@ class FoldQuantization(Pass):
     """Rewrite the real-valued graph as a graph on integer codes.
 
     Between two quantizers only affine maps, one non-linear function of one code, a product or a sum of two
-    codes, a mean over time or a state-space kernel can stand; each becomes one ``ssmc`` operation on codes whose
-    integer weights are the codes that were trained, with every scale, bias and batch norm in its requantization.
+    codes, a mean over time, rows of an embedding or a state-space kernel can stand, and behind them a clamp (the
+    quantizer's range); each becomes one ``ssmc`` operation on codes whose integer weights are the codes that were
+    trained, with every scale, bias and batch norm in its requantization.
 
     Before: canonical graph, recurrences raised.
     After: level *folded*: values are codes with axes (batch, time, channel), or (batch, channel) after a reduction.
@@ -55,7 +56,9 @@ class FoldQuantization(Pass):
                 "SSMC-M06", "the input is not (batch, time, features)", "transpose it in the model", str(source.name)
             )
         size = axes.shapes[str(source.name)][2]
-        signals: dict[ir.Value, Signal] = {source: Raw(roles, size, np.ones(size))}
+        real = source.dtype is ir.DataType.FLOAT
+        first = Raw(roles, size, np.ones(size)) if real else Tokens(roles, size)
+        signals: dict[ir.Value, Signal] = {source: first}
         for node in model.graph:
             _visit(node, signals, emitter)
         if output not in signals:

@@ -16,7 +16,7 @@ from ssmc.pipeline import Pass, PassResult
 
 Mask = NDArray[np.bool_]
 KERNELS = ("KernelPair", "KernelPairAfter")
-SAME_SIZE = ("Table", "Product", "Sum2", "Mean", "Last", "Norm")
+SAME_SIZE = ("Product", "Sum2", "Mean", "Last", "Norm")
 SAME_CHANNELS = ("Table", "Product", "Sum2", "Mean", "Last")
 PER_CHANNEL = ("gain", "gain_a", "gain_b", "step", "offset", "lo", "hi")
 
@@ -204,7 +204,7 @@ def _demand_of(node: ir.Node, needed: dict[ir.Value, Mask]) -> None:
         needed[sources[0]][:] = True
     elif out is None:
         return
-    elif node.op_type in ("Quantize", "Norm"):  # a norm reads and counts all its channels
+    elif node.op_type in ("Quantize", "Ids", "Norm"):  # a norm reads and counts all its channels
         out[:] = True
         for value in sources:
             needed[value][:] = True
@@ -214,6 +214,8 @@ def _demand_of(node: ir.Node, needed: dict[ir.Value, Mask]) -> None:
         inside = slice(int(c["start"][0]), int(c["stop"][0]))
         out |= needed[sources[0]][inside]
         needed[sources[0]][inside] |= out
+    elif node.op_type == "Table" and out.size != needed[sources[0]].size:  # an embedding: many channels of one id
+        needed[sources[0]][:] = True
     elif node.op_type in SAME_CHANNELS:
         for value in sources:
             out |= needed[value]
@@ -240,6 +242,11 @@ def _sizes(graph: ir.Graph) -> dict[ir.Value, int]:
                 sizes[out] = len(c["W"])
             case "Slice":
                 sizes[out] = int(c["stop"][0] - c["start"][0])
+            case "Ids":
+                sizes[out] = 1
+            case "Table":
+                assert source is not None
+                sizes[out] = max(sizes[source], len(c["table"]))
             case "Dequantize":
                 pass
             case op if op in SAME_SIZE:

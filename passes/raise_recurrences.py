@@ -16,7 +16,7 @@ from ssmc.importers.recurrence import GRID_ERROR, Recurrence
 from ssmc.ir.build import add_constant, is_op, node_name, remove_dead, replace_value, ssmc_node
 from ssmc.ir.rounding import FloatArray, round_half_even
 from ssmc.pipeline import Pass, PassResult
-from ssmc.verify import run_onnx
+from ssmc.verify import random_feeds, run_onnx
 
 
 @dataclass(frozen=True)
@@ -98,18 +98,11 @@ def _initial(model: ir.Model, node: ir.Node) -> FloatArray:
     proto = ir.to_proto(model)
     known = {out.name for out in proto.graph.output}
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(names) if name not in known)
-    x = model.graph.inputs[0]
-    assert x.shape is not None
-    rng = np.random.default_rng(0)
-    feeds = [{str(x.name): rng.standard_normal(_ones(x.shape)).astype(np.float32)} for _ in range(2)]
+    feeds = [random_feeds(model, seed, batch=1, steps=1) for seed in range(2)]
     first, second = (np.concatenate([np.ravel(out) for out in run_onnx(proto, feed, names)]) for feed in feeds)
     if not np.array_equal(first, second):
         raise ModelError("SSMC-S03", "the initial state depends on the input", "start from constants", node_name(node))
     return first.astype(np.float64)
-
-
-def _ones(shape: ir.Shape) -> list[int]:
-    return [int(d) if isinstance(d, int) else 1 for d in shape]
 
 
 def _emit(graph: ir.Graph, node: ir.Node, found: RaisedScan, start: FloatArray, axes: Axes) -> None:

@@ -1,7 +1,8 @@
 """Data files: npz without pickle, the sequences of a task and, where known, their labels.
 
-Two layouts (DESIGN §3). Padded: ``x`` (n, T, d), optionally ``lengths`` (n,). Ragged: ``flat`` (total, d) and
-``offsets`` (n + 1,), sequence i being ``flat[offsets[i]:offsets[i + 1]]``. Either may hold ``label`` (n,).
+Two layouts (DESIGN §3). Padded: ``x`` (n, T, d), or (n, T) of integers (token ids), optionally ``lengths`` (n,).
+Ragged: ``flat`` (total, d) and ``offsets`` (n + 1,), sequence i being ``flat[offsets[i]:offsets[i + 1]]``. Either may
+hold ``label`` (n,).
 """
 
 from __future__ import annotations
@@ -121,7 +122,8 @@ def read_npz(path: Path) -> dict[str, RealArray]:
 
 
 def _flatten(x: RealArray, lengths: RealArray | None, name: str) -> tuple[RealArray, IntArray]:
-    """Padded (n, T, d) to flat and offsets."""
+    """Padded (n, T, d) to flat and offsets; integers (n, T) are token ids, one a step."""
+    x = x[..., None] if x.ndim == 2 and x.dtype.kind in "iu" else x
     if x.ndim != 3:
         raise UsageError("SSMC-D13", f"x has shape {x.shape}", "x is (samples, steps, features)", name)
     n, steps = x.shape[:2]

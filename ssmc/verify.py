@@ -89,10 +89,12 @@ def _shape(array: NDArray[Any]) -> tuple[int, ...]:
 
 
 def random_feeds(model: ir.Model, seed: int = 0, batch: int = SAMPLES, steps: int = STEPS) -> Arrays:
-    """A random input for the model's real input, spread over the range its first quantizer resolves."""
+    """A random input: real numbers spread over the range the first quantizer resolves, or ids of the vocabulary."""
     rng = np.random.default_rng(seed)
     value = model.graph.inputs[0]
     sizes = input_sizes(value, batch, steps)
+    if value.dtype is not ir.DataType.FLOAT:
+        return {str(value.name): rng.integers(0, vocabulary(value), sizes)}
     amplitude = input_amplitude(value)
     data = (rng.standard_normal(sizes) * amplitude).astype(np.float32)
     return {str(value.name): data}
@@ -119,6 +121,20 @@ def input_amplitude(value: ir.Value) -> float:
             factor = float(np.abs(constant).max()) or 1.0
             gain = gain * factor if step.op_type == "Mul" else gain / factor
         value = step.outputs[0]
+
+
+def vocabulary(value: ir.Value) -> int:
+    """Rows of the smallest table that ids are looked up in; 1 where none is found."""
+    sizes = []
+    for use in value.uses():
+        table = use.node.inputs[0]
+        if use.node.op_type == "Gather" and use.idx == 1 and table is not None:
+            producer = table.producer()
+            shape = table.shape or (producer.inputs[0].shape if producer and producer.inputs[0] is not None else None)
+            sizes += [int(dim) for dim in (shape or ())[:1] if isinstance(dim, int)]
+        elif use.node.op_type in ("Squeeze", "Unsqueeze", "Reshape", "Cast", "Identity", "Flatten"):
+            sizes += [size for size in (vocabulary(use.node.outputs[0]),) if size > 1]
+    return min(sizes, default=1)
 
 
 def input_sizes(value: ir.Value, batch: int, steps: int) -> list[int]:

@@ -15,8 +15,8 @@ HERE = Path(__file__).parent
 COMPILER = "arm-none-eabi-gcc"
 MACHINE = ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=soft")
 OPTIMIZE = "-O2"
-BOARD = ("-M", "mps2-an386", "-icount", "shift=0")
-QEMU = ("qemu-system-arm", *BOARD, "-nographic", "-monitor", "none", "-serial", "null")
+COUNTING = ("-icount", "shift=0")  # one nanosecond an instruction
+QEMU = ("qemu-system-arm", "-M", "mps2-an386", "-nographic", "-monitor", "none", "-serial", "null")
 SEMIHOSTING = ("-semihosting-config", "enable=on,target=native")
 PREFIX = "model"
 
@@ -54,13 +54,23 @@ def build(program: Program, folder: Path, optimize: str = OPTIMIZE) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in CCompiled(program, PREFIX).extra_files().items():
         (folder / name).write_bytes(data)
-    common = [COMPILER, *MACHINE, optimize]
-    run(common, *STRICT, "-fstack-usage", "-c", f"{PREFIX}.c", "-o", f"{PREFIX}.o", folder=folder)
+    compile_model(PREFIX, folder, optimize)
     renamed = f"-Dmain={PREFIX}_selftest"
+    common = [COMPILER, *MACHINE, optimize]
     run(common, "-std=c99", renamed, "-c", f"{PREFIX}_selftest.c", "-o", "selftest.o", folder=folder)
-    sources = [str(HERE / name) for name in ("main.c", "startup.c")]
-    link = ["-nostartfiles", f"-T{HERE / 'mps2.ld'}", "--specs=rdimon.specs"]
-    run(common, "-I.", *sources, f"{PREFIX}.o", "selftest.o", *link, "-o", "image.elf", folder=folder)
+    return link(folder, str(HERE / "main.c"), f"{PREFIX}.o", "selftest.o")
+
+
+def compile_model(prefix: str, folder: Path, optimize: str = OPTIMIZE) -> None:
+    """``prefix.c`` to ``prefix.o``."""
+    command = [COMPILER, *MACHINE, optimize, *STRICT, "-fstack-usage"]
+    run(command, "-c", f"{prefix}.c", "-o", f"{prefix}.o", folder=folder)
+
+
+def link(folder: Path, *parts: str) -> Path:
+    """An image of sources and objects, one of which has ``main``."""
+    command = [COMPILER, *MACHINE, OPTIMIZE, "-I.", *parts, str(HERE / "startup.c"), "-nostartfiles"]
+    run(command, f"-T{HERE / 'mps2.ld'}", "--specs=rdimon.specs", "-o", "image.elf", folder=folder)
     return folder / "image.elf"
 
 
@@ -72,10 +82,15 @@ def run(command: list[str], *more: str, folder: Path) -> str:
     return done.stdout
 
 
+def emulate(image: Path, *options: str, timeout: float) -> subprocess.CompletedProcess[str]:
+    """Run an image in QEMU; its files are those beside it."""
+    command = [*QEMU, *options, *SEMIHOSTING, "-kernel", str(image.absolute())]
+    return subprocess.run(command, cwd=image.parent, capture_output=True, text=True, timeout=timeout, check=False)
+
+
 def execute(image: Path, timeout: float = 300) -> Run:
     """Run an image of `build` in QEMU."""
-    command = [*QEMU, *SEMIHOSTING, "-kernel", str(image)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    done = emulate(image, *COUNTING, timeout=timeout)
     said = done.stdout + done.stderr
     numbers: dict[str, float] = {}
     for line in said.splitlines():

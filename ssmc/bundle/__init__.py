@@ -2,7 +2,8 @@
 
     program.json   the target's program             weights.npz   its arrays
     model.onnx     the same graph for onnxruntime   report.json   what is known about it
-    report.html    the report to look at            trace.json    timings and measured deviations
+    report.html    the report to look at            report.md     its tables as text
+    trace.json     timings and measured deviations
 
 and what the target adds (c: the sources and their README).
 
@@ -39,6 +40,7 @@ from ssmc.ir.serialize import Arrays, Json
 from ssmc.pipeline import PipelineResult, run_pipeline
 from ssmc.report.facts import Report, dump_json, make_report, report_from_json
 from ssmc.report.html import render_html
+from ssmc.report.markdown import render_markdown
 from ssmc.targets.base import Compiled, Target
 from ssmc.verify import random_feeds
 
@@ -91,6 +93,7 @@ class Bundle:
             "model.onnx": self.model,
             "report.json": dump_json(report).encode(),
             "report.html": render_html(report_from_json(report)).encode(),
+            "report.md": render_markdown(report_from_json(report)).encode(),
             "trace.json": dump_json(self.trace).encode(),
             **self.compiled.extra_files(),
         }

@@ -10,7 +10,9 @@ import click
 @click.command(short_help="Export a torch model to ONNX.")
 @click.argument("factory", metavar="MODULE:FACTORY")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="File of torch.save with the state dict.")
-@click.option("--example", required=True, metavar="N,T,D", help="Shape of an example input, such as 2,40,32.")
+@click.option(
+    "--example", required=True, metavar="N,T[,D]", help="Shape of an example input: 2,40,32, or 2,40 for token ids."
+)
 @click.option("--output", "-o", type=click.Path(path_type=Path), default="model.onnx", show_default=True)
 def export(factory: str, checkpoint: Path | None, example: str, output: Path) -> None:
     """Export a torch model to ONNX (needs the extra: pip install 'ssmc[torch]').
@@ -36,6 +38,7 @@ def export(factory: str, checkpoint: Path | None, example: str, output: Path) ->
 
 def _shape(text: str) -> tuple[int, ...]:
     parts = text.split(",")
-    if len(parts) != 3 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
-        raise click.BadParameter("give three positive numbers N,T,D such as 2,40,32", param_hint="--example")
+    if len(parts) not in (2, 3) or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        want = "give positive numbers: N,T,D such as 2,40,32, or N,T for token ids"
+        raise click.BadParameter(want, param_hint="--example")
     return tuple(int(part) for part in parts)

@@ -18,7 +18,7 @@ from ssmc.export import export_onnx
 
 
 def export_checkpoint(factory: str, checkpoint: Path | None, example: tuple[int, ...], output: Path) -> None:
-    """Build the model, load its weights, export it with a zero example (N, T, D).
+    """Build the model, load its weights, export it with an example of zeros, real (N, T, D) or token ids (N, T).
 
     Raises:
         UsageError: SSMC-U21 no such factory, SSMC-U22 the checkpoint does not fit, SSMC-B05 cannot write.
@@ -30,7 +30,8 @@ def export_checkpoint(factory: str, checkpoint: Path | None, example: tuple[int,
         load_weights(model, checkpoint)
     if not output.absolute().parent.is_dir():
         raise UsageError("SSMC-B05", "its folder does not exist", "create it or choose another -o", str(output))
-    export_onnx(model.eval(), torch.zeros(example), output)
+    kind = torch.int64 if len(example) == 2 else torch.float32
+    export_onnx(model.eval(), torch.zeros(example, dtype=kind), output)
 
 
 def find_factory(text: str) -> Callable[[], Any]:

@@ -12,6 +12,7 @@ from ssmc.errors import ModelError
 from ssmc.folding.signals import (
     Added,
     Averaged,
+    Clamped,
     Coded,
     Convolved,
     Dense,
@@ -65,12 +66,13 @@ class Emitter:
     constants: dict[str, ir.Value] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     kernels: set[str] = field(default_factory=set)
+    ids: tuple[int, ir.Value] | None = None
     witnesses: dict[str, list[Witness]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """A fresh input with the old one's name."""
         old = self.source
-        self.x = ir.val(str(old.name), dtype=ir.DataType.FLOAT, shape=old.shape)
+        self.x = ir.val(str(old.name), dtype=old.dtype, shape=old.shape)
 
     def witness(self, signal: Coded, tensor: str) -> None:
         """Remember that a tensor of the real graph shows this code value."""
@@ -103,6 +105,8 @@ class Emitter:
 
     def close(self, signal: Signal, grid: Grid, name: str) -> Coded:
         """Quantize a signal: one integer operation."""
+        if isinstance(signal, Clamped):
+            return replace(self.close(signal.source, _clamped(grid, signal, name), name), roles=signal.roles)
         self.applied.append(name)
         rate: Rate = "step" if "T" in signal.roles else "sequence"
         match signal:
@@ -251,6 +255,19 @@ class Emitter:
         self.exact &= exact
         return codes, gain
 
+    def tokens(self, vocabulary: int, name: str) -> ir.Value:
+        """The ids as codes 0..vocabulary - 1; one operation, whoever reads them.
+
+        Raises:
+            ModelError: SSMC-T02 where tables differ in their number of rows.
+        """
+        if self.ids is None:
+            self.ids = vocabulary, self.emit("Ids", f"{name}.ids", {"x": self.x}, {"hi": vocabulary - 1})
+        if self.ids[0] != vocabulary:
+            fact = f"the same ids are looked up in tables of {self.ids[0]} and {vocabulary} rows"
+            raise ModelError("SSMC-T02", fact, "give both tables a row for every id", name)
+        return self.ids[1]
+
     def slice(self, signal: Coded, start: int, stop: int, name: str) -> Coded:
         """Channels start..stop of a code value."""
         value = self.emit("Slice", name, {"x": signal.value}, {"start": [start], "stop": [stop]})
@@ -290,6 +307,18 @@ class Emitter:
 
 
 _STATE = ("keep", "unit", "dac_lo", "dac_hi", "reg_lo", "reg_hi", "r0")
+
+
+def _clamped(grid: Grid, signal: Clamped, name: str) -> Grid:
+    """Quantizing is monotone, so it commutes with a clamp: ``Q(clip(x, a, b)) = clip(Q(x), Q(a), Q(b))``."""
+    ends = []
+    for bound in (signal.low, signal.high):
+        codes = np.clip(round_half_even(bound / grid.step), grid.lo, grid.hi)
+        if (codes != codes[0]).any():
+            fact = f"a clamp to {signal.low:g}..{signal.high:g} before a quantizer whose channels differ in scale"
+            raise ModelError("SSMC-T02", fact, "quantize per tensor, or clamp at zero", name)
+        ends.append(int(codes[0]))
+    return replace(grid, lo=ends[0], hi=max(ends))
 
 
 def _same_grid(signal: Coded, grid: Grid) -> bool:

@@ -7,10 +7,23 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
+from ssmc.folding.embedding_rules import gather
 from ssmc.folding.emit import Emitter, Grid, unquantized_weights
 from ssmc.folding.layout_rules import LAYOUT_RULES
 from ssmc.folding.operands import Operands, Rule, attribute, per_channel, real_constant, refuse
-from ssmc.folding.signals import Added, Coded, Dense, KernelOutput, Mapped, Product, Signal
+from ssmc.folding.signals import (
+    Added,
+    Averaged,
+    Clamped,
+    Coded,
+    Convolved,
+    Dense,
+    KernelOutput,
+    Mapped,
+    Normalized,
+    Product,
+    Signal,
+)
 from ssmc.ir.affine import evaluate
 from ssmc.ir.build import constant_array, node_name
 from ssmc.ir.grid import factor_rows
@@ -184,6 +197,9 @@ def _elementwise(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Si
     signal = operands[position]
     table = signal.mapped() if isinstance(signal, Coded) else signal
     if not isinstance(table, Mapped):
+        bounds = _bounds(node, position)
+        if bounds is not None and isinstance(signal, CLAMPED):
+            return [Clamped(signal.roles, signal.size, signal, *bounds)]
         raise refuse(
             node, f"the input of {node.op_type} is not quantized (to at most 12 bits)", "quantize it", "SSMC-Q06"
         )
@@ -202,6 +218,24 @@ def _elementwise(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Si
     return [table.apply(function)]
 
 
+def _bounds(node: ir.Node, position: int) -> tuple[float, float] | None:
+    """The range to which a node limits its signal, where it does only that, to constants."""
+    if node.op_type == "Relu":
+        return 0.0, np.inf
+    arrays = [constant_array(value) for value in node.inputs]
+    given = [None if array is None or array.size != 1 else float(array.ravel()[0]) for array in arrays]
+    missing = [value is not None and number is None for value, number in zip(node.inputs, given, strict=True)]
+    if node.op_type not in ("Clip", "Max", "Min") or any(missing[:position] + missing[position + 1 :]):
+        return None
+    if node.op_type != "Clip":
+        numbers = [number for number in given if number is not None]
+        return (max(numbers), np.inf) if node.op_type == "Max" else (-np.inf, min(numbers))
+    low, high = [*given[1:], None, None][:2]
+    return -np.inf if low is None else low, np.inf if high is None else high
+
+
+CLAMPED = (Coded, Clamped, Dense, Product, Added, Averaged, Normalized, Convolved, KernelOutput)
+
 _FUNCTIONS = (
     "Relu", "Sigmoid", "Tanh", "Gelu", "Erf", "HardSigmoid", "HardSwish", "Elu", "LeakyRelu", "Softplus", "Exp", "Abs",
     "Sqrt", "Clip", "Mish", "Selu", "Sin", "Cos", "Sign", "Softsign", "Neg", "Pow", "Max", "Min", "Swish",
@@ -209,6 +243,7 @@ _FUNCTIONS = (
 
 RULES: dict[tuple[str, str], Rule] = {
     **LAYOUT_RULES,
+    ("", "Gather"): gather,
     ("ssmc", "Quant"): _quant,
     ("ssmc", "StateSpace"): _state_space,
     ("ssmc", "StateSpaceAfter"): _state_space,

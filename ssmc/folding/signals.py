@@ -51,6 +51,11 @@ class Raw(Signal):
 
 
 @dataclass(frozen=True)
+class Tokens(Signal):
+    """The model's input where it is token ids; only a table may read them."""
+
+
+@dataclass(frozen=True)
 class Coded(Signal):
     """``scale * code + offset`` of one code value.
 
@@ -268,3 +273,17 @@ class KernelOutput(Signal):
     def shifted(self, offset: FloatArray) -> Signal:
         """Move the offset."""
         return replace(self, offset=self.offset + offset)
+
+
+@dataclass(frozen=True)
+class Clamped(Signal):
+    """Another signal limited to ``low..high``: a ReLU between a matrix and its quantizer."""
+
+    source: Signal
+    low: float
+    high: float
+
+    def channels(self, index: IntArray) -> Signal | None:
+        """Channels of the source."""
+        source = self.source.channels(index)
+        return None if source is None else replace(self, size=len(index), source=source)

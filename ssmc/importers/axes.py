@@ -88,7 +88,8 @@ def _shapes(
     dims = [d if isinstance(d, int) else 0 for d in value.shape]
     for axis, size in zip(free, sizes, strict=True):
         dims[axis] = size
-    results = run_onnx(proto, {names[0]: np.zeros(dims, np.float32)}, names[1:])
+    assert value.dtype is not None
+    results = run_onnx(proto, {names[0]: np.zeros(dims, value.dtype.numpy())}, names[1:])
     return {names[0]: tuple(dims)} | {n: out.shape for n, out in zip(names[1:], results, strict=True)}
 
 

@@ -11,6 +11,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from ssmc.errors import ModelError, UsageError
+from ssmc.importers.ids import ID_TYPES, widen_ids
 from ssmc.importers.qonnx import QONNX, attach_bodies
 from ssmc.ir.build import constant_array, graphs, node_name
 
@@ -66,6 +67,7 @@ def import_model(proto: onnx.ModelProto, source: str = "model") -> ir.Model:
     _check_batch_norm(model)
     _check_weights(model)
     _check_ends(model, source)
+    widen_ids(model)
     attach_bodies(model)
     return model
 
@@ -146,14 +148,20 @@ def _check_ends(model: ir.Model, source: str) -> None:
         fact = f"the graph has {len(inputs)} inputs and {len(outputs)} outputs"
         raise ModelError("SSMC-M06", fact, "export it with one input (batch, time, features) and one output", source)
     value = inputs[0]
-    if value.dtype is not ir.DataType.FLOAT:
-        raise ModelError("SSMC-M06", f"input has type {value.dtype}", "export it with a float32 input", str(value.name))
-    if value.shape is None or len(value.shape) != 3:
+    ids = value.dtype in ID_TYPES
+    if value.dtype is not ir.DataType.FLOAT and not ids:
+        remedy = "export it with a float32 input, or int64 token ids"
+        raise ModelError("SSMC-M06", f"input has type {value.dtype}", remedy, str(value.name))
+    if ids and (value.shape is None or len(value.shape) not in (2, 3) or value.shape.dims[2:] not in ((), (1,))):
+        fact = f"input of token ids has shape {value.shape}"
+        raise ModelError("SSMC-M06", fact, "export it as (batch, time) or (batch, time, 1)", str(value.name))
+    if not ids and (value.shape is None or len(value.shape) != 3):
         raise ModelError(
             "SSMC-M06", f"input has shape {value.shape}", "export it as (batch, time, features)", str(value.name)
         )
+    assert value.shape is not None
     free = sum(not isinstance(dim, int) for dim in value.shape)
-    if free != 2 or not isinstance(value.shape[2], int):
+    if free != 2 or not all(isinstance(dim, int) for dim in value.shape.dims[2:]):
         fact = f"input has shape {value.shape}: {free} dynamic axes"
         remedy = "export with batch and time dynamic (dynamic_shapes) and the features fixed"
         raise ModelError("SSMC-M08", fact, remedy, str(value.name))

@@ -37,6 +37,12 @@ _TEXTS: dict[str, str] = {
   low = Max (rounded, lo)
   codes = Min (low, hi)
 }""",
+    "Ids": """Ids (x, hi) => (codes) {
+  ids = Cast <to: int = 11> (x)
+  zero = Constant <value: tensor = double {0}> ()
+  low = Max (ids, zero)
+  codes = Min (low, hi)
+}""",
     "Dequantize": """Dequantize (codes, scale) => (y) {
   real = Mul (codes, scale)
   y = Cast <to: int = 1> (real)

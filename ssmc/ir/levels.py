@@ -12,6 +12,7 @@ REAL = frozenset({"Quant", "Dequant", "StateSpace", "StateSpaceAfter"})
 CODE = frozenset(
     {
         "Quantize",
+        "Ids",
         "Dequantize",
         "Linear",
         "Table",

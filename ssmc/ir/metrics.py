@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ssmc.ir.matrix import weight_bits
-from ssmc.ir.program import Linear, Op, Program, StateSpace
+from ssmc.ir.program import Linear, Op, Program, StateSpace, Table
 from ssmc.ir.quant import bits_for
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import IntArray
@@ -39,10 +39,11 @@ class Use:
     """A block of weights in one step.
 
     Attributes:
-        op, role: where it is; ``A``, ``B``, ``C``, ``D`` or ``linear``.
-        macs: multiply-accumulates, which is also the number of weights.
+        op, role: where it is; ``A``, ``B``, ``C``, ``D``, ``linear`` or ``embedding``.
+        macs: multiply-accumulates, which is also the number of weights that are multiplied.
         weight_bits, input_bits: widths of the factors.
         conversions, conversion_bits: outputs that are quantized, and their width; 0 where another block counts them.
+        looked_up: weights of an embedding, of which a step reads one row.
     """
 
     op: str
@@ -52,6 +53,12 @@ class Use:
     input_bits: int
     conversions: int = 0
     conversion_bits: int = 0
+    looked_up: int = 0
+
+    @property
+    def size_bits(self) -> int:
+        """Storage of its weights."""
+        return (self.macs + self.looked_up) * self.weight_bits
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ def figures(blocks: list[Use]) -> Figures:
     """The ssmc counting."""
     return Figures(
         sum(use.macs * use.weight_bits * use.input_bits for use in blocks),
-        sum(use.macs * use.weight_bits for use in blocks),
+        sum(use.size_bits for use in blocks),
         sum(use.conversions * use.conversion_bits for use in blocks),
     )
 
@@ -99,6 +106,8 @@ def _uses(op: Op, program: Program) -> Iterator[Use]:
     if isinstance(op, Linear):
         width, outputs = program.values[op.inputs[0]].quant.bits, op.matrix.groups * op.matrix.outputs
         yield Use(op.name, "linear", op.matrix.codes.size, op.matrix.weight_bits, width, outputs, code_bits(op.requant))
+    if isinstance(op, Table) and op in program.embeddings():
+        yield Use(op.name, "embedding", 0, weight_bits(op.table), 0, looked_up=op.table.size)
     if isinstance(op, StateSpace):
         act, state, (h, n) = program.values[op.inputs[0]].quant.bits, op.state_dac_bits, op.keep.shape
         a, b, c, d = blocks_of(op)

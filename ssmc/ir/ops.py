@@ -121,6 +121,13 @@ def _quantize(node: ir.Node, reader: _Reader) -> tuple[p.Op, p.Codes]:
     return op, p.Codes(int(x.shape[2]), quant, "step")  # type: ignore[arg-type]
 
 
+def _ids(node: ir.Node, reader: _Reader) -> tuple[p.Op, p.Codes]:
+    quant = QuantType(0, int(constants(node)["hi"]), np.ones(()))
+    x = node.inputs[0]
+    assert x is not None
+    return p.Ids(node_name(node), (str(x.name),), str(node.outputs[0].name), quant), p.Codes(1, quant, "step")
+
+
 def _linear(node: ir.Node, reader: _Reader) -> tuple[p.Op, p.Codes]:
     c = constants(node)
     (x,) = signals(node)
@@ -165,7 +172,8 @@ def _table(node: ir.Node, reader: _Reader) -> tuple[p.Op, p.Codes]:
     (x,) = signals(node)
     table = c["table"].astype(np.int64)
     op = p.Table(node_name(node), (x,), str(node.outputs[0].name), table, int(c["lo"]))
-    return op, _codes(reader.values[x].size, table.min(), table.max(), reader.values[x].rate)
+    size = max(reader.values[x].size, len(table))
+    return op, _codes(size, table.min(), table.max(), reader.values[x].rate)
 
 
 def _product(node: ir.Node, reader: _Reader) -> tuple[p.Op, p.Codes]:
@@ -286,6 +294,7 @@ def _dequantize(node: ir.Node, reader: _Reader) -> tuple[p.Op, None]:
 
 _RULES: dict[str, Callable[[ir.Node, _Reader], tuple[p.Op, p.Codes | None]]] = {
     "Quantize": _quantize,
+    "Ids": _ids,
     "Linear": _linear,
     "LinearParts": _linear,
     "Kernel": _kernel,

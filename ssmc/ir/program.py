@@ -14,16 +14,19 @@ from fractions import Fraction
 from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
+from ssmc.errors import UsageError
 from ssmc.ir.matrix import Matrix, PartialSum
 from ssmc.ir.quant import QuantType, bits_for
 from ssmc.ir.requant import Requant
-from ssmc.ir.rounding import FloatArray, IntArray, bit_length, isqrt, round_shift, saturate
+from ssmc.ir.rounding import FloatArray, IntArray, bit_length, isqrt, round_half_even, round_shift, saturate
 
 __all__ = [
     "NORM_FRACTION",
     "Codes",
     "Dequantize",
+    "Ids",
     "Last",
     "Linear",
     "Matrix",
@@ -68,6 +71,26 @@ class Quantize(Op):
     """Real input features to codes: the only place where real numbers enter."""
 
     quant: QuantType
+
+    def require(self, x: ArrayLike, active: NDArray[np.bool_]) -> None:
+        """Refuse what is no input, where ``active``: real numbers all are, they saturate."""
+
+
+@dataclass(frozen=True)
+class Ids(Quantize):
+    """Token ids 0..hi to codes, themselves. An id beyond the vocabulary is an error, not a neighbour."""
+
+    def require(self, x: ArrayLike, active: NDArray[np.bool_]) -> None:
+        """Refuse numbers that are no ids; padding may hold anything.
+
+        Raises:
+            UsageError: SSMC-D05 naming the first.
+        """
+        given = np.asarray(x, np.float64)[active]
+        wrong = given[(given != round_half_even(given)) | (given < self.quant.lo) | (given > self.quant.hi)]
+        if wrong.size:
+            fact = f"token id {wrong.flat[0]:.12g} is not one of {self.quant.lo}..{self.quant.hi}"
+            raise UsageError("SSMC-D05", fact, "map unknown tokens to an id of the vocabulary", self.name)
 
 
 @dataclass(frozen=True)
@@ -185,7 +208,7 @@ class Table(Op):
     lo: int
 
     def apply(self, x: IntArray) -> IntArray:
-        """Codes (..., size) to codes (..., size)."""
+        """Codes (..., size), or (..., 1) for an embedding, to codes (..., size)."""
         index = x - self.lo
         if self.table.shape[0] == 1:
             return np.asarray(self.table[0][index], np.int64)
@@ -334,6 +357,12 @@ class Program:
                 yield op, op.matrix
                 if op.output_matrix is not None:
                     yield op, op.output_matrix
+
+    def embeddings(self) -> Iterator[Table]:
+        """The tables that token ids are looked up in."""
+        for op in self.ops:
+            if isinstance(op, Table) and isinstance(self.ops[0], Ids) and op.inputs == (self.ops[0].output,):
+                yield op
 
     @property
     def output_rate(self) -> Rate:

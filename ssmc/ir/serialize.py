@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from ssmc.errors import UsageError
 from ssmc.ir.program import (
     Dequantize,
+    Ids,
     Last,
     Linear,
     Mean,
@@ -42,7 +43,9 @@ Json: TypeAlias = dict[str, Any]
 Arrays: TypeAlias = dict[str, NDArray[np.generic]]
 
 SCHEMA = "ssmc.program/1"
-OPS: tuple[type[Op], ...] = (Quantize, Linear, StateSpace, Table, Product, Sum, Norm, Slice, Mean, Last, Dequantize)
+OPS: tuple[type[Op], ...] = (
+    Quantize, Ids, Linear, StateSpace, Table, Product, Sum, Norm, Slice, Mean, Last, Dequantize,
+)  # fmt: skip
 _BY_NAME = {kind.__name__: kind for kind in OPS}
 
 

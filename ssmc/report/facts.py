@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ssmc.ir.program import Linear, Mean, Norm, Op, Product, Program, Quantize, StateSpace, Sum, Table
+from ssmc.ir.program import Ids, Linear, Mean, Norm, Op, Product, Program, Quantize, StateSpace, Sum, Table
 from ssmc.ir.requant import Requant
 from ssmc.ir.serialize import Json
 from ssmc.pipeline import PassRecord
 from ssmc.report.kernels import KernelFacts, kernel_facts
+from ssmc.report.widths import accumulator_bits
 
 SCHEMA = "ssmc.report/1"
 
@@ -39,6 +40,7 @@ class OpFacts:
         inputs, output: names of values.
         size, lo, hi, bits: channels and code range of the output; 0 where the output is real.
         weights, zero_weights, weight_bits: integer weights, how many of them are 0, and their width.
+        accumulator_bits: width of its widest sum, the sign included; 0 where it has none.
         requant: outputs per realisation, ``shift``, ``divide``, ``table`` (`ssmc.ir.requant`).
         bound: largest distance from the exact real-valued result before rounding, in output codes; 0 is proven exact.
     """
@@ -55,6 +57,7 @@ class OpFacts:
     weights: int
     zero_weights: int
     weight_bits: int
+    accumulator_bits: int
     requant: dict[str, int]
     bound: float
 
@@ -164,6 +167,7 @@ def _op_facts(program: Program, op: Op) -> OpFacts:
         weights=sum(w.size for w in weights),
         zero_weights=sum(int((w == 0).sum()) for w in weights),
         weight_bits=max((matrix.weight_bits for owner, matrix in program.matrices() if owner is op), default=0),
+        accumulator_bits=accumulator_bits(program, op),
         requant=dict(sorted(kinds.items())),
         bound=float(op.bound) if isinstance(op, Sum | Norm) else 0.0,
     )
@@ -178,7 +182,7 @@ def _requants(op: Op) -> Iterator[Requant]:
 
 def is_computed_exactly(kind: str) -> bool:
     """Whether the operation computes codes, so that ``proven`` or ``bounded`` says something about it."""
-    return kind in {cls.__name__ for cls in (Quantize, Linear, StateSpace, Table, Product, Sum, Norm, Mean)}
+    return kind in {cls.__name__ for cls in (Quantize, Ids, Linear, StateSpace, Table, Product, Sum, Norm, Mean)}
 
 
 def _plain(value: Any) -> Any:

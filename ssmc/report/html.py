@@ -73,11 +73,12 @@ def _listed(items: tuple[str, ...]) -> Cell:
 
 
 def _operations(report: Report) -> str:
-    head = ("operation", "kind", "rate", "size", "output codes", "weights", "requantized by", "exactness")
+    head = ("operation", "kind", "rate", "size", "output codes", "weights", "sums", "requantized by", "exactness")
     rows = [_op_row(op) for op in report.ops]
     lead = (
         "The integer program. Proven: equal to the real-valued meaning, rounded half to even, for every reachable "
-        "accumulator; bounded(x): within x output codes of it before rounding."
+        "accumulator; bounded(x): within x output codes of it before rounding. Sums: bits, sign included, "
+        "that no partial sum can pass, whatever the input."
     )
     return section("Operations", lead, table(head, rows, numeric=(3,)))
 
@@ -88,7 +89,8 @@ def _op_row(op: OpFacts) -> tuple[Cell, ...]:
     weights = f"{number(op.weights)} × {op.weight_bits} bit{zero}" if op.weights else "–"
     requant = ", ".join(f"{kind} {count}" for kind, count in op.requant.items()) or "–"
     exact = badge(op.exactness, "bounded" if op.bound else "proven") if is_computed_exactly(op.kind) else "–"
-    return op.name, op.kind, op.rate, number(op.size), codes, weights, requant, exact
+    sums = f"{op.accumulator_bits} bit" if op.accumulator_bits else "–"
+    return op.name, op.kind, op.rate, number(op.size), codes, weights, sums, requant, exact
 
 
 def _kernels(report: Report) -> str:

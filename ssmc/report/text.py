@@ -47,7 +47,7 @@ def declined_lines(report: Report) -> str:
 
 def ops_table(report: Report) -> str:
     """The operations with types, widths and exactness."""
-    head = ("operation", "kind", "rate", "size", "codes", "weights", "requant", "exactness")
+    head = ("operation", "kind", "rate", "size", "codes", "weights", "sums", "requant", "exactness")
     rows = [
         (
             op.name,
@@ -56,6 +56,7 @@ def ops_table(report: Report) -> str:
             str(op.size),
             f"{op.bits} bit [{op.lo}, {op.hi}]" if op.bits else "real",
             f"{op.weights} x {op.weight_bits} bit" if op.weights else "",
+            f"{op.accumulator_bits} bit" if op.accumulator_bits else "",
             ", ".join(f"{kind} {count}" for kind, count in op.requant.items()),
             op.exactness if is_computed_exactly(op.kind) else "",
         )

@@ -20,7 +20,7 @@ from ssmc.targets.aimc.noise import Real
 from ssmc.targets.aimc.reductions import average
 from ssmc.targets.aimc.shortcut import ExactProduct, shorten
 from ssmc.targets.aimc.simulate import Simulation, run_blocks, simulation_of
-from ssmc.targets.integer.executor import Executor, State, Trace, check_input, check_lengths
+from ssmc.targets.integer.executor import Executor, State, Trace, check_input, check_lengths, first_of
 
 
 @dataclass
@@ -70,6 +70,7 @@ class TileExecutor(Executor):
         """As `Executor.run`. On a noisy chip the draws of a sequence depend on its number since the first run."""
         batch = check_input(self.program, x)
         steps = check_lengths(batch, lengths)
+        first_of(self.program).require(batch, np.arange(batch.shape[1]) < steps[:, None])
         if not self._fast:
             self._fast.append(None if self.literal else simulation_of(self.tiles, self.chip))
         fast = self._fast[0]
@@ -90,6 +91,7 @@ class TileExecutor(Executor):
         """One pass over the per-step list; every per-step value as codes (N, size), by name."""
         x = np.asarray(u)
         mask = np.ones(len(x), bool) if active is None else active
+        first_of(self.program).require(x, mask)
         codes = self._run("per_step", state, Frame(x, mask))
         state.length += mask
         self.executed["per_step"] += int(mask.sum())

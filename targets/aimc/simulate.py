@@ -122,8 +122,9 @@ class _Task:
             case isa.Sample():
                 self.values[stage.writes] = stage.quant.quantize(self.values[""].T).T.astype(np.float32)
             case isa.LookUp():
-                table = stage.table.astype(np.float32)
-                self.values[stage.writes] = lanes.look_up(table, stage.lo, self._read(stage)[0])
+                table, x = stage.table.astype(np.float32), self._read(stage)[0]
+                x = np.repeat(x, len(table), 0) if len(x) == 1 else x  # an embedding: many rows of one code
+                self.values[stage.writes] = lanes.look_up(table, stage.lo, x)
             case isa.Multiply():
                 exact = integers(stage.requant, (-1,))
                 self.values[stage.writes] = lanes.multiply(*self._read(stage), exact)

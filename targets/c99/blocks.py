@@ -44,9 +44,7 @@ def read_rows(op: StateSpace) -> IntArray:
 def find_blocks(op: StateSpace) -> Blocks:
     """Sort states into blocks: those that feed each other share one; those that no output can see are left out."""
     n = op.n_state
-    parts = [
-        _components(a, c) for a, c in zip(op.matrix.codes[:, :n, :n], read_rows(op)[:, :, :n], strict=True)
-    ]
+    parts = [_components(a, c) for a, c in zip(op.matrix.codes[:, :n, :n], read_rows(op)[:, :, :n], strict=True)]
     size = max((len(part) for group in parts for part in group), default=0)
     bins = [_first_fit(group, size) for group in parts]
     count = max((len(group) for group in bins), default=0)

@@ -10,6 +10,7 @@ import numpy as np
 from ssmc.errors import ModelError
 from ssmc.ir.program import (
     Dequantize,
+    Ids,
     Last,
     Linear,
     Mean,
@@ -146,9 +147,7 @@ def check(program: Program) -> None:
             raise ModelError("SSMC-C24", fact, "reduce over time once, after the last recurrence", op.name)
 
 
-def _reduction_fields(
-    program: Program, members: set[str], word: int
-) -> tuple[dict[str, Field], tuple[Field, ...]]:
+def _reduction_fields(program: Program, members: set[str], word: int) -> tuple[dict[str, Field], tuple[Field, ...]]:
     """Members of means and last values, by op."""
     held: dict[str, Field] = {}
     for op in program.ops:
@@ -219,6 +218,8 @@ def _quantizer(file: SourceFile, program: Program) -> str | None:
     """C expression of the code of an int16 sample ``samples[c]``, where shifts or divisions do it exactly."""
     first = program.ops[0]
     assert isinstance(first, Quantize)
+    if isinstance(first, Ids):
+        return None
     scale = np.broadcast_to(first.quant.scale, (program.input_size,))
     ratio = [1 / Fraction(float(s)) for s in scale]
     zero = [Fraction(0)] * len(ratio)

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ssmc.ir.program import Last, Mean, Op, Quantize, Slice
+from ssmc.ir.program import Last, Mean, Op, Slice
 from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.targets.c99.buffers import output_value
 from ssmc.targets.c99.build import build_library
 from ssmc.targets.c99.emit import Emitted, emit
 from ssmc.targets.c99.glue import READ, glue_text
-from ssmc.targets.integer.executor import Executor, State, Trace, check_input, check_lengths
+from ssmc.targets.integer.executor import Executor, State, Trace, check_input, check_lengths, first_of
 
 CHUNKS_PER_CORE = 4
 PREFIX = "model"
@@ -106,10 +106,10 @@ class NativeExecutor(Executor):
     def step_codes(self, state: State, u: ArrayLike, active: NDArray[np.bool_] | None = None) -> Trace:
         """Every per-step value as codes (N, size), by name."""
         assert isinstance(state, NativeState)
-        first = self.program.ops[0]
-        assert isinstance(first, Quantize)
-        codes = first.quant.quantize(np.asarray(u))
-        mask = np.ones(len(codes), np.uint8) if active is None else np.ascontiguousarray(active, np.uint8)
+        first, x = first_of(self.program), np.asarray(u)
+        mask = np.ones(len(x), np.uint8) if active is None else np.ascontiguousarray(active, np.uint8)
+        first.require(x, mask.astype(bool))
+        codes = first.quant.quantize(x)
         y = np.zeros((len(codes), self.program.output_size), self.traced.output)
         fed = np.ascontiguousarray(codes, self.traced.input)
         self.traced.call("glue_step", state.memory, state.after, len(codes), fed, mask, y)
@@ -143,6 +143,7 @@ class NativeExecutor(Executor):
         """Outputs for a padded batch x (N, T, features), samples spread over the cores."""
         batch = check_input(self.program, x)
         steps = check_lengths(batch, lengths)
+        first_of(self.program).require(batch, np.arange(batch.shape[1]) < steps[:, None])
         kind = str(batch.dtype) if str(batch.dtype) in READ else "float64"
         fed = np.ascontiguousarray(batch, kind)
         n, longest = fed.shape[:2]
@@ -159,8 +160,7 @@ class NativeExecutor(Executor):
     def _spread(self, function: str, x: NDArray[np.generic], steps: IntArray, y: NDArray[np.generic]) -> None:
         """Every thread takes the next chunk of samples."""
         library = self.batched
-        first = self.program.ops[0]
-        assert isinstance(first, Quantize)
+        first = first_of(self.program)
         scale = np.ascontiguousarray(np.broadcast_to(first.quant.scale, (self.program.input_size,)), np.float64)
         threads = self.threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
@@ -182,5 +182,3 @@ def _chunks(n: int, threads: int) -> Iterator[tuple[int, int]]:
     size = max(1, -(-n // (CHUNKS_PER_CORE * threads)))
     for start in range(0, n, size):
         yield start, min(n, start + size)
-
-

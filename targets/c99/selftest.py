@@ -115,5 +115,3 @@ def selftest_text(model: Emitted, vectors: Vectors) -> str:
     for key, value in pairs:
         text = text.replace(key, value)
     return text
-
-

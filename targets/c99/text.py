@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ssmc.ir.program import Dequantize, Program, Quantize
+from ssmc.ir.program import Dequantize, Ids, Program, Quantize
 from ssmc.targets.c99.buffers import Field, input_needs_clamp, input_type, output_value
 from ssmc.targets.c99.context import Context
 from ssmc.targets.c99.helpers import helper_text
@@ -84,8 +84,12 @@ def _introduction(program: Program, prefix: str) -> Iterator[str]:
     quant = program.values[output_value(program)].quant
     yield f"/* {prefix}: a quantized state-space model in integers, made by ssmc. C99, no library, no heap, no float."
     yield " *"
-    yield f" * Input codes {first.quant.lo}..{first.quant.hi}: the real input divided by {_scale(first.quant.scale)},"
-    yield " * rounded to nearest, ties to even, and limited to that range."
+    if isinstance(first, Ids):
+        yield f" * Inputs are token ids {first.quant.lo}..{first.quant.hi}; any other number is limited to that range."
+    else:
+        scale = _scale(first.quant.scale)
+        yield f" * Input codes {first.quant.lo}..{first.quant.hi}: the real input divided by {scale},"
+        yield " * rounded to nearest, ties to even, and limited to that range."
     yield f" * Output codes {quant.lo}..{quant.hi}: times {_scale(last.scale)} they are the real output."
     yield " * Integer sizes follow from the ranges of all sums: nothing can overflow, whatever the input."
     yield " */"

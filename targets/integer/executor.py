@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from ssmc.errors import UsageError
 from ssmc.ir.program import (
     Dequantize,
+    Ids,
     Last,
     Linear,
     Mean,
@@ -81,6 +82,7 @@ class Executor:
         """Like `step`, returning every per-step value as codes (N, size), by name."""
         x = np.asarray(u)
         mask = np.ones(len(x), bool) if active is None else active
+        first_of(self.program).require(x, mask)
         codes: Trace = {}
         for op in self.program.ops:
             if self.program.rate(op) == "step" and not isinstance(op, Dequantize):
@@ -183,13 +185,22 @@ def _mean(op: Mean, total: IntArray, length: IntArray) -> IntArray:
     return saturate(out, op.lo, op.hi)
 
 
+def first_of(program: Program) -> Quantize:
+    """The operation that makes codes of the input."""
+    first = program.ops[0]
+    assert isinstance(first, Quantize)
+    return first
+
+
 def check_input(program: Program, x: ArrayLike) -> NDArray[np.generic]:
-    """The batch (N, T, features), or an error naming what does not fit.
+    """The batch (N, T, features), or an error naming what does not fit; token ids may come as (N, T).
 
     Raises:
         UsageError: SSMC-D01 wrong shape, SSMC-D02 wrong dtype, SSMC-D03 not finite.
     """
     batch = np.asarray(x)
+    if isinstance(first_of(program), Ids) and batch.ndim == 2:
+        batch = batch[..., None]
     if batch.dtype.kind not in "fiu":
         raise UsageError("SSMC-D02", f"input has dtype {batch.dtype}", "give real numbers (float or integer)")
     if batch.ndim != 3 or batch.shape[2] != program.input_size:

@@ -1,102 +1,30 @@
 """The integer program as an ONNX model of integer operations only, for deployment on onnxruntime.
 
 Between the input's quantization and the output's dequantization every tensor is int64 and every operation is an integer
-one, so the codes are those of the reference executor, on any platform, free-running. Not every operation can be said
-that way in ONNX: requantization by table and integer square roots (`Norm`) cannot, and are refused.
+one, so the codes are those of the reference executor, on any platform, free-running. Token ids enter as int64. What is
+refused: partial sums of a crossbar, and a mean whose ratio 64-bit integers cannot hold (ONNX has no wider ones).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
-from math import lcm
 from typing import Any
 
 import numpy as np
 import onnx
 import onnx.helper as oh
-import onnx.parser
 from numpy.typing import ArrayLike
 
 from ssmc.errors import ModelError
 from ssmc.ir import program as p
 from ssmc.ir.requant import LIMIT, Requant
+from ssmc.targets.integer.integer_functions import DOMAIN, OPSET, REQUANT, TABLE, functions_for, kernel_inputs
 
-DOMAIN = "ssmc.integer"
-OPSET = 21
+UNREACHED = (1 << 63) - 1
+LEAST_STEPS = 1 << 20
+
 Constants = dict[str, ArrayLike]
-
-# floor and rest of a division by d > 0: ONNX Mod takes the sign of the divisor, Div of the exact rest is exact.
-_REQUANT = """
-Requant (acc, multiplier, offset, divisor, lo, hi) => (q) {
-  product = Mul (acc, multiplier)
-  moved = Add (product, offset)
-  rest = Mod (moved, divisor)
-  whole = Sub (moved, rest)
-  floor = Div (whole, divisor)
-  left = Sub (divisor, rest)
-  above = Greater (rest, left)
-  tie = Equal (rest, left)
-  two = Constant <value: tensor = int64 {2}> ()
-  one = Constant <value: tensor = int64 {1}> ()
-  parity = Mod (floor, two)
-  odd = Equal (parity, one)
-  tie_up = And (tie, odd)
-  up = Or (above, tie_up)
-  step = Cast <to: int = 7> (up)
-  rounded = Add (floor, step)
-  low = Max (rounded, lo)
-  q = Min (low, hi)
-}"""
-
-_KERNEL = """
-Kernel (u, W, multiplier, offset, divisor, lo, hi, keep, unit, dac_lo, dac_hi, reg_lo, reg_hi, r0, zero_offset) => (y) {
-  groups = Shape <start: int = 0, end: int = 1> (r0)
-  minus_one = Constant <value_ints: ints = [-1]> ()
-  zero = Constant <value_ints: ints = [0]> ()
-  end = Constant <value_ints: ints = [9223372036854775807]> ()
-  axis = Constant <value_ints: ints = [2]> ()
-  one = Constant <value: tensor = int64 {1}> ()
-  batch_time = Shape <start: int = 0, end: int = 2> (u)
-  batch = Shape <start: int = 0, end: int = 1> (u)
-  split_shape = Concat <axis: int = 0> (batch_time, groups, minus_one)
-  u_groups = Reshape (u, split_shape)
-  u_time = Transpose <perm: ints = [1, 0, 2, 3]> (u_groups)
-  r0_shape = Shape (r0)
-  init_shape = Concat <axis: int = 0> (batch, r0_shape)
-  init = Expand (r0, init_shape)
-  n = Shape <start: int = 1, end: int = 2> (r0)
-  r_end, y_time = Scan <num_scan_inputs: int = 1, body: graph = step
-    (int64[N, H, n] r, int64[N, H, m] ut) => (int64[N, H, n] r_next, int64[N, H, p] yt) {
-    R = ssmc.integer.Requant (r, one, zero_offset, unit, dac_lo, dac_hi)
-    v = Concat <axis: int = -1> (R, ut)
-    column = Unsqueeze (v, minus_one)
-    product = MatMul (W, column)
-    acc = Squeeze (product, minus_one)
-    q = ssmc.integer.Requant (acc, multiplier, offset, divisor, lo, hi)
-    q_state = Slice (q, zero, n, axis)
-    yt = Slice (q, n, end, axis)
-    kept = Mul (keep, r)
-    moved = Add (kept, q_state)
-    low = Max (moved, reg_lo)
-    r_next = Min (low, reg_hi)
-  }> (init, u_time)
-  y_batch = Transpose <perm: ints = [1, 0, 2, 3]> (y_time)
-  y_shape = Concat <axis: int = 0> (batch_time, minus_one)
-  y = Reshape (y_batch, y_shape)
-}"""
-
-
-@cache
-def _functions() -> tuple[onnx.FunctionProto, ...]:
-    header = f'<domain: "{DOMAIN}", opset_import: ["" : {OPSET}, "{DOMAIN}" : 1]>\n'
-    kernel = _KERNEL.replace("ssmc.integer.Requant", "Requant")
-    parsed = [onnx.parser.parse_function(header + text) for text in (_REQUANT, kernel)]
-    body = next(a.g for node in parsed[1].node for a in node.attribute if a.name == "body")
-    for node in body.node:
-        if node.op_type == "Requant":
-            node.domain = DOMAIN
-    return tuple(parsed)
+REAL, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
 
 
 class _Builder:
@@ -114,9 +42,17 @@ class _Builder:
         self.nodes.append(oh.make_node(op_type, inputs, [output], name=output, domain=domain, **attributes))
         return output
 
+    def function(self, name: str, inputs: list[str], output: str) -> str:
+        """Call a function of the domain."""
+        return self.node(name, inputs, output, DOMAIN)
+
     def requant(self, acc: str, op: str, output: str, constants: Constants) -> str:
-        keys = ("multiplier", "offset", "divisor", "lo", "hi")
-        return self.node("Requant", [acc, *(self.constant(f"{op}.{k}", constants[k]) for k in keys)], output, DOMAIN)
+        keys, name = (TABLE, "RequantTable") if "thresholds" in constants else (REQUANT, "Requant")
+        return self.function(name, [acc, *(self.constant(f"{op}.{k}", constants[k], _dtype(k)) for k in keys)], output)
+
+
+def _dtype(key: str) -> type[np.generic]:
+    return np.bool_ if key.startswith("by_table") else np.int64
 
 
 def integer_onnx(program: p.Program) -> onnx.ModelProto:
@@ -131,7 +67,7 @@ def integer_onnx(program: p.Program) -> onnx.ModelProto:
         if emit is None:
             raise refuse(op, f"{type(op).__name__} has no form in ONNX's integer operations")
         emit(op, program, builder)
-    real = onnx.TensorProto.FLOAT
+    given = INT64 if isinstance(program.ops[0], p.Ids) else REAL
     axes: list[str | int] = ["batch", "time", program.input_size]
     last: list[str | int] = ["batch", "time", program.output_size]
     if program.output_rate == "sequence":
@@ -139,14 +75,16 @@ def integer_onnx(program: p.Program) -> onnx.ModelProto:
     graph = oh.make_graph(
         builder.nodes,
         "ssmc_integer",
-        [oh.make_tensor_value_info(program.input_name, real, axes)],
-        [oh.make_tensor_value_info(program.output_name, real, last)],
+        [oh.make_tensor_value_info(program.input_name, given, axes)],
+        [oh.make_tensor_value_info(program.output_name, REAL, last)],
         builder.constants,
     )
     opsets = [oh.make_opsetid("", OPSET), oh.make_opsetid(DOMAIN, 1)]
-    model = oh.make_model(
-        graph, functions=list(_functions()), opset_imports=opsets, ir_version=10, producer_name="ssmc"
-    )
+    functions = functions_for({node.op_type for node in builder.nodes if node.domain == DOMAIN})
+    model = oh.make_model(graph, functions=functions, opset_imports=opsets, ir_version=10, producer_name="ssmc")
+    means = [most_steps(op, program) for op in program.ops if isinstance(op, p.Mean)]
+    if means:
+        oh.set_model_props(model, {"ssmc.most_steps": str(min(means))})
     onnx.checker.check_model(model)
     return model
 
@@ -156,19 +94,21 @@ def refuse(op: p.Op, fact: str) -> ModelError:
     return ModelError("SSMC-I01", fact, "deploy the program with target int or c", op.name)
 
 
-def requant_constants(op: p.Op, requant: Requant, shape: tuple[int, ...]) -> Constants:
-    """M, b and the divisor (a power of two for shifts) of every output."""
-    if requant.thresholds:
-        raise refuse(op, "an output is requantized by a table of thresholds")
-    divisor = np.where(requant.shift >= 0, np.int64(1) << np.maximum(requant.shift, 0), requant.divisor)
-    named = {
-        "multiplier": requant.multiplier,
-        "offset": requant.offset,
-        "divisor": divisor,
-        "lo": requant.lo,
-        "hi": requant.hi,
-    }
-    return {key: array.reshape(shape) for key, array in named.items()}
+def requant_constants(requant: Requant, shape: tuple[int, ...], *, table: bool = False) -> Constants:
+    """M, b and the divisor (a power of two for shifts) of every output; thresholds where a row, or ``table``, asks."""
+    divisor = np.where(requant.shift >= 0, np.int64(1) << np.maximum(requant.shift, 0), np.maximum(requant.divisor, 1))
+    numbers = (requant.multiplier, requant.offset, divisor, requant.lo, requant.hi)
+    found: Constants = {key: array.reshape(shape) for key, array in zip(REQUANT, numbers, strict=True)}
+    if not requant.thresholds and not table:
+        return found
+    most = max((len(steps) for steps in requant.thresholds.values()), default=1)
+    thresholds = np.full((len(requant), most), UNREACHED)
+    for row, steps in requant.thresholds.items():
+        thresholds[row, : len(steps)] = steps
+    sign = np.array([-1 if ratio < 0 else 1 for ratio in requant.ratio])
+    by_table = np.isin(np.arange(len(requant)), list(requant.thresholds))
+    more = {"thresholds": thresholds.reshape(*shape, most), "sign": sign.reshape(shape)}
+    return {**found, **more, "by_table": by_table.reshape(shape)}
 
 
 def _quantize(op: p.Quantize, program: p.Program, b: _Builder) -> None:
@@ -185,32 +125,52 @@ def _quantize(op: p.Quantize, program: p.Program, b: _Builder) -> None:
     b.node("Cast", [codes], op.output, to=onnx.TensorProto.INT64)
 
 
+def _ids(op: p.Ids, program: p.Program, b: _Builder) -> None:
+    low = b.node("Max", [op.inputs[0], b.constant(f"{op.name}.lo", op.quant.lo)], f"{op.name}.low")
+    b.node("Min", [low, b.constant(f"{op.name}.hi", op.quant.hi)], op.output)
+
+
 def _linear(op: p.Linear, program: p.Program, b: _Builder) -> None:
-    if op.matrix.groups != 1 or op.matrix.parts:
-        raise refuse(op, "a grouped or lowered matrix")
-    weight = b.constant(f"{op.name}.W", op.matrix.codes[0].T)
-    acc = b.node("MatMul", [op.inputs[0], weight], f"{op.name}.acc")
-    b.requant(acc, op.name, op.output, requant_constants(op, op.requant, (op.matrix.outputs,)))
+    if op.matrix.parts:
+        raise refuse(op, "a matrix lowered to a crossbar's partial sums")
+    groups, outputs, inputs = op.matrix.codes.shape
+    dense = np.zeros((groups * inputs, groups * outputs), np.int64)
+    for g, codes in enumerate(op.matrix.codes):
+        dense[g * inputs : (g + 1) * inputs, g * outputs : (g + 1) * outputs] = codes.T
+    acc = b.node("MatMul", [op.inputs[0], b.constant(f"{op.name}.W", dense)], f"{op.name}.acc")
+    b.requant(acc, op.name, op.output, requant_constants(op.requant, (groups * outputs,)))
 
 
 def _kernel(op: p.StateSpace, program: p.Program, b: _Builder) -> None:
-    if op.output_matrix is not None or op.matrix.parts:
-        raise refuse(op, "an unfused or lowered kernel")
-    shape = (op.matrix.groups, op.matrix.outputs)
+    matrices = [(op.matrix, op.requant)]
+    if op.output_matrix is not None and op.output_requant is not None:
+        matrices.append((op.output_matrix, op.output_requant))
+    if any(matrix.parts for matrix, _ in matrices):
+        raise refuse(op, "a kernel lowered to a crossbar's partial sums")
+    table = any(requant.thresholds for _, requant in matrices)
     arrays: Constants = {
-        "W": op.matrix.codes,
-        **requant_constants(op, op.requant, shape),
-        "keep": op.keep,
-        "unit": np.int64(1) << op.shift,
-        "dac_lo": op.dac_lo,
-        "dac_hi": op.dac_hi,
-        "reg_lo": op.register_lo,
-        "reg_hi": op.register_hi,
-        "r0": op.register0,
-        "zero_offset": 0,
-    }
-    inputs = [b.constant(f"{op.name}.{key}", array) for key, array in arrays.items()]
-    b.node("Kernel", [op.inputs[0], *inputs], op.output, DOMAIN)
+        "keep": op.keep, "unit": np.int64(1) << op.shift, "dac_lo": op.dac_lo, "dac_hi": op.dac_hi,
+        "reg_lo": op.register_lo, "reg_hi": op.register_hi, "r0": op.register0, "zero_offset": 0,
+    }  # fmt: skip
+    for suffix, (matrix, requant) in zip(("", "_y"), matrices, strict=False):
+        numbers = requant_constants(requant, (matrix.groups, matrix.outputs), table=table)
+        arrays |= {f"W{suffix}": matrix.codes, **{f"{key}{suffix}": array for key, array in numbers.items()}}
+    pair = ("PairAfter" if op.output_after else "Pair") if len(matrices) > 1 else ""
+    kind = f"Kernel{pair}{'Table' if table else ''}"
+    inputs = [b.constant(f"{op.name}.{key}", arrays[key], _dtype(key)) for key in kernel_inputs(kind)]
+    b.function(kind, [op.inputs[0], *inputs], op.output)
+
+
+def _norm(op: p.Norm, program: p.Program, b: _Builder) -> None:
+    """``edges[k]`` counts how often the variance can be quadrupled below 2^62; that scales it into [2^60, 2^62)."""
+    count = np.arange(32, dtype=np.int64)
+    arrays: Constants = {
+        "channels": program.values[op.inputs[0]].size, "centred": int(op.centred), "epsilon": op.epsilon,
+        "gain": op.gain, "offset": op.offset, "divisor": np.int64(1) << op.shift, "lo": op.lo, "hi": op.hi,
+        "edges": np.int64(1) << (62 - 2 * count[1:]), "squares": np.int64(1) << np.minimum(2 * count, 62),
+        "units": np.int64(1) << (33 - count),
+    }  # fmt: skip
+    b.function("Norm", [op.inputs[0], *(b.constant(f"{op.name}.{key}", v) for key, v in arrays.items())], op.output)
 
 
 def _table(op: p.Table, program: p.Program, b: _Builder) -> None:
@@ -222,7 +182,7 @@ def _table(op: p.Table, program: p.Program, b: _Builder) -> None:
 
 def _product(op: p.Product, program: p.Program, b: _Builder) -> None:
     acc = b.node("Mul", list(op.inputs), f"{op.name}.acc")
-    b.requant(acc, op.name, op.output, requant_constants(op, op.requant, (len(op.requant),)))
+    b.requant(acc, op.name, op.output, requant_constants(op.requant, (len(op.requant),)))
 
 
 def _sum(op: p.Sum, program: p.Program, b: _Builder) -> None:
@@ -230,7 +190,9 @@ def _sum(op: p.Sum, program: p.Program, b: _Builder) -> None:
         b.node("Mul", [x, b.constant(f"{op.name}.multiplier{i}", op.multiplier[i])], f"{op.name}.term{i}")
         for i, x in enumerate(op.inputs)
     ]
-    acc = b.node("Add", terms, f"{op.name}.acc")
+    acc = terms[0]
+    for i, term in enumerate(terms[1:]):
+        acc = b.node("Add", [acc, term], f"{op.name}.acc{i}")
     divisor = np.int64(1) << op.shift
     b.requant(
         acc, op.name, op.output, {"multiplier": 1, "offset": op.offset, "divisor": divisor, "lo": op.lo, "hi": op.hi}
@@ -245,18 +207,27 @@ def _slice(op: p.Slice, program: p.Program, b: _Builder) -> None:
 
 
 def _mean(op: p.Mean, program: p.Program, b: _Builder) -> None:
-    """``round(numerator * sum / (denominator * T))`` with one denominator for all channels."""
-    denominator = lcm(*(ratio.denominator for ratio in op.ratio))
-    numerator = [int(ratio * denominator) for ratio in op.ratio]
-    if max(max(map(abs, numerator)), denominator) << 40 >= LIMIT:
+    """``round(numerator * sum / (denominator * T))``; an empty sequence gives 0, as everywhere."""
+    if most_steps(op, program) < LEAST_STEPS:
         raise refuse(op, "a mean's ratio does not fit 64-bit integers over 2^20 steps")
-    total = b.node("ReduceSum", [op.inputs[0], b.constant(f"{op.name}.axis", [1])], f"{op.name}.total", keepdims=0)
-    steps = b.node("Shape", [op.inputs[0]], f"{op.name}.steps", start=1, end=2)
-    divisor = b.node("Mul", [steps, b.constant(f"{op.name}.denominator", [denominator])], f"{op.name}.divisor")
-    others: Constants = {"multiplier": numerator, "offset": 0, "lo": op.lo, "hi": op.hi}
-    named = {key: b.constant(f"{op.name}.{key}", value) for key, value in others.items()}
-    order = [total, named["multiplier"], named["offset"], divisor, named["lo"], named["hi"]]
-    b.node("Requant", order, op.output, DOMAIN)
+    arrays: Constants = {
+        "numerator": [ratio.numerator for ratio in op.ratio], "zero": 0,
+        "denominator": [ratio.denominator for ratio in op.ratio], "lo": op.lo, "hi": op.hi, "axis": [1], "one": 1,
+    }  # fmt: skip
+    name = {key: b.constant(f"{op.name}.{key}", value) for key, value in arrays.items()}
+    total = b.node("ReduceSum", [op.inputs[0], name["axis"]], f"{op.name}.total", keepdims=0)
+    steps = b.node(
+        "Max", [b.node("Shape", [op.inputs[0]], f"{op.name}.time", start=1, end=2), name["one"]], f"{op.name}.steps"
+    )
+    divisor = b.node("Mul", [steps, name["denominator"]], f"{op.name}.divisor")
+    b.function("Requant", [total, name["numerator"], name["zero"], divisor, name["lo"], name["hi"]], op.output)
+
+
+def most_steps(op: p.Mean, program: p.Program) -> int:
+    """Time steps over which a mean's sums stay within 62 bits."""
+    quant = program.values[op.inputs[0]].quant
+    top = max(abs(quant.lo), abs(quant.hi))
+    return (LIMIT - 1) // max(2 * (abs(ratio.numerator) * top + ratio.denominator) for ratio in op.ratio)
 
 
 def _last(op: p.Last, program: p.Program, b: _Builder) -> None:
@@ -271,11 +242,13 @@ def _dequantize(op: p.Dequantize, program: p.Program, b: _Builder) -> None:
 
 _EMIT: dict[type[p.Op], Callable[..., None]] = {
     p.Quantize: _quantize,
+    p.Ids: _ids,
     p.Linear: _linear,
     p.StateSpace: _kernel,
     p.Table: _table,
     p.Product: _product,
     p.Sum: _sum,
+    p.Norm: _norm,
     p.Slice: _slice,
     p.Mean: _mean,
     p.Last: _last,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.errors import ModelError
+from ssmc.ir.matrix import weight_bits
 from ssmc.ir.program import Program, StateSpace
 from ssmc.ir.serialize import program_from_json, program_to_json
 from ssmc.passes.canonicalize_quantizers import CanonicalizeQuantizers
@@ -48,6 +49,7 @@ class IntegerCompiled(Compiled):
         for op, matrix in self.program.matrices():
             macs[self.program.rate(op)] += int(np.count_nonzero(matrix.codes))
             weights += int(np.count_nonzero(matrix.codes)) * matrix.weight_bits
+        weights += sum(op.table.size * weight_bits(op.table) for op in self.program.embeddings())
         registers = sum(op.register_bits * op.keep.size for op in self.program.ops if isinstance(op, StateSpace))
         return {
             "macs_per_sequence": macs["step"] * steps + macs["sequence"],

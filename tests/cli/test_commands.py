@@ -44,11 +44,11 @@ def done(*arguments: object) -> str:
     return result.stdout
 
 
-FILES = {"program.json", "weights.npz", "model.onnx", "report.json", "report.html", "trace.json"}
+FILES = {"program.json", "weights.npz", "model.onnx", "report.json", "report.html", "report.md", "trace.json"}
 
 
 @pytest.mark.parametrize("target", ["int", "aimc"])
-def test_a_bundle_has_its_six_files(bundles: dict[str, Path], target: str) -> None:
+def test_a_bundle_has_its_files(bundles: dict[str, Path], target: str) -> None:
     extra = {"integer.onnx"} if target == "int" else set()
     assert {path.name for path in bundles[target].iterdir()} == FILES | extra
 

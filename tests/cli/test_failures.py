@@ -196,7 +196,7 @@ def test_export_names_what_is_wrong(tmp_path: Path) -> None:
     fails(2, "U21", "export", tmp_path / "none.py:build", *shape)
     fails(2, "U21", "export", "make.py", *shape)
     fails(2, "U21", "export", f"{tmp_path / 'make.py'}:number", *shape)
-    fails(2, "U00", "export", f"{tmp_path / 'make.py'}:build", "--example", "4,3")
+    fails(2, "U00", "export", f"{tmp_path / 'make.py'}:build", "--example", "4")
     (tmp_path / "not.pt").write_bytes(b"nonsense")
     fails(2, "U22", "export", f"{tmp_path / 'make.py'}:build", "--checkpoint", tmp_path / "not.pt", *shape)
 

@@ -1,11 +1,14 @@
-"""Random programs through the reference executor, the fast executor and the C with sanitizers: the same codes.
+"""The same codes everywhere: random programs of 1 to 16 bits, then the test recordings of the demo.
 
-``make fuzz``, or ``python -m tests.targets.c99.fuzz --codes 10000000 --seed 0``.
+``make fuzz``, or ``python -m tests.targets.c99.fuzz --codes 1e7 --seed 0 --recordings 300``. Compared with the numpy
+reference, free-running, every value of every step: the fast executor, the C with sanitizers, the same C on a Cortex-M4
+in QEMU, and the ideal crossbar against the reference of its own lowered graph.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import sys
@@ -16,63 +19,69 @@ from pathlib import Path
 
 import numpy as np
 
+import ssmc
+from ssmc.data import load_samples
 from ssmc.errors import ModelError
 from ssmc.ir.program import Linear, Product, Program, Quantize, StateSpace
 from ssmc.ir.rounding import IntArray
 from ssmc.targets.c99.native import NativeExecutor
 from ssmc.targets.integer.executor import Executor
 from tests.targets.c99 import harness
+from tests.targets.c99.backends import BACKENDS, CHIPS, CORTEX_M, CROSSBAR, REFERENCE, Tally, reference, walk
 from tests.targets.c99.programs import random_codes, random_program
 
-SAMPLES = 32
+SAMPLES = 64
 STEPS = 40
+BATCH = 50
+DIGITS = Path(__file__).parents[3] / "examples" / "spoken_digits"
 
 
-def reference(program: Program, executor: Executor, codes: IntArray, lengths: IntArray) -> dict[str, IntArray]:
-    """Every value: (N, T, size), per-sequence ones (N, size)."""
-    first = program.ops[0]
-    assert isinstance(first, Quantize)
-    real, state = first.quant.dequantize(codes), executor.init(len(codes))
-    steps = [executor.step_codes(state, real[:, t], t < lengths) for t in range(codes.shape[1])]
-    every = {name: np.stack([step[name] for step in steps], 1) for name in steps[0]}
-    return {**every, **executor.finish_codes(state)}
-
-
-def differing(a: dict[str, IntArray], b: dict[str, IntArray], lengths: IntArray) -> tuple[int, str]:
-    """Codes compared, and the first value that differs ('' where none does); padding counts for nothing."""
-    compared = 0
-    for name in a.keys() & b.keys():
-        inside = np.arange(a[name].shape[1]) < lengths[:, None] if a[name].ndim == 3 else ...
-        left, right = a[name][inside], b[name][inside]
-        compared += left.size
-        if not np.array_equal(left, right):
-            return compared, name
-    return compared, ""
-
-
-def one(seed: int, samples: int = SAMPLES, steps: int = STEPS) -> tuple[int, Counter[str]]:
-    """Check one program; returns codes compared (counted once) and what the program contained.
+def one(seed: int, tally: Tally, samples: int = SAMPLES, steps: int = STEPS, board: bool = False) -> Program:
+    """Check one random program everywhere.
 
     Raises:
-        AssertionError: an executor differs.
+        AssertionError: a backend differs.
     """
     program = random_program(seed)
     codes = random_codes(program, seed, samples, steps)
     rng = np.random.default_rng(seed)
     ragged, whole = rng.integers(0, steps + 1, samples), np.full(samples, steps)
     ragged[: samples // 2] = steps
-    want = reference(program, Executor(program), codes, whole)
-    with tempfile.TemporaryDirectory(prefix="ssmc-fuzz-") as folder:
-        compared, name = differing(want, harness.run(program, codes, Path(folder)), whole)
-    assert not name, f"seed {seed}: C with sanitizers differs in {name}"
+    everywhere(program, codes, whole, tally, f"seed {seed}", board)
+    tally.crossbar(program, codes, whole, CHIPS[seed % len(CHIPS)], f"seed {seed}")
+    first = program.ops[0]
+    assert isinstance(first, Quantize)
+    x, plain = np.asarray(first.quant.dequantize(codes)), Executor(program)
+    want = plain.run(x, ragged)
     for word in (8, 16):
-        fast = NativeExecutor(program, word=word)
-        _, name = differing(want, reference(program, fast, codes, whole), whole)
-        assert not name, f"seed {seed}: fast executor ({word}-bit words) differs in {name}"
-        x = np.asarray(codes * 0.25)
-        same = np.array_equal(fast.run(x, ragged), Executor(program).run(x, ragged), equal_nan=True)
+        same = np.array_equal(NativeExecutor(program, word=word).run(x, ragged), want, equal_nan=True)
         assert same, f"seed {seed}: batched outputs of the fast executor ({word}-bit words) differ"
-    return compared, contents(program)
+    return program
+
+
+def everywhere(program: Program, codes: IntArray, lengths: IntArray, tally: Tally, what: str, board: bool) -> None:
+    """Reference, then every backend that runs the program as it is."""
+    want = reference(program, codes, lengths)
+    tally.compare(REFERENCE, want, want, lengths, what)
+    for name, backend in BACKENDS.items():
+        if name != CORTEX_M or board:
+            tally.compare(name, want, backend(program, codes, lengths), lengths, what)
+
+
+def recordings(count: int, tally: Tally, board: bool) -> None:
+    """The demo's test recordings through every backend; the crossbar against the unlowered reference."""
+    samples = load_samples(DIGITS / "test.npz").head(count)
+    program = ssmc.compile(DIGITS / "model.onnx", "int", oracle=False).compiled.program
+    tiled = ssmc.compile(DIGITS / "model.onnx", "aimc", oracle=False).compiled
+    first = program.ops[0]
+    assert isinstance(first, Quantize)
+    for indices in samples.batches(BATCH):
+        x, lengths = samples.batch(indices)
+        codes, what = first.quant.quantize(x), f"recordings {indices.tolist()}"
+        everywhere(program, codes, lengths, tally, what, board)
+        want = reference(program, codes, lengths)
+        tally.compare(CROSSBAR, want, walk(tiled.executor(), codes, lengths), lengths, what)
+        progress(f"{len(indices)} recordings more")
 
 
 def contents(program: Program) -> Counter[str]:
@@ -86,29 +95,56 @@ def contents(program: Program) -> Counter[str]:
     return found
 
 
-def main() -> int:
-    """Fuzz until enough codes have been compared."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--codes", type=float, default=1e7)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="ssmc-fuzz-cache-")
-    began, total, programs, declined = time.monotonic(), 0, 0, 0
+def programs(codes: float, seed: int, tally: Tally, share: int) -> Counter[str]:
+    """Random programs until every backend compared enough; every ``share``-th one in QEMU as well."""
     seen: Counter[str] = Counter()
-    seed = arguments.seed
-    while total < arguments.codes:
+    while min((n for name, n in tally.codes.items() if name not in (CORTEX_M, CROSSBAR)), default=0) < codes:
         try:
-            compared, found = one(seed)
-            total, programs, seen = total + compared, programs + 1, seen + found
+            seen += contents(one(seed, tally, board=share > 0 and seed % share == 0))
         except ModelError as refused:
-            declined += 1
-            print(f"seed {seed}: {refused}")
+            by_code = tally.declined.setdefault("C", {})
+            by_code[refused.code] = by_code.get(refused.code, 0) + 1
         seed += 1
-        if sys.stderr.isatty():
-            print(f"\r{programs} programs, {total:,} codes", end="", file=sys.stderr)
-    shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
-    print(f"\n{programs} programs ({declined} declined), {total:,} codes, 0 differ, {time.monotonic() - began:.0f} s")
-    print(", ".join(f"{name} {count}" for name, count in sorted(seen.items())))
+        progress(f"{tally.runs.get(REFERENCE, 0)} programs, {tally.codes.get(REFERENCE, 0):,} codes")
+    return seen
+
+
+def progress(text: str) -> None:
+    """One line on a terminal, nothing in a pipe."""
+    if sys.stderr.isatty():
+        print(f"\r{text:60}", end="", file=sys.stderr)
+
+
+def main() -> int:
+    """Fuzz, run the recordings, print and write how many codes were compared."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--codes", type=float, default=1e7, help="of random programs")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--share", type=int, default=1, help="every how many-th random program runs in QEMU too")
+    parser.add_argument("--recordings", type=int, default=300, help="of the demo's test set; 0 for none")
+    parser.add_argument("--result", type=Path, help="JSON file to write")
+    given = parser.parse_args()
+    missing = harness.load_board().missing_tools()
+    if missing:
+        print(f"not installed: {', '.join(missing)}; nothing runs in QEMU (make cortex-m installs them)")
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="ssmc-fuzz-cache-")
+    began, random, spoken = time.monotonic(), Tally(), Tally()
+    try:
+        seen = programs(given.codes, given.seed, random, 0 if missing else given.share)
+        print("\n".join(["random programs of 1 to 16 bits; 0 codes differ", *random.lines()]), flush=True)
+        print(", ".join(f"{name} {count}" for name, count in sorted(seen.items())))
+        if given.recordings:
+            recordings(given.recordings, spoken, not missing)
+            print("\n".join([f"{given.recordings} test recordings; 0 codes differ", *spoken.lines()]))
+    finally:
+        shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+    print(f"{time.monotonic() - began:.0f} s")
+    if given.result:
+        named = {"random programs": random, "recordings": spoken}
+        told = {
+            name: {"codes": t.codes, "runs": t.runs, "declined": t.declined, "differ": 0} for name, t in named.items()
+        }
+        given.result.write_text(json.dumps(told, indent=2, sort_keys=True) + "\n")
     return 0
 
 

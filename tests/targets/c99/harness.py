@@ -1,85 +1,163 @@
-"""Run a model's C as a program of its own, sanitizers on: codes in, every value of every step out."""
+"""Run a model's C as a program of its own: codes in, every value of every step out; here or on a Cortex-M4 in QEMU."""
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
+import sys
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
 from ssmc.ir.program import Program
 from ssmc.ir.rounding import IntArray
+from ssmc.targets.c99.buffers import Field
 from ssmc.targets.c99.build import STRICT
 from ssmc.targets.c99.emit import Emitted, emit
 
 SANITIZE = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+BOARD = Path(__file__).parents[3] / "examples" / "cortex_m"
 
 _MAIN = """\
 #include "m.h"
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 
-static const size_t places[] = { @PLACES };
+/* members of the state: where, how many bytes, and whether they are complete after the last step only */
+static const size_t members[][3] = { @MEMBERS };
+static m_state state;
+static m_input x[@INPUTS];
+@Y
 
-int main(int argc, char **argv)
+static int put(FILE *out, size_t at_end)
 {
-    const int steps = argc > 1 ? atoi(argv[1]) : 0;
-    m_state *state = malloc(sizeof *state);
-    m_input *x = malloc(@INPUTS * sizeof *x);
-    m_output *y = malloc(@OUTPUTS * sizeof *y);
-    size_t size = sizeof *state;
-    if (state == NULL || x == NULL || y == NULL || fwrite(&size, sizeof size, 1, stdout) != 1
-        || fwrite(places, sizeof places, 1, stdout) != 1) {
-        return 2;
+    for (size_t i = 0; i < sizeof members / sizeof members[0]; ++i) {
+        if (members[i][2] == at_end && fwrite((const char *)&state + members[i][0], members[i][1], 1, out) != 1) {
+            return 1;
+        }
     }
-    for (;;) {
-        m_init(state);
-        for (int t = 0; t < steps; ++t) {
-            if (fread(x, sizeof *x, @INPUTS, stdin) != @INPUTS) {
-                free(state);
-                free(x);
-                free(y);
-                return 0;
-            }
-            m_step(state, x@Y);
-            fwrite(state, sizeof *state, 1, stdout);
+    return 0;
+}
+
+/* codes.bin: for every sequence its number of steps, then its codes */
+int main(void)
+{
+    FILE *in = fopen("codes.bin", "rb"), *out = fopen("values.bin", "wb");
+    uint32_t steps;
+    int failed = in == NULL || out == NULL;
+    while (!failed && fread(&steps, sizeof steps, 1, in) == 1) {
+        m_init(&state);
+        for (uint32_t t = 0; t < steps && !failed; ++t) {
+            failed = fread(x, sizeof x, 1, in) != 1;
+            m_step(&state, x@ARGUMENT);
+            failed = failed || put(out, 0);
         }
         @FINISH
+        failed = failed || put(out, 1);
     }
+    return failed || fclose(out) != 0;
 }
 """
 
 
-def build(model: Emitted, folder: Path, compiler: str = "gcc") -> Path:
-    """The program, compiled strictly and with sanitizers."""
-    members = [f.name for f in model.fields if f.value]
+def write_sources(model: Emitted, folder: Path) -> None:
+    """The model and a main that runs it over a file."""
     stepwise = model.program.output_rate == "step"
-    text = _MAIN.replace("@PLACES", ", ".join(f"offsetof(m_state, {m})" for m in members) or "0")
-    text = text.replace("@INPUTS", f"{model.program.input_size}u").replace("@OUTPUTS", f"{model.program.output_size}u")
-    text = text.replace("@Y", ", y" if stepwise else "")
-    finish = "m_finish(state, y);\n        fwrite(state, sizeof *state, 1, stdout);"
-    text = text.replace("@FINISH", "" if stepwise else finish)
+    members = ", ".join(
+        f"{{ offsetof(m_state, {f.name}), {f.bytes}u, {int(_at_end(model.program, f))}u }}" for f in kept(model)
+    )
+    pairs = [
+        ("@MEMBERS", members or "{ 0, 0, 2 }"), ("@INPUTS", str(model.program.input_size)),
+        ("@Y", f"static m_output y[{model.program.output_size}];"), ("@ARGUMENT", ", y" if stepwise else ""),
+        ("@FINISH", "(void)y;" if stepwise else "m_finish(&state, y);"),
+    ]  # fmt: skip
+    text = _MAIN
+    for key, value in pairs:
+        text = text.replace(key, value)
     for name, content in (("m.h", model.header), ("m.c", model.source), ("main.c", text)):
         (folder / name).write_text(content)
-    subprocess.run([compiler, *STRICT, *SANITIZE, "m.c", "main.c", "-o", "m"], cwd=folder, check=True)
-    return folder / "m"
 
 
-def run(program: Program, codes: IntArray, folder: Path, compiler: str = "gcc") -> dict[str, IntArray]:
-    """Values of input codes (N, T, inputs): name -> (N, T, size), per-sequence values -> (N, size)."""
+def kept(model: Emitted) -> list[Field]:
+    """Members of the state that hold a value of the program."""
+    return [field for field in model.fields if field.value]
+
+
+def _at_end(program: Program, field: Field) -> bool:
+    return program.values[field.value].rate == "sequence"
+
+
+def run(
+    program: Program, codes: IntArray, folder: Path, compiler: str = "gcc", lengths: IntArray | None = None
+) -> dict[str, IntArray]:
+    """Values of input codes (N, T, inputs) with sanitizers on: name -> (N, T, size), per-sequence ones (N, size)."""
     model = emit(program, "m", share=False)
-    binary = build(model, folder, compiler)
-    n, steps = codes.shape[:2]
-    fed = np.ascontiguousarray(codes, model.input_type.dtype).tobytes()
-    done = subprocess.run([str(binary), str(steps)], input=fed, capture_output=True, check=True)
-    members = [f for f in model.fields if f.value]
-    size, *places = np.frombuffer(done.stdout, "<u8", 1 + max(len(members), 1)).tolist()
-    rest = np.frombuffer(done.stdout, np.uint8, offset=8 * (1 + max(len(members), 1)))
-    frames = steps + (program.output_rate == "sequence")
-    states = rest.reshape(n, frames, size)
+    write_sources(model, folder)
+    subprocess.run([compiler, *STRICT, *SANITIZE, "m.c", "main.c", "-o", "m"], cwd=folder, check=True)
+    steps = _write_codes(model, codes, lengths, folder)
+    subprocess.run(["./m"], cwd=folder, check=True)
+    return _read_values(model, steps, codes.shape[1], folder)
+
+
+def run_on_board(
+    program: Program, codes: IntArray, folder: Path, lengths: IntArray | None = None, timeout: float = 600
+) -> dict[str, IntArray]:
+    """The same of an image for the Cortex-M4, in QEMU."""
+    board = load_board()
+    model = emit(program, "m", share=False)
+    write_sources(model, folder)
+    board.compile_model("m", folder)
+    image = board.link(folder, "main.c", "m.o")
+    steps = _write_codes(model, codes, lengths, folder)
+    done = board.emulate(image, timeout=timeout)
+    if done.returncode:
+        raise RuntimeError(f"exit status {done.returncode} in QEMU: {done.stdout}{done.stderr}")
+    return _read_values(model, steps, codes.shape[1], folder)
+
+
+@cache
+def load_board() -> ModuleType:
+    """``examples/cortex_m/board.py``, which is no package."""
+    spec = importlib.util.spec_from_file_location("board", BOARD / "board.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["board"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _write_codes(model: Emitted, codes: IntArray, lengths: IntArray | None, folder: Path) -> list[int]:
+    steps = [codes.shape[1]] * len(codes) if lengths is None else lengths.tolist()
+    with (folder / "codes.bin").open("wb") as file:
+        for sequence, count in zip(codes, steps, strict=True):
+            file.write(np.uint32(count).tobytes())
+            file.write(np.ascontiguousarray(sequence[:count], model.input_type.dtype).tobytes())
+    return steps
+
+
+def _read_values(model: Emitted, steps: list[int], longest: int, folder: Path) -> dict[str, IntArray]:
+    """Frames of the per-step members, then one of the others, sequence by sequence; zeros beyond its length."""
+    data = np.fromfile(folder / "values.bin", np.uint8)
+    parts = {end: [f for f in kept(model) if _at_end(model.program, f) == end] for end in (False, True)}
+    width = {end: sum(f.bytes for f in fields) for end, fields in parts.items()}
+    assert data.size == width[False] * sum(steps) + width[True] * len(steps)
     found: dict[str, IntArray] = {}
-    for member, place in zip(members, places, strict=False):
-        part = np.ascontiguousarray(states[..., place : place + member.bytes]).view(member.ctype.dtype).astype(np.int64)
-        found[member.value] = part[:, -1] if program.values[member.value].rate == "sequence" else part[:, :steps]
+    for end, fields in parts.items():
+        for f in fields:
+            found[f.value] = np.zeros((len(steps), f.count) if end else (len(steps), longest, f.count), np.int64)
+    at = 0
+    for n, count in enumerate(steps):
+        for end, frames in ((False, count), (True, 1)):
+            block = data[at : at + frames * width[end]].reshape(frames, width[end])
+            at, place = at + block.size, 0
+            for f in parts[end]:
+                codes = np.ascontiguousarray(block[:, place : place + f.bytes]).view(f.ctype.dtype)
+                place += f.bytes
+                if end:
+                    found[f.value][n] = codes[0]
+                else:
+                    found[f.value][n, :count] = codes
     return found

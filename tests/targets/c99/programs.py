@@ -110,6 +110,14 @@ def table(d: Draft, x: str) -> str:
     return d.add(p.Table(name, (x,), f"{name}/out", values, lo), size, code)
 
 
+def embedding(d: Draft, rng: Rng, channels: int) -> str:
+    """Token ids and a row of codes for each."""
+    ids, code = QuantType(0, int(rng.integers(0, 400)), np.ones(())), d.code()
+    x = d.add(p.Ids("ids", ("x",), "codes", ids), 1, ids)
+    rows = rng.integers(code.lo, code.hi + 1, (channels, ids.hi + 1))
+    return d.add(p.Table("embedding", (x,), "embedding/out", rows, 0), channels, code)
+
+
 def product(d: Draft, a: str, b: str) -> str:
     corners = [i * j for i in d.ends(a) for j in d.ends(b)]
     size, code = d.values[a].size, d.code()
@@ -215,7 +223,11 @@ def random_program(seed: int) -> p.Program:
     rng = np.random.default_rng(seed)
     d = Draft(rng)
     features, code = int(rng.integers(1, 6)), d.code()
-    x = d.add(p.Quantize("quantize", ("x",), "codes", code), features, code)
+    own = np.random.default_rng((seed, 1))
+    if own.random() < 0.15:
+        x, features = embedding(d, own, features), 1
+    else:
+        x = d.add(p.Quantize("quantize", ("x",), "codes", code), features, code)
     for _ in range(int(rng.integers(1, 3))):
         groups = int(rng.choice([1, 2, 3, 4, 7, 16]))
         u = linear(d, x, groups * int(rng.integers(1, 4)))

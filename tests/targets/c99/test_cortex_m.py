@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
+import numpy as np
 import pytest
 
-from tests.targets.c99.programs import random_program
+from tests.targets.c99 import fuzz, harness
+from tests.targets.c99.backends import CORTEX_M, REFERENCE, Tally, differing, reference
+from tests.targets.c99.programs import random_codes, random_program
 
-FOLDER = Path(__file__).parents[3] / "examples" / "cortex_m"
-
-
-def load_board() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("board", FOLDER / "board.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["board"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-board = load_board()
+board = harness.load_board()
 pytestmark = pytest.mark.skipif(bool(board.missing_tools()), reason="no arm-none-eabi-gcc or qemu-system-arm")
 
 
@@ -34,3 +21,19 @@ def test_random_programs_give_the_codes_of_the_reference(seed: int, tmp_path: Pa
     assert found.passed, found.said
     assert found.instructions_per_tick == pytest.approx(40, rel=1e-3)
     assert found.instructions_per_step > 0
+
+
+@pytest.mark.parametrize("seed", [25, 67])
+def test_every_value_of_every_step_is_that_of_the_reference(seed: int, tmp_path: Path) -> None:
+    program = random_program(seed)
+    codes, lengths = random_codes(program, seed, 5, 12), np.array([12, 0, 1, 7, 12])
+    want = reference(program, codes, lengths)
+    compared, name = differing(want, harness.run_on_board(program, codes, tmp_path, lengths), lengths)
+    assert compared > 500
+    assert not name
+
+
+def test_a_recording_of_the_demo_gives_the_same_codes() -> None:
+    tally = Tally()
+    fuzz.recordings(1, tally, board=True)
+    assert 0.7 * tally.codes[REFERENCE] < tally.codes[CORTEX_M] <= tally.codes[REFERENCE]

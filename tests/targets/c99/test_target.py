@@ -15,9 +15,13 @@ import ssmc
 from ssmc.cli import cli
 from ssmc.data import load_samples
 from ssmc.errors import UsageError
+from ssmc.ir.program import Linear
 from ssmc.targets.c99.build import STRICT
+from ssmc.targets.c99.emit import emit
 from ssmc.targets.c99.target import CCompiled, CTarget
 from ssmc.targets.integer.executor import Executor
+from tests.compiling import program_of
+from tests.graphs import Spec
 from tests.targets.c99.programs import random_program
 
 DIGITS = Path(__file__).parents[3] / "examples" / "spoken_digits"
@@ -98,3 +102,15 @@ def test_the_command_line_writes_c(tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, [*arguments, "-o", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     assert (tmp_path / "out" / "net.c").is_file()
+
+
+@pytest.mark.parametrize(("bits", "stored"), [(2, 2), (3, 4), (4, 4), (8, 8)])
+def test_trained_weights_stay_as_narrow_in_flash(bits: int, stored: int) -> None:
+    """Ternary codes (2 bits) four a byte, 4 bits two a byte; no multiplier is folded into them where that widens."""
+    program = program_of(Spec(seed=4, weight_bits=bits, channels=6, features=3, layers=1))
+    model = emit(program, "net")
+    encoder = next(op for op in program.ops if isinstance(op, Linear))
+    ((kind, size),) = re.findall(r"static const (\w+) net_u_weights\[(\d+)\]", model.source)
+    rows, inputs = encoder.matrix.codes.shape[1:]
+    assert int(size) == rows * -(-inputs * stored // 8)
+    assert kind == ("int8_t" if stored == 8 else "uint8_t")

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
+import numpy as np
 import onnx
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ssmc.errors import ModelError
+from ssmc.ir import program as p
 from ssmc.ir.program import Program
+from ssmc.ir.quant import QuantType
 from ssmc.targets.integer.executor import Executor
-from ssmc.targets.integer.integer_onnx import DOMAIN, integer_onnx
+from ssmc.targets.integer.integer_functions import DOMAIN
+from ssmc.targets.integer.integer_onnx import integer_onnx
 from ssmc.verify import run_onnx
 from tests.compiling import program_of
 from tests.graphs import Spec, sample
 from tests.strategies import specs
+from tests.targets.c99.programs import random_codes, random_program
+from tests.targets.c99.test_emit import with_parts
 
 REAL = {"Cast", "Div", "Round", "Max", "Min", "Mul"}
 
@@ -26,21 +35,12 @@ def _every_node(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     return nodes
 
 
-def _expressible(program: Program) -> onnx.ModelProto | None:
-    try:
-        return integer_onnx(program)
-    except ModelError:
-        return None
-
-
 @given(specs(free=True))
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 def test_onnxruntime_runs_the_same_codes(spec: Spec) -> None:
     program = program_of(spec)
     x = sample(spec, batch=3, steps=17)
-    model = _expressible(program)
-    assume(model is not None)
-    (got,) = run_onnx(model, {program.input_name: x})
+    (got,) = run_onnx(integer_onnx(program), {program.input_name: x})
     assert (got == Executor(program).run(x).astype("float32")).all()
 
 
@@ -53,8 +53,74 @@ def test_only_the_ends_are_real() -> None:
     assert "Sqrt" not in kinds
 
 
-def test_an_unfused_kernel_is_refused_by_name() -> None:
-    program = program_of(Spec(), until="prune-structure")
-    with pytest.raises(ModelError, match="unfused") as caught:
-        integer_onnx(program)
-    assert caught.value.code == "SSMC-I01"
+@pytest.mark.parametrize("until", ["prune-structure", None])
+@pytest.mark.parametrize("after", [False, True])
+def test_kernels_fused_and_in_two_operations(until: str | None, after: bool) -> None:
+    spec = Spec(seed=7, form="delta", after=after, layers=2)
+    program, x = program_of(spec, until), sample(spec, steps=20)
+    model = integer_onnx(program)
+    kinds = {node.op_type for node in model.graph.node if node.domain == DOMAIN}
+    assert ("KernelPairAfter" if after else "KernelPair" if until else "Kernel") in kinds
+    (got,) = run_onnx(model, {"x": x})
+    assert np.array_equal(got, Executor(program).run(x).astype(np.float32))
+
+
+def test_random_programs_with_norms_and_requantization_by_table() -> None:
+    seen: set[str] = set()
+    for seed in range(24):
+        program = random_program(seed)
+        first = program.ops[0]
+        assert isinstance(first, p.Quantize)
+        x = first.quant.dequantize(random_codes(program, seed, 4, 12)).astype(np.float32)
+        x = x.astype(np.int64) if isinstance(first, p.Ids) else x
+        model = integer_onnx(program)
+        (got,) = run_onnx(model, {"x": x})
+        assert np.array_equal(got, Executor(program).run(x).astype(np.float32)), seed
+        seen |= {node.op_type for node in model.graph.node if node.domain == DOMAIN}
+    assert {"Norm", "RequantTable", "Kernel", "KernelTable", "KernelPair", "KernelPairAfter"} <= seen
+
+
+@given(st.data(), st.booleans(), st.sampled_from([0, 1, 65535, 1 << 40]), st.sampled_from([1, 2, 3, 17, 63]))
+@settings(max_examples=40)
+def test_a_norm_at_any_codes(data: st.DataObject, centred: bool, epsilon: int, size: int) -> None:
+    """Flat vectors, extremes and neighbours of squares included; the root must be the floor, not one more."""
+    code = QuantType(-32768, 32767, np.asarray(1.0))
+    rng = np.random.default_rng(data.draw(st.integers(0, 1 << 30)))
+    gain, offset = rng.integers(-(1 << 20), 1 << 20, (2, size))
+    norm = p.Norm("norm", ("u",), "v", centred, epsilon, gain, offset, 24, -32768, 32767, 0.0)
+    ops = (p.Quantize("q", ("x",), "u", code), norm, p.Dequantize("o", ("v",), "y", np.asarray(1.0)))
+    values = {"u": p.Codes(size, code, "step"), "v": p.Codes(size, code, "step")}
+    program = p.Program("x", size, "y", size, ops, values)
+    top = data.draw(st.sampled_from([0, 1, 2, 300, 32767]))
+    x = rng.integers(-top, top + 1, (6, 5, size)).astype(np.float32)
+    x[0], x[1, 0] = top, -top
+    (got,) = run_onnx(integer_onnx(program), {"x": x})
+    assert np.array_equal(got, Executor(program).run(x))
+
+
+def test_a_crossbars_partial_sums_and_a_mean_beyond_64_bits_are_refused_by_name() -> None:
+    for program, fact in ((with_parts(), "partial sums"), (mean_of(Fraction(1 << 50, 3)), "ratio does not fit")):
+        with pytest.raises(ModelError, match=fact) as caught:
+            integer_onnx(program)
+        assert caught.value.code == "SSMC-I01"
+        assert caught.value.node
+
+
+def mean_of(ratio: Fraction) -> Program:
+    code = QuantType(-128, 127, np.asarray(1.0))
+    mean = p.Mean("mean", ("u",), "v", (ratio,), -128, 127)
+    ops = (p.Quantize("q", ("x",), "u", code), mean, p.Dequantize("o", ("v",), "y", np.asarray(1.0)))
+    return Program("x", 1, "y", 1, ops, {"u": p.Codes(1, code, "step"), "v": p.Codes(1, code, "sequence")})
+
+
+def test_the_longest_sequence_is_stated() -> None:
+    spec = Spec(pool="mean")
+    model = integer_onnx(program_of(spec))
+    stated = {prop.key: int(prop.value) for prop in model.metadata_props}
+    assert stated["ssmc.most_steps"] >= 1 << 20
+
+
+def test_an_empty_sequence_has_the_mean_zero() -> None:
+    program = mean_of(Fraction(1, 3))
+    (got,) = run_onnx(integer_onnx(program), {"x": np.zeros((2, 0, 1), np.float32)})
+    assert np.array_equal(got, np.zeros((2, 1)))
