@@ -73,9 +73,7 @@ def _schedule(cost: Json) -> str:
         margin = cost["real_time"]
         rate = margin["steps_per_s"]
         verdict = "keeps up" if margin["keeps_up"] else "is too slow"
-        rows.append(
-            ("sample rate", f"{number(rate)} steps/s: {verdict}, margin {margin['margin']:.3g}×")
-        )
+        rows.append(("sample rate", f"{number(rate)} steps/s: {verdict}, margin {margin['margin']:.3g}×"))
         rows.append(("latency", f"{margin['latency_samples']:.3g} samples"))
         rows.append(("power at that rate, without leakage", f"{margin['power_uw']:.3g} µW"))
     if "one_more_adc" in cost:

@@ -11,7 +11,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ssmc.errors import UsageError
 from ssmc.ir.program import Program
 from ssmc.ir.serialize import program_from_json, program_to_json
 from ssmc.passes.place import Place
@@ -89,14 +88,8 @@ class AimcCompiled(Compiled):
 
         ``seed`` draws the instance (programming noise) and its read noise; ``time_s`` is how long ago it was
         programmed (drift); ``literal`` as in `TileExecutor`.
-
-        Raises:
-            UsageError: SSMC-A04 for noise where blocks lie on the diagonal of an array.
         """
         model = noise if isinstance(noise, NoiseModel) else noise_of(self.hardware) if noise else IDEAL
-        if self.options.packing == "diagonal" and not model.silent:
-            fact = "the noise that blocks on the diagonal of an array give each other is not simulated"
-            raise UsageError("SSMC-A04", fact, "compile with --packing multiplexed", self.hardware.name)
         return TileExecutor(self.program, self.tiles, Chip(self.tiles, self.hardware, model, seed, time_s), literal)
 
     @cached_property
