@@ -11,10 +11,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ssmc.data import Samples
 from ssmc.ir.program import Program
 from ssmc.ir.serialize import program_from_json, program_to_json
 from ssmc.passes.place import Place
 from ssmc.pipeline import Pass
+from ssmc.targets.aimc.activity import measure
 from ssmc.targets.aimc.assemble import assemble
 from ssmc.targets.aimc.chip import Chip
 from ssmc.targets.aimc.compare import compare, figures_of
@@ -96,6 +98,10 @@ class AimcCompiled(Compiled):
     def costs(self) -> Cost:
         """Everything that is charged, for `ssmc explain`."""
         return cost(self.tiles, self.hardware)
+
+    def costs_on(self, samples: Samples) -> Cost:
+        """The same with the energies that these sequences make of it (`ssmc.targets.aimc.activity`)."""
+        return cost(self.tiles, self.hardware, measure(self.program, self.tiles, self.hardware, samples))
 
     @cached_property
     def choices(self) -> tuple[Choice, ...]:
