@@ -27,7 +27,7 @@ def script() -> Any:
 
 
 def test_the_tables_are_computed(script: Any) -> None:
-    run = CliRunner().invoke(script.main, ["--limit", "4", "--seeds", "1", "--preset", "taox64", "--preset", "hermes"])
+    run = CliRunner().invoke(script.main, ["--limit", "4", "--chips", "1", "--preset", "taox64", "--preset", "hermes"])
     assert run.exit_code == 0, run.output
     lines = run.output.splitlines()
     assert sum(line.startswith("| taox64 |") for line in lines) == 3
