@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
+import numpy as np
 
 import ssmc
 from ssmc.cli.progress import counting
@@ -60,28 +61,57 @@ class Rows:
 
 
 @click.command()
-@click.option("--chips", default=20, show_default=True, help="Chip instances per accuracy.")
-@click.option("--limit", default=0, help="Only so many recordings.")
+@click.option("--chips", default=20, show_default=True, help="Chip instances per accuracy; bit-serial: half.")
+@click.option("--limit", default=0, help="Only so many recordings, evenly spaced; bit-serial: a third of them.")
 @click.option("--preset", multiple=True, help="Only these. Default: all.")
-@click.option("--write", is_flag=True, help="Into docs/presets.md.")
+@click.option("--write", is_flag=True, help="Into docs/presets.md, preset by preset; the rows of others stay.")
 def main(chips: int, limit: int, preset: tuple[str, ...], write: bool) -> None:
     """Print the tables as Markdown."""
     samples = load_samples(HERE / "test.npz")
-    samples = samples.head(limit) if limit else samples
-    rows = [measure(name, samples, chips) for name in preset or preset_names()]
-    text = "\n\n".join(
-        [
-            f"Per inference of {samples.mean_steps} steps; accuracy in percent: mean "
-            "over chips and 95 % interval, chips and recordings resampled (of the ideal chip: Wilson).",
-            table(COST_HEAD, [row.cost for row in rows]),
-            table(PLACE_HEAD, [row.place for row in rows]),
-            table(ACCURACY_HEAD, [row.accuracy for row in rows]),
-        ]
-    )
-    click.echo(text)
-    if write:
-        before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    samples = spaced(samples, limit) if limit else samples
+    rows: list[Rows] = []
+    for name in preset or preset_names():
+        rows.append(measure(name, samples, chips))
+        if write:
+            page = PAGE.read_text(encoding="utf-8")
+            before, rest = page.split(BEGIN)
+            text = tables(rows, samples, kept(page))
+            PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    click.echo(tables(rows, samples, {}))
+
+
+def spaced(samples: Samples, count: int) -> Samples:
+    """So many sequences evenly spaced: the file is sorted by label."""
+    chosen = np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int)
+    parts = [samples.sequence(index) for index in chosen.tolist()]
+    offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
+    return Samples(np.concatenate(parts), offsets, None if samples.label is None else samples.label[chosen])
+
+
+def tables(rows: list[Rows], samples: Samples, old: dict[tuple[str, ...], list[tuple[str, ...]]]) -> str:
+    """The three tables; rows of presets that were not measured now as they are in ``old``, by head."""
+    text = [
+        f"Per inference of {samples.mean_steps} steps; accuracy in percent: mean over chips and 95 % interval, chips and "
+        "recordings resampled (of the ideal chip: Wilson)."
+    ]
+    for head, new in (
+        (COST_HEAD, [row.cost for row in rows]),
+        (PLACE_HEAD, [row.place for row in rows]),
+        (ACCURACY_HEAD, [row.accuracy for row in rows]),
+    ):
+        lines = {row[0]: row for row in (*old.get(head, []), *new)}
+        text.append(table(head, [lines[name] for name in sorted(lines)]))
+    return "\n\n".join(text)
+
+
+def kept(page: str) -> dict[tuple[str, ...], list[tuple[str, ...]]]:
+    """Rows of the tables of a page, by head."""
+    found: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for part in page.split(BEGIN)[1].split(END)[0].split("\n\n"):
+        lines = [tuple(cell.strip() for cell in line.strip("| ").split(" | ")) for line in part.strip().splitlines()]
+        if part.strip().startswith("|"):
+            found[lines[0]] = lines[2:]
+    return found
 
 
 def measure(name: str, samples: Samples, chips: int) -> Rows:
@@ -157,7 +187,7 @@ def accuracy_row(name: str, bundle: ssmc.Bundle, samples: Samples, chips: int) -
     hw = load_hardware(name)
     drifts = hw.noise.device != "gaussian"
     if hw.dac.bit_serial:  # simulated bit by bit: a tenth of the speed
-        chips, samples = -(-chips // 2), samples.head(-(-len(samples) // 3))
+        chips, samples = -(-chips // 2), spaced(samples, -(-len(samples) // 3))
     found = look(name, bundle, samples, chips, (0.0, DAY, MONTH) if drifts else (0.0,))
     placed = AimcTarget(name, place="auto", packing="auto")
     auto = ssmc.compile(HERE / "model.onnx", placed, steps=samples.mean_steps, oracle=False)

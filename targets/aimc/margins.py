@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from ssmc.targets.aimc.area import areas
 from ssmc.targets.aimc.cost import Cost
+from ssmc.targets.aimc.explain import explain
 from ssmc.targets.aimc.hardware import Hardware
 from ssmc.targets.aimc.schedule import schedule
 from ssmc.targets.aimc.standing import leakage, total
@@ -28,6 +29,15 @@ def real_time(found: Cost, steps_per_s: float) -> Json:
         + total(leakage(found.tiles, found.hardware))["nominal"],
         "steps_per_s": steps_per_s,
     }
+
+
+def limit(found: Cost) -> Json:
+    """The loop or resource that sets the pace, instruction by instruction."""
+    stages = [
+        {"how": row.how, "instruction": row.instruction, "ns": row.nominal, "op": row.op}
+        for row in explain(found, "initiation_interval_ns")
+    ]
+    return {"limited_by": found.step_timing.limited_by, "stages": stages}
 
 
 def one_more_adc(found: Cost) -> Json:

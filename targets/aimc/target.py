@@ -29,7 +29,7 @@ from ssmc.targets.aimc.layout import layouts
 from ssmc.targets.aimc.lower import Lowered, lower, unlowered
 from ssmc.targets.aimc.lower import Place as Policy
 from ssmc.targets.aimc.mapping import Packings
-from ssmc.targets.aimc.margins import one_more_adc, real_time
+from ssmc.targets.aimc.margins import limit, one_more_adc, real_time
 from ssmc.targets.aimc.noise import IDEAL, NoiseModel, noise_of
 from ssmc.targets.aimc.packing import Mode, Packing
 from ssmc.targets.aimc.program import TileProgram
@@ -119,6 +119,7 @@ class AimcCompiled(Compiled):
         data |= {
             "comparison": comparison,
             "decisions": [choice.to_json() for choice in self.choices],
+            "limit": limit(self.costs),
             "mapping": layouts(self.tiles, self.hardware),
             "matrices": [
                 {"conversion": plan.kind, "conversions_per_output": plan.conversions, "matrix": name, "why": plan.why}
