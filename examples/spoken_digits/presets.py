@@ -91,8 +91,8 @@ def spaced(samples: Samples, count: int) -> Samples:
 def tables(rows: list[Rows], samples: Samples, old: dict[tuple[str, ...], list[tuple[str, ...]]]) -> str:
     """The three tables; rows of presets that were not measured now as they are in ``old``, by head."""
     text = [
-        f"Per inference of {samples.mean_steps} steps; accuracy in percent: mean over chips and 95 % interval, chips and "
-        "recordings resampled (of the ideal chip: Wilson)."
+        f"Per inference of {samples.mean_steps} steps; accuracy in percent: mean over chips and 95 % interval, chips "
+        "and recordings resampled (of the ideal chip: Wilson)."
     ]
     for head, new in (
         (COST_HEAD, [row.cost for row in rows]),
