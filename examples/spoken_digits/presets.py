@@ -61,7 +61,9 @@ class Rows:
 
 
 @click.command()
-@click.option("--chips", default=20, show_default=True, help="Chip instances per accuracy; bit-serial: half.")
+@click.option(
+    "--chips", default=20, show_default=True, help="Chip instances per accuracy; bit-serial: half; 0: cost only."
+)
 @click.option("--limit", default=0, help="Only so many recordings, evenly spaced; bit-serial: a third of them.")
 @click.option("--preset", multiple=True, help="Only these. Default: all.")
 @click.option("--write", is_flag=True, help="Into docs/presets.md, preset by preset; the rows of others stay.")
@@ -186,6 +188,8 @@ def accuracy_row(name: str, bundle: ssmc.Bundle, samples: Samples, chips: int) -
     """Ideal, just programmed, and later where the preset's cells drift; then with the placement that saves energy."""
     hw = load_hardware(name)
     drifts = hw.noise.device != "gaussian"
+    if not chips:
+        return (name, hw.noise.device, *["not measured"] * (len(ACCURACY_HEAD) - 2))
     if hw.dac.bit_serial:  # simulated bit by bit: a tenth of the speed
         chips, samples = -(-chips // 2), spaced(samples, -(-len(samples) // 3))
     found = look(name, bundle, samples, chips, (0.0, DAY, MONTH) if drifts else (0.0,))

@@ -47,9 +47,9 @@ def explain(bundle: Path, metric: str, op: str, steps: int | None, data: Path | 
     costs = loaded.compiled.costs if data is None else loaded.compiled.costs_on(load_samples(data))
     found = trace(costs, metric, count, op)
     if not found:
-        raise UsageError(
-            "SSMC-U13", f"nothing of '{metric}' is of '{op or 'any op'}'", "see 'ssmc inspect'", str(bundle)
-        )
+        whose = f"of '{op}'" if op else f"in the program; '{loaded.compiled.hardware.name}' may not give the key"
+        remedy = "see 'ssmc inspect'" if op else "see 'ssmc hardware show'"
+        raise UsageError("SSMC-U13", f"nothing of '{metric}' is {whose}", remedy, str(bundle))
     click.echo(_headline(metric, count, found, costs.step_timing.limited_by))
     head = ("operation", "instruction", "how", "nominal", "low to high", "share", "key", "from")
     click.echo(columns(head, _lines(metric, found[:rows], sum(row.nominal for row in found))))
