@@ -16,20 +16,24 @@ if TYPE_CHECKING:
 @click.argument("metric", default="energy_pj")
 @click.option("--op", default="", help="Only the contributions of this operation.")
 @click.option("--steps", type=click.IntRange(min=1), help="Time steps of the inference; default: as compiled.")
+@click.option("--data", type=click.Path(path_type=Path), help="npz: energies as these sequences make them.")
 @click.option("--rows", type=click.IntRange(min=1), default=20, show_default=True, help="Show the largest so many.")
-def explain(bundle: Path, metric: str, op: str, steps: int | None, rows: int) -> None:
+def explain(bundle: Path, metric: str, op: str, steps: int | None, data: Path | None, rows: int) -> None:
     """Say where METRIC of a crossbar BUNDLE comes from: instruction, count, key of the hardware file, its source.
 
-    METRIC is energy_pj, area_um2, latency_ns, initiation_interval_ns, max_steps_per_s, adc_conversions, cell_reads,
-    dac_drives, digital_macs, memory_bits, or a key such as adc.energy_pj for everything that it prices.
+    METRIC is energy_pj, area_um2, latency_ns, initiation_interval_ns, max_steps_per_s, leakage_uw,
+    programming_energy_pj, adc_conversions, cell_reads, dac_drives, digital_macs, memory_bits, or a key such as
+    adc.energy_pj for everything that it prices.
 
     \b
     Example:
       ssmc explain out
       ssmc explain out max_steps_per_s
       ssmc explain out adc.energy_pj --op blocks.0.ssm
+      ssmc explain out array.read_energy_fj_per_cell --data test.npz
     """
     from ssmc import bundle as bundles
+    from ssmc.data import load_samples
     from ssmc.errors import UsageError
     from ssmc.report.text import columns
     from ssmc.targets.aimc.explain import explain as trace
@@ -40,12 +44,13 @@ def explain(bundle: Path, metric: str, op: str, steps: int | None, rows: int) ->
         fact = f"target '{loaded.target}' has no hardware file"
         raise UsageError("SSMC-U13", fact, "compile with --target aimc", str(bundle))
     count = steps or int(loaded.report.cost["steps"])
-    found = trace(loaded.compiled.costs, metric, count, op)
+    costs = loaded.compiled.costs if data is None else loaded.compiled.costs_on(load_samples(data))
+    found = trace(costs, metric, count, op)
     if not found:
-        raise UsageError(
-            "SSMC-U13", f"nothing of '{metric}' is of '{op or 'any op'}'", "see 'ssmc inspect'", str(bundle)
-        )
-    click.echo(_headline(metric, count, found, loaded.compiled.costs.step_timing.limited_by))
+        whose = f"of '{op}'" if op else f"in the program; '{loaded.compiled.hardware.name}' may not give the key"
+        remedy = "see 'ssmc inspect'" if op else "see 'ssmc hardware show'"
+        raise UsageError("SSMC-U13", f"nothing of '{metric}' is {whose}", remedy, str(bundle))
+    click.echo(_headline(metric, count, found, costs.step_timing.limited_by))
     head = ("operation", "instruction", "how", "nominal", "low to high", "share", "key", "from")
     click.echo(columns(head, _lines(metric, found[:rows], sum(row.nominal for row in found))))
     if len(found) > rows:

@@ -59,7 +59,7 @@ def show(hardware: str) -> None:
     loaded = load_hardware(hardware)
     tables = {name: table for name, table in hardware_data(loaded).items() if isinstance(table, dict)}
     rows = [
-        (f"{name}.{key}", str(entry["value"]), _interval(entry), loaded.origins[f"{name}.{key}"])
+        (f"{name}.{key}", _shown(entry["value"]), _interval(entry), loaded.origins[f"{name}.{key}"])
         for name, table in tables.items()
         for key, entry in table.items()
     ]
@@ -107,4 +107,8 @@ def new(file: Path, force: bool) -> None:
 
 def _interval(entry: dict[str, object]) -> str:
     low, high = entry.get("low"), entry.get("high")
-    return "" if low == high else f"{low} to {high}"
+    return "" if low == high else f"{_shown(low)} to {_shown(high)}"
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)

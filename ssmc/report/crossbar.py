@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from html import escape
 
 from ssmc.ir.serialize import Json
+from ssmc.report.array_drawing import HUES, figure
 from ssmc.report.markup import Cell, section, table
 from ssmc.report.units import number, quantity, words
 
-SIDE = 150.0
-HUES = 8
+LOOP_WIDTH = 980.0
 MOST_DRAWN = 24
 
 
@@ -24,47 +24,20 @@ def crossbar_sections(cost: Json) -> Iterator[str]:
 def _mapping(layouts: list[Json]) -> str:
     if not layouts:
         return ""
-    matrices = list(dict.fromkeys(block["matrix"] for layout in layouts for block in layout["blocks"]))
-    figures = "".join(_figure(layout, matrices) for layout in layouts[:MOST_DRAWN])
+    figures = "".join(figure(layout, _matrices(layouts)) for layout in layouts[:MOST_DRAWN])
     rest = len(layouts) - MOST_DRAWN
     more = f"<p>and {rest} further layouts in report.json</p>" if rest > 0 else ""
     lead = (
-        "Which cells of the arrays hold which matrix; rows are inputs, columns outputs. Arrays that look the same are "
-        "drawn once. Blocks of the same wave are driven at once, others one after the other."
+        "Which cells of the arrays hold which matrix; rows are inputs with their drivers left, columns outputs with "
+        "their converters below. Arrays that look the same are drawn once; dark: cells of the first that are not at "
+        "code 0. Dashed: where the states of a kernel end. Blocks of one wave are driven at once, others one after the "
+        "other."
     )
     return section("Mapping", lead, f'<div class="charts">{figures}</div>{more}')
 
 
-def _figure(layout: Json, matrices: list[str]) -> str:
-    names = ", ".join(dict.fromkeys(block["matrix"] for block in layout["blocks"]))
-    title = f"{layout['arrays']} × {names}"
-    note = f"{layout['rows']} × {layout['columns']} cells, {layout['utilisation']:.0%} used"
-    return f"<figure><h3>{escape(title)}</h3>{array_svg(layout, matrices, title)}<p>{escape(note)}</p></figure>"
-
-
-def array_svg(layout: Json, matrices: list[str], title: str) -> str:
-    """One array: its outline, its blocks (colour by matrix, shade by wave), and the reference column."""
-    scale = SIDE / max(layout["rows"], layout["columns"])
-    width, height = layout["columns"] * scale, layout["rows"] * scale
-    blocks = "".join(_block(block, matrices.index(block["matrix"]), scale) for block in layout["blocks"])
-    edge = (layout["columns"] - layout["reference_columns"]) * scale
-    reference = f'<path class="axis" d="M {edge:.1f} 0 V {height:.1f}"/>' if layout["reference_columns"] else ""
-    return (
-        f'<svg class="array" viewBox="-1 -1 {width + 2:.1f} {height + 2:.1f}" width="{width + 2:.0f}" '
-        f'height="{height + 2:.0f}" role="img" aria-label="{escape(title)}">'
-        f'<rect x="0" y="0" width="{width:.1f}" height="{height:.1f}" fill="none" stroke="currentColor"/>'
-        f"{blocks}{reference}</svg>"
-    )
-
-
-def _block(block: Json, index: int, scale: float) -> str:
-    x, y, w, h = (block[key] * scale for key in ("column", "row", "columns", "rows"))
-    hue, opacity = 360 * (index % HUES) // HUES, 0.85 - 0.5 * (block["wave"] % 4) / 4
-    span = f"rows {block['row']}+{block['rows']}, columns {block['column']}+{block['columns']}, wave {block['wave']}"
-    return (
-        f'<rect x="{x:.2f}" y="{y:.2f}" width="{w:.2f}" height="{h:.2f}" fill="hsl({hue} 55% 50%)" '
-        f'fill-opacity="{opacity:.2f}"><title>{escape(block["matrix"])}: {span}</title></rect>'
-    )
+def _matrices(layouts: list[Json]) -> list[str]:
+    return list(dict.fromkeys(block["matrix"] for layout in layouts for block in layout["blocks"]))
 
 
 def _schedule(cost: Json) -> str:
@@ -73,22 +46,55 @@ def _schedule(cost: Json) -> str:
         margin = cost["real_time"]
         rate = margin["steps_per_s"]
         verdict = "keeps up" if margin["keeps_up"] else "is too slow"
-        rows.append(("sample rate", f"{number(rate)} steps/s: {verdict}, margin {margin['margin']:.3g}×"))
+        rows.append(("sample rate", f"{number(rate)} steps/s: {verdict}, margin {number(margin['margin'], 3)}×"))
         rows.append(("latency", f"{margin['latency_samples']:.3g} samples"))
-        rows.append(("power at that rate, without leakage", f"{margin['power_uw']:.3g} µW"))
+        rows.append(("power at that rate, with the leakage that the file knows", f"{margin['power_uw']:.3g} µW"))
     if "one_more_adc" in cost:
         more = cost["one_more_adc"]
         gain = f"{number(more['max_steps_per_s'])} steps/s, {more['times_faster']:.3g}× as fast"
         paid = f"for {quantity('um2', more['area_added_um2'])}; then limited by {more['limited_by']}"
         rows.append((f"one more converter an array ({more['adcs_per_array']})", f"{gain}, {paid}"))
-    if not rows:
+    stages = cost.get("limit", {}).get("stages", [])
+    if not rows and not stages:
         return ""
+    drawing = _stages(stages) if stages else ""
     limit = f"{number(cost['max_steps_per_s'])} steps/s, limited by {cost['limited_by'] or 'nothing'}"
     lead = (
         "The next step cannot start before the state is back at the drivers; the slowest loop or resource sets the "
         "pace."
     )
-    return section("Real time", lead, table(("figure", "value"), [("as compiled", limit), *rows]))
+    return section("Real time", lead, drawing, table(("figure", "value"), [("as compiled", limit), *rows]))
+
+
+def _stages(stages: list[Json]) -> str:
+    """What limits the rate, one after the other: widths are times."""
+    whole = sum(stage["ns"] for stage in stages)
+    kinds = list(dict.fromkeys(stage["instruction"] for stage in stages))
+    x, parts = 0.0, []
+    for stage in stages:
+        width = LOOP_WIDTH * stage["ns"] / whole
+        parts.append(_stage(stage, x, width, 360 * kinds.index(stage["instruction"]) // max(len(kinds), HUES)))
+        x += width
+    legend = ", ".join(f"{kind} {_share(stages, kind, whole):.0%}" for kind in kinds)
+    return (
+        f'<svg class="stages" viewBox="0 0 {LOOP_WIDTH:.0f} 26" width="{LOOP_WIDTH:.0f}" height="26" role="img" '
+        f'aria-label="what limits the rate">{"".join(parts)}</svg><p class="lead">{escape(legend)}</p>'
+    )
+
+
+def _stage(stage: Json, x: float, width: float, hue: int) -> str:
+    words = f"{stage['op']}, {stage['instruction']}: {stage['how']} = {quantity('ns', stage['ns'])}"
+    label = f"{stage['instruction']} {quantity('ns', stage['ns'])}"
+    fits = width > 7 * len(label)
+    text = f'<text x="{x + width / 2:.1f}" y="17" text-anchor="middle">{escape(label)}</text>' if fits else ""
+    return (
+        f'<rect x="{x:.1f}" y="0" width="{width:.1f}" height="26" fill="hsl({hue} 50% 60%)"><title>{escape(words)}'
+        f"</title></rect>{text}"
+    )
+
+
+def _share(stages: list[Json], kind: str, whole: float) -> float:
+    return float(sum(stage["ns"] for stage in stages if stage["instruction"] == kind) / whole)
 
 
 def _decisions(decisions: list[Json]) -> str:

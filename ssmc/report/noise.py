@@ -7,10 +7,9 @@ from importlib.resources import files
 
 from ssmc.ir.serialize import Json
 from ssmc.report.markup import card, section, table
+from ssmc.report.noise_plots import accuracy_plot, clip_maps, duration, pole_plot
 from ssmc.report.text import columns
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 260, 56, 34, 14
-STEPS = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
 TIME_HEAD = ("since programming", "mean over chips", "95 % interval", "worst chip", "best chip", "as the ideal chip")
 POLE_HEAD = (
     "kernel",
@@ -20,15 +19,15 @@ POLE_HEAD = (
     "poles at or beyond 1",
     "chips with any",
 )
+POLE_LEAD = (
+    "Largest |pole| of the matrices as written: a dot is a chip, red at or beyond 1, the short bar the ideal chip. "
+    "Beyond 1 a state grows until its register clips."
+)
+CLIP_LEAD = (
+    "Conversions outside the converter's range. The maps show the last time, all chips: a cell is a column of the "
+    "matrix (groups down, outputs across), darker where more of its conversions clip; hover for the share."
+)
 CLIP_HEAD = ("matrix", "since programming", "ideal", "noisy", "worst column", "there")
-
-
-def duration(seconds: float) -> str:
-    """``at once``, ``90 s``, ``30 d``."""
-    for size, unit in STEPS:
-        if seconds >= size and seconds % size == 0:
-            return f"{seconds / size:g} {unit}"
-    return f"{seconds:g} s" if seconds else "at once"
 
 
 def noise_text(result: Json) -> str:
@@ -39,8 +38,26 @@ def noise_text(result: Json) -> str:
         f"{len(result['at'][0]['chips'])} chips of '{result['hardware']}', {result['sequences']} sequences, "
         f"{result['steps']} steps; {word}, ideal {ideal['value']:.4f} ({ideal['low']:.4f} to {ideal['high']:.4f})"
     )
-    blocks = [columns(TIME_HEAD, time_rows(result)), columns(POLE_HEAD, pole_rows(result))]
+    blocks = [columns(TIME_HEAD, time_rows(result)), columns(POLE_HEAD, pole_rows(result)), *warnings(result)]
     return "\n\n".join([head, *(block for block in [*blocks, columns(CLIP_HEAD, clip_rows(result))] if block)])
+
+
+def warnings(result: Json) -> list[str]:
+    """What the poles mean, at the first time that any chip has one at or beyond 1."""
+    for at in result["at"]:
+        found = {op: kernel for op, kernel in at["kernels"].items() if kernel["unstable_chips"]}
+        if not found:
+            continue
+        of = len(at["chips"])
+        share = sum(sum(k["unstable_poles"]) for k in found.values()) / sum(k["of"] * of for k in found.values())
+        worst = max(max(kernel["chips"]) for kernel in found.values())
+        return [
+            f"Unstable: {of - stable_chips(at)} of {of} chips have poles at or beyond 1 ({duration(at['time_s'])} "
+            f"after programming), in {', '.join(found)}: {share:.1%} of their poles, the largest {worst:.3f}. Rounding "
+            "apart, such a state does not forget: it runs into the limits of its register and stays there. What is "
+            "measured here says nothing about longer sequences."
+        ]
+    return []
 
 
 def time_rows(result: Json) -> list[tuple[str, ...]]:
@@ -83,64 +100,27 @@ def clip_rows(result: Json) -> list[tuple[str, ...]]:
     ]
 
 
-def accuracy_plot(result: Json) -> str:
-    """Every chip a dot, the mean with its interval, the ideal chip a line; times side by side."""
-    at = result["at"]
-    values = [result["ideal_accuracy"]["value"], *(chip["value"] for moment in at for chip in moment["chips"])]
-    low = max(0.0, min([*values, *(moment["accuracy"]["low"] for moment in at)]) - 0.02)
-    high = min(1.0, max([*values, *(moment["accuracy"]["high"] for moment in at)]) + 0.01)
-
-    def y(value: float) -> float:
-        return TOP + (HEIGHT - TOP - BOTTOM) * float((high - value) / max(high - low, 1e-9))
-
-    pitch = (WIDTH - LEFT) / len(at)
-    parts = [_rule(y(low + (high - low) * k / 4), low + (high - low) * k / 4) for k in range(5)]
-    ideal = y(result["ideal_accuracy"]["value"])
-    parts.append(f'<path class="circle" stroke-dasharray="5 4" d="M {LEFT} {ideal:.1f} H {WIDTH}"/>')
-    for index, moment in enumerate(at):
-        centre = LEFT + pitch * (index + 0.5)
-        parts += [
-            f'<circle class="pole" cx="{centre + pitch * 0.5 * _jitter(k):.1f}" cy="{y(chip["value"]):.1f}" r="3.2"/>'
-            for k, chip in enumerate(moment["chips"])
-        ]
-        mean = moment["accuracy"]
-        parts.append(
-            f'<path d="M {centre:.1f} {y(mean["low"]):.1f} V {y(mean["high"]):.1f}" stroke="currentColor" '
-            f'stroke-width="2"/><circle cx="{centre:.1f}" cy="{y(mean["value"]):.1f}" r="5" fill="currentColor"/>'
-            f'<text x="{centre:.1f}" y="{HEIGHT - 10}" text-anchor="middle">{escape(duration(moment["time_s"]))}</text>'
-        )
-    return (
-        f'<svg class="poles" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" '
-        f'aria-label="accuracy over time since programming">{"".join(parts)}</svg>'
-    )
-
-
-def _rule(y: float, value: float) -> str:
-    text = f'<text class="value" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:.1%}</text>'
-    return f'<path class="axis" d="M {LEFT} {y:.1f} H {WIDTH}"/>{text}'
-
-
-def _jitter(index: int) -> float:
-    """Golden-ratio sequence in -0.5 .. 0.5: dots side by side, the same every time."""
-    return (0.5 + 0.6180339887 * index) % 1 - 0.5
-
-
 def noise_html(result: Json) -> str:
     """One self-contained page."""
     title = f"Noise on {result['hardware']}"
-    first, last = result["at"][0], result["at"][-1]
+    first = result["at"][0]
     kind = "accuracy" if result["labelled"] else "agreement with the ideal chip"
     cards = (
         card(f"{result['ideal_accuracy']['value']:.1%}", f"ideal {kind}", f"{result['sequences']} sequences"),
         card(f"{first['accuracy']['value']:.1%}", duration(first["time_s"]), f"{len(first['chips'])} chips"),
-        card(f"{last['accuracy']['value']:.1%}", f"after {duration(last['time_s'])}", "mean over chips"),
+        *later_card(result),
+        card(
+            f"{stable_chips(first)} of {len(first['chips'])}",
+            "chips with all poles inside 1",
+            duration(first["time_s"]),
+        ),
     )
     lead = "A dot is a chip; the bar is the mean with its 95 % interval (chips and sequences resampled); dashed: ideal."
     model = [(key, str(value)) for key, value in sorted(result["noise"].items()) if value]
     body = (
         section(kind.capitalize(), lead, accuracy_plot(result), table(TIME_HEAD, time_rows(result)))
-        + section("Poles", "Of the matrices as written; 1 is the border of stability.", _poles(result))
-        + section("Clipping", "Conversions outside the converter's range, share of all.", _clips(result))
+        + section("Poles", POLE_LEAD, _poles(result))
+        + section("Clipping", CLIP_LEAD, _clips(result))
         + section("Noise model", "What was not ideal (docs/noise.md).", table(("key", "value"), model))
     )
     css = files("ssmc.report").joinpath("style.css").read_text(encoding="utf-8")
@@ -151,11 +131,31 @@ def noise_html(result: Json) -> str:
     )
 
 
+def stable_chips(at: Json) -> int:
+    """Chips whose poles, of every kernel, lie inside the unit circle."""
+    worst = [max(values) for values in zip(*(kernel["chips"] for kernel in at["kernels"].values()), strict=True)]
+    return sum(value < 1 for value in worst) if worst else len(at["chips"])
+
+
+def later_card(result: Json) -> list[str]:
+    """The last time, where there is more than one."""
+    last = result["at"][-1]
+    if len(result["at"]) == 1:
+        return []
+    return [card(f"{last['accuracy']['value']:.1%}", f"after {duration(last['time_s'])}", "mean over chips")]
+
+
 def _poles(result: Json) -> str:
     rows = pole_rows(result)
-    return table(POLE_HEAD, rows) if rows else ""
+    if not rows:
+        return ""
+    notes = "".join(f'<p class="warning">{escape(text)}</p>' for text in warnings(result))
+    return notes + pole_plot(result) + table(POLE_HEAD, rows)
 
 
 def _clips(result: Json) -> str:
     rows = clip_rows(result)
-    return table(CLIP_HEAD, rows) if rows else ""
+    if not rows:
+        return ""
+    maps = "".join(f"<figure><h3>{escape(name)}</h3>{drawing}</figure>" for name, drawing in clip_maps(result))
+    return (f'<div class="charts">{maps}</div>' if maps else "") + table(CLIP_HEAD, rows)

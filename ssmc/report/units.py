@@ -11,6 +11,7 @@ from ssmc.ir.serialize import Json
 LADDERS: dict[str, tuple[tuple[float, str], ...]] = {
     "pj": ((1e12, "J"), (1e9, "mJ"), (1e6, "µJ"), (1e3, "nJ"), (1.0, "pJ"), (1e-3, "fJ")),
     "ns": ((1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns"), (1e-3, "ps")),
+    "uw": ((1e6, "W"), (1e3, "mW"), (1.0, "µW"), (1e-3, "nW")),
     "um2": ((1e6, "mm²"), (1.0, "µm²")),
     "mm2": ((1.0, "mm²"), (1e-6, "µm²")),
     "bits": ((1e6, "Mbit"), (1e3, "kbit"), (1.0, "bit")),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ssmc.ir.quant import bits_for
 from ssmc.targets.aimc import program as isa
-from ssmc.targets.aimc.hardware import Hardware
+from ssmc.targets.aimc.hardware import Hardware, rules
 from ssmc.targets.aimc.mapping import Bank
 from ssmc.targets.aimc.program import TileProgram
 from ssmc.targets.aimc.pulses import conversion_steps, magnitude_bits, pulse_steps
@@ -37,16 +37,36 @@ class Charge:
     scale: float = 1.0
 
 
-def charges(i: isa.Instruction, tiles: TileProgram, hw: Hardware) -> list[Charge]:
-    """Everything one execution of an instruction uses, empty counts left out."""
+@dataclass(frozen=True)
+class Factors:
+    """Data-dependent energy of one bank over the file's figures: its cells and its drivers (`.activity`)."""
+
+    cells: float = 1.0
+    drivers: float = 1.0
+
+
+Measured = Mapping[str, Factors]
+AS_GIVEN = Factors()
+
+
+def charges(i: isa.Instruction, tiles: TileProgram, hw: Hardware, measured: Measured | None = None) -> list[Charge]:
+    """Everything one execution of an instruction uses, empty counts left out; ``measured``: by bank."""
     found = [*_analog(i, tiles, hw), *_digital(i, tiles), *_registers(i, tiles), *_buffer(i, tiles)]
-    return [charge for charge in found if charge.count and not _unused(charge, hw)]
+    used = [charge for charge in found if charge.count and not _unused(charge, hw)]
+    if not measured or not isinstance(i, isa.Drive | isa.Integrate):
+        return used
+    factors = measured.get(i.bank, AS_GIVEN)
+    return [replace(charge, scale=charge.scale * _factor(charge, factors)) for charge in used]
+
+
+def _factor(charge: Charge, factors: Factors) -> float:
+    return {"array": factors.cells, "dac": factors.drivers}.get(charge.component.removesuffix("_bit"), 1.0)
 
 
 def _unused(charge: Charge, hw: Hardware) -> bool:
     """Whether the device does without: keys that a file leaves out cost nothing and are not listed."""
-    optional = charge.key.endswith(("_per_bit", "_per_pulse", "_per_step", "_cell_bit")) and "memory" not in charge.key
-    return optional and hw.quantity(charge.key).high == 0
+    section, name = charge.key.split(".")
+    return rules(section)[name].default is not None and hw.quantity(charge.key).high == 0
 
 
 def _analog(i: isa.Instruction, tiles: TileProgram, hw: Hardware) -> Iterator[Charge]:
@@ -136,14 +156,19 @@ def _registers(i: isa.Instruction, tiles: TileProgram) -> Iterator[Charge]:
 
 
 def _buffer(i: isa.Instruction, tiles: TileProgram) -> Iterator[Charge]:
-    key = "memory.buffer_energy_pj_per_bit"
+    bits = _moved_bits(i, tiles)
+    yield Charge("buffer", "bit", bits, "memory.buffer_energy_pj_per_bit")
+    yield Charge("bus", "bit moved", bits, "memory.bus_energy_pj_per_bit")
+
+
+def _moved_bits(i: isa.Instruction, tiles: TileProgram) -> int:
+    """Bits that go to or come from the buffer."""
     if isinstance(i, isa.Drive):
-        yield Charge("buffer", "bit", buffered_rows(i, tiles.banks[i.bank], tiles) * i.width, key)
-        return
+        return buffered_rows(i, tiles.banks[i.bank], tiles) * i.width
     if isinstance(i, isa.Select) and tiles.values[i.writes].buffered and tiles.values[i.reads[0]].buffered:
-        return
+        return 0
     touched = [tiles.values[name] for name in (*i.reads, i.writes) if name]
-    yield Charge("buffer", "bit", sum(value.size * value.bits for value in touched if value.buffered), key)
+    return sum(value.size * value.bits for value in touched if value.buffered)
 
 
 def buffered_rows(i: isa.Drive, bank: Bank, tiles: TileProgram) -> int:

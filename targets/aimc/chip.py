@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from ssmc.targets.aimc.coupled import Coupling, coupling_of, whole_bank
 from ssmc.targets.aimc.hardware import Hardware
 from ssmc.targets.aimc.mapping import Bank
 from ssmc.targets.aimc.noise import IDEAL, Cells, NoiseModel, Real, program_cells, read_variance
@@ -56,6 +57,8 @@ class Programmed:
         tile_of: tile, within its group, of every column in ``weight``.
         converters: None where they are all ideal.
         signed: rows for positive and for negative drives apart (`cell.quadrants` = 4).
+        coupling: where groups are driven together; then groups above means those.
+        pieces: weight slices.
     """
 
     weight: Real
@@ -64,6 +67,8 @@ class Programmed:
     tile_of: np.ndarray[tuple[int], np.dtype[np.intp]]
     converters: Converters | None = None
     signed: bool = False
+    coupling: Coupling | None = None
+    pieces: int = 1
 
     def groups(self, part: slice) -> Programmed:
         """Some of the groups."""
@@ -135,6 +140,16 @@ class Chip:
         if self.ideal:
             exact: Real = np.matmul(drive, written.weight)
             return exact
+        if written.coupling is not None:
+            return self._together(written, written.coupling, drive)
+        return self._noisy_product(written, drive)
+
+    def _together(self, written: Programmed, coupling: Coupling, drive: Real) -> Real:
+        """Groups driven at once: their rows side by side, their columns apart again."""
+        whole = coupling.gather(drive.transpose(0, 2, 1)).transpose(0, 2, 1)
+        return coupling.columns_apart(self._noisy_product(written, whole), written.pieces)
+
+    def _noisy_product(self, written: Programmed, drive: Real) -> Real:
         if written.signed:
             drive = np.concatenate([np.maximum(drive, 0), np.maximum(-drive, 0)], -1)
         held: Real = np.empty((*drive.shape[:2], written.weight.shape[2]), np.float32)
@@ -149,17 +164,23 @@ class Chip:
 
     def _write(self, bank: Bank) -> Programmed:
         if self.ideal:
-            return Programmed(_columns(bank.codes.astype(np.float64)), None, None, np.zeros(1, np.intp))
+            exact = _columns(bank.codes.astype(np.float64))
+            return Programmed(exact, None, None, np.zeros(1, np.intp), pieces=len(bank.gains))
+        coupling = coupling_of(bank)
+        whole = bank if coupling is None else whole_bank(bank, coupling)
         signed = self.hardware.rows_per_input == 2 and not self.hardware.dac.bit_serial
-        signs = [self._cells(bank, sign) for sign in ((1, -1) if signed else (1,))]
+        own = 1.0 if coupling is None else coupling.spread(np.ones(bank.codes.shape))
+        signs = [self._cells(whole, sign, own) for sign in ((1, -1) if signed else (1,))]
         parts = list(zip(*signs, strict=True))
-        tile_of = _tile_of(bank)
         weight, variance, shared = (None if x[0] is None else np.concatenate(x, 1) for x in parts[:3])
         factors = np.mean(parts[3], 0)
+        if coupling is not None:
+            factors = coupling.columns_apart(factors[:, None], len(bank.gains))[:, 0]
         assert weight is not None
-        return Programmed(weight, variance, shared, tile_of, self._converters(bank, factors), signed)
+        converters = self._converters(bank, factors)
+        return Programmed(weight, variance, shared, _tile_of(whole), converters, signed, coupling, len(bank.gains))
 
-    def _cells(self, bank: Bank, sign: int) -> tuple[Real, Real | None, Real | None, Real]:
+    def _cells(self, bank: Bank, sign: int, own: Real | float) -> tuple[Real, Real | None, Real | None, Real]:
         """Weight, variance, shared variance of the rows of one sign, and the compensation of every column."""
         bank = replace(bank, codes=sign * bank.codes)
         start = self.rng.bit_generator.state
@@ -167,7 +188,8 @@ class Chip:
         factors: Real = np.ones((bank.groups, len(bank.gains) * bank.outputs))
         if self.time_s > 0 and self.noise.compensate:
             self.rng.bit_generator.state = start
-            factors = compensation(bank, program_cells(bank, self.hardware, self.noise, self.rng), cells)
+            first = program_cells(bank, self.hardware, self.noise, self.rng)
+            factors = compensation(bank, own * first.weight, own * cells.weight)
         cells = used(bank, cells)
         weight = _columns(cells.weight).astype(np.float32)
         if not self.noise.read:
@@ -199,7 +221,7 @@ def used(bank: Bank, cells: Cells) -> Cells:
     return replace(cells, plus=cells.plus * (rows & columns), minus=cells.minus * (rows & columns))
 
 
-def compensation(bank: Bank, first: Cells, now: Cells) -> Real:
+def compensation(bank: Bank, first: Real, now: Real) -> Real:
     """Global drift compensation (aihwkit): read every row alone; scale a tile by the ratio of summed magnitudes.
 
     ``factor = sum |W(0)| / sum |W(t)|`` over the tile, (groups, slices * outputs).
@@ -207,7 +229,7 @@ def compensation(bank: Bank, first: Cells, now: Cells) -> Real:
     factors = np.ones((bank.groups, len(bank.gains), bank.outputs))
     for tile in bank.tiles:
         at = tile.group, slice(None), slice(*tile.outputs)
-        factors[at] = np.abs(first.weight[at]).sum() / max(np.abs(now.weight[at]).sum(), 1e-12)
+        factors[at] = np.abs(first[at]).sum() / max(np.abs(now[at]).sum(), 1e-12)
     return factors.reshape(bank.groups, -1)
 
 

@@ -91,6 +91,7 @@ class Technology:
     """The process the figures are for."""
 
     node_nm: Quantity = real("CMOS node of the periphery", 1, 1000)
+    supply_v: Quantity = real("supply of the digital logic, for entries given at another node", 0, 5, default=0)
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,9 @@ class Array:
     area_um2: Quantity = real("one array without its periphery")
     phases: int = whole(1, 16, "times a product is repeated (signs of input and weight apart): time and energy", 1)
     read_energy_fj_per_cell_bit: Quantity = real("energy of one cell per magnitude bit of the drive, added", default=0)
+    read_activity: Quantity = real("mean activity of the drives that the read energy is for; 0: unknown", 0, 1, 0)
+    read_g_us: Quantity = real("mean conductance of the cells that the read energy is for; 0: unknown", default=0)
+    leakage_uw: Quantity = real("leakage of one array with its periphery", default=0)
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,9 @@ class Cell:
     g_min_us: Quantity = real("conductance of level 0")
     g_max_us: Quantity = real("conductance of the highest level", 1e-9)
     scheme: str = choice("differential_columns", "offset_column", meaning="how a signed code is made of cells")
+    write_energy_pj: Quantity = real("writing one cell, verification included", default=0)
+    write_ns: Quantity = real("writing one cell, or all that are written at once", default=0)
+    write_parallel: int = whole(1, 65536, "cells of an array written at once", 1)
     quadrants: int = whole(
         2, 4, "4: drivers are unipolar, an input has a row for each sign (QS4D figure); 2: bipolar drivers", 2
     )
@@ -136,6 +143,7 @@ class Dac:
     pulse_ns: Quantity = real("one pulse, or one step of the pulse width", default=0)
     phase_ns: Quantity = real("sampling after each train of pulses (count)", default=0)
     energy_pj_per_bit: Quantity = real("one row per magnitude bit of the drive, added", default=0)
+    activity: Quantity = real("mean activity of the drives that the driver's energy is for; 0: unknown", 0, 1, 0)
 
 
 @dataclass(frozen=True)
@@ -189,6 +197,7 @@ class Digital:
     table_energy_pj: Quantity = real("one table look-up")
     divide_energy_pj: Quantity = real("one division")
     area_um2: Quantity = real("the whole unit, all lanes")
+    leakage_uw: Quantity = real("leakage of the unit with its buffers", default=0)
 
 
 @dataclass(frozen=True)
@@ -199,6 +208,7 @@ class Memory:
     register_area_um2_per_bit: Quantity = real("one register bit")
     buffer_energy_pj_per_bit: Quantity = real("reading or writing one buffer bit")
     buffer_area_um2_per_bit: Quantity = real("one buffer bit")
+    bus_energy_pj_per_bit: Quantity = real("interconnect: moving one bit to or from the buffer, added", default=0)
 
 
 @dataclass(frozen=True)

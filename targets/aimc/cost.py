@@ -15,16 +15,17 @@ import numpy as np
 
 from ssmc.targets.aimc import program as isa
 from ssmc.targets.aimc.area import CHIP, Area, areas
-from ssmc.targets.aimc.charges import charges
+from ssmc.targets.aimc.charges import Measured, charges
 from ssmc.targets.aimc.hardware import Hardware
 from ssmc.targets.aimc.program import TileProgram
 from ssmc.targets.aimc.schedule import Timing, schedule
+from ssmc.targets.aimc.standing import leakage, leaked_pj, programming, programming_ns, total
 from ssmc.targets.base import Json
 
 SCHEMA = "ssmc.cost.aimc/1"
 CHARGED = (
     "dac", "dac_bit", "array", "array_bit", "sample_hold", "hold_bit", "hold_pulse", "adc", "adc_step", "shift_add",
-    "adder", "multiplier", "mac", "requantize", "table", "divider", "register", "buffer", "weights",
+    "adder", "multiplier", "mac", "requantize", "table", "divider", "register", "buffer", "bus", "weights",
 )  # fmt: skip
 BITS = ("register", "buffer", "weights")
 
@@ -62,6 +63,7 @@ class Cost:
     areas: tuple[Area, ...]
     step_timing: Timing
     finish_timing: Timing
+    measured: Measured | None = None
 
     def to_json(self, steps: int) -> Json:
         """Costs of one inference of ``steps`` steps: key-sorted plain numbers, units in the keys."""
@@ -69,24 +71,27 @@ class Cost:
         return data
 
 
-def cost(tiles: TileProgram, hw: Hardware) -> Cost:
-    """Charge every instruction."""
+def cost(tiles: TileProgram, hw: Hardware, measured: Measured | None = None) -> Cost:
+    """Charge every instruction; ``measured``: what data makes of it (`ssmc.targets.aimc.activity`)."""
     return Cost(
         hw,
         tiles,
-        lines(tiles.per_step, tiles, hw),
-        lines(tiles.per_sequence, tiles, hw),
+        lines(tiles.per_step, tiles, hw, measured),
+        lines(tiles.per_sequence, tiles, hw, measured),
         tuple(areas(tiles, hw)),
         schedule(tiles.per_step, tiles, hw),
         schedule(tiles.per_sequence, tiles, hw),
+        measured,
     )
 
 
-def lines(code: Iterable[isa.Instruction], tiles: TileProgram, hw: Hardware) -> tuple[Line, ...]:
+def lines(
+    code: Iterable[isa.Instruction], tiles: TileProgram, hw: Hardware, measured: Measured | None = None
+) -> tuple[Line, ...]:
     """Charges of one pass, summed per op, component and key."""
     counts: dict[tuple[str, str, str, str, float], int] = {}
     for i in code:
-        for charge in charges(i, tiles, hw):
+        for charge in charges(i, tiles, hw, measured):
             slot = (i.op, charge.component, charge.unit, charge.key, charge.scale)
             counts[slot] = counts.get(slot, 0) + charge.count
     out = []
@@ -119,8 +124,25 @@ def _json(c: Cost, steps: int) -> Any:
         "occupancy_ns": c.step_timing.occupancy_ns,
         "critical_path": _path(c.step_timing),
         "components": _components(c, steps),
+        **_standing(c, steps),
     }
     return key_sorted(data)
+
+
+def _standing(c: Cost, steps: int) -> Json:
+    """Programming and leakage, where the hardware file has them; leakage of a step at the highest pace."""
+    found: Json = {}
+    written, leaks = programming(c.tiles, c.hardware), leakage(c.tiles, c.hardware)
+    if written:
+        found["programming_energy_pj"] = total(written)
+    if c.hardware.cell.write_ns.value:
+        found["programming_ns"] = programming_ns(c.tiles, c.hardware)
+    if leaks:
+        step = c.step_timing.initiation_interval_ns
+        inference = steps * step + c.finish_timing.latency_ns
+        found["leakage_uw"] = total(leaks)
+        found["leakage_energy_pj"] = {"per_step": leaked_pj(leaks, step), "per_sequence": leaked_pj(leaks, inference)}
+    return found
 
 
 def key_sorted(data: Any) -> Any:

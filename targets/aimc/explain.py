@@ -14,6 +14,7 @@ from ssmc.targets.aimc.charges import charges
 from ssmc.targets.aimc.cost import BITS, Cost
 from ssmc.targets.aimc.durations import duration_ns, terms
 from ssmc.targets.aimc.schedule import dataflow, loop_paths, resources, sites_of
+from ssmc.targets.aimc.standing import leakage, programming
 
 COUNTED = {
     "adc_conversions": ("adc",),
@@ -22,7 +23,8 @@ COUNTED = {
     "digital_macs": ("mac",),
     "memory_bits": BITS,
 }
-METRICS = ("energy_pj", "area_um2", "latency_ns", "initiation_interval_ns", "max_steps_per_s", *COUNTED)
+STANDING = {"leakage_uw": leakage, "programming_energy_pj": programming}
+METRICS = ("energy_pj", "area_um2", "latency_ns", "initiation_interval_ns", "max_steps_per_s", *STANDING, *COUNTED)
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ def explain(found: Cost, metric: str, steps: int = 1, op: str = "") -> tuple[Row
             rows = _ranked(_areas(found))
         case "energy_pj":
             rows = _ranked(_charged(found, steps))
+        case _ if metric in STANDING:
+            rows = _ranked(_stands(found, metric))
         case _ if metric in COUNTED:
             rows = _ranked(_counted(found, steps, COUNTED[metric]))
         case _ if metric in found.hardware.origins:
@@ -97,7 +101,7 @@ def _events(found: Cost, steps: int) -> dict[Slot, int]:
     """(op, instruction, unit, key, scale) to events of an inference."""
     counts: dict[Slot, int] = {}
     for i, times in _lists(found, steps):
-        for c in charges(i, found.tiles, found.hardware):
+        for c in charges(i, found.tiles, found.hardware, found.measured):
             slot = i.op, type(i).__name__, c.unit, c.key, c.scale
             counts[slot] = counts.get(slot, 0) + c.count * times
     return counts
@@ -115,12 +119,20 @@ def _charged(found: Cost, steps: int) -> Iterator[Row]:
 def _counted(found: Cost, steps: int, components: tuple[str, ...]) -> Iterator[Row]:
     counts: dict[tuple[str, str, str], int] = {}
     for i, times in _lists(found, steps):
-        for c in charges(i, found.tiles, found.hardware):
+        for c in charges(i, found.tiles, found.hardware, found.measured):
             if c.component in components:
                 slot = i.op, type(i).__name__, c.unit
                 counts[slot] = counts.get(slot, 0) + c.count * times
     for (op, instruction, unit), count in counts.items():
         yield Row(op, instruction, f"{count} {unit}", count, count, count, (), ())
+
+
+def _stands(found: Cost, metric: str) -> Iterator[Row]:
+    instruction = {"leakage_uw": "(leakage)", "programming_energy_pj": isa.ProgramArray.__name__}[metric]
+    for share in STANDING[metric](found.tiles, found.hardware):
+        how = f"{share.count} x {found.hardware.quantity(share.key).value:g}"
+        origins = _origins(found, share.key)
+        yield Row(share.op, instruction, how, share.low, share.nominal, share.high, (share.key,), origins)
 
 
 def _areas(found: Cost) -> Iterator[Row]:

@@ -31,11 +31,13 @@ from ssmc.targets.aimc.components import (
     Technology,
 )
 from ssmc.targets.aimc.consistent import check_together, refuse
+from ssmc.targets.aimc.node_scaling import NODES_NM, SOURCE, SUPPLY_V, area_factor, energy_factor
 
 SCHEMA = "ssmc.hardware/1"
 PRESETS = Path(__file__).parent / "presets"
 HEADER = ("schema", "name", "description")
-ENTRY = ("value", "low", "high", "source", "assumed")
+ENTRY = ("value", "low", "high", "source", "assumed", "from_nm", "from_v")
+SCALED = ("shift_add", "digital", "memory")
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,8 @@ def hardware_from_data(data: dict[str, Any], file: str) -> Hardware:
             refuse("SSMC-H05", f"{file}: {key}", f"is {data[key]!r}", "write a text")
     data = _with_adc_model(file, data)
     origins: dict[str, str] = {}
-    tables = {name: _section(file, name, data[name], origins) for name in sections()}
+    at = Node(*(_number(file, data, f"technology.{key}") for key in ("node_nm", "supply_v")))
+    tables = {name: _section(file, name, data[name], origins, at) for name in sections()}
     hardware = Hardware(name=data["name"], description=data["description"], origins=origins, **tables)
     check_together(file, hardware)
     return hardware
@@ -193,13 +196,21 @@ def _find(name_or_path: str | Path) -> Path:
     return path
 
 
-def _section(file: str, section: str, table: Any, origins: dict[str, str]) -> Any:
+@dataclass(frozen=True)
+class Node:
+    """Where a file's logic is: node and supply."""
+
+    nm: float
+    supply_v: float
+
+
+def _section(file: str, section: str, table: Any, origins: dict[str, str], at: Node) -> Any:
     if not isinstance(table, dict):
         refuse("SSMC-H05", f"{file}: {section}", "is not a table", f"write [{section}]")
     allowed = rules(section)
     _check_keys(file, section, table, allowed)
     entries = {key: table.get(key, _absent(rule)) for key, rule in allowed.items()}
-    values = {key: _entry(file, f"{section}.{key}", entries[key], rule, origins) for key, rule in allowed.items()}
+    values = {key: _entry(file, f"{section}.{key}", entries[key], rule, origins, at) for key, rule in allowed.items()}
     return sections()[section](**values)
 
 
@@ -231,10 +242,9 @@ def _with_adc_model(file: str, data: dict[str, Any]) -> dict[str, Any]:
 
 def _number(file: str, data: dict[str, Any], key: str) -> float:
     section, name = key.split(".")
-    entry = data.get(section, {}).get(name, {})
-    return float(
-        _checked(f"{file}: {key}", entry.get("value") if isinstance(entry, dict) else entry, rules(section)[name])
-    )
+    table, rule = data.get(section), rules(section)[name]
+    entry = table.get(name, _absent(rule)) if isinstance(table, dict) else {}
+    return float(_checked(f"{file}: {key}", entry.get("value") if isinstance(entry, dict) else entry, rule))
 
 
 def _check_keys(file: str, section: str, table: dict[str, Any], allowed: Iterable[str]) -> None:
@@ -253,7 +263,7 @@ def _check_keys(file: str, section: str, table: dict[str, Any], allowed: Iterabl
             refuse("SSMC-H04", f"{file}: {prefix}{key}", "is missing", what)
 
 
-def _entry(file: str, key: str, entry: Any, rule: Rule, origins: dict[str, str]) -> Any:
+def _entry(file: str, key: str, entry: Any, rule: Rule, origins: dict[str, str], at: Node) -> Any:
     where = f"{file}: {key}"
     if not isinstance(entry, dict) or "value" not in entry:
         refuse("SSMC-H05", where, f"is {entry!r}", 'write { value = .., source = ".." } or { .., assumed = "why" }')
@@ -269,7 +279,32 @@ def _entry(file: str, key: str, entry: Any, rule: Rule, origins: dict[str, str])
     low, high = (_checked(f"{where}.{end}", entry.get(end, value), rule) for end in ("low", "high"))
     if not low <= value <= high:
         refuse("SSMC-H08", where, f"has low {low:g}, value {value:g}, high {high:g}", "order them low <= value <= high")
-    return Quantity(value, low, high, key, origins[key])
+    factor = 1.0
+    if "from_nm" in entry or "from_v" in entry:
+        factor, how = _from_node(where, key, entry, at)
+        origins[key] += how
+    return Quantity(factor * value, factor * low, factor * high, key, origins[key])
+
+
+def _from_node(where: str, key: str, entry: dict[str, Any], at: Node) -> tuple[float, str]:
+    """What to multiply a figure of another node with, and words for its origin."""
+    section, name = key.split(".")
+    energy = "energy" in name
+    if section not in SCALED or not (energy or "area" in name):
+        fact = "is not the energy or area of logic, so from_nm does not scale it"
+        refuse("SSMC-H08", where, fact, f"remove it; it is for energies and areas of {', '.join(SCALED)}")
+    nodes = Rule(float, min(NODES_NM), max(NODES_NM), (), "")
+    old, new = _checked(f"{where}.from_nm", entry.get("from_nm"), nodes), _checked(f"{where} to node", at.nm, nodes)
+    if not energy:
+        if "from_v" in entry:
+            refuse("SSMC-H08", f"{where}.from_v", "is given for an area", "remove it")
+        factor = area_factor(old, new)
+        return factor, f"; {old:g} nm to {new:g} nm: x {factor:.3g} ({SOURCE})"
+    supplies = Rule(float, *SUPPLY_V, (), "")
+    before = _checked(f"{where}.from_v", entry.get("from_v"), supplies)
+    after = _checked(f"{where} to technology.supply_v", at.supply_v, supplies)
+    factor = energy_factor(old, before, new, after)
+    return factor, f"; {old:g} nm at {before:g} V to {new:g} nm at {after:g} V: x {factor:.3g} ({SOURCE})"
 
 
 def _origin(where: str, entry: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 from ssmc.ir.requant import Requant
 from ssmc.targets.aimc.chip import Chip, Converters
+from ssmc.targets.aimc.coupled import Coupling
+from ssmc.targets.aimc.driven import Driven, as_driven
 from ssmc.targets.aimc.mapping import Bank
 from ssmc.targets.aimc.stages import Kernel, Part, Product
 
@@ -21,10 +24,11 @@ NO_REQUANT: Arrays = tuple(np.zeros((0, 0), np.int64) for _ in range(6))
 
 @dataclass(frozen=True)
 class Loaded:
-    """`ssmc.targets.aimc.fused.convert`'s ``product`` and ``requant``."""
+    """`ssmc.targets.aimc.fused.convert`'s ``product`` and ``requant``; groups that are driven at once are one."""
 
     product: Arrays
     requant: Arrays
+    coupling: Coupling | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -32,17 +36,29 @@ class Loaded:
         return tuple(self.product[7].shape)
 
 
-def load(product: Product, chip: Chip, banks: dict[str, Bank], largest: int) -> Loaded | None:
-    """A product on a chip; None where compiled loops would not be exact (``largest``: magnitude of its inputs)."""
+def load(
+    product: Product,
+    chip: Chip,
+    banks: dict[str, Bank],
+    largest: int,
+    inputs: Sequence[int],
+    outputs: Sequence[int],
+) -> Loaded | None:
+    """A product on a chip; None where compiled loops would not be exact, or know no such coupling.
+
+    ``largest``: magnitude of its inputs; ``inputs``, ``outputs``: as in `as_driven`.
+    """
     digital = not product.parts
     if (digital or not product.single) and not fits_integers(product.requant):
         return None
     if digital or (chip.ideal and product.lossless):
         return _whole(product, largest)
-    groups, outputs = product.codes.shape[:2]
-    requant = NO_REQUANT if product.single else integers(product.requant, (groups, outputs))
-    parts = [_part(part, product, chip, banks[part.bank]) for part in product.parts]
-    return Loaded(_stack(product, parts, chip, banks), requant)
+    driven = as_driven(product, chip, banks, inputs, outputs)
+    if driven is None:
+        return None
+    whole = driven.product
+    requant = NO_REQUANT if product.single else integers(whole.requant, whole.codes.shape[:2])
+    return Loaded(_stack(driven, [_part(part, driven) for part in whole.parts]), requant, driven.coupling)
 
 
 def _whole(product: Product, largest: int) -> Loaded | None:
@@ -79,9 +95,9 @@ class _Conversion:
     cells: tuple[NDArray[Any] | None, ...]
 
 
-def _part(part: Part, product: Product, chip: Chip, bank: Bank) -> _Conversion:
+def _part(part: Part, driven: Driven) -> _Conversion:
+    product, written = driven.product, driven.written[part.bank]
     groups, outputs = product.codes.shape[:2]
-    written = chip.banks[part.bank]
     columns = slice(part.slice * outputs, (part.slice + 1) * outputs)
     if part.step:
         shape = np.ones((groups, outputs))
@@ -107,10 +123,11 @@ def _errors(converters: Converters | None, columns: slice) -> tuple[Any, Any, An
     return some.gain, some.offset, some.bow
 
 
-def _stack(product: Product, parts: list[_Conversion], chip: Chip, banks: dict[str, Bank]) -> Arrays:
+def _stack(driven: Driven, parts: list[_Conversion]) -> Arrays:
+    product, banks = driven.product, driven.banks
     spans = np.array([banks[part.bank].rows for part in product.parts])
     widest = max(part.cells[0].shape[2] for part in parts if part.cells[0] is not None)
-    signed = np.array([chip.banks[part.bank].signed for part in product.parts])
+    signed = np.array([driven.written[part.bank].signed for part in product.parts])
     groups, outputs = product.codes.shape[:2]
     cells = []
     for k in range(3):
@@ -148,9 +165,10 @@ def integers(requant: Requant, shape: tuple[int, ...]) -> Arrays:
     return tuple(np.ascontiguousarray(np.asarray(x, np.int64).reshape(shape)) for x in numbers)
 
 
-def state_arrays(kernel: Kernel, initial: NDArray[np.int64]) -> Arrays:
+def state_arrays(kernel: Kernel, initial: NDArray[np.int64], coupling: Coupling | None) -> Arrays:
     """`recurrent`'s ``state``: keep, 2^-shift, dac_lo, dac_hi, lo, hi, initial, float32."""
     update, read_out = kernel.update, kernel.read_out
     inverse = np.exp2(-read_out.shift.astype(np.float64))
     numbers = update.keep, inverse, read_out.lo, read_out.hi, update.lo, update.hi, initial
-    return tuple(np.ascontiguousarray(np.broadcast_to(x, update.keep.shape), np.float32) for x in numbers)
+    full = (np.broadcast_to(x, update.keep.shape) for x in numbers)
+    return tuple(np.ascontiguousarray(x if coupling is None else coupling.gather(x), np.float32) for x in full)

@@ -6,13 +6,18 @@ from dataclasses import replace
 
 from ssmc.targets.aimc.area import areas
 from ssmc.targets.aimc.cost import Cost
+from ssmc.targets.aimc.explain import explain
 from ssmc.targets.aimc.hardware import Hardware
 from ssmc.targets.aimc.schedule import schedule
+from ssmc.targets.aimc.standing import leakage, total
 from ssmc.targets.base import Json
 
 
 def real_time(found: Cost, steps_per_s: float) -> Json:
-    """How many times faster than the samples the program runs; below 1 it cannot keep up. Latency in samples too."""
+    """How many times faster than the samples the program runs; below 1 it cannot keep up. Latency in samples too.
+
+    Power: of the steps at that rate, and the leakage that the hardware file knows.
+    """
     timing = found.step_timing
     interval, period = timing.initiation_interval_ns, 1e9 / steps_per_s
     return {
@@ -20,9 +25,19 @@ def real_time(found: Cost, steps_per_s: float) -> Json:
         "latency_samples": timing.latency_ns / period,
         "limited_by": timing.limited_by,
         "margin": period / interval if interval else float("inf"),
-        "power_uw": sum(line.nominal for line in found.per_step) * steps_per_s * 1e-6,
+        "power_uw": sum(line.nominal for line in found.per_step) * steps_per_s * 1e-6
+        + total(leakage(found.tiles, found.hardware))["nominal"],
         "steps_per_s": steps_per_s,
     }
+
+
+def limit(found: Cost) -> Json:
+    """The loop or resource that sets the pace, instruction by instruction."""
+    stages = [
+        {"how": row.how, "instruction": row.instruction, "ns": row.nominal, "op": row.op}
+        for row in explain(found, "initiation_interval_ns")
+    ]
+    return {"limited_by": found.step_timing.limited_by, "stages": stages}
 
 
 def one_more_adc(found: Cost) -> Json:

@@ -127,13 +127,9 @@ def monte_carlo(
         noise: default the hardware's nominal noise.
         seed: of the first chip.
         progress: told the number of chips done, ``len(times_s) * chips`` in all.
-
-    Raises:
-        UsageError: SSMC-A04 where the packing is one whose noise is not modelled.
     """
     compiled: AimcCompiled = getattr(bundle, "compiled", bundle)
     model = noise_of(compiled.hardware) if noise is None else noise
-    compiled.executor(noise=model, seed=seed)  # refuses what cannot be simulated, before hours of work
     ideal = _look(compiled, samples, IDEAL, 0, 0.0)
     truth = ideal.outputs.argmax(-1) if samples.label is None else samples.label
     with ThreadPoolExecutor(cpu_count() or 1) as pool:

@@ -6,9 +6,10 @@ and g_ref = g_min + z u in the last one, z = (levels - 1) // 2.
 
 *Once per chip*: writable levels, programming ``g -> max(0, g + sigma N(0, 1))``, stuck cells. *Per time since
 programming*: drift and 1/f noise (`ssmc.targets.aimc.devices`), wires (`ssmc.targets.aimc.wires`). *Per product*: every
-cell has fresh spread read_sigma_relative g. The column sum then is Gaussian with variance
-``sum_i v_i^2 (sigma_r / u)^2 (g+_i^2 + g-_i^2)``: exact, one more product, no copies of the matrix. An offset column's
-share is common to the columns of its tile.
+cell has fresh spread read_sigma_relative g. The column sum then is Gaussian with variance ``sum_i v_i^2 (sigma_r / u)^2
+(g+_i^2 + g-_i^2)``: exact, one more product, no copies of the matrix. An offset column's share is common to the columns
+of its tile. Published 1/f noise is integrated up to the bandwidth of a read, so the fresh spread is a part of it: what
+stays during a run has the rest of its variance.
 """
 
 from __future__ import annotations
@@ -154,7 +155,7 @@ def conductance(levels: Real, draws: Draws, hw: Hardware, noise: NoiseModel, tim
         drifted = g * device.drift(target / top, draws.exponent, time_s)
         if device.flicker is not None:
             seed = np.random.SeedSequence([draws.flicker_seed, int(1000 * time_s)])
-            spread = device.flicker.sigma(g / top, time_s + device.t0_s)
+            spread = np.sqrt(np.maximum(device.flicker.sigma(g / top, time_s + device.t0_s) ** 2 - noise.read**2, 0.0))
             drifted = drifted * (1 + spread * np.random.default_rng(seed).standard_normal(g.shape))
         g = np.maximum(drifted, 0.0)
     g = np.where(draws.stuck < noise.stuck_low, base, g)

@@ -7,7 +7,7 @@ falls outside is a wrong unit or a wrong exponent, not an unusual design.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Check:
         value: from the hardware; 0 passes (the part does not exist).
         lo, hi: bounds.
         why: what is published, and which mistake this catches.
+        beside: keys that take their low or high with it.
     """
 
     key: str
@@ -36,20 +37,23 @@ class Check:
     lo: float
     hi: float
     why: str
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A check that failed."""
+    """A check that failed: of the nominal value, or of ``low`` or ``high``."""
 
     check: Check
     value: float
+    end: str = "value"
 
     @property
     def fact(self) -> str:
         """What is wrong, in words."""
         c = self.check
-        return f"means {c.what} of {self.value:.3g}, plausible is {c.lo:g} to {c.hi:g}"
+        whose = "" if self.end == "value" else f"{self.end} "
+        return f"{whose}means {c.what} of {self.value:.3g}, plausible is {c.lo:g} to {c.hi:g}"
 
 
 def _density(energy: Derived, per_ns: Derived, area: Derived) -> Derived:
@@ -84,6 +88,10 @@ def _read_voltage(hw: Hardware) -> float:
     return float((hw.array.read_energy_fj_per_cell.value * 1e-15 / charge) ** 0.5) if charge else 0.0
 
 
+def _periphery_um2(hw: Hardware) -> float:
+    return hw.array.area_um2.value + hw.array.rows * hw.dac.area_um2.value + hw.adcs_per_array * hw.adc.area_um2.value
+
+
 def _walden_fj(hw: Hardware) -> float:
     whole = hw.adc.energy_pj.value + hw.adc.bits * hw.adc.energy_pj_per_step.value
     return whole * 1e3 / 2.0**hw.adc.bits
@@ -111,12 +119,12 @@ CHECKS: tuple[Check, ...] = (
           "published: 0.15 to 0.5 V"),
     Check("digital.multiply_energy_pj", "energy of a product over an addition",
           lambda h: h.digital.multiply_energy_pj.value / (h.digital.add_energy_pj.value or 1), 1, 1000,
-          "Horowitz 7 (8 bits); MNSIM's multiplier is its adder table pasted"),
+          "Horowitz 7 (8 bits); MNSIM's multiplier is its adder table pasted", ("digital.add_energy_pj",)),
     Check("digital.mac_energy_pj", "energy of a multiply-accumulate over a product",
           lambda h: h.digital.mac_energy_pj.value / (h.digital.multiply_energy_pj.value or 1), 1, 100,
-          "a product and an addition"),
+          "a product and an addition", ("digital.multiply_energy_pj",)),
     Check("digital.mac_energy_pj", "energy of a multiply-accumulate per squared node, pJ/(45 nm)^2",
-          lambda h: h.digital.mac_energy_pj.value * (45 / h.technology.node_nm.value) ** 2, 0.005, 20,
+          lambda h: h.digital.mac_energy_pj.value * (45 / h.technology.node_nm.value) ** 2, 0.005, 50,
           "Horowitz 0.3 at 45 nm; watts for milliwatts is 1000x off"),
     Check("memory.buffer_energy_pj_per_bit", "energy of a buffer bit times 45 nm / node, pJ",
           lambda h: h.memory.buffer_energy_pj_per_bit.value * 45 / h.technology.node_nm.value, 0, 1,
@@ -133,15 +141,37 @@ CHECKS: tuple[Check, ...] = (
     Check("memory.buffer_area_um2_per_bit", "area of a buffer bit, squared nodes",
           lambda h: h.memory.buffer_area_um2_per_bit.value / (h.technology.node_nm.value * 1e-3) ** 2, 5, 1e4,
           "eDRAM 154, SRAM 270; below 4 squared nodes there is no memory cell"),
+    Check("memory.bus_energy_pj_per_bit", "energy of moving a bit times 45 nm / node, pJ",
+          lambda h: h.memory.bus_energy_pj_per_bit.value * 45 / h.technology.node_nm.value, 0, 5,
+          "ISAAC bus 0.08 and router 0.11 at 45 nm; a 256-bit flit's energy for a bit is 29"),
+    Check("cell.write_energy_pj", "energy of writing a cell, pJ", lambda h: h.cell.write_energy_pj.value, 1e-3, 1e5,
+          "PUMA 1.3, a NeuRRAM set pulse 104, PCM some 10; a whole array's figure is 1e4 times as much"),
+    Check("array.leakage_uw", "leakage of an array, W/mm2 of the array, drivers and converters",
+          lambda h: h.array.leakage_uw.value / _periphery_um2(h), 0, 10, "PUMA 0.1; milliwatts in a microwatt key"),
+    Check("array.read_g_us", "mean conductance over g_max", lambda h: h.array.read_g_us.value / h.cell.g_max_us.value,
+          1e-3, 1, "siemens in a microsiemens key"),
 )  # fmt: skip
 
 
 def implausible(hw: Hardware) -> Iterator[Finding]:
-    """Every check that fails."""
+    """Every check that fails, at the nominal value, the low and the high one."""
     for check in CHECKS:
-        value = check.value(hw)
-        if value and not check.lo <= value <= check.hi:
-            yield Finding(check, value)
+        for end in ("value", "low", "high"):
+            value = check.value(_at(hw, end, (check.key, *check.beside)))
+            if value and not check.lo <= value <= check.hi:
+                yield Finding(check, value, end)
+
+
+def _at(hw: Hardware, end: str, keys: tuple[str, ...]) -> Hardware:
+    """The hardware with the low or the high values of some keys as the nominal ones."""
+    for key in keys if end != "value" else ():
+        section, name = key.split(".")
+        table = getattr(hw, section)
+        given = getattr(table, name)
+        if hasattr(given, end):  # structural keys have no ends
+            moved = replace(table, **{name: replace(given, value=getattr(given, end))})
+            hw = replace(hw, **{section: moved})
+    return hw
 
 
 def too_short(quantities: Iterator[Quantity]) -> Iterator[Quantity]:

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssmc.targets.aimc.chip import Chip
+from ssmc.targets.aimc.chip import Chip, Programmed
+from ssmc.targets.aimc.coupled import Coupling
+from ssmc.targets.aimc.driven import coupling_of
 from ssmc.targets.aimc.mapping import Bank
 from ssmc.targets.aimc.stages import Kernel, Product
 
@@ -22,31 +24,56 @@ Real = NDArray[np.floating]
 
 
 def poles(kernel: Kernel, chip: Chip, banks: Mapping[str, Bank]) -> NDArray[np.complexfloating[Any, Any]]:
-    """Poles (groups, n) of a kernel on a chip."""
-    n = kernel.update.keep.shape[1]
-    matrix = effective(kernel.product, chip, banks)[:, :n, :n]
+    """Poles (groups, n) of a kernel on a chip; of groups that are driven at once (groups / M, M n), together."""
+    product, keep = kernel.product, kernel.update.keep
+    n = keep.shape[1]
+    coupling = coupling_of(product, chip)
     inverse = np.exp2(-kernel.read_out.shift.astype(np.float64))
-    transition = matrix * inverse[:, None, :] + kernel.update.keep[:, None, :] * np.eye(n)
-    driven = (kernel.product.codes[:, :n] != 0).any(-1, keepdims=True)
-    return np.linalg.eigvals(transition * driven)
+    driven = (product.codes[:, :n] != 0).any(-1)
+    matrix = effective(product, chip, banks, coupling)
+    if coupling is None:
+        matrix = matrix[:, :n, :n]
+    else:
+        states = coupling.segments((n, product.codes.shape[1] - n))[: coupling.size * n]
+        inputs = coupling.segments((n, product.codes.shape[2] - n))[: coupling.size * n]
+        matrix = matrix[:, states][:, :, inputs]
+        keep, inverse, driven = (coupling.gather(x) for x in (keep, inverse, driven))
+    transition = matrix * inverse[:, None, :] + keep[:, None, :] * np.eye(keep.shape[1])
+    return np.linalg.eigvals(transition * driven[..., None])
 
 
-def effective(product: Product, chip: Chip, banks: Mapping[str, Bank]) -> Real:
-    """Codes per input code, (groups, outputs, inputs), rounding apart; rows of both signs averaged."""
-    groups, outputs = product.codes.shape[:2]
+def effective(product: Product, chip: Chip, banks: Mapping[str, Bank], coupling: Coupling | None = None) -> Real:
+    """Codes per input code, (groups, outputs, inputs), rounding apart; rows of both signs averaged.
+
+    Of coupled groups (K, M * outputs, M * inputs).
+    """
+    groups, outputs, inputs = product.codes.shape
     ratio = np.array([float(r) for r in product.requant.ratio]).reshape(groups, outputs, 1)
     if not product.parts:
         return ratio * product.codes
-    total = np.zeros(product.codes.shape)
+    members = 1 if coupling is None else coupling.size
+    total = np.zeros((groups if coupling is None else len(coupling.members), members * outputs, members * inputs))
     for part in product.parts:
         if part.plane > 0:
             continue  # every plane drives the same cells
-        written, span = chip.banks[part.bank], slice(*banks[part.bank].rows)
-        columns = slice(part.slice * outputs, (part.slice + 1) * outputs)
-        weight = written.weight[..., columns].transpose(0, 2, 1).astype(np.float64)
-        if written.signed:
-            half = weight.shape[2] // 2
-            weight = (weight[..., :half] - weight[..., half:]) / 2
-        gain = 1.0 if written.converters is None else written.converters.of(columns).gain[..., None]
-        total[..., span] += weight * gain * (part.gain / part.step if part.step else 1.0)
-    return np.asarray(ratio * total)
+        written = chip.banks[part.bank]
+        rows = (inputs * np.arange(members)[:, None] + np.arange(*banks[part.bank].rows)).ravel()
+        gain = ratio * (part.gain / part.step if part.step else 1.0)
+        if written.converters is not None:
+            columns = slice(part.slice * outputs, (part.slice + 1) * outputs)
+            gain = gain * written.converters.of(columns).gain[..., None]
+        every = gain if coupling is None else coupling.gather(gain)
+        total[..., rows] += _weight(written, part.slice, coupling) * every
+    return total
+
+
+def _weight(written: Programmed, piece: int, coupling: Coupling | None) -> Real:
+    """One slice (groups, outputs, rows), or of coupled groups."""
+    width = written.weight.shape[2] // written.pieces
+    weight = written.weight[..., piece * width : (piece + 1) * width].transpose(0, 2, 1).astype(np.float64)
+    if written.signed:
+        half = weight.shape[2] // 2
+        weight = (weight[..., :half] - weight[..., half:]) / 2
+    if coupling is None or written.coupling is not None:
+        return weight
+    return coupling.spread(weight[:, None])[:, 0]

@@ -41,18 +41,19 @@ NEURRAM = (
 
 @dataclass(frozen=True)
 class Efficiency:
-    """Of a chip, all its arrays; ``tops_per_mm2`` 0 where nothing is published."""
+    """Of a chip, all its arrays; ``tops_per_mm2`` or ``ns`` of a product 0 where nothing is published."""
 
     tops: float
     tops_per_w: float
     tops_per_mm2: float = 0.0
+    ns: float = 0.0
 
 
 #: (preset, phases): JSSC 2022 abstract (throughput from 1.59 TOPS/mm2 and 1 GHz); Nature Electronics 2023 abstract
 HERMES = {
     ("hermes", 1): Efficiency(1.008, 10.5, 1.59),
-    ("hermes64", 1): Efficiency(63.1, 9.76),
-    ("hermes64", 4): Efficiency(16.1, 2.48),
+    ("hermes64", 1): Efficiency(63.1, 9.76, ns=133),
+    ("hermes64", 4): Efficiency(16.1, 2.48, ns=521),
 }
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ssmc.targets.aimc.components import Quantity, Rule
-from ssmc.targets.aimc.hardware import SCHEMA, Hardware, load_hardware, preset_names, rules, sections
+from ssmc.targets.aimc.hardware import SCALED, SCHEMA, Hardware, load_hardware, preset_names, rules, sections
+from ssmc.targets.aimc.node_scaling import NODES_NM, SUPPLY_V
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 BEGIN, END = "<!-- keys: made by python -m ssmc.targets.aimc.schema -->", "<!-- end of keys -->"
@@ -48,11 +49,11 @@ def _table_schema(section: str) -> dict[str, Any]:
         "description": _summary(section),
         "additionalProperties": False,
         "required": required,
-        "properties": {key: _entry_schema(rule) for key, rule in found.items()},
+        "properties": {key: _entry_schema(rule, section in SCALED) for key, rule in found.items()},
     }
 
 
-def _entry_schema(rule: Rule) -> dict[str, Any]:
+def _entry_schema(rule: Rule, scaled: bool) -> dict[str, Any]:
     value: dict[str, Any] = {"type": JSON_TYPES[rule.kind]}
     if rule.kind is str:
         value["enum"] = list(rule.choices)
@@ -60,6 +61,9 @@ def _entry_schema(rule: Rule) -> dict[str, Any]:
         value |= {"minimum": rule.lo, "maximum": rule.hi}
     text = {"type": "string", "minLength": 1}
     ends = {"low": value, "high": value} if rule.kind is float else {}
+    if scaled and rule.kind is float:
+        ends["from_nm"] = {"type": "number", "minimum": min(NODES_NM), "maximum": max(NODES_NM)}
+        ends["from_v"] = {"type": "number", "minimum": SUPPLY_V[0], "maximum": SUPPLY_V[1]}
     return {
         "type": "object",
         "description": rule.meaning,

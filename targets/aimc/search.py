@@ -3,7 +3,7 @@
 The cost is that of the assembled program (`ssmc.targets.aimc.cost`): energy of a step, area, initiation interval,
 or their product. Placement first: matrix by matrix, digital or analog, whichever makes the cost smaller. Then the
 packing: the cheapest candidate for all matrices that keeps up with the sample rate, then matrix by matrix.
-Simulated devices see no noise of neighbouring blocks, so `diagonal` is used only where it is asked for.
+Cost knows no noise and blocks on a diagonal disturb each other, so `diagonal` is used only where it is asked for.
 """
 
 from __future__ import annotations

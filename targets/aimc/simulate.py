@@ -22,6 +22,7 @@ from ssmc.ir.program import Norm
 from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.targets.aimc import program as isa
 from ssmc.targets.aimc.chip import Chip
+from ssmc.targets.aimc.coupled import Coupling
 from ssmc.targets.aimc.loading import EXACT, Loaded, fits_integers, integers, load, state_arrays
 from ssmc.targets.aimc.reductions import average
 from ssmc.targets.aimc.stages import Kernel, Product, Stage, stages_of
@@ -87,7 +88,7 @@ def simulation_of(tiles: isa.TileProgram, chip: Chip) -> Simulation | None:
         if isinstance(product, isa.Multiply) and not fits_integers(product.requant):
             return None
         if isinstance(product, Product):
-            ready = load(product, chip, tiles.banks, _largest(tiles, product))
+            ready = load(product, chip, tiles.banks, _largest(tiles, product), *_widths(tiles, stage, product))
             if ready is None or not _registers_fit(tiles):
                 return None
             loaded[product.writes] = ready
@@ -96,6 +97,13 @@ def simulation_of(tiles: isa.TileProgram, chip: Chip) -> Simulation | None:
 
 def _largest(tiles: isa.TileProgram, product: Product) -> int:
     return 1 << max(tiles.values[name].bits for name in product.reads)
+
+
+def _widths(tiles: isa.TileProgram, stage: Stage, product: Product) -> tuple[list[int], list[int]]:
+    """Of what a product reads and writes apart, within a group."""
+    groups, outputs = product.codes.shape[:2]
+    n = stage.update.keep.shape[1] if isinstance(stage, Kernel) else outputs
+    return [tiles.values[name].size // groups for name in product.reads], [n, outputs - n]
 
 
 def _registers_fit(tiles: isa.TileProgram) -> bool:
@@ -164,11 +172,13 @@ class _Task:
         last = x[:, np.maximum(self.lengths - 1, 0), np.arange(len(self.lengths))]
         return np.where(self.lengths > 0, last, 0).T.astype(np.int64)
 
-    def _joined(self, names: Sequence[str], groups: int) -> Codes:
+    def _joined(self, names: Sequence[str], groups: int, coupling: Coupling | None) -> Codes:
+        """Values side by side, group by group, or by groups that are driven at once."""
         xs = [self.values[name] for name in names]
-        if len(xs) == 1:
+        if len(xs) == 1 and coupling is None:
             return xs[0]
-        wide = np.concatenate([x.reshape(groups, -1, *x.shape[1:]) for x in xs], 1)
+        apart = [x.reshape(groups, -1, *x.shape[1:]) for x in xs]
+        wide = np.concatenate(apart if coupling is None else [coupling.gather(x) for x in apart], 1)
         return np.ascontiguousarray(wide.reshape(-1, *xs[0].shape[1:]))
 
     def _start(self, product: Product) -> tuple[Loaded, NDArray[np.uint64], IntArray]:
@@ -177,35 +187,55 @@ class _Task:
         names = sorted(self.simulation.products)
         loaded = self.simulation.products[product.writes]
         keys = lane_keys(derive(self.simulation.key, names.index(product.writes)), self.ids)
+        return loaded, keys, np.zeros(loaded.shape, np.int64)
+
+    def _clipped(self, product: Product, loaded: Loaded, clips: IntArray, widths: Sequence[int]) -> None:
+        """Keeps the counts, (parts, groups, outputs) whoever was driven with whom."""
         name = f"{product.op}.output" if product.op in self.clips else product.op
-        self.clips[name] = np.zeros(loaded.shape, np.int64)
-        return loaded, keys, self.clips[name]
+        if loaded.coupling is not None:
+            natural = np.empty_like(clips)
+            natural[..., loaded.coupling.segments(widths)] = clips
+            clips = np.stack([loaded.coupling.scatter(part) for part in natural])
+        self.clips[name] = clips
 
     def _product(self, stage: Product) -> None:
         from ssmc.targets.aimc.fused import stateless
 
         loaded, keys, clips = self._start(stage)
         groups, outputs = stage.codes.shape[:2]
-        u = self._joined(stage.reads, groups)
-        out = np.empty((groups * outputs, *u.shape[1:]), np.float32)
+        u = self._joined(stage.reads, groups, loaded.coupling)
+        out = np.empty((loaded.shape[1] * loaded.shape[2], *u.shape[1:]), np.float32)
         lengths = self.lengths if u.shape[1] > 1 else np.ones_like(self.lengths)
         stateless(loaded.product, loaded.requant, keys, lengths, u, out, clips)
-        self.values[stage.writes] = out
+        self._clipped(stage, loaded, clips, (outputs,))
+        self.values[stage.writes] = _apart(out, loaded.shape[1], loaded.coupling)
 
     def _kernel(self, stage: Kernel) -> None:
         from ssmc.targets.aimc.fused import recurrent
 
         loaded, keys, clips = self._start(stage.product)
         groups, n = stage.update.keep.shape
-        u = self._joined(stage.product.reads[1:], groups)
-        state = state_arrays(stage, self.simulation.tiles.registers[stage.update.register].initial)
-        tail = np.empty((groups * (loaded.shape[2] - n), *u.shape[1:]), np.float32)
+        u = self._joined(stage.product.reads[1:], groups, loaded.coupling)
+        initial = self.simulation.tiles.registers[stage.update.register].initial
+        state = state_arrays(stage, initial, loaded.coupling)
+        together, states = state[0].shape
+        tail = np.empty((together * (loaded.shape[2] - states), *u.shape[1:]), np.float32)
         first, later = (
-            np.empty((groups * n, *u.shape[1:]) if name else (0, 0, 0), np.float32)
+            np.empty((state[0].size, *u.shape[1:]) if name else (0, 0, 0), np.float32)
             for name in (stage.first, stage.later)
         )
         recurrent(loaded.product, loaded.requant, state, keys, self.lengths, u, tail, first, later, clips)
-        self.values |= {stage.tail: tail, stage.first: first, stage.later: later}
+        self._clipped(stage.product, loaded, clips, (n, stage.product.codes.shape[1] - n))
+        for name, made in ((stage.tail, tail), (stage.first, first), (stage.later, later)):
+            self.values[name] = _apart(made, together, loaded.coupling) if made.size else made
+
+
+def _apart(x: Codes, together: int, coupling: Coupling | None) -> Codes:
+    """Channels (K * M * w, T, L) of groups that were driven at once, in the order of the groups."""
+    if coupling is None:
+        return x
+    found = coupling.scatter(x.reshape(together, -1, *x.shape[1:]))
+    return np.ascontiguousarray(found.reshape(-1, *x.shape[1:]))
 
 
 def _normalize(i: isa.Normalize, x: Codes) -> Codes:

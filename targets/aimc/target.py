@@ -11,11 +11,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ssmc.errors import UsageError
+from ssmc.data import Samples
 from ssmc.ir.program import Program
 from ssmc.ir.serialize import program_from_json, program_to_json
 from ssmc.passes.place import Place
 from ssmc.pipeline import Pass
+from ssmc.targets.aimc.activity import measure
 from ssmc.targets.aimc.assemble import assemble
 from ssmc.targets.aimc.chip import Chip
 from ssmc.targets.aimc.compare import compare, figures_of
@@ -28,7 +29,7 @@ from ssmc.targets.aimc.layout import layouts
 from ssmc.targets.aimc.lower import Lowered, lower, unlowered
 from ssmc.targets.aimc.lower import Place as Policy
 from ssmc.targets.aimc.mapping import Packings
-from ssmc.targets.aimc.margins import one_more_adc, real_time
+from ssmc.targets.aimc.margins import limit, one_more_adc, real_time
 from ssmc.targets.aimc.noise import IDEAL, NoiseModel, noise_of
 from ssmc.targets.aimc.packing import Mode, Packing
 from ssmc.targets.aimc.program import TileProgram
@@ -89,20 +90,18 @@ class AimcCompiled(Compiled):
 
         ``seed`` draws the instance (programming noise) and its read noise; ``time_s`` is how long ago it was
         programmed (drift); ``literal`` as in `TileExecutor`.
-
-        Raises:
-            UsageError: SSMC-A04 for noise where blocks lie on the diagonal of an array.
         """
         model = noise if isinstance(noise, NoiseModel) else noise_of(self.hardware) if noise else IDEAL
-        if self.options.packing == "diagonal" and not model.silent:
-            fact = "the noise that blocks on the diagonal of an array give each other is not simulated"
-            raise UsageError("SSMC-A04", fact, "compile with --packing multiplexed", self.hardware.name)
         return TileExecutor(self.program, self.tiles, Chip(self.tiles, self.hardware, model, seed, time_s), literal)
 
     @cached_property
     def costs(self) -> Cost:
         """Everything that is charged, for `ssmc explain`."""
         return cost(self.tiles, self.hardware)
+
+    def costs_on(self, samples: Samples) -> Cost:
+        """The same with the energies that these sequences make of it (`ssmc.targets.aimc.activity`)."""
+        return cost(self.tiles, self.hardware, measure(self.program, self.tiles, self.hardware, samples))
 
     @cached_property
     def choices(self) -> tuple[Choice, ...]:
@@ -120,6 +119,7 @@ class AimcCompiled(Compiled):
         data |= {
             "comparison": comparison,
             "decisions": [choice.to_json() for choice in self.choices],
+            "limit": limit(self.costs),
             "mapping": layouts(self.tiles, self.hardware),
             "matrices": [
                 {"conversion": plan.kind, "conversions_per_output": plan.conversions, "matrix": name, "why": plan.why}

@@ -23,7 +23,7 @@ def test_it_prints_and_writes(bundles: dict[str, Path], data: Path, tmp_path: Pa
     assert [at["time_s"] for at in found["at"]] == [0, 86400]
     assert all(len(at["chips"]) == 3 for at in found["at"])
     page = files[1].read_text()
-    assert page.count("<circle") == 2 * (3 + 1)
+    assert page.count("<circle") == 2 * (3 + 1 + 3)  # accuracies, their mean, largest poles of the one kernel
     assert "1 d" in page
 
 

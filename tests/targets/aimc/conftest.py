@@ -155,10 +155,12 @@ def random_hardware(draw: st.DrawFn) -> Hardware:
         "offset": draw(st.booleans()),
         "columns_per_adc": draw(st.sampled_from([hw.adc.columns_per_adc, 3, 8])),
     }
-    size = draw(st.sampled_from([{}, {"rows": 2, "columns": 40}, {"rows": 3, "columns": 31}]))
+    rows, columns = draw(st.sampled_from([(hw.array.rows, hw.array.columns), (2, 40), (3, 31), (16, 90)]))
+    size = {"rows": rows, "columns": columns}
     cell = {
         "scheme": draw(st.sampled_from(["differential_columns", "offset_column"])),
         "levels": draw(st.sampled_from([hw.cell.levels, 3, 16, 255])),
+        "quadrants": draw(st.sampled_from([2, 4])),
     }
     return replace(hw, array=replace(hw.array, **size), adc=replace(hw.adc, **adc), cell=replace(hw.cell, **cell))
 

@@ -124,6 +124,23 @@ def test_low_frequency_noise_is_the_published_one(name: str, q: Any, t_read: flo
         assert flicker.sigma(np.array(g), time_s + t_0) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("read", [0.0, 0.0167, 0.5])
+@pytest.mark.parametrize("name", ["pcm", "hermes2"])
+def test_fresh_read_noise_is_part_of_the_published_1_f_noise(name: str, read: float, taox64: Hardware) -> None:
+    """Fresh and lasting variance add up to the published one; fresh noise above it leaves nothing that lasts."""
+    device = replace(DEVICES[name], sigma_p=((0.0, np.zeros_like),), nu=None)
+    hw, levels = array(taox64, device.g_ref_us), np.full(CELLS, 700.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DEVICES, name, device)
+        draws = draws_of(levels.shape, np.random.default_rng(1))
+        g = conductance(levels, draws, hw, NoiseModel(device=name, read=read), DAY_S) * hw.level_us
+    assert device.flicker is not None
+    published = float(device.flicker.sigma(np.array(0.7), DAY_S + device.t0_s))
+    lasting = g.std() / (0.7 * device.g_ref_us)
+    assert np.hypot(lasting, read) == pytest.approx(max(published, read), rel=0.01)
+    assert (lasting == 0) == (read > published)
+
+
 def test_the_same_cells_drift(taox64: Hardware) -> None:
     """Two times of one chip: programming error and exponent of a cell stay; low-frequency noise is new."""
     hw = array(taox64, 25.0)

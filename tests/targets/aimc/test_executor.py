@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from ssmc.errors import ModelError
 from ssmc.ir import program as ir
 from ssmc.ir.quant import QuantType
 from ssmc.ir.requant import make_requant
@@ -24,6 +22,7 @@ from ssmc.targets.aimc.executor import TileExecutor
 from ssmc.targets.aimc.hardware import Hardware
 from ssmc.targets.aimc.lower import Place, lower
 from ssmc.targets.integer.executor import Executor
+from tests.targets.aimc.mappings import Mapping, check, mappings
 
 Programs = Callable[..., ir.Program]
 VECTORS = sorted((Path(__file__).parents[2] / "vectors").glob("*.json"))
@@ -50,19 +49,11 @@ def same_codes(a: Executor, b: Executor, x: np.ndarray[Any, Any], lengths: list[
     assert all((codes_a[name] == codes_b[name]).all() for name in codes_a)
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.data())
-def test_an_ideal_chip_equals_the_integer_executor(
-    shapes: Any, hardwares: Any, program_of: Programs, data: st.DataObject
-) -> None:
-    program, hw = program_of(data.draw(shapes)), data.draw(hardwares)
-    place: Place = data.draw(st.sampled_from(["auto", "analog", "digital"]))
-    try:
-        chip = ideal(program, hw, place=place, literal=data.draw(st.booleans()))
-    except ModelError:
-        return
-    x = np.random.default_rng(data.draw(st.integers(0, 99))).normal(0, 10, (3, 5, program.input_size))
-    same_codes(chip, Executor(chip.program), x, [5, 0, 3])
+@settings(max_examples=300, deadline=None)
+@given(mappings())
+def test_every_mapping_computes_the_integer_codes(mapping: Mapping) -> None:
+    """Every signed scheme, slicing, drive, splitting, packing, place and form; `python -m tests.targets.aimc.fuzz`."""
+    check(mapping)
 
 
 @pytest.mark.parametrize("form", ["direct", "delta"])

@@ -54,6 +54,8 @@ def test_hermes_one_and_four_phases() -> None:
         found = peak(replace(hw, array=replace(hw.array, phases=phases)), 8, 8)
         assert within(found.tops_per_w, figures.tops_per_w)
         assert within(hw.array.count * found.tops, figures.tops)
+        if figures.ns:
+            assert within(found.ns, figures.ns)
         if figures.tops_per_mm2:
             assert within(found.tops / (found.um2 + hw.digital.area_um2.value) * 1e6, figures.tops_per_mm2)
 

@@ -24,6 +24,7 @@ from ssmc.targets.aimc.hardware import (
     rules,
     sections,
 )
+from ssmc.targets.aimc.node_scaling import area_factor, energy_factor
 from ssmc.targets.aimc.plausible import CHECKS, implausible
 from ssmc.targets.aimc.schema import hardware_schema, schema_text, template, with_tables
 
@@ -172,16 +173,14 @@ def test_unipolar_drivers_take_a_row_for_each_sign() -> None:
 # converter laws
 
 
-def by_law(law: str, bits: int = 8, node: int = 32) -> Hardware:
-    text = changed(r"^energy_pj = \{ value = 44.1.*$", f'model = {{ value = "{law}", source = "s" }}')
-    text = re.sub(r"^area_um2 = \{ value = 25170.*$", "", text, flags=re.MULTILINE)
-    text = re.sub(
-        r"^bits = \{ value = 8, assumed = \"QS4D deploys 8-bit states; c",
-        f'bits = {{ value = {bits}, assumed = "c',
-        text,
-        flags=re.MULTILINE,
-    )
-    return parse_hardware(text.replace("value = 180, source", f"value = {node}, source"))
+def by_law(law: str, bits: int = 8) -> Hardware:
+    """The 32 nm preset with a converter of a published law."""
+    before, rest = (PRESETS / "isaac128.toml").read_text().split("[adc]\n")
+    adc, after = rest.split("[sample_hold]\n")
+    adc = re.sub(r"^(energy_pj|area_um2) = .*\n", "", adc, flags=re.MULTILINE)
+    adc = re.sub(r"^bits = \{ value = 8", f"bits = {{ value = {bits}", adc, flags=re.MULTILINE)
+    adc = re.sub(r"^(rate_msps = \{ value =) 1280", r"\1 10", adc, flags=re.MULTILINE)
+    return parse_hardware(f'{before}[adc]\nmodel = {{ value = "{law}", source = "s" }}\n{adc}[sample_hold]\n{after}')
 
 
 @pytest.mark.parametrize(
@@ -262,12 +261,72 @@ def isaac_with(key: str, entry: str) -> str:
         ("array.read_latency_ns", "value = 1.06e-16", "hwcomponents isaac.py: eDRAM latency 1.06e-16 s"),
         ("array.read_energy_fj_per_cell", "value = 30000", "a whole array's energy for one cell"),
         ("digital.clock_mhz", "value = 1e8", "hertz in a megahertz key"),
+        ("memory.bus_energy_pj_per_bit", "value = 20.74", "a router's figure for a flit of 256 bits"),
+        ("array.read_g_us", "value = 4e-4", "siemens in a microsiemens key"),
+        ("dac.energy_pj", "value = 0.39, high = 499.2", "the same, hidden in high"),
+        ("adc.energy_pj", "value = 1.56, high = 15.6", "the same, hidden in high"),
+        ("adc.energy_pj", "value = 1.56, low = 0.0065", "the same, hidden in low"),
+        ("array.read_latency_ns", "value = 100, low = 1e-7", "the same, hidden in low"),
     ],
 )  # fmt: skip
 def test_published_errors_are_refused_at_load(key: str, entry: str, what: str) -> None:
     with pytest.raises(UsageError, match=r"SSMC-H09.*h\.toml") as caught:
         parse_hardware(isaac_with(key, entry), "h.toml")
     assert "check the unit" in str(caught.value) or "nanoseconds" in str(caught.value), what
+
+
+@pytest.mark.parametrize("key", ["cell.write_energy_pj", "array.leakage_uw"])
+def test_a_whole_array_s_write_and_milliwatts_of_leakage_are_refused(key: str) -> None:
+    table, name = key.split(".")
+    before, rest = (PRESETS / "puma.toml").read_text().split(f"[{table}]\n")
+    wrong = {"write_energy_pj": 1.29e6, "leakage_uw": 130_000}[name]
+    rest = re.sub(rf"^{name} = .*$", f"{name} = {{ value = {wrong}, source = 's' }}", rest, count=1, flags=re.MULTILINE)
+    with pytest.raises(UsageError, match=rf"SSMC-H09.*{key}"):
+        parse_hardware(f"{before}[{table}]\n{rest}")
+
+
+# figures of another node
+
+
+def energy(a: float, b: float, c: float, v: float) -> float:
+    return a * v * v + b * v + c
+
+
+def test_energies_and_areas_scale_as_stillmaker_and_baas_say() -> None:
+    """Their polynomials typed in again: 45 nm at 0.9 V to 14 nm at 0.8 V; and half way between two nodes."""
+    at_45, at_14 = energy(1.103, -0.362, 0.2767, 0.9), energy(0.2363, -0.09675, 0.02239, 0.8)
+    assert energy_factor(45, 0.9, 14, 0.8) == pytest.approx(at_14 / at_45)
+    assert energy_factor(32, 0.9, 32, 0.9) == 1
+    assert area_factor(45, 32) == 0.46
+    assert area_factor(32, 45) == 2.2
+    assert area_factor(38.5, 45) == pytest.approx((1 + 2.2) / 2)
+    middle = (energy(1.103, -0.362, 0.2767, 0.9) + energy(0.9559, -0.7823, 0.471, 0.9)) / 2
+    assert energy_factor(38.5, 0.9, 45, 0.9) == pytest.approx(at_45 / middle)
+
+
+def test_an_entry_of_another_node_is_scaled_and_says_so() -> None:
+    hw = load_hardware("hermes")
+    factor = energy_factor(45, 0.9, 14, 0.8)
+    mac = hw.digital.mac_energy_pj
+    assert (mac.low, mac.value, mac.high) == pytest.approx((0.25 * factor, 0.3 * factor, 1.1 * factor))
+    assert mac.origin.endswith("45 nm at 0.9 V to 14 nm at 0.8 V: x 0.114 (Stillmaker & Baas 2017)")
+    assert hw.memory.register_area_um2_per_bit.value == pytest.approx(5.98 * area_factor(40, 14))
+    assert hardware_from_data(json.loads(json.dumps(hardware_data(hw))), "again") == hw
+
+
+@pytest.mark.parametrize(("key", "more", "supply", "message"), [
+    ("digital.mac_energy_pj", "from_nm = 180, from_v = 1.8", 0.9, r"SSMC-H06.*from_nm: is 180.*from 7 to 130"),
+    ("digital.mac_energy_pj", "from_nm = 45", 0.9, r"SSMC-H05.*from_v: is None"),
+    ("digital.mac_energy_pj", "from_nm = 45, from_v = 0.9", 0, r"SSMC-H06.*technology.supply_v: is 0"),
+    ("digital.area_um2", "from_nm = 45, from_v = 0.9", 0.9, r"SSMC-H08.*from_v: is given for an area"),
+    ("digital.clock_mhz", "from_nm = 45", 0.9, r"SSMC-H08.*clock_mhz: is not the energy or area of logic"),
+    ("adc.energy_pj", "from_nm = 45, from_v = 0.9", 0.9, r"SSMC-H08.*adc.energy_pj: is not the energy or area"),
+])  # fmt: skip
+def test_what_cannot_be_scaled_is_refused(key: str, more: str, supply: float, message: str) -> None:
+    text = isaac_with(key, f"value = 0.3, {more}")
+    text = text.replace("[technology]\n", f"[technology]\nsupply_v = {{ value = {supply}, source = 's' }}\n")
+    with pytest.raises(UsageError, match=message):
+        parse_hardware(text)
 
 
 def test_every_check_has_a_bound_that_all_presets_keep_with_room() -> None:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from ssmc.data import Samples
-from ssmc.errors import UsageError
 from ssmc.ir import program as ir
 from ssmc.targets.aimc import simulate
 from ssmc.targets.aimc.chip import Chip
@@ -50,10 +49,11 @@ def test_it_is_json_and_repeatable(compiled: AimcCompiled) -> None:
     assert at.accuracy.value == pytest.approx(np.mean([chip.value for chip in at.chips]))
 
 
-def test_a_packing_without_a_noise_model_is_refused(taox64: Hardware, program_of: Programs) -> None:
+def test_kernels_on_a_diagonal_have_poles_and_clips(taox64: Hardware, program_of: Programs) -> None:
     packed = AimcTarget(taox64, packing="diagonal").emit(program_of(form="delta", channels=3, n=4))
-    with pytest.raises(UsageError, match="SSMC-A04"):
-        monte_carlo(packed, samples(), chips=1)
+    at = monte_carlo(packed, samples(), chips=2).at[0]
+    assert at.kernels["ssm"].of == 12
+    assert np.shape(at.clips["ssm"].counts) == (3, 5)
 
 
 def test_chips_are_seeds(compiled: AimcCompiled) -> None:

@@ -20,14 +20,11 @@ from ssmc.ir.requant import make_requant
 from ssmc.ir.rounding import IntArray
 from ssmc.targets.aimc.assemble import assemble
 from ssmc.targets.aimc.cells import cell_conductances, cell_levels, row_drive, waves
-from ssmc.targets.aimc.chip import Chip
 from ssmc.targets.aimc.cost import cost
-from ssmc.targets.aimc.executor import TileExecutor
 from ssmc.targets.aimc.hardware import Hardware
 from ssmc.targets.aimc.lower import lower
 from ssmc.targets.aimc.mapping import Bank, make_banks
 from ssmc.targets.aimc.packing import MODES, Block, Packing, pack
-from ssmc.targets.integer.executor import Executor
 
 Programs = Callable[..., ir.Program]
 
@@ -112,30 +109,6 @@ def test_every_cell_belongs_to_one_block_and_every_output_has_a_place(
             part += 1
     assert sorted(taken) == list(range(len(taken)))
     assert all(cells.max() == 1 for cells in taken.values())
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.data())
-def test_a_packed_chip_equals_the_integer_executor(
-    shapes: Any, hardwares: Any, program_of: Programs, data: st.DataObject
-) -> None:
-    hw, program = data.draw(hardwares), program_of(data.draw(shapes))
-    try:
-        lowered = lower(program, hw)
-        mode = data.draw(st.sampled_from(MODES))
-        tiles = assemble(lowered, hw, everywhere(lowered, Packing(mode)))
-    except ModelError:
-        return
-    x = np.random.default_rng(1).normal(0, 10, (3, 5, program.input_size))
-    chip = TileExecutor(lowered.program, tiles, Chip(tiles, hw), literal=data.draw(st.booleans()))
-    reference = Executor(lowered.program)
-    state, expected = chip.init(3), reference.init(3)
-    for t in range(5):
-        codes, same = chip.step_codes(state, x[:, t]), reference.step_codes(expected, x[:, t])
-        assert all((codes[name] == same[name]).all() for name in same)
-    codes, same = chip.finish_codes(state), reference.finish_codes(expected)
-    assert all((codes[name] == same[name]).all() for name in same)
-    assert cost(tiles, hw).to_json(3)["utilisation"] <= 1
 
 
 def test_kernels_on_the_diagonal_and_one_after_the_other(taox64: Hardware, program_of: Programs) -> None:

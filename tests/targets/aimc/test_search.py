@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssmc.errors import ModelError, UsageError
+from ssmc.errors import ModelError
 from ssmc.ir import program as ir
 from ssmc.targets.aimc.assemble import assemble
 from ssmc.targets.aimc.cost import cost
@@ -20,7 +20,6 @@ from ssmc.targets.aimc.hardware import Hardware
 from ssmc.targets.aimc.lower import lower
 from ssmc.targets.aimc.search import OBJECTIVES, Figures, decide_packing, decide_places, weigh
 from ssmc.targets.aimc.target import AimcTarget
-from ssmc.targets.integer.executor import Executor
 
 Programs = Callable[..., ir.Program]
 
@@ -93,14 +92,6 @@ def test_a_chip_that_is_too_small_is_filled_or_refused(taox64: Hardware, program
     assert compiled.tiles.arrays <= 4
     with pytest.raises(ModelError, match=r"SSMC-A03.*no packing fits"):
         AimcTarget(replace(taox64, array=replace(taox64.array, count=1, rows=8)), packing="auto").emit(program)
-
-
-def test_diagonal_blocks_run_ideal_and_refuse_noise(program_of: Programs) -> None:
-    compiled = AimcTarget("taox64", packing="diagonal").emit(program_of(form="delta", channels=3))
-    x = np.random.default_rng(0).normal(0, 10, (2, 4, 3))
-    assert np.array_equal(compiled.executor().run(x), Executor(compiled.program).run(x))
-    with pytest.raises(UsageError, match=r"SSMC-A04.*--packing multiplexed"):
-        compiled.executor(noise=True)
 
 
 def test_options_survive_the_round_trip(program_of: Programs) -> None:

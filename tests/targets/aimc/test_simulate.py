@@ -8,10 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from ssmc.errors import ModelError
 from ssmc.ir import program as ir
 from ssmc.targets.aimc import simulate
 from ssmc.targets.aimc.assemble import assemble
@@ -33,21 +30,6 @@ def executors(program: ir.Program, hw: Hardware, noise: NoiseModel, seed: int = 
     tiles = assemble(lowered, hw)
     fast, literal = (TileExecutor(lowered.program, tiles, Chip(tiles, hw, noise, seed), flag) for flag in (False, True))
     return fast, literal
-
-
-@settings(max_examples=80, deadline=None)
-@given(st.data())
-def test_an_ideal_chip_equals_the_integer_executor(
-    shapes: Any, hardwares: Any, program_of: Programs, data: st.DataObject
-) -> None:
-    program, hw = program_of(data.draw(shapes)), data.draw(hardwares)
-    try:
-        fast, _ = executors(program, hw, IDEAL)
-    except ModelError:
-        return
-    x = np.random.default_rng(data.draw(st.integers(0, 99))).normal(0, 10, (3, 5, program.input_size))
-    found, expected = fast.run(x, [5, 0, 3]), Executor(fast.program).run(x, [5, 0, 3])
-    assert np.array_equal(found, expected, equal_nan=True)
 
 
 @pytest.mark.parametrize("preset", ["taox64", "isaac128"])

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from ssmc.errors import ModelError, UsageError
 from ssmc.ir import program as ir
 from ssmc.targets.aimc.assemble import assemble
+from ssmc.targets.aimc.cells import cell_levels
 from ssmc.targets.aimc.encode import tiles_from_json, tiles_to_json
 from ssmc.targets.aimc.hardware import Hardware
+from ssmc.targets.aimc.layout import shades
 from ssmc.targets.aimc.lower import lower
 from ssmc.targets.aimc.program import INSTRUCTIONS, Instruction
 from ssmc.targets.aimc.target import AimcCompiled, AimcTarget
@@ -113,3 +115,20 @@ def test_everything_digital_needs_no_array(program_of: Programs) -> None:
 def test_an_unknown_option_is_an_error(program_of: Programs) -> None:
     with pytest.raises(TypeError, match="noize"):
         AimcTarget("taox64").emit(program_of()).executor(noize=True)  # type: ignore[call-arg]
+
+
+def test_a_layout_says_what_was_written(taox64: Hardware, program_of: Programs) -> None:
+    """Cells that are not at code 0, one digit each where the array is no finer than the grid; states first."""
+    compiled = AimcTarget(taox64).emit(program_of(form="delta", channels=2, n=3))
+    data = compiled.cost(1)
+    layout = next(found for found in data["mapping"] if found["blocks"][0]["matrix"] == "ssm")
+    assert (layout["blocks"][0]["state_rows"], layout["blocks"][0]["state_columns"]) == (3, 6)
+    levels = cell_levels(compiled.tiles.banks.values(), taox64)[layout["first"]]
+    assert layout["written"] == ["".join("9" if level else "0" for level in row) for row in levels.tolist()]
+    assert shades(np.eye(128, dtype=bool))[:2] == ["5" + 63 * "0", "05" + 62 * "0"]
+
+
+def test_the_stages_of_the_limit_add_up_to_the_interval(taox64: Hardware, program_of: Programs) -> None:
+    data = AimcTarget(taox64).emit(program_of(form="delta", channels=2, n=3)).cost(1)
+    assert sum(stage["ns"] for stage in data["limit"]["stages"]) == pytest.approx(data["initiation_interval_ns"])
+    assert data["limit"]["limited_by"] == data["limited_by"]
