@@ -2,7 +2,7 @@
 
 Per state element, the next state must be one of
 - *direct*: the codes of one quantizer,
-- *delta*: ``clip(r + b * codes of one quantizer)``,
+- *delta*: ``clip(r + b * codes of one quantizer)``; without r (a mixed kernel clips all states) it is direct,
 - *real*: an affine form with no quantizer (a float model).
 The state may be read through one more quantizer (the DAC read-out R(r)) whose step is 2**p register steps.
 """
@@ -148,7 +148,7 @@ class Recogniser:
         columns, values = block.form.row(column - block.start)
         pairs = dict(zip(columns, values, strict=True))
         kept = pairs.pop(state.column, 0.0)
-        if kept != 1.0 or len(pairs) != 1 or block.form.constant[column - block.start] != 0.0:
+        if kept not in (0.0, 1.0) or len(pairs) != 1 or block.form.constant[column - block.start] != 0.0:
             raise self._fail(
                 "a clipped state is not register + quantized increment", "quantize the increment, or the state"
             )
@@ -157,8 +157,10 @@ class Recogniser:
             raise self._fail("the increment of a clipped state is not quantized", "quantize the increment")
         self._quantizer(state, self._block(increment), increment)
         offset = column - block.start
-        state.keep, state.sigma, state.new_column = 1.0, sigma, column
+        state.keep, state.sigma, state.new_column = kept, sigma, column
         state.reg_lo, state.reg_hi = (self._on_grid(float(end[offset]), sigma) for end in (block.lo, block.hi))
+        if not kept:  # what the quantizer cannot deliver the clip cannot cut
+            state.reg_lo, state.reg_hi = max(state.reg_lo, state.lo), min(state.reg_hi, state.hi)
         if state.reg_hi - state.reg_lo >= 1 << MOST_REGISTER_BITS:
             raise self._fail(f"a state register is wider than {MOST_REGISTER_BITS} bits", "clip it tighter")
 
