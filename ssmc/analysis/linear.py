@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.ir.matrix import Matrix
+from ssmc.ir.metrics import live_states
 from ssmc.ir.program import StateSpace
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import FloatArray, IntArray
@@ -110,11 +111,6 @@ def _resting(op: StateSpace, bias: FloatArray) -> NDArray[np.bool_]:
 def transition(op: StateSpace) -> FloatArray:
     """Linear part A of the state update in register codes, (H, n, n)."""
     return linear_kernel(op).A
-
-
-def live_states(op: StateSpace) -> NDArray[np.bool_]:
-    """Which states something drives, (H, n)."""
-    return np.asarray((op.matrix.codes[:, : op.n_state] != 0).any(-1))
 
 
 def poles(op: StateSpace) -> list[NDArray[np.complex128]]:

@@ -223,9 +223,7 @@ def _mismatch(modes: Modes, A: FloatArray, B: FloatArray, spectrum: FloatArray) 
     return total / FREQUENCIES
 
 
-def _converter_noise(
-    modes: Modes, A: FloatArray, sigma: FloatArray, shift: FloatArray, delta: bool
-) -> FloatArray:
+def _converter_noise(modes: Modes, A: FloatArray, sigma: FloatArray, shift: FloatArray, delta: bool) -> FloatArray:
     """Noise power at the output by the white-noise model (`ssmc.analysis.noise`), in real units, (G, K)."""
     out = np.moveaxis(modes.C, 2, 1)
     W = lyapunov(A.swapaxes(-1, -2), out.swapaxes(-1, -2) @ out)

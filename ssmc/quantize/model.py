@@ -277,4 +277,5 @@ def _standard(model: ir.Model) -> None:
     remove_dead(model.graph)
     attach_functions(model)
     for graph in graphs(model.graph):
-        graph.opset_imports.pop("ssmc", None)
+        for domain in set(graph.opset_imports) - {"", "ai.onnx"}:
+            del graph.opset_imports[domain]

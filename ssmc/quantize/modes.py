@@ -1,8 +1,8 @@
 """A real state space per group as modes: 2x2 blocks that do not mix.
 
-A complex pair p +- iq is the block [[p, -q], [q, p]], two real poles are diag(p1, p2); an odd real pole is paired with a
-state that nothing drives. With A v = (p + iq) v and T = [Re v, -Im v], A T = T [[p, -q], [q, p]]: the states become
-T^-1 s, B becomes T^-1 B, C becomes C T. A kernel that is in that form already stays as it is.
+A complex pair p +- iq is the block [[p, -q], [q, p]], two real poles are diag(p1, p2); an odd real pole is paired
+with a state that nothing drives. With A v = (p + iq) v and T = [Re v, -Im v], A T = T [[p, -q], [q, p]]: the states
+become T^-1 s, B becomes T^-1 B, C becomes C T. A kernel that is in that form already stays as it is.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def to_modes(A: FloatArray, B: FloatArray, C: FloatArray, D: FloatArray, node: s
     """
     parts = [_group(*matrices, node) for matrices in zip(A, B, C, strict=True)]
     count = max(len(part[3]) for part in parts)
-    a, b, c, turning = (np.stack([_grown(part[i], count, axis) for part in parts]) for i, axis in enumerate((0, 0, 1, 0)))
-    return Modes(a, b, c, D, turning)
+    a, b, c = (np.stack([_grown(part[i], count, axis) for part in parts]) for i, axis in ((0, 0), (1, 0), (2, 1)))
+    return Modes(a, b, c, D, np.stack([_grown(part[3], count, 0) for part in parts]) != 0)
 
 
 def _grown(x: FloatArray, count: int, axis: int) -> FloatArray:
@@ -76,10 +76,11 @@ def _group(A: FloatArray, B: FloatArray, C: FloatArray, node: str) -> tuple[Floa
     T, blocks = _eigenbasis(A, node) if found is None else found
     n = T.shape[1]
     b, c = np.linalg.solve(T, B), C @ T
-    turning = np.array([block[0, 1] != 0 for block in blocks])
+    turning = np.array([float(block[0, 1] != 0) for block in blocks])
     pad = 2 * len(blocks) - n
     b, c = np.pad(b, ((0, pad), (0, 0))), np.pad(c, ((0, 0), (0, pad)))
-    return np.stack(blocks), b.reshape(len(blocks), 2, -1), c.reshape(len(c), len(blocks), 2), turning
+    A_blocks: FloatArray = np.stack(blocks)
+    return A_blocks, np.asarray(b.reshape(len(blocks), 2, -1)), c.reshape(len(c), len(blocks), 2), turning
 
 
 def _as_written(A: FloatArray) -> tuple[FloatArray, list[FloatArray]] | None:

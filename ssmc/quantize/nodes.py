@@ -9,6 +9,7 @@ import onnx_ir as ir
 from numpy.typing import ArrayLike
 
 from ssmc.ir.build import add_constant
+from ssmc.ir.ops import constants
 from ssmc.ir.rounding import FloatArray
 from ssmc.quantize.kernel import QuantizedKernel
 from ssmc.quantize.modes import Modes
@@ -46,16 +47,17 @@ class Nodes:
     def quantized(self, x: ir.Value, step: float, out: float, limits: tuple[int, int], name: str) -> ir.Value:
         """``out * clip(round_half_even(x / step), lo, hi)``.
 
-        QuantizeLinear, Clip where the codes are narrower than their container, DequantizeLinear; in float32 where onnxruntime
-        has no Clip for the container.
+        QuantizeLinear, Clip where the codes are narrower than their container, DequantizeLinear; in float32 where
+        onnxruntime has no Clip for the container.
         """
         lo, hi = limits
         dtype, low, high = next(c for c in CONTAINERS if c[1] <= lo and hi <= c[2])
         whole = (low, high) == limits
         if not whole and np.dtype(dtype).itemsize > 1:
-            codes = self.op("Round", [self.op("Div", [x, self.const(f"{name}.step", step)], f"{name}/Div")], f"{name}/Round")
+            real = self.op("Div", [x, self.const(f"{name}.step", step)], f"{name}/Div")
             ends = [self.const(f"{name}.{key}", end) for key, end in (("lo", lo), ("hi", hi))]
-            return self.op("Mul", [self.op("Clip", [codes, *ends], f"{name}/Clip"), self.const(f"{name}.out", out)], name)
+            codes = self.op("Clip", [self.op("Round", [real], f"{name}/Round"), *ends], f"{name}/Clip")
+            return self.op("Mul", [codes, self.const(f"{name}.out", out)], name)
         zero = self.const(f"{name}.zero", 0, dtype)
         codes = self.op("QuantizeLinear", [x, self.const(f"{name}.step", step), zero], f"{name}/QuantizeLinear")
         if not whole:
@@ -81,7 +83,9 @@ def float_scan(graph: ir.Graph, node: ir.Node, modes: Modes) -> ir.Value:
     return _scan(outer, node, modes.dense.shape, matrix, None, node.inputs[0], name)
 
 
-def quantized_scan(graph: ir.Graph, node: ir.Node, kernel: QuantizedKernel, u: ir.Value, limits: tuple[int, int]) -> ir.Value:
+def quantized_scan(
+    graph: ir.Graph, node: ir.Node, kernel: QuantizedKernel, u: ir.Value, limits: tuple[int, int]
+) -> ir.Value:
     """The kernel in codes: u (N, T, G m) real to y (N, T, G p) real, before ``node``."""
     name = str(node.name)
     outer = Nodes(graph, place=node)
@@ -101,11 +105,8 @@ def _scan(
     name: str,
 ) -> ir.Value:
     G, rows, columns = shape
-    W = node.inputs[6]  # W_y (G, p, n + m)
-    assert W is not None
-    assert W.const_value is not None
     assert u is not None
-    p = int(W.const_value.numpy().shape[1])
+    p = constants(node)["W_y"].shape[1]
     n = rows - p
     m = columns - n
     batch = outer.op("Shape", [u], f"{name}/Shape", start=0, end=1)

@@ -1,6 +1,6 @@
 """Where a float graph needs quantizers, so that every operation between two of them has an integer form.
 
-A value is *raw* (the model's input, scaled), *coded* (a quantizer's output, moved), *dense* (a matrix of coded values), *open*
+A value is *raw* (the model's input, scaled), *coded* (a quantizer's output), *dense* (a matrix of coded values), *open*
 (any other sum that waits for a quantizer) or *mapped* (a function of coded values). Operations that need coded operands
 get them: a quantizer goes in front of the first such operation, and serves them all.
 """
@@ -115,7 +115,8 @@ class Planner:
     def _affine(self, node: ir.Node, signal: ir.Value) -> str:
         kind = self._kind(signal)
         constants = [constant_array(v) for v in node.inputs if v is not None and v is not signal]
-        scales = node.op_type in ("Mul", "Div") and all(c is not None and (np.asarray(c) > 0).all() for c in constants)
+        positive = all(c is not None and (np.asarray(c, np.float64) > 0).all() for c in constants)
+        scales = node.op_type in ("Mul", "Div") and positive
         if kind == "raw" and not scales:
             self._coded(signal)
             kind = "coded"

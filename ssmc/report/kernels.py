@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ssmc.analysis.linear import live_states, poles, transition
+from ssmc.analysis.linear import poles, transition
+from ssmc.ir.metrics import live_states
 from ssmc.ir.program import Program, StateSpace
 from ssmc.ir.quant import bits_for
 
