@@ -13,8 +13,10 @@ BITS = click.IntRange(1, 16)
 
 @click.command(short_help="Quantize a float ONNX model after training.")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="Calibration sequences (.npz), no labels.")
-@click.option("--samples", type=click.IntRange(min=1), default=64, show_default=True, help="How many of them.")
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="Calibration sequences (.npz).")
+@click.option(
+    "--samples", type=click.IntRange(min=1), default=64, show_default=True, help="How many of them, evenly chosen."
+)
 @click.option("--output", "-o", type=click.Path(path_type=Path), default="quantized.onnx", show_default=True)
 @click.option("--bits", type=BITS, default=8, show_default=True, help="Of everything below that is not given.")
 @click.option("--kernel-bits", type=BITS, help="Cells of the fused matrix [[A, B], [C, D]].")
@@ -76,7 +78,7 @@ def quantize(
         power_of_two=power_of_two,
     )
     with stages("quantizing") as stage:
-        done = run(model, load_samples(data).head(samples), config, progress=stage)
+        done = run(model, load_samples(data).spread(samples), config, progress=stage)
     write_file(output, done.model.SerializeToString(deterministic=True))
     for kernel in done.kernels:
         click.echo(f"{kernel.name}: {kernel.delta} of {kernel.modes} modes in delta form")

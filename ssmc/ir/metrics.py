@@ -206,7 +206,7 @@ def headline(program: Program, twin: Qs4dModel | None = None) -> Headline:
     """The QS4D-compatible figures of ``bundle.compiled.program`` against ``twin``.
 
     Without a twin: the program itself at 32 bits, with the pruned states that its arrays still show put back. What
-    whole channels or states of every channel pruning removed, only the twin knows: give `fp32_twin` for a published ratio.
+    whole channels or states of every channel pruning removed, only the twin knows: give `fp32_twin` then.
     """
     model = qs4d_model(program)
     if twin is None:

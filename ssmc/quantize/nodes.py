@@ -156,4 +156,4 @@ def _read_out(b: Nodes, state: ir.Value, kernel: QuantizedKernel, name: str) -> 
     if not kernel.keep.any() and kernel.dac == kernel.adc:
         return state
     step = b.const(f"{name}.unit", np.exp2(kernel.shift))
-    return b.quantized(b.op("Div", [state, step], f"{name}.R/Div"), 1.0, 1.0, kernel.dac, f"{name}.R")
+    return b.quantized(b.op("Div", [state, step], f"{name}.read"), 1.0, 1.0, kernel.dac, f"{name}.R")
