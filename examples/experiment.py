@@ -129,7 +129,7 @@ def compiled(task: Task, path: Path) -> tuple[Any, float]:
     """(integer program of an ONNX file, its accuracy on the test part)."""
     bundle = ssmc.compile(path, target="int", steps=task.data.samples().mean_steps)
     samples = task.data.samples()
-    return bundle.compiled.program, accuracy(run_program(bundle, samples), samples)
+    return bundle.compiled.program, accuracy(run_program(bundle, samples), samples.label)
 
 
 def architecture(model: S4DClassifier) -> str:

@@ -30,7 +30,12 @@ class RaiseRecurrences(Pass):
     Refuses: bodies that are not affine with constant coefficients (SSMC-S01, naming the node), state updates of
         another shape (SSMC-S02), reversed or nested loops and final states that are used (SSMC-S03), states or
         initial states that are not quantized (SSMC-Q06).
+
+    Attributes:
+        quantized: states must be quantized; off, float recurrences are raised too (`ssmc.quantize`).
     """
+
+    quantized: bool = True
 
     @property
     def name(self) -> str:
@@ -50,19 +55,20 @@ class RaiseRecurrences(Pass):
                 )
         starts = [_initial(model, node) for node in loops]
         for node, start in zip(loops, starts, strict=True):
-            _raise(model, node, axes, start)
+            _raise(model, node, axes, start, self.quantized)
         remove_dead(model.graph)
         return PassResult(model, tuple(node_name(node) for node in loops))
 
 
-def _raise(model: ir.Model, node: ir.Node, axes: Axes, start: FloatArray) -> None:
+def _raise(model: ir.Model, node: ir.Node, axes: Axes, start: FloatArray, quantized: bool) -> None:
     _refuse(node)
     found = recognise_scan(node, axes)
-    if not found.kernel.step.all():
+    if quantized and not found.kernel.step.all():
         raise ModelError(
             "SSMC-Q06", "the state is not quantized", "train with QAT or quantize the model", node_name(node)
         )
-    _emit(model.graph, node, found, _start_codes(found.kernel, start, node), axes)
+    codes = _start_codes(found.kernel, start, node) if quantized else start
+    _emit(model.graph, node, found, codes, axes)
 
 
 def _start_codes(kernel: Recurrence, start: FloatArray, node: ir.Node) -> FloatArray:

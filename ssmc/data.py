@@ -74,6 +74,13 @@ class Samples:
         for start in range(0, len(order), size):
             yield order[start : start + size]
 
+    def spread(self, count: int) -> Samples:
+        """At most ``count`` sequences, evenly over all."""
+        chosen = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64))
+        flat = np.concatenate([self.sequence(int(i)) for i in chosen])
+        offsets = np.concatenate([[0], np.cumsum(self.lengths[chosen])]).astype(np.int64)
+        return Samples(flat, offsets, None if self.label is None else self.label[chosen])
+
     def head(self, count: int) -> Samples:
         """The first ``count`` sequences."""
         count = min(count, len(self))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ssmc.data import load_samples
+from ssmc.data import Samples, load_samples
 from ssmc.errors import UsageError
 
 
@@ -71,3 +71,13 @@ def test_missing_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None
     for name, code in (("none.npz", "D10"), ("cut.npz", "D11"), ("one.npy", "D11")):
         with pytest.raises(UsageError, match=f"SSMC-{code}"):
             load_samples(tmp_path / name)
+
+
+def test_spread_takes_sequences_evenly_with_their_labels() -> None:
+    samples = Samples(np.arange(10.0)[:, None], np.array([0, 1, 3, 6, 10]), np.array([4, 5, 6, 7]))
+    few = samples.spread(2)
+    assert few.label is not None
+    assert few.label.tolist() == [4, 7]
+    assert few.flat.ravel().tolist() == [0, 6, 7, 8, 9]
+    assert few.offsets.tolist() == [0, 1, 5]
+    assert len(samples.spread(9)) == 4

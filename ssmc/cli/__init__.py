@@ -5,7 +5,19 @@ from __future__ import annotations
 import click
 
 import ssmc
-from ssmc.cli import check, compiling, explain, exporting, hardware, inspecting, listing, noising, reporting, running
+from ssmc.cli import (
+    check,
+    compiling,
+    explain,
+    exporting,
+    hardware,
+    inspecting,
+    listing,
+    noising,
+    quantizing,
+    reporting,
+    running,
+)
 from ssmc.cli.failing import FailingGroup
 
 
@@ -25,6 +37,7 @@ def cli() -> None:
 
 for _command in (
     exporting.export,
+    quantizing.quantize,
     compiling.compile_,
     running.run,
     noising.noise,

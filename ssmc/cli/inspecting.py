@@ -8,36 +8,74 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ssmc.report.facts import Report
+    from ssmc.analysis.kernels import KernelAnalysis
+    from ssmc.bundle import Bundle
 
 
 @click.command(short_help="Operations, code types, kernels, poles.")
 @click.argument("path", metavar="MODEL|BUNDLE", type=click.Path(path_type=Path))
-@click.option("--kernels", is_flag=True, help="Only the state-space kernels: form, bits, poles, stability margin.")
+@click.option("--kernels", is_flag=True, help="Only the kernels, channel by channel: poles, ranges, noise, ADC bits.")
 @click.option("--poles", is_flag=True, help="Also list every distinct pole.")
-def inspect(path: Path, kernels: bool, poles: bool) -> None:
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="With --kernels: sequences (.npz) instead of white codes."
+)
+@click.option("--samples", type=click.IntRange(min=1), default=32, show_default=True, help="How many of them.")
+@click.option(
+    "--sqnr", type=float, default=30.0, show_default=True, metavar="DB", help="What the ADC bits are to reach."
+)
+@click.option("--json", "as_json", is_flag=True, help="With --kernels: the same as JSON.")
+def inspect(
+    path: Path, kernels: bool, poles: bool, data: Path | None, samples: int, sqnr: float, as_json: bool
+) -> None:
     """What a MODEL (.onnx) or a BUNDLE holds: operations, code types, kernels with their poles.
 
     A model is compiled for the integer target in memory, without the oracle; nothing is written.
 
+    With --kernels: how far states and converters go (l1: worst case, l2: typically, as shares of what they hold), the
+    signal to quantization noise ratio that the white-noise model predicts, or why the model is not valid there, and
+    the fewest ADC bits for a ratio.
+
     \b
     Example:
       ssmc inspect model.onnx
-      ssmc inspect out --kernels
+      ssmc inspect out --kernels --data test.npz
     """
-    from ssmc.report.text import kernels_table, ops_table
+    from ssmc.report.facts import dump_json, plain
+    from ssmc.report.text import channels_table, kernels_table, ops_table
 
-    report = _facts(path)
-    blocks = [] if kernels else [ops_table(report)]
-    blocks.append(kernels_table(report.kernels) or "no state-space kernels")
-    for kernel in report.kernels if poles else ():
+    bundle = _bundle(path)
+    analysis = _analysis(bundle, data, samples, sqnr) if kernels else ()
+    if kernels and as_json:
+        click.echo(dump_json({"kernels": plain(bundle.report.kernels), "analysis": plain(analysis)}), nl=False)
+        return
+    blocks = [] if kernels else [ops_table(bundle.report)]
+    blocks.append(kernels_table(bundle.report.kernels) or "no state-space kernels")
+    blocks += [channels_table(kernel) for kernel in analysis]
+    for facts in bundle.report.kernels if poles else ():
         blocks.append(
-            "\n".join([f"poles of {kernel.name} (im >= 0)", *(f"  {re:+.4f} {im:+.4f}i" for re, im in kernel.poles)])
+            "\n".join([f"poles of {facts.name} (im >= 0)", *(f"  {re:+.4f} {im:+.4f}i" for re, im in facts.poles)])
         )
     click.echo("\n\n".join(blocks))
 
 
-def _facts(path: Path) -> Report:
+def _bundle(path: Path) -> Bundle:
     from ssmc import bundle
 
-    return bundle.load(path).report if path.is_dir() else bundle.compile(path, oracle=False).report
+    return bundle.load(path) if path.is_dir() else bundle.compile(path, oracle=False)
+
+
+def _analysis(bundle: Bundle, data: Path | None, samples: int, sqnr: float) -> tuple[KernelAnalysis, ...]:
+    import numpy as np
+
+    from ssmc.analysis.kernels import analyse
+    from ssmc.data import load_samples
+    from ssmc.ir.program import StateSpace
+    from ssmc.targets.integer.executor import check_input, kernel_inputs
+
+    program = bundle.compiled.program
+    fed = {}
+    if data is not None:
+        few = load_samples(data).head(samples)
+        x, lengths = few.batch(np.arange(len(few)))
+        fed = kernel_inputs(program, (check_input(program, x), lengths))
+    return tuple(analyse(program, op, fed.get(op.name), sqnr) for op in program.ops if isinstance(op, StateSpace))

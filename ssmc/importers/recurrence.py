@@ -2,7 +2,7 @@
 
 Per state element, the next state must be one of
 - *direct*: the codes of one quantizer,
-- *delta*: ``clip(r + b * codes of one quantizer)``,
+- *delta*: ``clip(r + b * codes of one quantizer)``; without r (a mixed kernel clips all states) it is direct,
 - *real*: an affine form with no quantizer (a float model).
 The state may be read through one more quantizer (the DAC read-out R(r)) whose step is 2**p register steps.
 """
@@ -159,6 +159,8 @@ class Recogniser:
         offset = column - block.start
         state.keep, state.sigma, state.new_column = kept, sigma, column
         state.reg_lo, state.reg_hi = (self._on_grid(float(end[offset]), sigma) for end in (block.lo, block.hi))
+        if not kept:  # what the quantizer cannot deliver the clip cannot cut
+            state.reg_lo, state.reg_hi = max(state.reg_lo, state.lo), min(state.reg_hi, state.hi)
         if state.reg_hi - state.reg_lo >= 1 << MOST_REGISTER_BITS:
             raise self._fail(f"a state register is wider than {MOST_REGISTER_BITS} bits", "clip it tighter")
 

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssmc.ir.matrix import weight_bits
 from ssmc.ir.program import Linear, Op, Program, StateSpace, Table
@@ -109,14 +110,20 @@ def _uses(op: Op, program: Program) -> Iterator[Use]:
     if isinstance(op, Table) and op in program.embeddings():
         yield Use(op.name, "embedding", 0, weight_bits(op.table), 0, looked_up=op.table.size)
     if isinstance(op, StateSpace):
-        act, state, (h, n) = program.values[op.inputs[0]].quant.bits, op.state_dac_bits, op.keep.shape
+        act, state = program.values[op.inputs[0]].quant.bits, op.state_dac_bits
         a, b, c, d = blocks_of(op)
         to_state, to_output = requant_bits(op)
-        structure = h * int(np.count_nonzero(a.any(0)))
-        yield Use(op.name, "A", structure, weight_bits(a), state, h * n, to_state)
-        yield Use(op.name, "B", b.size, weight_bits(b), act)
-        yield Use(op.name, "C", c.size, weight_bits(c), state, h * op.n_output, to_output)
+        live = live_states(op)
+        count, pairs = int(live.sum()), live[:, :, None] & live[:, None, :] & a.any(0)
+        yield Use(op.name, "A", int(pairs.sum()), weight_bits(a), state, count, to_state)
+        yield Use(op.name, "B", count * op.n_input, weight_bits(b), act)
+        yield Use(op.name, "C", count * op.n_output, weight_bits(c), state, op.matrix.groups * op.n_output, to_output)
         yield Use(op.name, "D", int(np.count_nonzero(d)), weight_bits(d), act)
+
+
+def live_states(op: StateSpace) -> NDArray[np.bool_]:
+    """States (H, n) that something drives; the others are pruned, or fill up to the widest group."""
+    return np.asarray((op.matrix.codes[:, : op.n_state] != 0).any(-1))
 
 
 def blocks_of(op: StateSpace) -> tuple[IntArray, IntArray, IntArray, IntArray]:
@@ -148,7 +155,10 @@ def _span_bits(lo: IntArray, hi: IntArray) -> int:
 
 @dataclass(frozen=True)
 class Qs4dLayer:
-    """H channels with N real states; widths of A, B, C, state (as factor), converter, activation, mixing."""
+    """H channels with N real states; widths of A, B, C, state (as factor), converter, activation, mixing.
+
+    ``pruned`` states, over all channels, are gone from every count.
+    """
 
     channels: int
     states: int
@@ -159,6 +169,12 @@ class Qs4dLayer:
     adc: int
     act: int
     lin: int
+    pruned: int = 0
+
+    @property
+    def live(self) -> int:
+        """States over all channels, H N less the pruned ones."""
+        return self.channels * self.states - self.pruned
 
 
 @dataclass(frozen=True)
@@ -176,14 +192,46 @@ class Qs4dModel:
         return replace(self, layers=tuple(replace(layer, **widths) for layer in self.layers), coder=bits)
 
 
+def fp32_twin(*, layers: int, channels: int, states: int, d_in: int, d_out: int) -> Qs4dModel:
+    """The float model of an architecture, nothing pruned; ``states`` are real (2 a complex mode)."""
+    layer = Qs4dLayer(channels, states, FP32, FP32, FP32, FP32, FP32, FP32, FP32)
+    return Qs4dModel((layer,) * layers, d_in, d_out, FP32)
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The QS4D counting of a program and of its float twin, and how many times less the program takes."""
+
+    model: Figures
+    fp32: Figures
+
+    @property
+    def less(self) -> dict[str, float]:
+        """fp32 over model, by figure."""
+        return {key: getattr(self.fp32, key) / getattr(self.model, key) for key in ("ace", "size_bits", "adc")}
+
+
+def headline(program: Program, twin: Qs4dModel | None = None) -> Headline:
+    """The QS4D-compatible figures of ``bundle.compiled.program`` against ``twin``.
+
+    Without a twin: the program itself at 32 bits, with the pruned states that its arrays still show put back. What
+    whole channels or states of every channel pruning removed, only the twin knows: give `fp32_twin` then.
+    """
+    model = qs4d_model(program)
+    if twin is None:
+        whole = replace(model, layers=tuple(replace(layer, pruned=0) for layer in model.layers))
+        twin = whole.at(FP32)
+    return Headline(qs4d_figures(model), qs4d_figures(twin))
+
+
 def qs4d_figures(model: Qs4dModel, *, b_term: bool = False, true_decoder: bool = False) -> Figures:
     """The QS4D counting; ``b_term`` counts B, ``true_decoder`` the decoder as H x d_out."""
     ace = size = adc = 0
     for x in model.layers:
-        h, n = x.channels, x.states
-        ace += h * (n * x.a * x.state + n * x.c * x.state + b_term * n * x.b * x.act) + h * h * x.act * x.lin
-        size += h * n * (x.a + x.c) + h * h * x.lin
-        adc += h * (n * x.adc + x.act) + h * x.lin
+        h, n = x.channels, x.live
+        ace += n * (x.a * x.state + x.c * x.state + b_term * x.b * x.act) + h * h * x.act * x.lin
+        size += n * (x.a + x.c) + h * h * x.lin
+        adc += n * x.adc + h * x.act + h * x.lin
     if not model.layers:
         return Figures(0, 0, 0)
     first, last = model.layers[0], model.layers[-1]
@@ -217,6 +265,7 @@ def qs4d_model(program: Program) -> Qs4dModel:
                 adc=requant_bits(op)[0],
                 act=program.values[op.inputs[0]].quant.bits,
                 lin=max((m.matrix.weight_bits for m in mixing), default=0),
+                pruned=int((~live_states(op)).sum()),
             )
         )
     coder = max((op.matrix.weight_bits for op in (*before, *decoder)), default=0)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ssmc.analysis.kernels import ChannelFacts, KernelAnalysis, analyse
 from ssmc.ir.program import Ids, Linear, Mean, Norm, Op, Product, Program, Quantize, StateSpace, Sum, Table
 from ssmc.ir.requant import Requant
 from ssmc.ir.serialize import Json
@@ -79,6 +80,7 @@ class Report:
         cost: the target's own figures of one inference, and its ``steps``.
         comparison: figures of the alternatives, side by side, where the target has them.
         metrics: figures of the literature by counting, each for ``model`` and ``fp32`` (`ssmc.ir.metrics`).
+        analysis: ranges, predicted noise and validity of every kernel, by channel (`ssmc.analysis.kernels`).
     """
 
     ssmc: str
@@ -90,11 +92,16 @@ class Report:
     cost: Json
     comparison: Json
     metrics: Json
+    analysis: tuple[KernelAnalysis, ...] = ()
 
     def to_json(self) -> Json:
         """Plain JSON with its schema."""
-        plain: Json = json.loads(json.dumps(asdict(self), default=_plain))
-        return {"schema": SCHEMA, **plain}
+        return {"schema": SCHEMA, **json.loads(json.dumps(asdict(self), default=_plain))}
+
+
+def plain(facts: Sequence[KernelFacts | KernelAnalysis]) -> list[Json]:
+    """Facts as plain JSON."""
+    return [json.loads(json.dumps(asdict(one), default=_plain)) for one in facts]
 
 
 def report_from_json(data: Json) -> Report:
@@ -108,7 +115,13 @@ def report_from_json(data: Json) -> Report:
     fields["kernels"] = tuple(
         KernelFacts(**{**k, "poles": tuple((re, im) for re, im in k["poles"])}) for k in data["kernels"]
     )
+    fields["analysis"] = tuple(analysis_from_json(kernel) for kernel in data.get("analysis", ()))
     return Report(**fields)
+
+
+def analysis_from_json(data: Json) -> KernelAnalysis:
+    """One kernel's analysis as the report holds it."""
+    return KernelAnalysis(**{**data, "channels": tuple(ChannelFacts(**channel) for channel in data["channels"])})
 
 
 def dump_json(data: Json) -> str:
@@ -142,7 +155,8 @@ def make_report(
     ops = op_facts(program)
     figures = dict(cost or {})
     comparison = figures.pop("comparison", {})
-    return Report(version, model, target, passes, ops, kernels, figures, comparison, metrics or {})
+    analysis = tuple(analyse(program, op) for op in program.ops if isinstance(op, StateSpace))
+    return Report(version, model, target, passes, ops, kernels, figures, comparison, metrics or {}, analysis)
 
 
 def op_facts(program: Program) -> tuple[OpFacts, ...]:

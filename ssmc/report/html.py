@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from html import escape
 from importlib.resources import files
 
+from ssmc.analysis.kernels import KernelAnalysis
 from ssmc.ir.serialize import Json
 from ssmc.report.costs import breakdowns, comparison_rows, constant_rows, metric_rows, nominal, spans, total_rows
 from ssmc.report.crossbar import crossbar_sections
@@ -13,7 +14,8 @@ from ssmc.report.facts import OpFacts, PassFacts, Report, is_computed_exactly
 from ssmc.report.kernels import KernelFacts
 from ssmc.report.markup import Cell, badge, card, folded, section, table
 from ssmc.report.summary import summary
-from ssmc.report.svg import bars, pole_plot
+from ssmc.report.svg import bars, pole_plot, pole_zoom
+from ssmc.report.text import CHANNEL_HEAD, channel_rows
 from ssmc.report.units import NAMES, number, quantity, unit_of, words
 
 OPEN_LIST = 3
@@ -27,6 +29,7 @@ def render_html(report: Report) -> str:
         _pipeline(report),
         _operations(report),
         _kernels(report),
+        _noise(report),
         _cost(report),
         *crossbar_sections(report.cost),
         _comparison(report),
@@ -115,9 +118,32 @@ def _kernels(report: Report) -> str:
     )
     rows = [_kernel_row(k) for k in report.kernels]
     plots = "".join(
-        f"<div><h3>{escape(k.name)}</h3>{pole_plot(k.poles, f'poles of {k.name}')}</div>" for k in report.kernels
+        f"<div><h3>{escape(k.name)}</h3>{pole_plot(k.poles, f'poles of {k.name}')}"
+        f"{pole_zoom(k.poles, f'poles of {k.name} near 1')}</div>"
+        for k in report.kernels
     )
     return section("Kernels", lead, table(head, rows, numeric=range(3, 10)), f'<div class="pair">{plots}</div>')
+
+
+def _noise(report: Report) -> str:
+    """Ranges and predicted noise per channel, folded by kernel."""
+    lead = (
+        "For white input codes as loud as fits. Register and ADC: worst case (l1, at most 1 proves that nothing "
+        "overflows) and standard deviation (l2) as shares of what they hold. SQNR: predicted by white converter noise "
+        "(Lyapunov equation), where the model's own test calls it valid; ADC bits: the fewest that reach the target."
+    )
+    parts = [
+        f"<details><summary>{escape(_noise_summary(kernel))}</summary>"
+        f"{table(CHANNEL_HEAD, channel_rows(kernel), numeric=range(2, 12))}</details>"
+        for kernel in report.analysis
+    ]
+    return section("Ranges and noise", lead, *parts)
+
+
+def _noise_summary(kernel: KernelAnalysis) -> str:
+    known = sorted(c.sqnr_db for c in kernel.channels if c.sqnr_db is not None)
+    span = f", predicted SQNR {known[0]:.1f} to {known[-1]:.1f} dB" if known else ""
+    return f"{kernel.name}: valid in {len(known)} of {len(kernel.channels)} channels{span}"
 
 
 def _kernel_row(k: KernelFacts) -> tuple[Cell, ...]:

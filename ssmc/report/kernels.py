@@ -17,10 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ssmc.analysis.linear import poles, transition
+from ssmc.ir.metrics import live_states
 from ssmc.ir.program import Program, StateSpace
 from ssmc.ir.quant import bits_for
-from ssmc.ir.rounding import FloatArray
 
+__all__ = ["KernelFacts", "kernel_facts", "poles", "transition"]
 DIGITS = 4
 
 
@@ -67,24 +69,6 @@ class KernelFacts:
 def kernel_facts(program: Program) -> tuple[KernelFacts, ...]:
     """Facts of every state-space operation, in execution order."""
     return tuple(_facts(op) for op in program.ops if isinstance(op, StateSpace))
-
-
-def transition(op: StateSpace) -> FloatArray:
-    """Linear part A of the state update in register codes, (H, n, n)."""
-    n, rows = op.n_state, op.matrix.outputs
-    ratio = np.array([float(r) for r in op.requant.ratio]).reshape(op.matrix.groups, rows)[:, :n]
-    decay = ratio[:, :, None] * op.matrix.codes[:, :n, :n] / np.exp2(op.shift)[:, None, :]
-    return np.asarray(decay + op.keep[:, :, None] * np.eye(n), np.float64)
-
-
-def live_states(op: StateSpace) -> NDArray[np.bool_]:
-    """Which states something drives, (H, n)."""
-    return np.asarray((op.matrix.codes[:, : op.n_state] != 0).any(-1))
-
-
-def poles(op: StateSpace) -> list[NDArray[np.complex128]]:
-    """Eigenvalues of A of the live states, one array per group."""
-    return [np.linalg.eigvals(a[np.ix_(live, live)]) for a, live in zip(transition(op), live_states(op), strict=True)]
 
 
 def _facts(op: StateSpace) -> KernelFacts:

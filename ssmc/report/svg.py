@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
 from ssmc.report.units import quantity
 
+SMALLEST = 1e-4
 BAR, GAP, LABEL, LENGTH, VALUE = 16, 7, 190, 190, 130
 
 
@@ -58,4 +60,27 @@ def pole_plot(poles: Sequence[tuple[float, float]], title: str) -> str:
         f'<path class="axis" d="M {margin} {ground} H {width - margin} M {centre} {margin} V {ground}"/>'
         f'<path class="circle" d="M {centre - size} {ground} A {size} {size} 0 0 1 {centre + size} {ground}"/>'
         f"{dots}</svg>"
+    )
+
+
+def pole_zoom(poles: Sequence[tuple[float, float]], title: str) -> str:
+    """The neighbourhood of 1 where slow modes live: distance to the unit circle over the angle, both logarithmic."""
+    width, height, margin = 324, 150, 30
+    points = [(max(math.atan2(im, re), SMALLEST), max(1 - math.hypot(re, im), SMALLEST)) for re, im in poles]
+    decades = math.log10(math.pi / SMALLEST)
+
+    def at(value: float) -> float:
+        return math.log10(value / SMALLEST) / decades
+
+    x0, y0, span_x, span_y = margin, height - margin, width - margin - 10, height - margin - 10
+    dots = "".join(
+        f'<circle class="pole" cx="{x0 + at(angle) * span_x:.1f}" cy="{y0 - at(gap) * span_y:.1f}" r="2"/>'
+        for angle, gap in points
+    )
+    return (
+        f'<svg class="poles" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+        f'aria-label="{escape(title)}">'
+        f'<path class="axis" d="M {x0} {y0 - span_y} V {y0} H {x0 + span_x}"/>{dots}'
+        f'<text class="label" x="{x0 + span_x}" y="{y0 + 20}" text-anchor="end">angle, 10⁻⁴ to π</text>'
+        f'<text class="label" x="{x0 + 6}" y="{y0 - span_y + 10}">1 − |λ|, 10⁻⁴ to π</text></svg>'
     )

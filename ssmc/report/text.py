@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ssmc.analysis.kernels import KernelAnalysis
 from ssmc.ir.serialize import Json
 from ssmc.report.costs import comparison_rows, constant_rows, metric_rows, total_rows
 from ssmc.report.crossbar import decision_lines, schedule_lines
@@ -90,6 +91,37 @@ def kernels_table(kernels: Sequence[KernelFacts]) -> str:
         for k in kernels
     ]
     return columns(head, rows)
+
+
+CHANNEL_HEAD = (
+    *("channel", "form", "states", "|pole| min", "|pole| max", "margin"),
+    *("register l1", "l2", "adc l1", "l2", "SQNR dB", "adc bits"),
+)
+
+
+def channel_rows(kernel: KernelAnalysis) -> list[tuple[str, ...]]:
+    """Poles, ranges as shares of what registers and converters hold, and predicted noise, channel by channel."""
+    return [
+        (
+            *(str(c.channel), c.form, str(c.states)),
+            *(_or_dash(v, ".4f") for v in (c.fastest, c.slowest)),
+            _or_dash(c.margin, ".5f"),
+            *(_or_dash(v, ".2f") for v in (c.worst_register, c.typical_register, c.worst_adc, c.typical_adc)),
+            *(f"{c.sqnr_db:.1f}" if c.sqnr_db is not None else f"not valid: {c.why}", _or_dash(c.adc_bits, "d")),
+        )
+        for c in kernel.channels
+    ]
+
+
+def channels_table(kernel: KernelAnalysis) -> str:
+    """One kernel, channel by channel."""
+    fed = "the data" if kernel.signal == "data" else "white codes, as loud as fits"
+    title = f"{kernel.name}: ranges and noise for {fed}; adc bits for {kernel.target_db:g} dB"
+    return f"{title}\n{columns(CHANNEL_HEAD, channel_rows(kernel))}"
+
+
+def _or_dash(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
 
 
 def cost_tables(report: Report) -> Iterator[str]:

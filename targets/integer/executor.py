@@ -176,6 +176,20 @@ class Executor:
         return codes[last.inputs[0]] * last.scale
 
 
+def kernel_inputs(program: Program, batch: tuple[NDArray[np.generic], IntArray]) -> dict[str, list[IntArray]]:
+    """Input codes (T, H, m) of every state-space operation for padded sequences and their lengths."""
+    x, lengths = batch
+    executor, kernels = Executor(program), [op for op in program.ops if isinstance(op, StateSpace)]
+    seen: dict[str, list[IntArray]] = {op.name: [] for op in kernels}
+    state = executor.init(len(x))
+    for t in range(x.shape[1]):
+        codes = executor.step_codes(state, x[:, t], t < lengths)
+        for op in kernels:
+            seen[op.name].append(codes[op.inputs[0]].reshape(len(x), op.matrix.groups, op.n_input))
+    whole = {name: np.stack(steps, 1) for name, steps in seen.items()}
+    return {name: [u[:n] for u, n in zip(all_, lengths.tolist(), strict=True)] for name, all_ in whole.items()}
+
+
 def _mean(op: Mean, total: IntArray, length: IntArray) -> IntArray:
     """Exact ``round_half_even(ratio * total / T)``; an empty sequence gives 0."""
     out = np.zeros_like(total)

@@ -8,7 +8,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ssmc.ir import program as ir
-from ssmc.ir.metrics import Qs4dLayer, Qs4dModel, figures, metrics, qs4d_figures, qs4d_model, uses
+from ssmc.ir.metrics import (
+    Qs4dLayer,
+    Qs4dModel,
+    Use,
+    figures,
+    fp32_twin,
+    headline,
+    metrics,
+    qs4d_figures,
+    qs4d_model,
+    uses,
+)
 from ssmc.ir.quant import QuantType
 from ssmc.ir.requant import Requant, make_requant
 
@@ -73,6 +84,42 @@ def test_ssmc_counting_by_hand() -> None:
 def test_qs4d_model_of_a_program() -> None:
     layer = Qs4dLayer(channels=2, states=2, a=4, b=5, c=2, state=5, adc=6, act=4, lin=3)
     assert qs4d_model(program()) == Qs4dModel((layer,), d_in=3, d_out=5, coder=4)
+
+
+def test_pruned_states_are_gone_from_every_count() -> None:
+    whole, pruned = program(), program()
+    (kernel,) = (op for op in pruned.ops if isinstance(op, ir.StateSpace))
+    kernel.matrix.codes[0, 1] = 0  # state 1 of channel 0: nothing drives it, nobody reads it
+    kernel.matrix.codes[0, :, 1] = 0
+    a, b, c = whole_use(whole, "A"), whole_use(whole, "B"), whole_use(whole, "C")
+    gone = whole_use(pruned, "A"), whole_use(pruned, "B"), whole_use(pruned, "C")
+    assert [x.macs - y.macs for x, y in zip((a, b, c), gone, strict=True)] == [
+        4,
+        1,
+        1,
+    ]  # A[0, 1] is then zero in every channel
+    assert a.conversions - gone[0].conversions == 1
+    before, after = qs4d_figures(qs4d_model(whole)), qs4d_figures(qs4d_model(pruned))
+    assert before.ace - after.ace == 4 * 5 + 2 * 5
+    assert before.size_bits - after.size_bits == 4 + 2
+    assert before.adc - after.adc == 6
+
+
+def whole_use(found: ir.Program, role: str) -> Use:
+    return next(use for use in uses(found) if use.role == role)
+
+
+def test_headline_is_against_the_unpruned_float_twin() -> None:
+    pruned = program()
+    (kernel,) = (op for op in pruned.ops if isinstance(op, ir.StateSpace))
+    kernel.matrix.codes[0, 1] = 0
+    kernel.matrix.codes[0, :, 1] = 0
+    twin = fp32_twin(layers=1, channels=2, states=2, d_in=3, d_out=5)
+    assert headline(pruned).fp32 == qs4d_figures(twin) == headline(pruned, twin).fp32
+    assert headline(pruned).model == qs4d_figures(qs4d_model(pruned))
+    assert headline(pruned).less["ace"] == headline(pruned).fp32.ace / headline(pruned).model.ace > 1
+    wide = fp32_twin(layers=4, channels=128, states=128, d_in=1, d_out=10)
+    assert qs4d_figures(wide) == qs4d_figures(SCIFAR.at(32))
 
 
 def test_fp32_is_the_same_model_at_32_bits() -> None:

@@ -1,0 +1,170 @@
+"""A quantized kernel as a linear system with an error at every rounding.
+
+In codes, R the read-out, ``rho`` and ``beta`` ratio and bias of the requantizations (`ssmc.ir.program.StateSpace`):
+
+    R  = 2^-shift r + e_R                               e_R: read-out, in DAC codes
+    r' = keep r + rho (W_ss R + W_su u) + beta + e_q    e_q: ADC of the state rows, in register codes
+    y  = rho_y (W_ys R + W_yu u) + beta_y + e_y         e_y: ADC of the output rows, in output codes
+
+that is, as long as nothing saturates,
+
+    r' = A r + B u + beta + G e_R + e_q                 A = diag(keep) + G diag(2^-shift),  G = diag(rho) W_ss
+    y  = C r + D u + beta_y + F e_R + e_y               C = F diag(2^-shift),               F = diag(rho_y) W_ys
+
+In direct form shift is 0 and R = r has no error; e_q is the error of the state quantizer. Where y reads the new state
+(``after``), r and e_R of the second line are those after the update.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssmc.ir.matrix import Matrix
+from ssmc.ir.metrics import live_states
+from ssmc.ir.program import StateSpace
+from ssmc.ir.requant import Requant
+from ssmc.ir.rounding import FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Smallest and largest code of a quantizer, each (H, quantizers)."""
+
+    lo: FloatArray
+    hi: FloatArray
+
+
+@dataclass(frozen=True)
+class LinearKernel:
+    """The matrices above for H groups of n states, m inputs, p outputs.
+
+    Attributes:
+        A, G: (H, n, n). B: (H, n, m). C, F: (H, p, n). D: (H, p, m).
+        bias_state, bias_output: beta (H, n) and beta_y (H, p).
+        inverse: 2^-shift, (H, n).
+        readout_power, state_power, output_power: variance of e_R, e_q (H, n) and e_y (H, p), in squared codes, of a
+            signal that visits all residues alike.
+        dac, register, adc_state, adc_output: code ranges.
+        after: y reads the new state.
+    """
+
+    A: FloatArray
+    B: FloatArray
+    C: FloatArray
+    D: FloatArray
+    G: FloatArray
+    F: FloatArray
+    bias_state: FloatArray
+    bias_output: FloatArray
+    inverse: FloatArray
+    readout_power: FloatArray
+    state_power: FloatArray
+    output_power: FloatArray
+    dac: Limits
+    register: Limits
+    adc_state: Limits
+    adc_output: Limits
+    after: bool
+
+
+def linear_kernel(op: StateSpace) -> LinearKernel:
+    """The linear system of a state-space operation, fused or not."""
+    n = op.n_state
+    state, output = _rows(op.matrix, op.requant), None
+    if op.output_matrix is not None and op.output_requant is not None:
+        output = _rows(op.output_matrix, op.output_requant)
+    top = state.part(slice(0, n))
+    low = state.part(slice(n, None)) if output is None else output
+    inverse = np.exp2(-op.shift.astype(np.float64))
+    G, F = top.gain[..., :n], low.gain[..., :n]
+    A = G * inverse[:, None, :] + op.keep[..., None] * np.eye(n)
+    return LinearKernel(
+        A=np.where(_resting(op, top.bias)[..., None], 0.0, A),
+        B=top.gain[..., n:],
+        C=F * inverse[:, None, :],
+        D=low.gain[..., n:],
+        G=G,
+        F=F,
+        bias_state=top.bias,
+        bias_output=low.bias,
+        inverse=inverse,
+        readout_power=readout_power(op.shift),
+        state_power=top.power,
+        output_power=low.power,
+        dac=_limits(op.dac_lo, op.dac_hi),
+        register=_limits(op.register_lo, op.register_hi),
+        adc_state=top.limits,
+        adc_output=low.limits,
+        after=op.output_after,
+    )
+
+
+def _resting(op: StateSpace, bias: FloatArray) -> NDArray[np.bool_]:
+    """States (H, n) that start at 0 and that nothing moves (pruned): registers without a pole."""
+    return np.asarray(~live_states(op) & (op.register0 == 0) & (bias == 0))
+
+
+def transition(op: StateSpace) -> FloatArray:
+    """Linear part A of the state update in register codes, (H, n, n)."""
+    return linear_kernel(op).A
+
+
+def poles(op: StateSpace) -> list[NDArray[np.complex128]]:
+    """Eigenvalues of A of the live states, one array per group."""
+    return [np.linalg.eigvals(a[np.ix_(live, live)]) for a, live in zip(transition(op), live_states(op), strict=True)]
+
+
+def lattice_power(denominator: int) -> float:
+    """Variance of rounding half to even on the grid of multiples of 1 / N, all residues alike.
+
+    N odd: (1 - 1/N^2) / 12. N even: ties at 1/2 give (1 + 2/N^2) / 12. N = 1: nothing is rounded.
+    """
+    square = float(denominator) ** 2
+    return (1 - 1 / square) / 12 if denominator % 2 else (1 + 2 / square) / 12
+
+
+def readout_power(shift: IntArray) -> FloatArray:
+    """Variance of e_R for integers divided by 2^shift."""
+    return np.where(shift > 0, (1 + 2 * np.exp2(-2.0 * shift)) / 12, 0.0)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a matrix behind their requantization: gain (H, rows, in), the others (H, rows)."""
+
+    gain: FloatArray
+    bias: FloatArray
+    power: FloatArray
+    limits: Limits
+
+    def part(self, rows: slice) -> _Rows:
+        limits = Limits(self.limits.lo[:, rows], self.limits.hi[:, rows])
+        return _Rows(self.gain[:, rows], self.bias[:, rows], self.power[:, rows], limits)
+
+
+def _rows(matrix: Matrix, requant: Requant) -> _Rows:
+    shape = matrix.groups, matrix.outputs
+    ratio = np.array([float(r) for r in requant.ratio]).reshape(shape)
+    step = np.gcd.reduce(np.abs(matrix.codes), axis=-1).ravel().tolist()
+    power = [_power(r, b, g) for r, b, g in zip(requant.ratio, requant.bias, step, strict=True)]
+    return _Rows(
+        ratio[..., None] * matrix.codes,
+        np.array([float(b) for b in requant.bias]).reshape(shape),
+        np.array(power).reshape(shape),
+        _limits(requant.lo.reshape(shape), requant.hi.reshape(shape)),
+    )
+
+
+def _power(ratio: Fraction, bias: Fraction, step: int) -> float:
+    """Sums are multiples of ``step``; a row of zeros converts a constant and adds no noise."""
+    if step == 0:
+        return 0.0
+    return lattice_power(int(np.lcm.reduce([(ratio * step).denominator, bias.denominator], dtype=object)))
+
+
+def _limits(lo: IntArray, hi: IntArray) -> Limits:
+    return Limits(lo.astype(np.float64), hi.astype(np.float64))

@@ -1,0 +1,174 @@
+"""What signals do to a kernel's quantizers: the linear kernel is run on real input codes, and every rounding watched.
+
+The white-noise model is believed where two things hold, both measured on the reference (no integer is simulated):
+
+- *no colour*: for an input z whose residue is uniform, the error of rounding has the autocorrelation
+
+      E e_t e_(t-k) = sum_(m>=1) E cos(2 pi m (z_t - z_(t-k))) / (2 pi^2 m^2)        (Sripad and Snyder 1977)
+
+  0 where z moves by a step or so between the two, 1/12 where it rests (dead zones, limit cycles). With these instead of
+  0 for k = 1..32, and alike for the errors of two states at one time (E cos 2 pi m (z_i - z_j) - E cos 2 pi m
+  (z_i + z_j)), the predicted noise is ``colour_db`` louder. A quantizer that rests while its mode turns may instead
+  sustain a limit cycle at the pole's frequency: the same with every lag in phase must be as little.
+- *no overload*: what lies beyond the code ranges, run through the linear kernel, leaves at the output a power that is
+  small against the predicted noise (``overload``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssmc.analysis.linear import LinearKernel
+from ssmc.analysis.noise import OutputNoise, flushed, observability
+from ssmc.analysis.run import overloaded, padded, reference
+from ssmc.ir.rounding import FloatArray, IntArray
+
+HARMONICS = 3
+LAGS = 32
+WEIGHT = sum(1 / m**2 for m in range(1, HARMONICS + 1))
+RESPONSE = 512
+MOST_COLOUR_DB = 0.5
+MOST_OVERLOAD = 0.1
+WHITE_STEPS = 256
+WHITE_SEQUENCES = 2
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the input sequences did.
+
+    Attributes:
+        signal: variance of y, (H, p), in squared codes.
+        drive: mean square of the rows v = [R; u], (H, n + m).
+        overload: power that saturation leaves at the outputs, to first order, (H, p).
+        steps: mean length of a sequence.
+        readout, state: autocorrelation of the errors, relative to white, (LAGS + 1, H, n).
+        together: correlation of the errors of two state rows at one time, (H, n, n).
+    """
+
+    signal: FloatArray
+    drive: FloatArray
+    overload: FloatArray
+    steps: float
+    readout: FloatArray
+    state: FloatArray
+    together: FloatArray
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the white-noise model holds, per output (H, p).
+
+    Attributes:
+        colour_db: predicted noise with the errors' own autocorrelation, in dB over white.
+        overload: power that saturation leaves at the output, relative to the predicted noise.
+    """
+
+    colour_db: FloatArray
+    overload: FloatArray
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """(H, p)."""
+        return np.asarray((np.abs(self.colour_db) <= MOST_COLOUR_DB) & (self.overload <= MOST_OVERLOAD))
+
+
+def white_codes(lo: FloatArray, hi: FloatArray, spread: FloatArray, seed: int = 0) -> list[IntArray]:
+    """Input sequences (T, H, m), the same every time: Gaussian, of deviation ``spread``, amid lo..hi, all (H, m)."""
+    rng = np.random.default_rng(seed)
+    draws = (rng.standard_normal((WHITE_STEPS, *lo.shape)) for _ in range(WHITE_SEQUENCES))
+    return [np.clip(np.rint((lo + hi) / 2 + spread * draw), lo, hi).astype(np.int64) for draw in draws]
+
+
+def observe(kernel: LinearKernel, sequences: Sequence[IntArray], start: FloatArray) -> Observation:
+    """Run the linear kernel on input codes, sequences (T, H, m), from registers ``start`` (H, n)."""
+    n, (groups, p, m) = kernel.A.shape[-1], kernel.D.shape
+    watch = {"readout": _Watch(groups, n), "state": _Watch(groups, n)}
+    square, total, overload = np.zeros((3, groups, p))
+    drive, count = np.zeros((groups, n + m)), 0
+    for u, lengths in padded(sequences):
+        run = reference(kernel, u, lengths, start)
+        for name, one in watch.items():
+            one.add(getattr(run, name), lengths)
+        square, total = square + (run.output**2).sum((1, 2)), total + run.output.sum((1, 2))
+        overload = overload + (overloaded(kernel, run) ** 2).sum((1, 2))
+        drive += np.concatenate([(run.readout**2).sum((1, 2)), (u.astype(np.float64) ** 2).sum((1, 2))], -1)
+        count += int(lengths.sum())
+    count = max(count, 1)
+    return Observation(
+        signal=square / count - (total / count) ** 2,
+        drive=drive / count,
+        overload=overload / count,
+        steps=count / max(len(sequences), 1),
+        readout=watch["readout"].correlation(),
+        state=watch["state"].correlation(),
+        together=watch["state"].together(),
+    )
+
+
+def judge(kernel: LinearKernel, noise: OutputNoise, seen: Observation) -> Verdict:
+    """Hold the predicted noise against what the roundings really see."""
+    gains = _responses(kernel)
+    total = np.where(noise.total > 0, noise.total, 1.0)
+    extra, turning = np.zeros((2, *total.shape))
+    for gain, variance, errors in zip(gains, (noise.readout, noise.state), (seen.readout, seen.state), strict=True):
+        extra += (variance * 2 * (gain[1:] * errors[1:, :, None]).sum(0)).sum(-1)
+        turning += (variance * 2 * (np.abs(gain[1:]) * errors[1:, :, None]).sum(0)).sum(-1)
+    deviation = np.sqrt(kernel.state_power)
+    pairs = seen.together * (1 - np.eye(seen.together.shape[-1])) * deviation[:, :, None] * deviation[:, None, :]
+    extra += (observability(kernel, seen.steps) * pairs[:, None]).sum((-1, -2))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        colour, cycles = (10 * np.log10(np.maximum(1 + power / total, 1e-9)) for power in (extra, turning))
+    worse = np.where(np.abs(cycles) > np.abs(colour), cycles, colour)
+    return Verdict(np.where(noise.total > 0, worse, 0.0), seen.overload / total)
+
+
+def _responses(kernel: LinearKernel) -> tuple[FloatArray, FloatArray]:
+    """Autocorrelation of the responses at the output to e_R and to e_q, 1 at lag 0, (LAGS + 1, H, p, n) each."""
+    rows = [kernel.C]
+    for _ in range(RESPONSE - 1):
+        rows.append(flushed(rows[-1] @ kernel.A))
+    state = np.stack(rows)
+    readout = np.concatenate([kernel.F[None], state[:-1] @ kernel.G])
+    return _autocorrelation(readout), _autocorrelation(state)
+
+
+def _autocorrelation(response: FloatArray) -> FloatArray:
+    power = np.abs(np.fft.rfft(response, 2 * RESPONSE, 0)) ** 2
+    lags = np.fft.irfft(power, 2 * RESPONSE, 0)[: LAGS + 1]
+    return np.asarray(lags / np.where(lags[0] > 0, lags[0], 1.0))
+
+
+class _Watch:
+    """Sums over all steps of what one kind of quantizer sees."""
+
+    def __init__(self, groups: int, quantizers: int) -> None:
+        self.products = np.zeros((LAGS + 1, groups, quantizers))
+        self.crossed = np.zeros((groups, quantizers, quantizers))
+        self.pairs = np.zeros(LAGS + 1)
+
+    def add(self, z: FloatArray, lengths: IntArray) -> None:
+        """Z (H, N, T, k), in steps; only the first ``lengths`` count."""
+        steps = z.shape[2]
+        first = np.exp(2j * np.pi * z) * (np.arange(steps) < lengths[:, None])[None, :, :, None]
+        power = first
+        for m in range(1, HARMONICS + 1):
+            spectrum = np.abs(np.fft.fft(power, steps + LAGS, axis=2)) ** 2
+            lags = np.fft.ifft(spectrum.sum(1), axis=1).real[:, : LAGS + 1]
+            self.products += lags.swapaxes(0, 1) / m**2
+            flat = power.reshape(len(power), -1, power.shape[-1])
+            self.crossed += (flat.swapaxes(1, 2) @ (flat.conj() - flat)).real / m**2
+            power = power * first
+        self.pairs += np.maximum(lengths - np.arange(LAGS + 1)[:, None], 0).sum(-1)
+
+    def correlation(self) -> FloatArray:
+        """Mean over all pairs of steps, harmonics weighted by their share; 1 for errors that do not change."""
+        return np.asarray(self.products / (WEIGHT * np.maximum(self.pairs, 1)[:, None, None]))
+
+    def together(self) -> FloatArray:
+        """Errors of two quantizers at one time: 1 for equal, -1 for opposite ones."""
+        return np.asarray(self.crossed / (WEIGHT * max(self.pairs[0], 1)))

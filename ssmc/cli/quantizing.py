@@ -1,0 +1,85 @@
+"""``ssmc quantize``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ssmc.cli.progress import stages
+
+BITS = click.IntRange(1, 16)
+
+
+@click.command(short_help="Quantize a float ONNX model after training.")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="Calibration sequences (.npz).")
+@click.option(
+    "--samples", type=click.IntRange(min=1), default=64, show_default=True, help="How many of them, evenly chosen."
+)
+@click.option("--output", "-o", type=click.Path(path_type=Path), default="quantized.onnx", show_default=True)
+@click.option("--bits", type=BITS, default=8, show_default=True, help="Of everything below that is not given.")
+@click.option("--kernel-bits", type=BITS, help="Cells of the fused matrix [[A, B], [C, D]].")
+@click.option("--state-bits", type=BITS, help="Read-out of the states (state_dac).")
+@click.option("--adc-bits", type=BITS, help="What a column of a kernel delivers.")
+@click.option("--weight-bits", type=BITS, help="All other matrices; 2: ternary, 1: binary.")
+@click.option("--activation-bits", type=BITS, help="Values between operations.")
+@click.option("--input-bits", type=BITS, help="The model's input.")
+@click.option("--output-bits", type=BITS, help="The model's output. Default: 8, or --bits if more.")
+@click.option(
+    "--form",
+    type=click.Choice(["auto", "delta", "direct"]),
+    default="auto",
+    show_default=True,
+    help="Of every mode; auto: whichever predicts less noise.",
+)
+@click.option(
+    "--granularity",
+    type=click.Choice(["mode", "channel", "tensor"]),
+    default="mode",
+    show_default=True,
+    help="What shares a scale within a kernel.",
+)
+@click.option("--power-of-two/--free", default=True, show_default=True, help="Scales.")
+def quantize(
+    model: Path,
+    data: Path,
+    samples: int,
+    output: Path,
+    bits: int,
+    output_bits: int | None,
+    form: str,
+    granularity: str,
+    power_of_two: bool,
+    **widths: int | None,
+) -> None:
+    """Quantize a float ONNX MODEL with calibration data and write standard quantized ONNX, ready for 'ssmc compile'.
+
+    Recurrences become modes, each in the form that predicts less noise; steps are those with the least squared error
+    on the data. Needs no torch.
+
+    \b
+    Example:
+      ssmc quantize model_float.onnx --data calib.npz -o model.onnx
+      ssmc quantize model_float.onnx --data calib.npz --bits 6 --state-bits 8
+    """
+    from ssmc.bundle.files import write_file
+    from ssmc.data import load_samples
+    from ssmc.quantize import QuantizeConfig
+    from ssmc.quantize import quantize as run
+
+    given = {key: bits if width is None else width for key, width in widths.items()}
+    last = max(bits, 8) if output_bits is None else output_bits
+    config = QuantizeConfig(
+        **given,
+        output_bits=last,
+        form=form,  # type: ignore[arg-type]
+        granularity=granularity,  # type: ignore[arg-type]
+        power_of_two=power_of_two,
+    )
+    with stages("quantizing") as stage:
+        done = run(model, load_samples(data).spread(samples), config, progress=stage)
+    write_file(output, done.model.SerializeToString(deterministic=True))
+    for kernel in done.kernels:
+        click.echo(f"{kernel.name}: {kernel.delta} of {kernel.modes} modes in delta form")
+    click.echo(f"wrote {output}: {done.quantizers} quantizers; compile it with 'ssmc compile {output}'")

@@ -1,0 +1,59 @@
+"""What post-training quantization does to a model: one readable value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from ssmc.errors import UsageError
+
+Form = Literal["delta", "direct", "auto"]
+Granularity = Literal["mode", "channel", "tensor"]
+MOST_KERNEL_BITS = 12
+
+
+@dataclass(frozen=True)
+class QuantizeConfig:
+    """Bits, forms and scales (DESIGN §2, §4).
+
+    Attributes:
+        kernel_bits: cells of the fused matrix [[A, B], [C, D]].
+        state_bits: read-out of the states that drives the rows (``state_dac``).
+        adc_bits: what the columns deliver, increments or states, and y.
+        weight_bits: every other matrix; 2 is ternary, 1 is binary (-1 and 1).
+        activation_bits: every value between operations.
+        input_bits, output_bits: the model's input and output.
+        form: of every mode, or ``auto``: whichever predicts less noise.
+        granularity: what shares a scale within a kernel.
+        power_of_two: scales are powers of two, so that float32 arithmetic is exact.
+    """
+
+    kernel_bits: int = 8
+    state_bits: int = 8
+    adc_bits: int = 8
+    weight_bits: int = 8
+    activation_bits: int = 8
+    input_bits: int = 8
+    output_bits: int = 8
+    form: Form = "auto"
+    granularity: Granularity = "mode"
+    power_of_two: bool = True
+
+    def __post_init__(self) -> None:
+        limits = {"weight_bits": (1, 16), "activation_bits": (2, 12), "input_bits": (2, 16), "output_bits": (2, 16)}
+        for field in fields(self):
+            low, high = limits.get(field.name, (2, MOST_KERNEL_BITS))
+            value = getattr(self, field.name)
+            if field.name.endswith("_bits") and not low <= value <= high:
+                option = f"--{field.name.replace('_', '-')}"
+                raise UsageError("SSMC-U30", f"{option} is {value}", f"give {low} to {high}")
+
+
+def signed_range(bits: int) -> tuple[int, int]:
+    """Two's complement range: 8 bits are -128..127."""
+    return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+
+
+def weight_limit(bits: int) -> int:
+    """Largest code of a symmetric weight grid: 8 bits are -127..127, 2 bits are ternary; 1 bit is -1 and 1."""
+    return max((1 << (bits - 1)) - 1, 1)

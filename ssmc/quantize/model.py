@@ -1,0 +1,281 @@
+"""The whole of ``ssmc quantize``: raise, calibrate, quantize, write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from ssmc.data import Samples
+from ssmc.errors import ModelError, UsageError, VerificationError
+from ssmc.importers import load_model
+from ssmc.importers.axes import name_axes
+from ssmc.ir.build import constant_array, graphs, is_op, node_name, remove_dead
+from ssmc.ir.functions import attach_functions
+from ssmc.ir.ops import Constants, constants
+from ssmc.ir.rounding import FloatArray
+from ssmc.passes.canonicalize_quantizers import CanonicalizeQuantizers
+from ssmc.passes.fold_constants import FoldConstants
+from ssmc.passes.raise_recurrences import RaiseRecurrences
+from ssmc.quantize.config import QuantizeConfig, signed_range
+from ssmc.quantize.kernel import quantize_kernel
+from ssmc.quantize.modes import Modes, to_modes
+from ssmc.quantize.nodes import Nodes, float_scan, quantized_scan
+from ssmc.quantize.points import Plan, Planner
+from ssmc.quantize.steps import best_step, weight_codes
+from ssmc.verify import run_onnx
+
+MOST_DEVIATION = 1e-3
+MOST_VALUES = 1 << 16
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class KernelChoice:
+    """What a kernel became: modes in delta form, of how many."""
+
+    name: str
+    delta: int
+    modes: int
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """The quantized model and what was chosen.
+
+    Attributes:
+        model: standard ONNX.
+        kernels: forms.
+        quantizers: how many values were given one.
+        deviation: of the raised float model from the original on the first calibration sequence, relative.
+    """
+
+    model: onnx.ModelProto
+    kernels: tuple[KernelChoice, ...]
+    quantizers: int
+    deviation: float
+
+
+def quantize(
+    path: str | Path, samples: Samples, config: QuantizeConfig | None = None, progress: Progress = lambda stage: None
+) -> Quantized:
+    """Quantize a float ONNX model on calibration sequences.
+
+    Raises:
+        ModelError: the model cannot be compiled, SSMC-Q10 it is quantized already, SSMC-S04 a kernel has no modes.
+        UsageError: SSMC-D01 sequences of another size than the model's input.
+        VerificationError: SSMC-V03 the raised model computes something else.
+    """
+    config = config or QuantizeConfig()
+    progress("raise")
+    original = load_model(path)
+    _check_data(original, samples)
+    model = _raised(original)
+    plan = Planner(model, name_axes(model)).plan
+    modes = {node: _modes(node) for node in plan.kernels}
+    progress("calibrate")
+    seen, deviation = _calibrate(ir.to_proto(load_model(path)), model, plan, modes, samples)
+    progress("quantize")
+    choices = _rewrite(model, plan, modes, seen, config)
+    _tidy(model)
+    return Quantized(ir.to_proto(model), choices, len(plan.points), deviation)
+
+
+def _check_data(model: ir.Model, samples: Samples) -> None:
+    shape = model.graph.inputs[0].shape
+    assert shape is not None
+    if samples.features != shape[2]:
+        fact = f"calibration sequences have {samples.features} features, the model takes {shape[2]}"
+        raise UsageError("SSMC-D01", fact, "give sequences (steps, features) as the model reads them")
+    if not np.isfinite(samples.flat).all():
+        raise UsageError("SSMC-D03", "calibration data hold NaN or infinity", "clean the data")
+
+
+def _raised(model: ir.Model) -> ir.Model:
+    """Canonical, with every recurrence as one ``ssmc::StateSpace`` in real numbers."""
+    for step in (CanonicalizeQuantizers(), FoldConstants()):
+        model = step.run(model).model
+        attach_functions(model)
+    for graph in graphs(model.graph):
+        for node in graph:
+            if is_op(node, "Quant", "Dequant", domain="ssmc"):
+                fact = "the model is quantized already"
+                raise ModelError("SSMC-Q10", fact, "compile it as it is, or give its float twin", node_name(node))
+    model = RaiseRecurrences(quantized=False).run(model).model
+    attach_functions(model)
+    return model
+
+
+def _modes(node: ir.Node) -> Modes:
+    c: Constants = constants(node)
+    name = node_name(node)
+    n = c["keep"].shape[1]
+    A, B, C, D = c["W"][..., :n], c["W"][..., n:], c["W_y"][..., :n], c["W_y"][..., n:]
+    if c["step"].any() or c["step_y"].any():
+        raise ModelError("SSMC-Q10", "the recurrence is quantized already", "give the float twin", name)
+    if c["offset"].any() or c["offset_y"].any() or c["r0"].any():
+        fact = "the recurrence has a bias or does not start at 0"
+        raise ModelError("SSMC-S05", fact, "add constants outside the loop, and start from zeros", name)
+    if node.op_type == "StateSpaceAfter":  # y reads the new state: C' = C A, D' = C B + D
+        C, D = C @ A, C @ B + D
+    return to_modes(A, B, C, D, name)
+
+
+def _calibrate(
+    original: onnx.ModelProto, model: ir.Model, plan: Plan, modes: dict[ir.Node, Modes], samples: Samples
+) -> tuple[dict[str, list[FloatArray]], float]:
+    """Values of the float model at every point and kernel input, by name, one array a sequence."""
+    raised = ir.from_proto(ir.to_proto(model))
+    by_name = {node.name: node for node in raised.graph}
+    for node, matrices in modes.items():
+        twin = by_name[node.name]
+        y = float_scan(raised.graph, twin, matrices)
+        _replace(raised.graph, twin, y)
+    _standard(raised)
+    proto = ir.to_proto(raised)
+    names = list(dict.fromkeys([*(str(v.name) for v in plan.points), *(str(k.inputs[0].name) for k in modes)]))  # type: ignore[union-attr]
+    source, output = proto.graph.input[0].name, proto.graph.output[0].name
+    known = {source, output}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    seen: dict[str, list[FloatArray]] = {name: [] for name in names}
+    deviation = 0.0
+    wanted = [name for name in names if name != source]
+    for index in range(len(samples)):
+        x = samples.sequence(index).astype(np.float32)[None]
+        if not x.shape[1]:
+            continue
+        values = run_onnx(proto, {source: x}, [output, *wanted])
+        if not deviation:
+            deviation = _deviation(run_onnx(original, {source: x}, None)[0], values[0])
+        for name, value in zip(wanted, values[1:], strict=True):
+            seen[name].append(value.astype(np.float64))
+        if source in seen:
+            seen[source].append(x.astype(np.float64))
+    return seen, deviation
+
+
+def _deviation(before: FloatArray, after: FloatArray) -> float:
+    far = float(np.abs(before - after).max() / max(float(np.abs(before).max()), 1e-30))
+    if not far <= MOST_DEVIATION:
+        fact = f"the recurrences in modal form move the float output by {far:.3g} of its range"
+        raise VerificationError("SSMC-V03", fact, "report this with the model")
+    return max(far, 1e-30)
+
+
+def _rewrite(
+    model: ir.Model,
+    plan: Plan,
+    modes: dict[ir.Node, Modes],
+    seen: dict[str, list[FloatArray]],
+    config: QuantizeConfig,
+) -> tuple[KernelChoice, ...]:
+    graph = model.graph
+    grids = {}
+    for value in plan.points:
+        bits = config.activation_bits
+        bits = config.input_bits if value in plan.inputs else config.output_bits if value in plan.outputs else bits
+        data = np.concatenate([x.ravel() for x in seen[str(value.name)]])
+        limits = _limits(data, bits)
+        grids[value] = float(best_step(_thinned(data), *limits, 0, config.power_of_two)), limits
+    choices = [_kernel(graph, node, matrices, seen, config, grids) for node, matrices in modes.items()]
+    for node, position in plan.matrices:
+        _weight(graph, node, position, config)
+    for value in plan.points:
+        _insert(graph, value, *grids[value])
+    return tuple(choices)
+
+
+def _limits(data: FloatArray, bits: int) -> tuple[int, int]:
+    """Codes from 0 where no value is negative."""
+    return (0, (1 << bits) - 1) if data.size and data.min() >= 0 else signed_range(bits)
+
+
+def _thinned(data: FloatArray) -> FloatArray:
+    return data[:: max(len(data) // MOST_VALUES, 1)]
+
+
+def _kernel(
+    graph: ir.Graph,
+    node: ir.Node,
+    modes: Modes,
+    seen: dict[str, list[FloatArray]],
+    config: QuantizeConfig,
+    grids: dict[ir.Value, tuple[float, tuple[int, int]]],
+) -> KernelChoice:
+    u = node.inputs[0]
+    assert u is not None
+    groups, _, _, m = modes.B.shape
+    fed = [x[0].reshape(len(x[0]), groups, m) for x in seen[str(u.name)]]
+    data = np.concatenate([x.ravel() for x in fed])
+    limits = signed_range(config.activation_bits)
+    step = float(best_step(_thinned(data), *limits, 0, config.power_of_two))
+    kernel = quantize_kernel(modes, fed, step, config)
+    y = quantized_scan(graph, node, kernel, u, limits)
+    name = node_name(node)
+    _replace(graph, node, y)
+    return KernelChoice(name, int(kernel.keep[:, ::2].sum()), int(kernel.keep.size // 2))
+
+
+def _replace(graph: ir.Graph, node: ir.Node, y: ir.Value) -> None:
+    node.outputs[0].replace_all_uses_with(y, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+
+
+def _weight(graph: ir.Graph, node: ir.Node, position: int, config: QuantizeConfig) -> None:
+    value = node.inputs[position]
+    array = constant_array(value)
+    if value is None or array is None:
+        raise ModelError("SSMC-Q06", "a matrix is no constant", "fold it before quantization", node_name(node))
+    weight = np.asarray(array, np.float64)
+    transposed = "transB" in node.attributes and bool(node.attributes["transB"].as_int())
+    outputs_first = node.op_type == "Conv" or transposed or (node.op_type == "MatMul" and position == 0)
+    axis = 0 if outputs_first else weight.ndim - 1
+    codes, step = weight_codes(weight, config.weight_bits, axis, config.power_of_two)
+    name = f"{node_name(node)}.weight"
+    node.replace_input_with(position, Nodes(graph, place=node).weight(codes, step, axis, name))
+
+
+def _insert(graph: ir.Graph, value: ir.Value, step: float, limits: tuple[int, int]) -> None:
+    """A quantizer behind ``value``, for all its readers."""
+    uses = [use for use in value.uses() if use.node.op_type != "Shape"]
+    name = f"{value.name}.quantizer"
+    producer = value.producer()
+    first = next(iter(graph)) if producer is None else None
+    nodes = list(graph)
+    if producer is not None:
+        at = nodes.index(producer) + 1
+        first = nodes[at] if at < len(nodes) else None
+    coded = Nodes(graph, place=first).quantized(value, step, step, limits, name)
+    for use in uses:
+        use.node.replace_input_with(use.idx, coded)
+    for index, output in enumerate(graph.outputs):
+        if output is value:
+            coded.name, value.name = value.name, f"{value.name}.unquantized"
+            coded.shape, coded.type = value.shape, value.type
+            graph.outputs[index] = coded
+
+
+def _tidy(model: ir.Model) -> None:
+    """Transposes that undo each other go, and all that nobody needs."""
+    for node in list(model.graph):
+        before = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
+        if is_op(node, "Transpose") and is_op(before, "Transpose") and before is not None:
+            first, second = (x.attributes["perm"].as_ints() for x in (before, node))
+            source = before.inputs[0]
+            if [first[i] for i in second] == list(range(len(first))) and not node.outputs[0].is_graph_output():
+                assert source is not None
+                node.outputs[0].replace_all_uses_with(source)
+    _standard(model)
+
+
+def _standard(model: ir.Model) -> None:
+    """Without dead nodes and without our domain."""
+    remove_dead(model.graph)
+    attach_functions(model)
+    for graph in graphs(model.graph):
+        for domain in set(graph.opset_imports) - {"", "ai.onnx"}:
+            del graph.opset_imports[domain]

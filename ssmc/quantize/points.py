@@ -1,0 +1,123 @@
+"""Where a float graph needs quantizers, so that every operation between two of them has an integer form.
+
+A value is *raw* (the model's input, scaled), *coded* (a quantizer's output), *dense* (a matrix of coded values), *open*
+(any other sum that waits for a quantizer) or *mapped* (a function of coded values). Operations that need coded operands
+get them: a quantizer goes in front of the first such operation, and serves them all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from ssmc.errors import ModelError
+from ssmc.importers.axes import Axes
+from ssmc.ir.build import constant_array, is_op, node_name
+
+LAYOUT = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Cast", "Dropout", "Expand"})
+SELECT = frozenset({"Split", "Slice", "Gather"})
+AFFINE = frozenset({"Add", "Sub", "Mul", "Div", "BatchNormalization"})
+MATRICES = frozenset({"MatMul", "Gemm", "Conv"})
+NORMS = frozenset({"LayerNormalization", "RMSNormalization"})
+FUNCTIONS = frozenset(
+    {
+        *("Relu", "LeakyRelu", "Sigmoid", "Tanh", "Gelu", "Erf", "Elu", "HardSigmoid", "HardSwish", "Softplus", "Exp"),
+        *("Abs", "Sqrt", "Clip", "Mish", "Selu", "Sin", "Cos", "Sign", "Softsign", "Neg", "Pow", "Max", "Min", "Swish"),
+    }
+)
+
+
+@dataclass
+class Plan:
+    """Values to quantize in order of the graph, kernels, and matrices with the position of their weight."""
+
+    points: list[ir.Value] = field(default_factory=list)
+    inputs: set[ir.Value] = field(default_factory=set)
+    outputs: set[ir.Value] = field(default_factory=set)
+    kernels: list[ir.Node] = field(default_factory=list)
+    matrices: list[tuple[ir.Node, int]] = field(default_factory=list)
+
+
+class Planner:
+    """Walks the graph once; ``plan`` is the result."""
+
+    def __init__(self, model: ir.Model, axes: Axes) -> None:
+        self.axes = axes
+        self.plan = Plan()
+        source, output = model.graph.inputs[0], model.graph.outputs[0]
+        self.kinds: dict[ir.Value, str] = {source: "raw"}
+        self.same: dict[int, ir.Value] = {}
+        for node in model.graph:
+            self._visit(node)
+        if self.kinds.get(output) != "coded":
+            self._coded(output)
+            self.plan.outputs.add(output)
+
+    def _coded(self, value: ir.Value) -> None:
+        """Put a quantizer behind ``value`` unless there is one."""
+        if value in self.plan.points or self.kinds[value] == "coded":
+            return
+        if self.kinds[value] == "raw":
+            self.plan.inputs.add(value)
+        self.plan.points.append(value)
+
+    def _kind(self, value: ir.Value) -> str:
+        return "coded" if value in self.plan.points else self.kinds[value]
+
+    def _visit(self, node: ir.Node) -> None:
+        signals = [v for v in node.inputs if v is not None and v in self.kinds]
+        if not signals or is_op(node, "Shape"):
+            return
+        kind = self._result(node, signals)
+        for out in node.outputs:
+            self.kinds[out] = kind
+
+    def _result(self, node: ir.Node, signals: list[ir.Value]) -> str:
+        first = signals[0]
+        op = node.op_type
+        if is_op(node, "StateSpace", "StateSpaceAfter", domain="ssmc"):
+            self.plan.kernels.append(node)
+            return "open"
+        if op in LAYOUT:
+            return self._kind(first)
+        if op in SELECT:
+            if self._kind(first) not in ("dense", "coded") or self._over_time(node, first):
+                self._coded(first)
+            return self._kind(first)
+        if op in MATRICES and len(signals) == 1:
+            return self._matrix(node, first)
+        if op in AFFINE and len(signals) == 1:
+            return self._affine(node, first)
+        if op in ("Add", "Sub", "Mul") or op in NORMS or op == "ReduceMean":
+            for value in signals:
+                self._coded(value)
+            return "open"
+        if op in FUNCTIONS:
+            if self._kind(first) != "mapped":
+                self._coded(first)
+            return "mapped"
+        fact = f"operation {op} has no integer form here"
+        raise ModelError("SSMC-T02", fact, "replace it, or move it out of the model", node_name(node))
+
+    def _over_time(self, node: ir.Node, value: ir.Value) -> bool:
+        roles = self.axes.roles.get(str(value.name), ())
+        out = self.axes.roles.get(str(node.outputs[0].name), ())
+        return "T" in roles and "T" not in out
+
+    def _matrix(self, node: ir.Node, signal: ir.Value) -> str:
+        self._coded(signal)
+        position = 1 - list(node.inputs).index(signal) if node.op_type == "MatMul" else 1
+        self.plan.matrices.append((node, position))
+        return "dense"
+
+    def _affine(self, node: ir.Node, signal: ir.Value) -> str:
+        kind = self._kind(signal)
+        constants = [constant_array(v) for v in node.inputs if v is not None and v is not signal]
+        positive = all(c is not None and (np.asarray(c, np.float64) > 0).all() for c in constants)
+        scales = node.op_type in ("Mul", "Div") and positive
+        if kind == "raw" and not scales:
+            self._coded(signal)
+            kind = "coded"
+        return "open" if kind == "coded" and not scales else kind

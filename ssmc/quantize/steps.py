@@ -1,0 +1,48 @@
+"""Steps of quantizers: those that quantize given data with the least squared error."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ssmc.ir.rounding import FloatArray, IntArray, round_half_even
+
+OCTAVES = 6
+
+
+def grid_scale(largest: ArrayLike, codes: float, power_of_two: bool) -> FloatArray:
+    """Smallest scale with ``largest <= codes * scale``; rounded up to a power of two if asked. Zero maps to 1."""
+    top = np.asarray(largest, np.float64)
+    scale = np.where(top > 0, top, codes) / codes
+    return np.exp2(np.ceil(np.log2(scale))) if power_of_two else scale
+
+
+def best_step(x: FloatArray, lo: int, hi: int, kept: int, power_of_two: bool) -> FloatArray:
+    """The step with the least squared error of ``step * clip(round(x / step), lo, hi)``, clipping against resolution.
+
+    One step for each entry of the last ``kept`` axes of x; 1 where all data are 0. Candidates are the smallest step
+    that clips nothing and those below it, by octaves or quarters of them.
+    """
+    axes = tuple(range(x.ndim - kept))
+    ends = np.stack([x.max(axes) / max(hi, 1), x.min(axes) / min(lo, -1) if lo else x.max(axes) / max(hi, 1)])
+    top = grid_scale(ends.max(0), 1.0, power_of_two)
+    factors = np.exp2(-np.arange(0, OCTAVES, 1.0 if power_of_two else 0.25))
+    errors = np.stack([_error(x, top * factor, lo, hi, axes) for factor in factors])
+    return np.asarray(np.where((x == 0).all(axes), 1.0, top * factors[errors.argmin(0)]))
+
+
+def _error(x: FloatArray, step: FloatArray, lo: int, hi: int, axes: tuple[int, ...]) -> FloatArray:
+    return np.asarray(((x - step * np.clip(round_half_even(x / step), lo, hi)) ** 2).sum(axes))
+
+
+def weight_codes(weight: FloatArray, bits: int, axis: int, power_of_two: bool) -> tuple[IntArray, FloatArray]:
+    """Symmetric codes of a matrix and one step for each output along ``axis``; one bit: the sign times the mean."""
+    limit = (1 << (bits - 1)) - 1
+    rows = np.moveaxis(weight, axis, -1).reshape(-1, weight.shape[axis])
+    shape = [-1 if a == axis % weight.ndim else 1 for a in range(weight.ndim)]
+    if bits == 1:
+        mean = grid_scale(np.abs(rows).mean(0), 1.0, power_of_two)
+        return np.where(weight < 0, -1, 1).astype(np.int64), mean
+    step = best_step(rows, -limit, limit, 1, power_of_two)
+    codes = np.clip(round_half_even(weight / step.reshape(shape)), -limit, limit)
+    return codes.astype(np.int64), step

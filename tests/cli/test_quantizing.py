@@ -1,0 +1,73 @@
+"""``ssmc quantize`` and ``ssmc inspect --kernels``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.cli.conftest import ssmc
+from tests.quantize.floats import FEATURES, float_model
+
+
+@pytest.fixture(scope="module")
+def calibration(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("calibration") / "calib.npz"
+    np.savez(path, x=np.random.default_rng(0).standard_normal((8, 40, FEATURES)).astype(np.float32))
+    return path
+
+
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory: pytest.TempPathFactory, calibration: Path) -> Path:
+    folder = tmp_path_factory.mktemp("quantized")
+    onnx.save(float_model(), folder / "float.onnx")
+    result = ssmc("quantize", folder / "float.onnx", "--data", calibration, "-o", folder / "model.onnx", "--bits", 6)
+    assert result.exit_code == 0, result.output
+    assert "of 12 modes in delta form" in result.stdout
+    return folder / "model.onnx"
+
+
+def test_a_quantized_model_compiles_and_is_quantized_once(quantized: Path, calibration: Path, tmp_path: Path) -> None:
+    assert ssmc("compile", quantized, "-o", tmp_path / "out").exit_code == 0
+    again = ssmc("quantize", quantized, "--data", calibration, "-o", tmp_path / "again.onnx")
+    assert again.exit_code == 1
+    assert again.stderr.startswith("error[SSMC-Q10]")
+    assert not (tmp_path / "again.onnx").exists()
+
+
+def test_kernels_are_analysed_on_white_codes_and_on_data(quantized: Path, calibration: Path) -> None:
+    table = ssmc("inspect", quantized, "--kernels")
+    assert table.exit_code == 0, table.output
+    assert "SQNR dB" in table.stdout
+    white, fed = (
+        json.loads(ssmc("inspect", quantized, "--kernels", "--json", *more).stdout)["analysis"][0]
+        for more in ((), ("--data", calibration))
+    )
+    assert (white["signal"], fed["signal"]) == ("white", "data")
+    for channel in (*white["channels"], *fed["channels"]):
+        assert 0 < channel["margin"] < 1
+        assert channel["typical_register"] < channel["worst_register"]
+        assert (channel["sqnr_db"] is None) == bool(channel["why"])
+        assert channel["from_readout"] + channel["from_state"] + channel["from_output"] == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "status"),
+    [
+        (("--data", "missing.npz"), "SSMC-D10", 2),
+        (("--data", "CALIBRATION", "--kernel-bits", "1"), "SSMC-U30", 2),
+    ],
+)
+def test_mistakes_are_one_line(
+    tmp_path: Path, calibration: Path, options: tuple[str, ...], code: str, status: int
+) -> None:
+    onnx.save(float_model(), tmp_path / "float.onnx")
+    given = [calibration if option == "CALIBRATION" else option for option in options]
+    result = ssmc("quantize", tmp_path / "float.onnx", *given, "-o", tmp_path / "out.onnx")
+    assert result.exit_code == status
+    assert result.stderr.startswith(f"error[{code}]")
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "out.onnx").exists()
