@@ -106,7 +106,8 @@ def test_stable_codes_are_those_of_training(delta: bool) -> None:
 
     rng = np.random.default_rng(3)
     wanted, step = rng.uniform(-40, 40, (20, 8, 2)), 2.0 ** rng.integers(-9, -4, (20, 8))
-    theirs = trained(torch.tensor(wanted), torch.tensor(step), 31, "delta" if delta else "direct").numpy()
+    keep = torch.full(step.shape, float(delta))
+    theirs = trained(torch.tensor(wanted), torch.tensor(step), keep, 31).numpy()
     assert np.array_equal(stable_codes(wanted, step, 31, delta), theirs)
 
 
