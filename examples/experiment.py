@@ -24,13 +24,15 @@ from ssmc.bundle.check import accuracy
 from ssmc.bundle.check import evaluate as run_program
 from ssmc.data import Samples
 from ssmc.export import export_onnx
-from ssmc.ir.metrics import metrics
+from ssmc.ir.metrics import Qs4dModel, fp32_twin, headline, qs4d_figures
+from ssmc.ir.program import Program, StateSpace
 from ssmc.qat import Mode, ModelConfig, QuantConfig, S4DClassifier, calibrate, set_mode
 from ssmc.qat.pruning import prune_modes
 from ssmc.qat.training import Batch, Data, Phase, Trainer, evaluate
 
 RUNS = Path("runs")
 HERE = Path(__file__).parent
+METHODS = "what to make a row of; retest: compile and test every committed model again  [default: qat]"
 
 
 class TaskData(Data, Protocol):
@@ -105,7 +107,6 @@ def result_row(task: Task, model: S4DClassifier, path: Path, seed: int, method: 
     path.parent.mkdir(parents=True, exist_ok=True)
     export_onnx(copy.deepcopy(model), example, path)
     program, right = compiled(task, path)
-    figures = metrics(program)["qs4d"]
     return {
         "task": task.name,
         "name": path.stem,
@@ -117,15 +118,24 @@ def result_row(task: Task, model: S4DClassifier, path: Path, seed: int, method: 
         "accuracy_compiled": right,
         "accuracy_torch": evaluate(model, task.data.testing())[0],
         "accuracy_val": evaluate(model, task.data.validation())[0],
-        "ace": figures["model"]["ace_bit2_per_step"],
-        "size_bits": figures["model"]["size_bits"],
-        "adc": figures["model"]["adc_bits_per_step"],
+        **costs(program, task.model),
         "seed": seed,
         "command": command,
     }
 
 
-def compiled(task: Task, path: Path) -> tuple[Any, float]:
+def costs(program: Program, shape: ModelConfig) -> dict[str, Any]:
+    """In the counting of QS4D, and how many times less than those of the float twin."""
+    found = headline(program, float_twin(shape))
+    return {
+        "ace": found.model.ace,
+        "size_bits": found.model.size_bits,
+        "adc": found.model.adc,
+        "times_less": {name: round(ratio, 2) for name, ratio in found.less.items()},
+    }
+
+
+def compiled(task: Task, path: Path) -> tuple[Program, float]:
     """(integer program of an ONNX file, its accuracy on the test part)."""
     bundle = ssmc.compile(path, target="int", steps=task.data.samples().mean_steps)
     samples = task.data.samples()
@@ -140,10 +150,8 @@ def architecture(model: S4DClassifier) -> str:
     return f"S4D, {config.layers} layers, H = {config.d_model}, N = {states}, GLU, {count:,} parameters"
 
 
-def bits(quant: QuantConfig, program: Any) -> dict[str, int]:
+def bits(quant: QuantConfig, program: Program) -> dict[str, int]:
     """Widths by tensor; the register as compiled."""
-    from ssmc.ir.program import StateSpace
-
     registers = [op.register_bits for op in program.ops if isinstance(op, StateSpace)]
     return {
         "A": quant.kernel_bits,
@@ -174,7 +182,7 @@ def float_row(task: Task, seed: int, command: str) -> dict[str, Any]:
     """The row of the float model: accuracies by torch, costs at 32 bits of the unpruned model."""
     model = float_model(task, seed).eval()
     set_mode(model, Mode.RECURRENT)
-    ace, size, adc = float_costs(model)
+    costs = qs4d_figures(float_twin(task.model))
     test = evaluate(model, task.data.testing())[0]
     return {
         "task": task.name,
@@ -187,22 +195,23 @@ def float_row(task: Task, seed: int, command: str) -> dict[str, Any]:
         "accuracy_compiled": None,
         "accuracy_torch": test,
         "accuracy_val": evaluate(model, task.data.validation())[0],
-        "ace": ace,
-        "size_bits": size,
-        "adc": adc,
+        "ace": costs.ace,
+        "size_bits": costs.size_bits,
+        "adc": costs.adc,
         "seed": seed,
         "command": command,
     }
 
 
-def float_costs(model: S4DClassifier) -> tuple[int, int, int]:
-    """ACE, size, ADC complexity of the model at 32 bits in the counting of QS4D."""
-    from ssmc.ir.metrics import Qs4dLayer, Qs4dModel, qs4d_figures
-
-    config = model.config
-    layer = Qs4dLayer(config.d_model, config.d_state, *[32] * 7)
-    found = qs4d_figures(Qs4dModel((layer,) * config.layers, config.d_input, config.d_output, 32))
-    return found.ace, found.size_bits, found.adc
+def float_twin(config: ModelConfig) -> Qs4dModel:
+    """The unpruned float model of this shape, as the counting of QS4D sees it."""
+    return fp32_twin(
+        layers=config.layers,
+        channels=config.d_model,
+        states=config.d_state,
+        d_in=config.d_input,
+        d_out=config.d_output,
+    )
 
 
 def run(
@@ -235,12 +244,22 @@ def run(
     return None
 
 
+def retest(task: Task) -> None:
+    """Accuracy and cost of every committed model, measured now, into its row."""
+    for row in json.loads((task.folder / "results.json").read_text())["rows"]:
+        if row["method"] != "float":
+            program, row["accuracy_compiled"] = compiled(task, task.folder / "models" / f"{row['name']}.onnx")
+            row.update(costs(program, task.model))
+            save_row(task, row)
+            click.echo(f"{row['name']}: {100 * row['accuracy_compiled']:.2f} % of {row['n_test']}")
+
+
 def options(command: Any) -> Any:
     """The options that every experiment takes."""
     for option in reversed(
         [
             click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True),
-            click.option("--method", type=click.Choice(["float", "ptq", "qat"]), default="qat", show_default=True),
+            click.option("--method", type=click.Choice(["float", "ptq", "qat", "retest"]), default="qat", help=METHODS),
             click.option("--quant", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML of bits"),
             click.option("--modes", type=int, help="prune to this many complex modes a channel"),
             click.option("--epochs", type=int, help="of quantization-aware training"),

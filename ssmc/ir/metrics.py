@@ -14,8 +14,9 @@ arXiv 2507.06079 (their code, `quant_optimization.py` at 75319a6), with B = 1, h
     size = sum_layers H N (a + c) + H^2 lin             + 2 H d_in coder           (their decoder convention)
     ADC  = sum_layers H (N s + act) + H lin             + H act + d_out act
 
-with one bit width per letter: a, c, s(tate), act(ivation), lin (mixing), coder. Width here is that of our codes
-(8 bits: -128..127); QS4D's "b bits" are 2^b + 1 levels.
+with one bit width per letter: a, c, s(tate), act(ivation), lin (mixing), coder. Widths of weights are theirs too:
+b bits are the 2^b + 1 levels -2^(b-1)..2^(b-1), so that ternary is 1 bit (`qs4d_bits`). Everywhere else 8 bits are the
+codes -128..127.
 """
 
 from __future__ import annotations
@@ -242,6 +243,12 @@ def qs4d_figures(model: Qs4dModel, *, b_term: bool = False, true_decoder: bool =
     return Figures(ace, size, adc)
 
 
+def qs4d_bits(codes: IntArray) -> int:
+    """Width of weights as QS4D counts it: b bits hold -2^(b-1)..2^(b-1); 1 for ternary, 0 where all are zero."""
+    top = int(np.abs(codes).max(initial=0))
+    return 0 if top == 0 else (top - 1).bit_length() + 1
+
+
 def qs4d_model(program: Program) -> Qs4dModel:
     """Layers by their kernels; the matrices that follow a kernel mix, but for the last of the program, the decoder."""
     kernels = [op for op in program.ops if isinstance(op, StateSpace)]
@@ -258,15 +265,15 @@ def qs4d_model(program: Program) -> Qs4dModel:
             Qs4dLayer(
                 channels=op.matrix.groups,
                 states=op.n_state,
-                a=weight_bits(a),
-                b=weight_bits(b),
-                c=weight_bits(c),
+                a=qs4d_bits(a),
+                b=qs4d_bits(b),
+                c=qs4d_bits(c),
                 state=op.state_dac_bits,
                 adc=requant_bits(op)[0],
                 act=program.values[op.inputs[0]].quant.bits,
-                lin=max((m.matrix.weight_bits for m in mixing), default=0),
+                lin=max((qs4d_bits(m.matrix.codes) for m in mixing), default=0),
                 pruned=int((~live_states(op)).sum()),
             )
         )
-    coder = max((op.matrix.weight_bits for op in (*before, *decoder)), default=0)
+    coder = max((qs4d_bits(op.matrix.codes) for op in (*before, *decoder)), default=0)
     return Qs4dModel(tuple(layers), program.input_size, program.output_size, coder)

@@ -16,6 +16,7 @@ from ssmc.ir.metrics import (
     fp32_twin,
     headline,
     metrics,
+    qs4d_bits,
     qs4d_figures,
     qs4d_model,
     uses,
@@ -82,7 +83,7 @@ def test_ssmc_counting_by_hand() -> None:
 
 
 def test_qs4d_model_of_a_program() -> None:
-    layer = Qs4dLayer(channels=2, states=2, a=4, b=5, c=2, state=5, adc=6, act=4, lin=3)
+    layer = Qs4dLayer(channels=2, states=2, a=4, b=5, c=1, state=5, adc=6, act=4, lin=3)
     assert qs4d_model(program()) == Qs4dModel((layer,), d_in=3, d_out=5, coder=4)
 
 
@@ -100,8 +101,8 @@ def test_pruned_states_are_gone_from_every_count() -> None:
     ]  # A[0, 1] is then zero in every channel
     assert a.conversions - gone[0].conversions == 1
     before, after = qs4d_figures(qs4d_model(whole)), qs4d_figures(qs4d_model(pruned))
-    assert before.ace - after.ace == 4 * 5 + 2 * 5
-    assert before.size_bits - after.size_bits == 4 + 2
+    assert before.ace - after.ace == 4 * 5 + 1 * 5
+    assert before.size_bits - after.size_bits == 4 + 1
     assert before.adc - after.adc == 6
 
 
@@ -126,3 +127,12 @@ def test_fp32_is_the_same_model_at_32_bits() -> None:
     found = metrics(program())
     assert found["ssmc"]["fp32"]["size_bits"] == 32 * (6 + 8 + 4 + 4 + 8 + 20)
     assert found["qs4d"]["fp32"] == qs4d_figures(qs4d_model(program()).at(32)).to_json()
+
+
+def test_widths_of_weights_as_qs4d_counts_them() -> None:
+    """Its b bits are 2^b + 1 levels: 1 bit is ternary, 2 bits are -2..2, 8 bits are -128..128."""
+    for bits in range(1, 9):
+        top = 1 << (bits - 1)
+        assert qs4d_bits(np.arange(-top, top + 1)) == bits
+        assert qs4d_bits(np.arange(-top - 1, top + 2)) == bits + 1
+    assert qs4d_bits(np.zeros(3, np.int64)) == 0
