@@ -88,7 +88,7 @@ def quantized(
     calibrate(model, task.data.calibration())
     click.echo(f"{name} seed {seed}: calibrated, val {evaluate(model, task.data.validation())[0]:.4f}")
     if method == "qat":
-        trainer = Trainer(model, task.data, RUNS / task.name / f"{name}-s{seed}.pt", seed, resume=True)
+        trainer = Trainer(model, task.data, RUNS / task.name / f"{name}-s{seed}.pt", seed, resume=True, teacher=parent)
         for phase in task.qat_phases:
             trainer.train(phase)
     set_mode(model, Mode.QUANTIZED)

@@ -2,7 +2,7 @@
 
 \b
     python -m examples.commands.train --data asc12_8khz.npz --method float
-    python -m examples.commands.train --data asc12_8khz.npz --method qat --quant examples/quant/ternary.toml
+    python -m examples.commands.train --data asc12_8khz.npz --method qat --quant examples/quant/headline.toml
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ssmc.qat import ModelConfig
 from ssmc.qat.training import Phase
 
 FLOAT = (Phase("float", 60, 4e-3, 1e-3),)
-QAT = (Phase("qat", 20, 1e-3, 1e-4),)
+QAT = (Phase("qat", 40, 1e-3, 1e-4, distil=0.7),)
 
 
 def task(path: Path) -> Task:

@@ -2,7 +2,7 @@
 
 \b
     python -m examples.spoken_digits.experiment --data fsdd.npz --method float
-    python -m examples.spoken_digits.experiment --data fsdd.npz --method qat --quant examples/quant/ternary.toml
+    python -m examples.spoken_digits.experiment --data fsdd.npz --method qat --quant examples/quant/headline.toml
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ssmc.qat import ModelConfig
 from ssmc.qat.training import Batch, Phase
 
 FLOAT = (Phase("float", 80, 4e-3, 1e-3),)
-QAT = (Phase("qat", 30, 1e-3, 1e-4),)
+QAT = (Phase("qat", 40, 1e-3, 1e-4, distil=0.7),)
 
 
 class Recordings:

@@ -37,7 +37,8 @@ class Phase:
     """One leg of the training: AdamW, a one-cycle schedule up to ``lr`` (``ssm_lr`` for the poles, no weight decay).
 
     ``coarse`` c > 1 trains on means of c time steps, with the model's time step c times as long: the same continuous
-    system, seen at a c-th of the cost.
+    system, seen at a c-th of the cost. ``distil`` is the share of the loss that compares with the teacher's class
+    probabilities instead of the label (arXiv 1503.02531, at temperature 1).
     """
 
     name: str
@@ -47,6 +48,7 @@ class Phase:
     weight_decay: float = 0.02
     label_smoothing: float = 0.05
     coarse: int = 1
+    distil: float = 0.0
 
 
 @torch.no_grad()
@@ -65,8 +67,16 @@ def evaluate(model: nn.Module, batches: Iterable[Batch]) -> tuple[float, float]:
 class Trainer:
     """Trains ``model`` phase by phase; ``state``, what a checkpoint holds, has one entry a phase."""
 
-    def __init__(self, model: nn.Module, data: Data, checkpoint: Path, seed: int = 0, resume: bool = False) -> None:
-        self.model, self.data, self.seed = model, data, seed
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Data,
+        checkpoint: Path,
+        seed: int = 0,
+        resume: bool = False,
+        teacher: nn.Module | None = None,
+    ) -> None:
+        self.model, self.data, self.seed, self.teacher = model, data, seed, teacher
         self.checkpoint = checkpoint
         resume = resume and checkpoint.exists()
         self.state: dict[str, Any] = torch.load(checkpoint, weights_only=False) if resume else {}
@@ -117,6 +127,10 @@ class Trainer:
             x, lengths, label = _coarser(batch, phase.coarse)
             logits = self.model(x, lengths)
             loss = nn.functional.cross_entropy(logits, label, label_smoothing=phase.label_smoothing)
+            if phase.distil and self.teacher is not None:
+                with torch.no_grad():
+                    wanted = self.teacher.eval()(x, lengths).softmax(1)
+                loss = torch.lerp(loss, nn.functional.cross_entropy(logits, wanted), phase.distil)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
