@@ -1,7 +1,7 @@
 """Quantization-aware training of S4D models in torch (needs the ``torch`` extra)."""
 
 from ssmc.qat.config import Mode, QuantConfig
-from ssmc.qat.fake_quant import Quantizer
+from ssmc.qat.fake_quant import Quantizer, set_noise
 from ssmc.qat.linear import QuantLinear
 from ssmc.qat.model import Block, ModelConfig, S4DClassifier, calibrate, set_mode
 from ssmc.qat.s4d import S4D
@@ -17,4 +17,5 @@ __all__ = [
     "S4DClassifier",
     "calibrate",
     "set_mode",
+    "set_noise",
 ]

@@ -193,6 +193,28 @@ class Quantizer(nn.Module):
         self.step.set(self.search.best())
 
 
+class WeightNoise(nn.Module):
+    """Standard deviation of the noise on weight codes, relative to the largest code of their grid."""
+
+    def __init__(self, config: QuantConfig) -> None:
+        super().__init__()
+        self.training_noise = config.weight_noise
+        self.always: float | None = None
+
+    def forward(self) -> float:
+        """``always`` where it is set (`set_noise`), else what the configuration asks for while training."""
+        if self.always is not None:
+            return self.always
+        return self.training_noise if self.training else 0.0
+
+
+def set_noise(model: nn.Module, sigma: float | None) -> None:
+    """Weight noise at ``sigma`` in training and evaluation, drawn anew at every call; None: as configured."""
+    for module in model.modules():
+        if isinstance(module, WeightNoise):
+            module.always = sigma
+
+
 class LearnedStep(nn.Module):
     """Steps 2^w, w a parameter where the configuration says ``learned``; powers of two round w, straight through."""
 

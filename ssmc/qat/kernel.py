@@ -33,6 +33,13 @@ class Kernel:
     c: Tensor
     d: Tensor
 
+    def noisy(self, states: float, output: float) -> Kernel:
+        """Gaussian noise on every cell, of these standard deviations in codes."""
+        spread = {"decay": states, "b": states, "c": output, "d": output}
+        return Kernel(
+            **{k: getattr(self, k) + sigma * torch.randn_like(getattr(self, k)) for k, sigma in spread.items()}
+        )
+
     def dense(self) -> Tensor:
         """(H, n+1, n+1), rows are outputs."""
         heads, modes = self.b.shape[:2]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ssmc.qat.config import Mode, QuantConfig, weight_limit
-from ssmc.qat.fake_quant import weight_codes, weight_scale
+from ssmc.qat.fake_quant import WeightNoise, weight_codes, weight_scale
 
 BIAS_LIMIT = 1 << 23
 
@@ -25,6 +25,7 @@ class QuantLinear(nn.Module):
         self.limit = weight_limit(bits)
         self.mode = Mode.FLOAT
         self.frozen = False
+        self.noise = WeightNoise(config)
         self.linear = nn.Linear(d_in, d_out)
         self.norm = nn.BatchNorm1d(d_out) if norm else None
 
@@ -56,8 +57,8 @@ class QuantLinear(nn.Module):
     def quantized(self, x_scale: Tensor) -> tuple[Tensor, Tensor]:
         """Weight values (d_in, d_out) on their grid and the rounded bias, straight-through in the parameters."""
         codes, scale, bias = self.codes(x_scale)
-        if self.training and self.config.weight_noise:
-            codes = codes + self.config.weight_noise * self.limit * torch.randn_like(codes)
+        if self.noise():
+            codes = codes + self.noise() * self.limit * torch.randn_like(codes)
         return codes * scale, bias
 
     def codes(self, x_scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:

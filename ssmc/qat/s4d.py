@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ssmc.qat.config import Mode, QuantConfig, signed_range, weight_limit
-from ssmc.qat.fake_quant import LearnedStep, Quantizer, StepSearch
+from ssmc.qat.fake_quant import LearnedStep, Quantizer, StepSearch, WeightNoise
 from ssmc.qat.kernel import Kernel, Scales, convolution, discretise, quantize_kernel, real_kernel
 from ssmc.qat.recurrence import StepRanges, float_step, quantized_step, run_loop, run_scan
 
@@ -33,6 +33,7 @@ class S4D(nn.Module):
         self.config = config
         self.mode = Mode.FLOAT
         self.frozen = False
+        self.noise = WeightNoise(config)
         self.input_quantizer = Quantizer(config.activation_bits, config)
         span = math.log(dt_max) - math.log(dt_min)
         self.log_dt = nn.Parameter(torch.rand(d_model) * span + math.log(dt_min))
@@ -112,9 +113,10 @@ class S4D(nn.Module):
         if self.frozen:
             return self._frozen_scan(u)
         w, ratio = self.codes()
-        if self.training and self.config.weight_noise:
-            sigma = self.config.weight_noise * weight_limit(self.config.kernel_bits)
-            w = Kernel(*(x + sigma * torch.randn_like(x) for x in (w.decay, w.b, w.c, w.d)))
+        if self.noise():
+            w = w.noisy(
+                self.noise() * weight_limit(self.config.kernel_bits), self.noise() * weight_limit(self.config.readout)
+            )
         if u.device.type == "cpu":
             from ssmc.qat.compiled import run_compiled  # numba only where it is used
 

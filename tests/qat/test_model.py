@@ -17,6 +17,7 @@ from ssmc.qat import (  # noqa: E402
     S4DClassifier,
     calibrate,
     set_mode,
+    set_noise,
 )
 from ssmc.qat.fake_quant import StepSearch  # noqa: E402
 
@@ -118,6 +119,15 @@ def test_training_reaches_every_parameter_and_keeps_every_pole_stable(learned):
         step = ratio[:, :-1:2] / 2**scales.shift
         pole = torch.complex(1 + step * w.decay[..., 0, 0], step * w.decay[..., 1, 0])
         assert (pole.abs() < 1).all()
+
+
+def test_set_noise_reaches_every_weight_in_evaluation():
+    model = quantized()
+    clean = model(signal())
+    set_noise(model, 0.05)
+    assert not torch.equal(model(signal()), model(signal()))
+    set_noise(model, 0.0)
+    assert torch.equal(model(signal()), clean)
 
 
 def test_weight_noise_is_off_in_evaluation():
