@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import click
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 import ssmc
@@ -106,7 +107,7 @@ def result_row(task: Task, model: S4DClassifier, path: Path, seed: int, method: 
     example = task.data.calibration()[0][:1]
     path.parent.mkdir(parents=True, exist_ok=True)
     export_onnx(copy.deepcopy(model), example, path)
-    program, right = compiled(task, path)
+    program, scores = compiled(task, path)
     return {
         "task": task.name,
         "name": path.stem,
@@ -115,7 +116,7 @@ def result_row(task: Task, model: S4DClassifier, path: Path, seed: int, method: 
         "form": quant.form,
         "bits": bits(quant, program),
         "n_test": len(task.data.samples()),
-        "accuracy_compiled": right,
+        **scores,
         "accuracy_torch": evaluate(model, task.data.testing())[0],
         "accuracy_val": evaluate(model, task.data.validation())[0],
         **costs(program, task.model),
@@ -135,11 +136,25 @@ def costs(program: Program, shape: ModelConfig) -> dict[str, Any]:
     }
 
 
-def compiled(task: Task, path: Path) -> tuple[Program, float]:
-    """(integer program of an ONNX file, its accuracy on the test part)."""
+def compiled(task: Task, path: Path) -> tuple[Program, dict[str, float]]:
+    """(integer program of an ONNX file, its accuracy and macro-F1 on the test part)."""
     bundle = ssmc.compile(path, target="int", steps=task.data.samples().mean_steps)
     samples = task.data.samples()
-    return bundle.compiled.program, accuracy(run_program(bundle, samples), samples.label)
+    outputs = run_program(bundle, samples)
+    assert samples.label is not None
+    return bundle.compiled.program, {
+        "accuracy_compiled": accuracy(outputs, samples.label),
+        "macro_f1_compiled": macro_f1(outputs.argmax(1), samples.label),
+    }
+
+
+def macro_f1(found: NDArray[np.int64], label: NDArray[np.int64]) -> float:
+    """Mean over classes of 2 TP / (2 TP + FP + FN)."""
+    scores = []
+    for k in np.unique(label):
+        right = int(((found == k) & (label == k)).sum())
+        scores.append(2 * right / (int((found == k).sum()) + int((label == k).sum())))
+    return float(np.mean(scores))
 
 
 def architecture(model: S4DClassifier) -> str:
@@ -248,8 +263,8 @@ def retest(task: Task) -> None:
     """Accuracy and cost of every committed model, measured now, into its row."""
     for row in json.loads((task.folder / "results.json").read_text())["rows"]:
         if row["method"] != "float":
-            program, row["accuracy_compiled"] = compiled(task, task.folder / "models" / f"{row['name']}.onnx")
-            row.update(costs(program, task.model))
+            program, scores = compiled(task, task.folder / "models" / f"{row['name']}.onnx")
+            row.update(scores, **costs(program, task.model))
             save_row(task, row)
             click.echo(f"{row['name']}: {100 * row['accuracy_compiled']:.2f} % of {row['n_test']}")
 
@@ -269,8 +284,3 @@ def options(command: Any) -> Any:
     ):
         command = option(command)
     return command
-
-
-def calibration_batch(x: np.ndarray[Any, Any], items: np.ndarray[Any, Any], size: int = 32) -> list[Tensor]:
-    """Equal-length items x[items] as float batches."""
-    return [torch.from_numpy(x[items[i : i + size]].astype(np.float32)) for i in range(0, len(items), size)]

@@ -1,0 +1,67 @@
+"""Write the tables of docs/results.md from the rows of examples/*/results.json.
+
+python -m examples.results
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "results.md"
+HEAD = (
+    "method", "form", "A B C D", "state, ADC", "act", "mixing", "coder", "N", "seed",
+    "compiled", "torch", "held out", "ACE", "size", "ADC",
+)  # fmt: skip
+BLOCK = re.compile(r"(<!-- rows of (\w+) -->\n).*?(<!-- end -->)", re.S)
+
+
+def rows(task: str) -> list[dict[str, Any]]:
+    """Committed rows: float first, then more bits before fewer."""
+    path = HERE / task / "results.json"
+    found = json.loads(path.read_text()).get("rows", []) if path.exists() else []
+    order = {"float": 0, "ptq": 1, "qat": 2}
+    return sorted(found, key=lambda r: (order[r["method"]], -r["bits"]["A"], -r["bits"]["mixing"], r["name"]))
+
+
+def line(row: dict[str, Any]) -> list[str]:
+    """Cells of one row."""
+    bits = row["bits"]
+    states = re.search(r"N = (\d+)", row["architecture"])
+    ratios = row.get("times_less", {})
+    kernel = str(bits["A"]) if bits["A"] == bits["C"] else f"{bits['A']} {bits['B']} {bits['C']} {bits['D']}"
+    converters = str(bits["state"]) if bits["state"] == bits["adc"] else f"{bits['state']}, {bits['adc']}"
+    return [
+        row["method"],
+        row["form"],
+        kernel,
+        converters,
+        *(str(bits[name]) for name in ("act", "mixing", "coder")),
+        states[1] if states else "",
+        str(row["seed"]),
+        *(percent(row[f"accuracy_{name}"]) for name in ("compiled", "torch", "val")),
+        *(f"{ratios[name]:.1f}x" if name in ratios else "1" for name in ("ace", "size_bits", "adc")),
+    ]
+
+
+def percent(value: float | None) -> str:
+    """With two digits; nothing where there is no such number."""
+    return "" if value is None else f"{100 * value:.2f}"
+
+
+def table(task: str) -> str:
+    """Markdown."""
+    cells = [HEAD, ("---",) * len(HEAD), *(line(row) for row in rows(task))]
+    return "".join(f"| {' | '.join(row)} |\n" for row in cells)
+
+
+def page(text: str) -> str:
+    """``text`` with every block of rows written anew."""
+    return BLOCK.sub(lambda found: found[1] + table(found[2]) + found[3], text)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text()))
