@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ class Rhythms(Ragged):
     def __init__(self, path: Path, batch: int = 32) -> None:
         with np.load(path, allow_pickle=False) as data:
             ecg, offsets, label, split = data["ecg"], data["offsets"], data["label"].astype(np.int64), data["split"]
-        items = [frames(ecg[a:b]) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+        items = [frames(ecg[a:b]) for a, b in pairwise(offsets)]
         train, val, test = (
             Part(tuple(items[i] for i in np.flatnonzero(split == number)), label[split == number])
             for number in PARTS.values()
