@@ -1,0 +1,120 @@
+"""Training in phases: stopped and resumed, coarse in time, with a teacher; configurations from a file."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from ssmc.qat import Mode, ModelConfig, QuantConfig, S4DClassifier, calibrate, set_mode  # noqa: E402
+from ssmc.qat.kernel import discretise  # noqa: E402
+from ssmc.qat.training import Phase, Trainer, evaluate  # noqa: E402
+
+
+class Tones:
+    """Two classes: slow and fast sinusoids."""
+
+    def training(self, rng):
+        return [self._batch(rng) for _ in range(4)]
+
+    def validation(self):
+        return [self._batch(np.random.default_rng(99))]
+
+    def _batch(self, rng):
+        label = rng.integers(0, 2, 16)
+        rate = np.where(label, 0.8, 0.2)[:, None] * rng.uniform(0.8, 1.2, (16, 1))
+        x = np.sin(rate * np.arange(32) + rng.uniform(0, 6, (16, 1)))[..., None]
+        return torch.from_numpy(x.astype(np.float32)), None, torch.from_numpy(label)
+
+
+def model(quant: QuantConfig | None = None) -> S4DClassifier:
+    torch.manual_seed(0)
+    config = ModelConfig(1, 2, d_model=4, d_state=4, layers=1, dropout=0.1, dt_max=0.5, quant=quant or QuantConfig())
+    made = S4DClassifier(config)
+    set_mode(made, Mode.RECURRENT)
+    return made
+
+
+def weights(made: S4DClassifier) -> list[np.ndarray]:
+    return [p.detach().numpy() for p in made.parameters()]
+
+
+def test_training_learns_and_a_resumed_one_ends_with_the_same_weights(tmp_path):
+    phase = Phase("float", 6, 2e-2, 5e-3)
+    whole = model()
+    Trainer(whole, Tones(), tmp_path / "a.pt").train(phase)
+    assert evaluate(whole, Tones().validation())[0] > 0.9
+
+    class Stop(Exception):
+        pass
+
+    class Interrupted(Tones):
+        epochs = 0
+
+        def training(self, rng):
+            self.epochs += 1
+            if self.epochs == 5:  # one call counts the batches
+                raise Stop
+            return super().training(rng)
+
+    with pytest.raises(Stop):
+        Trainer(model(), Interrupted(), tmp_path / "b.pt").train(phase)
+    resumed = model()
+    trainer = Trainer(resumed, Tones(), tmp_path / "b.pt", resume=True)
+    assert trainer.state["float"]["epoch"] == 3
+    trainer.train(phase)
+    assert all(np.array_equal(a, b) for a, b in zip(weights(whole), weights(resumed), strict=True))
+
+
+def test_a_coarse_phase_leaves_the_continuous_system_at_the_fine_step(tmp_path):
+    """With a learning rate of zero the model comes back as it was; meanwhile its time step is four times as long."""
+    made, steps = model(), []
+    before = [w.copy() for w in weights(made)]
+    made.register_forward_pre_hook(lambda m, _: steps.append(m.blocks[0].ssm.log_dt.detach().clone()))
+    phase = Phase("coarse", 2, 1e-12, 1e-12, weight_decay=0.0, coarse=4)
+    Trainer(made, Tones(), tmp_path / "c.pt").train(phase)
+    for a, b in zip(before, weights(made), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    start = torch.from_numpy(before[[n for n, _ in made.named_parameters()].index("blocks.0.ssm.log_dt")])
+    torch.testing.assert_close(steps[0], start + np.log(4), atol=1e-5, rtol=0)
+    fine, _ = discretise(start, torch.zeros(4, 2), torch.zeros(4, 2))
+    coarse, _ = discretise(steps[0], torch.zeros(4, 2), torch.zeros(4, 2))
+    torch.testing.assert_close(1 + coarse.real, (1 + fine.real) ** 4)
+
+
+def test_the_teacher_is_what_a_distilled_model_follows(tmp_path):
+    """All of the loss on a teacher that calls everything class 1: so does the pupil."""
+    teacher = model()
+    torch.nn.init.zeros_(teacher.decoder.linear.weight)
+    with torch.no_grad():
+        teacher.decoder.linear.bias.copy_(torch.tensor([-4.0, 4.0]))
+    pupil = model()
+    Trainer(pupil, Tones(), tmp_path / "d.pt", teacher=teacher).train(Phase("qat", 4, 5e-2, 1e-3, distil=1.0))
+    x, _, _ = Tones().validation()[0]
+    assert (pupil.eval()(x).argmax(1) == 1).all()
+
+
+def test_quantized_training_recovers_what_three_bits_lose(tmp_path):
+    parent = model()
+    Trainer(parent, Tones(), tmp_path / "e.pt").train(Phase("float", 6, 2e-2, 5e-3))
+    child = model(QuantConfig.uniform(3, 4, form="mixed", power_of_two=False))
+    child.load_state_dict({**child.state_dict(), **{k: v for k, v in parent.state_dict().items() if "step" not in k}})
+    calibrate(child, [batch[0] for batch in Tones().training(np.random.default_rng(0))])
+    before = evaluate(copy.deepcopy(child), Tones().validation())[1]
+    Trainer(child, Tones(), tmp_path / "f.pt").train(Phase("qat", 4, 5e-3, 1e-3))
+    assert evaluate(child, Tones().validation())[1] < before
+
+
+def test_bits_from_a_file(tmp_path):
+    path = tmp_path / "bits.toml"
+    path.write_text('kernel_bits = 4\nreadout_bits = 6\nform = "mixed"\n')
+    assert QuantConfig.from_toml(path) == QuantConfig(kernel_bits=4, readout_bits=6, form="mixed")
+    path.write_text("kernel_bit = 4\n")
+    with pytest.raises(ValueError, match=r"bits.toml: unknown key 'kernel_bit'; known are kernel_bits"):
+        QuantConfig.from_toml(path)
+    path.write_text("kernel_bits = 40\n")
+    with pytest.raises(ValueError, match="kernel_bits is 40"):
+        QuantConfig.from_toml(path)

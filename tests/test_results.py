@@ -1,0 +1,29 @@
+"""The tables of docs/results.md are those of the committed rows, and every row has its model and all it needs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from examples.results import HERE, PAGE, page, rows
+
+KEYS = {
+    "task", "architecture", "method", "form", "bits", "n_test", "accuracy_compiled", "accuracy_torch", "ace",
+    "size_bits", "adc", "seed", "command",
+}  # fmt: skip
+TASKS = sorted(p.parent.name for p in HERE.glob("*/results.json") if "rows" in json.loads(p.read_text()))
+
+
+def test_the_page_says_what_the_rows_say():
+    assert page(PAGE.read_text()) == PAGE.read_text()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_row_is_whole_and_its_model_is_here(task):
+    for row in rows(task):
+        assert set(row) >= KEYS
+        if row["method"] != "float":
+            assert (Path(HERE) / task / "models" / f"{row['name']}.onnx").is_file()
+            assert row["accuracy_compiled"] == pytest.approx(row["accuracy_torch"], abs=0.02)
