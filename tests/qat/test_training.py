@@ -48,19 +48,16 @@ def test_training_learns_and_a_resumed_one_ends_with_the_same_weights(tmp_path):
     Trainer(whole, Tones(), tmp_path / "a.pt").train(phase)
     assert evaluate(whole, Tones().validation())[0] > 0.9
 
-    class Stop(Exception):
-        pass
-
     class Interrupted(Tones):
         epochs = 0
 
         def training(self, rng):
             self.epochs += 1
             if self.epochs == 5:  # one call counts the batches
-                raise Stop
+                raise KeyboardInterrupt
             return super().training(rng)
 
-    with pytest.raises(Stop):
+    with pytest.raises(KeyboardInterrupt):
         Trainer(model(), Interrupted(), tmp_path / "b.pt").train(phase)
     resumed = model()
     trainer = Trainer(resumed, Tones(), tmp_path / "b.pt", resume=True)
