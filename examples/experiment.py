@@ -250,7 +250,8 @@ def run(
     name = f"{method}-{quant.stem}" + (f"-n{2 * modes}" if modes else "")
     words += f" --quant {quant}" + (f" --modes {modes}" if modes else "")
     if method == "qat" and epochs is not None:
-        task = replace(task, qat_phases=tuple(replace(phase, epochs=epochs) for phase in task.qat_phases))
+        *first, last = task.qat_phases
+        task = replace(task, qat_phases=(*first, replace(last, epochs=epochs)))
         words += f" --epochs {epochs}"
     model = quantized(task, QuantConfig.from_toml(quant), name, seed, method, modes)
     row = result_row(task, model, task.folder / "models" / f"{name}-s{seed}.onnx", seed, method, words)
@@ -277,7 +278,7 @@ def options(command: Any) -> Any:
             click.option("--method", type=click.Choice(["float", "ptq", "qat", "retest"]), default="qat", help=METHODS),
             click.option("--quant", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML of bits"),
             click.option("--modes", type=int, help="prune to this many complex modes a channel"),
-            click.option("--epochs", type=int, help="of quantization-aware training"),
+            click.option("--epochs", type=int, help="of the last phase of quantization-aware training"),
             click.option("--seed", default=0, show_default=True),
             click.option("--threads", default=1, show_default=True),
         ]
