@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ssmc.cli.progress import stages
+
+if TYPE_CHECKING:
+    from ssmc.bundle.pruning import Budget
 
 
 @click.command("compile", short_help="Compile an ONNX model into a bundle.")
@@ -34,6 +38,13 @@ from ssmc.cli.progress import stages
     help="0: fuse kernels whose output reads the new state, within a bound (int, aimc). Default: exact, unfused.",
 )
 @click.option(
+    "--prune-budget",
+    type=click.FloatRange(min=0, max=100),
+    metavar="POINTS",
+    help="Cut modes and channels of kernels for at most so many percentage points of accuracy on --prune-data.",
+)
+@click.option("--prune-data", type=click.Path(path_type=Path), metavar="FILE", help="Labelled sequences (.npz).")
+@click.option(
     "--output", "-o", type=click.Path(path_type=Path), default="out", show_default=True, help="Bundle folder."
 )
 @click.option(
@@ -50,6 +61,8 @@ def compile_(
     oracle: bool,
     dump_dir: Path | None,
     stop_after: str | None,
+    prune_budget: float | None,
+    prune_data: Path | None,
     **options: object,
 ) -> None:
     """Compile an ONNX MODEL and write a bundle: program, weights, runnable ONNX, report.
@@ -57,15 +70,19 @@ def compile_(
     \b
     Example:
       ssmc compile model.onnx --target aimc --hardware taox64 -o out
+      ssmc compile model.onnx --prune-budget 1 --prune-data held_out.npz
       ssmc compile model.onnx --stop-after fold-constants -o stage
     """
     from ssmc import bundle as bundles
     from ssmc.bundle.files import require_target_folder, write_file
     from ssmc.bundle.registry import make_target
+    from ssmc.errors import UsageError
     from ssmc.report.text import pipeline_table, report_text
 
     chosen = make_target(target, **options)
     if stop_after is not None:
+        if prune_budget is not None:
+            raise UsageError("SSMC-U15", "--prune-budget with --stop-after", "leave one of them out")
         with stages("compiling") as stage:
             result = bundles.lower(
                 model, chosen, oracle=oracle, dump_dir=dump_dir, stop_after=stop_after, progress=stage
@@ -74,9 +91,23 @@ def compile_(
         click.echo(f"graph after {stop_after}: {output / 'model.onnx'}")
         return
     require_target_folder(output)
+    prune = _budget(prune_budget, prune_data)
     with stages("compiling") as stage:
-        bundle = bundles.compile(model, chosen, steps=steps, oracle=oracle, dump_dir=dump_dir, progress=stage)
+        bundle = bundles.compile(
+            model, chosen, model, chosen, steps=steps, oracle=oracle, dump_dir=dump_dir, prune=prune, progress=stage
+        )
     bundle.save(output)
     click.echo(next(report_text(bundle.report)))
     click.echo(f"\n{pipeline_table(bundle.report, bundle.trace)}")
     click.echo(f"\nwrote {output}; look at {output / 'report.html'}")
+
+
+def _budget(points: float | None, data: Path | None) -> Budget | None:
+    from ssmc.bundle.pruning import Budget
+    from ssmc.data import load_samples
+    from ssmc.errors import UsageError
+
+    if (points is None) != (data is None):
+        fact = "--prune-budget and --prune-data go together"
+        raise UsageError("SSMC-U15", fact, "give percentage points and labelled sequences, or neither")
+    return None if points is None or data is None else Budget(points, load_samples(data))
