@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike
 
 import ssmc
 from ssmc.bundle.files import MARKER, npz_bytes, write_folder
-from ssmc.bundle.pruning import Budget, Pruning, find_cuts, with_cuts
+from ssmc.bundle.pruning import Budget, Pruning, find_cuts, with_cuts, with_poles
 from ssmc.bundle.registry import make_target, options_of, target_class
 from ssmc.data import read_npz
 from ssmc.errors import SsmcError, UsageError
@@ -38,6 +38,7 @@ from ssmc.ir.ops import read_program
 from ssmc.ir.program import StateSpace
 from ssmc.ir.rounding import FloatArray
 from ssmc.ir.serialize import Arrays, Json
+from ssmc.passes.stabilize_poles import Poles
 from ssmc.pipeline import Pass, PipelineResult, run_pipeline
 from ssmc.report.facts import Report, dump_json, make_report, report_from_json
 from ssmc.report.html import render_html
@@ -123,6 +124,8 @@ def compile(
     steps: int = STEPS,
     oracle: bool = True,
     dump_dir: str | Path | None = None,
+    poles: Poles = "refuse",
+    target_sqnr: float | None = None,
     prune: Budget | None = None,
     progress: Progress = lambda name: None,
 ) -> Bundle:
@@ -136,6 +139,8 @@ def compile(
         steps: time steps of the inference that the report counts.
         oracle: run onnxruntime after every pass and compare.
         dump_dir: where to keep the graph after every pass.
+        poles: what becomes of unstable ones (`StabilizePoles`).
+        target_sqnr: dB that delta kernels are to keep with the fewest ADC bits (`AllocateAdcBits`); None: bits stay.
         prune: accuracy that structural pruning may cost, and the data to measure it on.
         progress: told the name of every pass as it begins.
 
@@ -148,8 +153,9 @@ def compile(
     chosen = target if not isinstance(target, str) else make_target(target, hardware=hardware, place=place)
     name = model.graph.name if isinstance(model, ir.Model) else Path(model).stem
     graph = model if isinstance(model, ir.Model) else load_model(model)
-    found = None if prune is None else find_cuts(graph, chosen.pipeline(), prune, progress)
-    passes = chosen.pipeline() if found is None else with_cuts(chosen.pipeline(), found.cuts)
+    passes = with_poles(chosen.pipeline(), poles, target_sqnr)
+    found = None if prune is None else find_cuts(graph, passes, prune, progress)
+    passes = passes if found is None else with_cuts(passes, found.cuts)
     result = lower(graph, chosen, passes=passes, oracle=oracle, dump_dir=dump_dir, progress=progress)
     progress("emit")
     program = read_program(result.model)
@@ -176,6 +182,7 @@ def lower(
     target: Target,
     *,
     passes: tuple[Pass, ...] | None = None,
+    poles: Poles = "refuse",
     oracle: bool = True,
     dump_dir: str | Path | None = None,
     stop_after: str | None = None,
@@ -187,7 +194,7 @@ def lower(
     """
     graph = model if isinstance(model, ir.Model) else load_model(model)
     dump = None if dump_dir is None else Path(dump_dir)
-    steps = target.pipeline() if passes is None else passes
+    steps = with_poles(target.pipeline(), poles) if passes is None else passes
     if not oracle:
         return run_pipeline(graph, steps, oracle=False, dump_dir=dump, stop_after=stop_after, progress=progress)
     check, feeds = ForcedCheck(), random_feeds(graph)

@@ -19,14 +19,15 @@ from ssmc.errors import UsageError, VerificationError
 from ssmc.ir.ops import read_program
 from ssmc.ir.program import Program, StateSpace
 from ssmc.ir.serialize import Json
+from ssmc.passes.allocate_adc_bits import AllocateAdcBits
 from ssmc.passes.prune_budget import Cut, PruneBudget, cut_program
+from ssmc.passes.stabilize_poles import Poles, StabilizePoles
 from ssmc.pipeline import Pass, run_pipeline
 from ssmc.targets.integer.executor import Executor, check_input, kernel_inputs
 from ssmc.targets.integer.fast import FAST_FROM_STEPS, fast_executor
 
 OBSERVED = 32
 BATCH = 128
-BEFORE = "fold-quantization"
 Progress = Callable[[str], None]
 
 
@@ -103,8 +104,7 @@ def find_cuts(
     graph: ir.Model, passes: tuple[Pass, ...], budget: Budget, progress: Progress = lambda name: None
 ) -> Pruning:
     """Search on the program that ``passes`` make of the imported ``graph``, which stays as it is."""
-    names = [step.name for step in passes]
-    ahead = passes[: names.index(BEFORE) + 1]
+    ahead = passes[: _before(passes, "prune-structure")]
     program = read_program(run_pipeline(ir.from_proto(ir.to_proto(graph)), ahead, oracle=False).model)
     progress("prune: energies")
     ranked = rank(program, budget.samples)
@@ -130,8 +130,19 @@ def find_cuts(
 
 def with_cuts(passes: tuple[Pass, ...], cuts: tuple[Cut, ...]) -> tuple[Pass, ...]:
     """The pipeline with the pass that cuts, so that ``prune-structure`` removes what is dead."""
-    at = [step.name for step in passes].index(BEFORE) + 1
+    at = _before(passes, "prune-structure")
     return (*passes[:at], PruneBudget(cuts), *passes[at:])
+
+
+def with_poles(passes: tuple[Pass, ...], poles: Poles, target_sqnr: float | None = None) -> tuple[Pass, ...]:
+    """The pipeline with the check of the poles, which comes first on the folded graph, and what depends on it."""
+    at = _before(passes, "prune-structure")
+    bits = () if target_sqnr is None else (AllocateAdcBits(target_sqnr),)
+    return (*passes[:at], StabilizePoles(poles), *bits, *passes[at:])
+
+
+def _before(passes: tuple[Pass, ...], name: str) -> int:
+    return [step.name for step in passes].index(name)
 
 
 def rank(program: Program, samples: Samples) -> list[tuple[float, Cut]]:

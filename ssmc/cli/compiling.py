@@ -11,6 +11,7 @@ from ssmc.cli.progress import stages
 
 if TYPE_CHECKING:
     from ssmc.bundle.pruning import Budget
+    from ssmc.passes.stabilize_poles import Poles
 
 
 @click.command("compile", short_help="Compile an ONNX model into a bundle.")
@@ -37,6 +38,13 @@ if TYPE_CHECKING:
     type=click.IntRange(0, 0),
     help="0: fuse kernels whose output reads the new state, within a bound (int, aimc). Default: exact, unfused.",
 )
+@click.option("--stabilize", is_flag=True, help="Move unstable poles to a stable grid point instead of refusing them.")
+@click.option(
+    "--target-sqnr",
+    type=float,
+    metavar="DB",
+    help="Convert the increments of delta kernels with the fewest bits that are predicted to keep it.",
+)
 @click.option(
     "--prune-budget",
     type=click.FloatRange(min=0, max=100),
@@ -61,6 +69,8 @@ def compile_(
     oracle: bool,
     dump_dir: Path | None,
     stop_after: str | None,
+    stabilize: bool,
+    target_sqnr: float | None,
     prune_budget: float | None,
     prune_data: Path | None,
     **options: object,
@@ -80,12 +90,14 @@ def compile_(
     from ssmc.report.text import pipeline_table, report_text
 
     chosen = make_target(target, **options)
+    poles: Poles = "move" if stabilize else "refuse"
     if stop_after is not None:
-        if prune_budget is not None:
-            raise UsageError("SSMC-U15", "--prune-budget with --stop-after", "leave one of them out")
+        if prune_budget is not None or target_sqnr is not None:
+            fact = "--stop-after with --prune-budget or --target-sqnr"
+            raise UsageError("SSMC-U15", fact, "leave --stop-after out")
         with stages("compiling") as stage:
             result = bundles.lower(
-                model, chosen, oracle=oracle, dump_dir=dump_dir, stop_after=stop_after, progress=stage
+                model, chosen, poles=poles, oracle=oracle, dump_dir=dump_dir, stop_after=stop_after, progress=stage
             )
         write_file(output / "model.onnx", bundles.onnx_bytes(result.model))
         click.echo(f"graph after {stop_after}: {output / 'model.onnx'}")
@@ -94,7 +106,15 @@ def compile_(
     prune = _budget(prune_budget, prune_data)
     with stages("compiling") as stage:
         bundle = bundles.compile(
-            model, chosen, model, chosen, steps=steps, oracle=oracle, dump_dir=dump_dir, prune=prune, progress=stage
+            model,
+            chosen,
+            steps=steps,
+            oracle=oracle,
+            dump_dir=dump_dir,
+            poles=poles,
+            target_sqnr=target_sqnr,
+            prune=prune,
+            progress=stage,
         )
     bundle.save(output)
     click.echo(next(report_text(bundle.report)))

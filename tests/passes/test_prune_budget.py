@@ -8,7 +8,7 @@ import pytest
 
 from ssmc import bundle
 from ssmc.analysis.energy import energies, modes
-from ssmc.bundle.pruning import Budget, correct, rank, with_cuts
+from ssmc.bundle.pruning import Budget, correct, rank, with_cuts, with_poles
 from ssmc.data import Samples
 from ssmc.errors import UsageError, VerificationError
 from ssmc.importers.onnx_file import import_model
@@ -23,6 +23,7 @@ from tests.compiling import program_of
 from tests.graphs import Spec, model, sample
 
 SPEC = Spec(seed=1, form="delta", layout="pair", pool="mean", layers=2)
+PASSES = with_poles(IntegerTarget().pipeline(), "keep")  # random models are often unstable
 
 
 def kernels(program: Program) -> list[StateSpace]:
@@ -30,7 +31,7 @@ def kernels(program: Program) -> list[StateSpace]:
 
 
 def compiled(proto: onnx.ModelProto, cuts: tuple[Cut, ...]) -> Program:
-    passes = with_cuts(IntegerTarget().pipeline(), cuts)
+    passes = with_cuts(PASSES, cuts)
     return read_program(run_pipeline(import_model(proto), passes, oracle=False).model)
 
 
@@ -102,7 +103,7 @@ def test_energy_of_a_mode_is_what_its_removal_takes_from_the_linear_output() -> 
 def test_the_budget_holds_on_the_data(points: float) -> None:
     program = program_of(model(SPEC), "fold-quantization")
     samples = labelled(program)
-    found = bundle.compile(import_model(model(SPEC)), "int", prune=Budget(points, samples), oracle=False)
+    found = bundle.compile(import_model(model(SPEC)), "int", prune=Budget(points, samples), oracle=False, poles="keep")
     facts = found.report.pruning
     assert facts["accuracy_before"] == 1.0
     assert facts["accuracy_after"] >= 1.0 - points / 100
@@ -114,7 +115,7 @@ def test_the_budget_holds_on_the_data(points: float) -> None:
 
 def test_everything_may_go_for_a_hundred_points() -> None:
     program = program_of(model(SPEC), "fold-quantization")
-    found = bundle.compile(import_model(model(SPEC)), prune=Budget(100, labelled(program)), oracle=False)
+    found = bundle.compile(import_model(model(SPEC)), prune=Budget(100, labelled(program)), oracle=False, poles="keep")
     assert not any(live_states(op).any() for op in kernels(found.compiled.program))
 
 
@@ -125,7 +126,7 @@ def test_a_search_that_does_not_hold_is_an_error() -> None:
 
     program = program_of(model(SPEC), "fold-quantization")
     budget = Budget(0, labelled(program))
-    found = find_cuts(import_model(model(SPEC)), IntegerTarget().pipeline(), budget)
+    found = find_cuts(import_model(model(SPEC)), PASSES, budget)
     found.require_kept(compiled(model(SPEC), found.cuts), budget)
     with pytest.raises(VerificationError, match="SSMC-V04"):
         replace(found, after=found.after - 1).require_kept(compiled(model(SPEC), found.cuts), budget)
