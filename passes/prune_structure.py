@@ -132,6 +132,9 @@ def _fold_constant_channels(graph: ir.Graph) -> list[str]:
             codes = np.clip(round_half_even(c["offset"]), c["lo"], c["hi"]) * np.ones(len(c["W"]))
             codes[c["W"].any(1)] = np.nan
             known[node.outputs[0]] = codes
+        elif is_op(node, *KERNELS, domain="ssmc"):
+            codes = np.clip(round_half_even(c["offset_y"]), c["lo_y"], c["hi_y"]) * np.ones(c["W_y"].shape[:2])
+            known[node.outputs[0]] = np.where(c["W_y"].any(-1), np.nan, codes).ravel()
         elif node.op_type == "Table" and source in known:
             known[node.outputs[0]] = _through_table(known[source], c)
         elif node.op_type == "Slice" and source in known:

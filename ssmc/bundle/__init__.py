@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike
 
 import ssmc
 from ssmc.bundle.files import MARKER, npz_bytes, write_folder
+from ssmc.bundle.pruning import Budget, Pruning, find_cuts, with_cuts, with_poles
 from ssmc.bundle.registry import make_target, options_of, target_class
 from ssmc.data import read_npz
 from ssmc.errors import SsmcError, UsageError
@@ -37,7 +38,8 @@ from ssmc.ir.ops import read_program
 from ssmc.ir.program import StateSpace
 from ssmc.ir.rounding import FloatArray
 from ssmc.ir.serialize import Arrays, Json
-from ssmc.pipeline import PipelineResult, run_pipeline
+from ssmc.passes.stabilize_poles import Poles
+from ssmc.pipeline import Pass, PipelineResult, run_pipeline
 from ssmc.report.facts import Report, dump_json, make_report, report_from_json
 from ssmc.report.html import render_html
 from ssmc.report.markdown import render_markdown
@@ -122,6 +124,9 @@ def compile(
     steps: int = STEPS,
     oracle: bool = True,
     dump_dir: str | Path | None = None,
+    poles: Poles = "refuse",
+    target_sqnr: float | None = None,
+    prune: Budget | None = None,
     progress: Progress = lambda name: None,
 ) -> Bundle:
     """Compile an ONNX model.
@@ -134,20 +139,30 @@ def compile(
         steps: time steps of the inference that the report counts.
         oracle: run onnxruntime after every pass and compare.
         dump_dir: where to keep the graph after every pass.
+        poles: what becomes of unstable ones (`StabilizePoles`).
+        target_sqnr: dB that delta kernels are to keep with the fewest ADC bits (`AllocateAdcBits`); None: bits stay.
+        prune: accuracy that structural pruning may cost, and the data to measure it on.
         progress: told the name of every pass as it begins.
 
     Raises:
         ModelError: the model cannot be accepted.
         UsageError: an argument or a file it names is wrong.
-        VerificationError: a pass changed the meaning of the model.
+        VerificationError: a pass changed the meaning of the model, or pruning cost more than its budget.
     """
     began = time.perf_counter()
     chosen = target if not isinstance(target, str) else make_target(target, hardware=hardware, place=place)
     name = model.graph.name if isinstance(model, ir.Model) else Path(model).stem
-    result = lower(model, chosen, oracle=oracle, dump_dir=dump_dir, progress=progress)
+    graph = model if isinstance(model, ir.Model) else load_model(model)
+    passes = with_poles(chosen.pipeline(), poles, target_sqnr)
+    found = None if prune is None else find_cuts(graph, passes, prune, progress)
+    passes = passes if found is None else with_cuts(passes, found.cuts)
+    result = lower(graph, chosen, passes=passes, oracle=oracle, dump_dir=dump_dir, progress=progress)
     progress("emit")
     program = read_program(result.model)
     compiled = chosen.emit(program)
+    if found is not None and prune is not None:
+        progress("verify pruning")
+        found.require_kept(read_program(result.model), prune)
     report = make_report(
         version=ssmc.__version__,
         program=compiled.program,
@@ -156,8 +171,9 @@ def compile(
         model_name=name or "",
         cost=compiled.cost(steps),
         metrics=metrics(program) if any(isinstance(op, StateSpace) for op in program.ops) else {},
+        pruning=found.to_json() if found is not None else {},
     )
-    trace = _trace(result, (time.perf_counter() - began) * 1e3)
+    trace = _trace(result, (time.perf_counter() - began) * 1e3, found)
     return Bundle(chosen.name, compiled, report, trace, onnx_bytes(result.model))
 
 
@@ -165,25 +181,26 @@ def lower(
     model: str | Path | ir.Model,
     target: Target,
     *,
+    passes: tuple[Pass, ...] | None = None,
+    poles: Poles = "refuse",
     oracle: bool = True,
     dump_dir: str | Path | None = None,
     stop_after: str | None = None,
     progress: Progress = lambda name: None,
 ) -> PipelineResult:
-    """Run the target's passes, or those up to ``stop_after``, without emitting.
+    """Run the target's passes (or those given instead), or those up to ``stop_after``, without emitting.
 
     With ``oracle``, what lies between the canonical and the folded graph is compared teacher-forced as well.
     """
     graph = model if isinstance(model, ir.Model) else load_model(model)
     dump = None if dump_dir is None else Path(dump_dir)
+    steps = with_poles(target.pipeline(), poles) if passes is None else passes
     if not oracle:
-        return run_pipeline(
-            graph, target.pipeline(), oracle=False, dump_dir=dump, stop_after=stop_after, progress=progress
-        )
+        return run_pipeline(graph, steps, oracle=False, dump_dir=dump, stop_after=stop_after, progress=progress)
     check, feeds = ForcedCheck(), random_feeds(graph)
     result = run_pipeline(
         graph,
-        target.pipeline(),
+        steps,
         dump_dir=dump,
         stop_after=stop_after,
         progress=progress,
@@ -249,7 +266,7 @@ def _damaged(path: Path, cause: Exception) -> UsageError:
     return UsageError("SSMC-B04", f"the bundle is damaged ({type(cause).__name__}: {cause})", RECOMPILE, str(path))
 
 
-def _trace(result: PipelineResult, ms: float) -> Json:
+def _trace(result: PipelineResult, ms: float, found: Pruning | None) -> Json:
     import onnxruntime
 
     return {
@@ -261,4 +278,5 @@ def _trace(result: PipelineResult, ms: float) -> Json:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "onnxruntime": onnxruntime.__version__,
+        **({} if found is None else {"pruned": found.trace()}),
     }

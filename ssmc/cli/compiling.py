@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ssmc.cli.progress import stages
+
+if TYPE_CHECKING:
+    from ssmc.bundle.pruning import Budget
+    from ssmc.passes.stabilize_poles import Poles
 
 
 @click.command("compile", short_help="Compile an ONNX model into a bundle.")
@@ -33,6 +38,20 @@ from ssmc.cli.progress import stages
     type=click.IntRange(0, 0),
     help="0: fuse kernels whose output reads the new state, within a bound (int, aimc). Default: exact, unfused.",
 )
+@click.option("--stabilize", is_flag=True, help="Move unstable poles to a stable grid point instead of refusing them.")
+@click.option(
+    "--target-sqnr",
+    type=float,
+    metavar="DB",
+    help="Convert the increments of delta kernels with the fewest bits that are predicted to keep it.",
+)
+@click.option(
+    "--prune-budget",
+    type=click.FloatRange(min=0, max=100),
+    metavar="POINTS",
+    help="Cut modes and channels of kernels for at most so many percentage points of accuracy on --prune-data.",
+)
+@click.option("--prune-data", type=click.Path(path_type=Path), metavar="FILE", help="Labelled sequences (.npz).")
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), default="out", show_default=True, help="Bundle folder."
 )
@@ -50,6 +69,10 @@ def compile_(
     oracle: bool,
     dump_dir: Path | None,
     stop_after: str | None,
+    stabilize: bool,
+    target_sqnr: float | None,
+    prune_budget: float | None,
+    prune_data: Path | None,
     **options: object,
 ) -> None:
     """Compile an ONNX MODEL and write a bundle: program, weights, runnable ONNX, report.
@@ -57,26 +80,54 @@ def compile_(
     \b
     Example:
       ssmc compile model.onnx --target aimc --hardware taox64 -o out
+      ssmc compile model.onnx --prune-budget 1 --prune-data held_out.npz
       ssmc compile model.onnx --stop-after fold-constants -o stage
     """
     from ssmc import bundle as bundles
     from ssmc.bundle.files import require_target_folder, write_file
     from ssmc.bundle.registry import make_target
+    from ssmc.errors import UsageError
     from ssmc.report.text import pipeline_table, report_text
 
     chosen = make_target(target, **options)
+    poles: Poles = "move" if stabilize else "refuse"
     if stop_after is not None:
+        if prune_budget is not None or target_sqnr is not None:
+            fact = "--stop-after with --prune-budget or --target-sqnr"
+            raise UsageError("SSMC-U15", fact, "leave --stop-after out")
         with stages("compiling") as stage:
             result = bundles.lower(
-                model, chosen, oracle=oracle, dump_dir=dump_dir, stop_after=stop_after, progress=stage
+                model, chosen, poles=poles, oracle=oracle, dump_dir=dump_dir, stop_after=stop_after, progress=stage
             )
         write_file(output / "model.onnx", bundles.onnx_bytes(result.model))
         click.echo(f"graph after {stop_after}: {output / 'model.onnx'}")
         return
     require_target_folder(output)
+    prune = _budget(prune_budget, prune_data)
     with stages("compiling") as stage:
-        bundle = bundles.compile(model, chosen, steps=steps, oracle=oracle, dump_dir=dump_dir, progress=stage)
+        bundle = bundles.compile(
+            model,
+            chosen,
+            steps=steps,
+            oracle=oracle,
+            dump_dir=dump_dir,
+            poles=poles,
+            target_sqnr=target_sqnr,
+            prune=prune,
+            progress=stage,
+        )
     bundle.save(output)
     click.echo(next(report_text(bundle.report)))
     click.echo(f"\n{pipeline_table(bundle.report, bundle.trace)}")
     click.echo(f"\nwrote {output}; look at {output / 'report.html'}")
+
+
+def _budget(points: float | None, data: Path | None) -> Budget | None:
+    from ssmc.bundle.pruning import Budget
+    from ssmc.data import load_samples
+    from ssmc.errors import UsageError
+
+    if (points is None) != (data is None):
+        fact = "--prune-budget and --prune-data go together"
+        raise UsageError("SSMC-U15", fact, "give percentage points and labelled sequences, or neither")
+    return None if points is None or data is None else Budget(points, load_samples(data))

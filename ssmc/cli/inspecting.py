@@ -61,7 +61,7 @@ def inspect(
 def _bundle(path: Path) -> Bundle:
     from ssmc import bundle
 
-    return bundle.load(path) if path.is_dir() else bundle.compile(path, oracle=False)
+    return bundle.load(path) if path.is_dir() else bundle.compile(path, oracle=False, poles="keep")
 
 
 def _analysis(bundle: Bundle, data: Path | None, samples: int, sqnr: float) -> tuple[KernelAnalysis, ...]:

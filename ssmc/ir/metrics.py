@@ -107,7 +107,9 @@ def uses(program: Program) -> list[Use]:
 def _uses(op: Op, program: Program) -> Iterator[Use]:
     if isinstance(op, Linear):
         width, outputs = program.values[op.inputs[0]].quant.bits, op.matrix.groups * op.matrix.outputs
-        yield Use(op.name, "linear", op.matrix.codes.size, op.matrix.weight_bits, width, outputs, code_bits(op.requant))
+        read = (op.matrix.codes != 0).any(1)
+        macs = int(read.sum()) * op.matrix.outputs
+        yield Use(op.name, "linear", macs, op.matrix.weight_bits, width, outputs, code_bits(op.requant))
     if isinstance(op, Table) and op in program.embeddings():
         yield Use(op.name, "embedding", 0, weight_bits(op.table), 0, looked_up=op.table.size)
     if isinstance(op, StateSpace):
@@ -118,13 +120,20 @@ def _uses(op: Op, program: Program) -> Iterator[Use]:
         count, pairs = int(live.sum()), live[:, :, None] & live[:, None, :] & a.any(0)
         yield Use(op.name, "A", int(pairs.sum()), weight_bits(a), state, count, to_state)
         yield Use(op.name, "B", count * op.n_input, weight_bits(b), act)
-        yield Use(op.name, "C", count * op.n_output, weight_bits(c), state, op.matrix.groups * op.n_output, to_output)
+        outputs = int(live_outputs(op).sum())
+        yield Use(op.name, "C", count * op.n_output, weight_bits(c), state, outputs, to_output)
         yield Use(op.name, "D", int(np.count_nonzero(d)), weight_bits(d), act)
 
 
 def live_states(op: StateSpace) -> NDArray[np.bool_]:
     """States (H, n) that something drives; the others are pruned, or fill up to the widest group."""
     return np.asarray((op.matrix.codes[:, : op.n_state] != 0).any(-1))
+
+
+def live_outputs(op: StateSpace) -> NDArray[np.bool_]:
+    """Outputs (H, p) that have weights; the others are pruned, and rest."""
+    _, _, c, d = blocks_of(op)
+    return np.asarray((c != 0).any(-1) | (d != 0).any(-1))
 
 
 def blocks_of(op: StateSpace) -> tuple[IntArray, IntArray, IntArray, IntArray]:
@@ -158,7 +167,7 @@ def _span_bits(lo: IntArray, hi: IntArray) -> int:
 class Qs4dLayer:
     """H channels with N real states; widths of A, B, C, state (as factor), converter, activation, mixing.
 
-    ``pruned`` states, over all channels, are gone from every count.
+    ``pruned`` states, over all channels, and ``pruned_channels``, whose outputs rest, are gone from every count.
     """
 
     channels: int
@@ -171,6 +180,12 @@ class Qs4dLayer:
     act: int
     lin: int
     pruned: int = 0
+    pruned_channels: int = 0
+
+    @property
+    def live_channels(self) -> int:
+        """Channels that the mixing matrix reads."""
+        return self.channels - self.pruned_channels
 
     @property
     def live(self) -> int:
@@ -220,7 +235,7 @@ def headline(program: Program, twin: Qs4dModel | None = None) -> Headline:
     """
     model = qs4d_model(program)
     if twin is None:
-        whole = replace(model, layers=tuple(replace(layer, pruned=0) for layer in model.layers))
+        whole = replace(model, layers=tuple(replace(layer, pruned=0, pruned_channels=0) for layer in model.layers))
         twin = whole.at(FP32)
     return Headline(qs4d_figures(model), qs4d_figures(twin))
 
@@ -229,10 +244,10 @@ def qs4d_figures(model: Qs4dModel, *, b_term: bool = False, true_decoder: bool =
     """The QS4D counting; ``b_term`` counts B, ``true_decoder`` the decoder as H x d_out."""
     ace = size = adc = 0
     for x in model.layers:
-        h, n = x.channels, x.live
-        ace += n * (x.a * x.state + x.c * x.state + b_term * x.b * x.act) + h * h * x.act * x.lin
-        size += n * (x.a + x.c) + h * h * x.lin
-        adc += n * x.adc + h * x.act + h * x.lin
+        h, read, n = x.channels, x.live_channels, x.live
+        ace += n * (x.a * x.state + x.c * x.state + b_term * x.b * x.act) + h * read * x.act * x.lin
+        size += n * (x.a + x.c) + h * read * x.lin
+        adc += n * x.adc + read * x.act + h * x.lin
     if not model.layers:
         return Figures(0, 0, 0)
     first, last = model.layers[0], model.layers[-1]
@@ -273,6 +288,7 @@ def qs4d_model(program: Program) -> Qs4dModel:
                 act=program.values[op.inputs[0]].quant.bits,
                 lin=max((qs4d_bits(m.matrix.codes) for m in mixing), default=0),
                 pruned=int((~live_states(op)).sum()),
+                pruned_channels=int((~live_outputs(op)).all(-1).sum()),
             )
         )
     coder = max((qs4d_bits(op.matrix.codes) for op in (*before, *decoder)), default=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,7 @@ class Report:
         comparison: figures of the alternatives, side by side, where the target has them.
         metrics: figures of the literature by counting, each for ``model`` and ``fp32`` (`ssmc.ir.metrics`).
         analysis: ranges, predicted noise and validity of every kernel, by channel (`ssmc.analysis.kernels`).
+        pruning: what a budget of accuracy was spent on (`ssmc.bundle.pruning`); empty where none was given.
     """
 
     ssmc: str
@@ -93,6 +94,7 @@ class Report:
     comparison: Json
     metrics: Json
     analysis: tuple[KernelAnalysis, ...] = ()
+    pruning: Json = field(default_factory=dict)
 
     def to_json(self) -> Json:
         """Plain JSON with its schema."""
@@ -138,6 +140,7 @@ def make_report(
     model_name: str = "",
     cost: Json | None = None,
     metrics: Json | None = None,
+    pruning: Json | None = None,
 ) -> Report:
     """Collect the facts of a compiled model."""
     model = {
@@ -156,7 +159,9 @@ def make_report(
     figures = dict(cost or {})
     comparison = figures.pop("comparison", {})
     analysis = tuple(analyse(program, op) for op in program.ops if isinstance(op, StateSpace))
-    return Report(version, model, target, passes, ops, kernels, figures, comparison, metrics or {}, analysis)
+    return Report(
+        version, model, target, passes, ops, kernels, figures, comparison, metrics or {}, analysis, pruning or {}
+    )
 
 
 def op_facts(program: Program) -> tuple[OpFacts, ...]:

@@ -27,7 +27,18 @@ def summary(report: Report) -> list[tuple[str, str, str]]:
     figures.append(
         (f"all but {len(bounded)}" if bounded else "all", "operations proven exact", ", ".join(bounded)[:60])
     )
-    return figures + _costs(report)
+    return figures + _pruned(report) + _costs(report)
+
+
+def _pruned(report: Report) -> list[tuple[str, str, str]]:
+    p = report.pruning
+    if not p:
+        return []
+    accuracy = f"accuracy {p['accuracy_before']:.2%} -> {p['accuracy_after']:.2%} on {p['sequences']} sequences"
+    return [
+        (f"{p['modes_cut']} of {p['modes']}", "modes pruned", accuracy),
+        (f"{p['channels_cut']} of {p['channels']}", "channels pruned", f"budget {p['budget_points']:g} points"),
+    ]
 
 
 def _costs(report: Report) -> list[tuple[str, str, str]]:

@@ -277,3 +277,21 @@ def test_output_lag_fuses_what_reads_the_new_state(tmp_path: Path) -> None:
     fused = done("compile", source, "--output-lag", "0", "-o", tmp_path / "fused")
     assert re.search(r"fuse-kernel +exact +0 +1", plain)
     assert re.search(r"fuse-kernel +bounded +1 +0", fused)
+
+
+def test_pruning_needs_a_budget_and_labelled_data(model: Path, data: Path, tmp_path: Path) -> None:
+    done = ssmc("compile", model, "--prune-budget", "50", "--prune-data", data, "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "modes pruned" in done.stdout
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["pruning"]["accuracy_after"] >= report["pruning"]["accuracy_before"] - 0.5
+    assert report["pruning"]["modes_cut"] > 0
+    for arguments in (
+        ("--prune-budget", "1"),
+        ("--prune-data", data),
+        ("--target-sqnr", "20", "--stop-after", "place"),
+    ):
+        refused = ssmc("compile", model, *arguments, "-o", tmp_path / "none")
+        assert refused.exit_code == 2
+        assert "SSMC-U15" in refused.stderr
+        assert not (tmp_path / "none").exists()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ssmc.analysis.stable import stable_codes
 from ssmc.errors import ModelError, UsageError
 from ssmc.quantize import QuantizeConfig
-from ssmc.quantize.kernel import quantize_kernel, stable_codes
+from ssmc.quantize.kernel import quantize_kernel
 from ssmc.quantize.modes import to_modes
 from ssmc.quantize.steps import best_step, weight_codes
 from tests.quantize.floats import stable

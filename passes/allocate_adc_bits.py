@@ -1,0 +1,91 @@
+"""Give the increments of a delta kernel the fewest converter bits that reach a signal-to-noise ratio."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from ssmc.analysis.kernels import KernelAnalysis, adc_bits, analyse
+from ssmc.ir.build import is_op, node_name
+from ssmc.ir.ops import Constants, constants, read_program
+from ssmc.ir.program import StateSpace
+from ssmc.ir.rounding import FloatArray
+from ssmc.passes.prune_structure import KERNELS, set_constants
+from ssmc.pipeline import Declined, Effect, Pass, PassResult
+
+SCALED = ("lo", "hi", "reg_lo", "reg_hi", "r0")
+
+
+@dataclass(frozen=True)
+class AllocateAdcBits(Pass):
+    """Coarser increments where the predicted ratio (`ssmc.analysis`, white input) stays at or above ``target_db``.
+
+    k bits fewer: ``step 2^k``, ``unit / 2^k``, and codes, register and their ranges divided by 2^k. The register counts
+    coarser increments, R and with it every weight and every pole stay what they are.
+
+    Before: level *folded*, kernels unfused.
+    After: in every group the state rows convert with the fewest bits, at most as many less as the read-out's shift is
+        wide. Output rows, and the states of the direct form, whose codes are the trained read-out, stay: declined.
+    Preserves: the linear part; BOUNDED by the increments' rounding, measured. Without ``target_db`` the graph.
+
+    Attributes:
+        target_db: predicted signal to quantization noise that every output is to reach; None: leave all bits.
+    """
+
+    target_db: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Name in the pipeline."""
+        return "allocate-adc-bits"
+
+    @property
+    def effect(self) -> Effect:
+        """Increments round more coarsely."""
+        return Effect.EXACT if self.target_db is None else Effect.BOUNDED
+
+    @property
+    def level(self) -> str:
+        """Level after the pass."""
+        return "folded"
+
+    def run(self, model: ir.Model) -> PassResult:
+        """Analyse every kernel and coarsen it."""
+        if self.target_db is None:
+            return PassResult(model)
+        program = read_program(model)
+        kernels = {op.name: op for op in program.ops if isinstance(op, StateSpace)}
+        applied, declined = [], []
+        for node in model.graph:
+            if not is_op(node, *KERNELS, domain="ssmc"):
+                continue
+            op, c, name = kernels[node_name(node)], constants(node), node_name(node)
+            less, why = fewer_bits(analyse(program, op, None, self.target_db), c, adc_bits(op))
+            declined += [Declined(f"{name} group {group}", reason) for group, reason in why]
+            if less.any():
+                set_constants(node, model.graph, coarser(c, less))
+                applied.append(f"{name}: {less.max():.0f} bits less at most, {less.mean():.2f} on average")
+        return PassResult(model, tuple(applied), tuple(declined), None if applied else Effect.EXACT)
+
+
+def fewer_bits(found: KernelAnalysis, c: Constants, bits: int) -> tuple[FloatArray, list[tuple[int, str]]]:
+    """Bits to take away per group (G,), and (group, reason) where none can be."""
+    less, why = np.zeros(len(c["keep"])), []
+    for group, facts in enumerate(found.channels):
+        room = float(np.log2(c["unit"][group]).min(initial=np.inf, where=c["keep"][group] == 1))
+        if not (c["keep"][group] == 1).all():
+            why.append((group, "a direct state's code is its trained read-out"))
+        elif facts.adc_bits is None:
+            why.append((group, facts.why or "no width up to 16 bits reaches the target"))
+        else:
+            less[group] = max(min(bits - facts.adc_bits, room, bits - 1), 0)
+    return less, why
+
+
+def coarser(c: Constants, less: FloatArray) -> Constants:
+    """The constants of kernels with ``less`` (G,) bits fewer; ranges shrink towards 0, so nothing new overflows."""
+    factor = np.exp2(less)[:, None]
+    new = {key: np.trunc(c[key] / factor) for key in SCALED}
+    return new | {"step": c["step"] * factor, "unit": c["unit"] / factor, "offset": c["offset"] / factor}

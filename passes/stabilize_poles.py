@@ -1,0 +1,131 @@
+"""Every pole of a quantized kernel lies inside the unit circle: refuse what does not, or move it there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import onnx_ir as ir
+from scipy.sparse.csgraph import connected_components
+
+from ssmc.analysis.stable import into_circle, stable_codes
+from ssmc.errors import ModelError
+from ssmc.ir.build import is_op, node_name
+from ssmc.ir.matrix import weight_bits
+from ssmc.ir.ops import Constants, constants
+from ssmc.ir.rounding import FloatArray, IntArray
+from ssmc.passes.prune_structure import KERNELS, live_states, set_constants
+from ssmc.pipeline import Effect, Pass, PassResult
+
+Poles = Literal["refuse", "move", "keep"]
+PAIR = 2
+CLOSE = 1e-9
+
+
+@dataclass(frozen=True)
+class StabilizePoles(Pass):
+    """Check |lambda| < 1 for every mode: the states of a group that A couples (DESIGN §2).
+
+    In read-out units A = diag(keep) + diag(gain / (step unit)) W_A, of the states on a path from an input to an
+    output; the others ``prune-structure`` removes.
+
+    Before: level *folded*, kernels unfused.
+    After: every mode is stable. With ``poles = "move"`` the codes of an unstable one, a single state or a block
+        [[a, -b], [b, a]] of one scale, become a stable grid point next to where its pole meets the unit circle.
+    Preserves: every code where all modes are stable, without touching the graph; else BOUNDED and measured.
+    Refuses: unstable modes (SSMC-S06), with ``"move"`` those of another shape.
+
+    Attributes:
+        poles: ``refuse``, ``move``, or ``keep`` for looking at a model as it is.
+    """
+
+    poles: Poles = "refuse"
+
+    @property
+    def name(self) -> str:
+        """Name in the pipeline."""
+        return "stabilize-poles"
+
+    @property
+    def effect(self) -> Effect:
+        """Moving a pole is not exact."""
+        return Effect.BOUNDED if self.poles == "move" else Effect.EXACT
+
+    @property
+    def level(self) -> str:
+        """Level after the pass."""
+        return "folded"
+
+    def run(self, model: ir.Model) -> PassResult:
+        """Check, and move."""
+        applied: list[str] = []
+        for node in model.graph:
+            if self.poles == "keep" or not is_op(node, *KERNELS, domain="ssmc"):
+                continue
+            c = constants(node)
+            unstable = unstable_modes(c)
+            if not unstable:
+                continue
+            W = c["W"].copy()
+            for group, states in unstable:
+                moved = _moved(c, group, states) if self.poles == "move" else None
+                if moved is None:
+                    raise _unstable(node, c, group, states, self.poles)
+                W[group, states[:, None], states] = moved
+                applied.append(f"{node_name(node)}: group {group}, states {_listed(states)}")
+            set_constants(node, model.graph, {"W": W})
+        return PassResult(model, tuple(applied), effect=None if applied else Effect.EXACT)
+
+
+def unstable_modes(c: Constants) -> list[tuple[int, IntArray]]:
+    """(group, states) of the live modes with a pole on or outside the unit circle."""
+    A, live = _transition(c), live_states(c)
+    found = []
+    for group, on in enumerate(live):
+        states = np.flatnonzero(on)
+        coupled = c["W"][group][np.ix_(states, states)] != 0
+        _, label = connected_components(coupled, directed=False)
+        for mode in range(int(label.max(initial=-1)) + 1):
+            chosen = states[label == mode]
+            if not _radius(A[group], chosen) < 1:
+                found.append((group, chosen))
+    return found
+
+
+def _transition(c: Constants) -> FloatArray:
+    n = c["keep"].shape[1]
+    return np.asarray(_scale(c)[..., None] * c["W"][..., :n] + c["keep"][..., None] * np.eye(n))
+
+
+def _scale(c: Constants) -> FloatArray:
+    return np.asarray(c["gain"] / c["step"] / c["unit"])
+
+
+def _radius(A: FloatArray, states: IntArray) -> float:
+    return float(np.abs(np.linalg.eigvals(A[np.ix_(states, states)])).max())
+
+
+def _moved(c: Constants, group: int, states: IntArray) -> FloatArray | None:
+    """Stable codes of a mode, (states, states); None where it is no single state and no turning block."""
+    block, scale, keep = c["W"][group][np.ix_(states, states)], _scale(c)[group][states], c["keep"][group][states]
+    turning = len(states) == PAIR and block[0, 0] == block[1, 1] and block[0, 1] == -block[1, 0]
+    if not (len(states) == 1 or turning) or np.ptp(scale) > CLOSE * scale[0] or np.ptp(keep):
+        return None
+    delta, limit = bool(keep[0]), (1 << (weight_bits(c["W"].astype(np.int64)) - 1)) - 1
+    start = into_circle(np.array([block[0, 0], block[-1, 0] if turning else 0.0]), float(scale[0]), delta)
+    a, b = stable_codes(start, np.asarray(scale[0]), limit, delta)
+    return np.array([[a, -b], [b, a]]) if turning else np.array([[a]])
+
+
+def _unstable(node: ir.Node, c: Constants, group: int, states: IntArray, poles: Poles) -> ModelError:
+    radius = _radius(_transition(c)[group], states)
+    fact = f"the quantized mode of group {group}, states {_listed(states)}, has a pole of size {radius:.6f} >= 1"
+    remedy = "train or quantize with stable rounding"
+    if poles != "move":
+        remedy += ", or compile with --stabilize to move it to a stable grid point"
+    return ModelError("SSMC-S06", fact, remedy, node_name(node))
+
+
+def _listed(states: IntArray) -> str:
+    return ", ".join(map(str, states.tolist()))

@@ -1,0 +1,73 @@
+"""Fewer converter bits for increments: poles stay, the ratio asked for is reached, the rest is declined."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from ssmc.analysis.kernels import analyse
+from ssmc.analysis.linear import poles
+from ssmc.ir.ops import read_program
+from ssmc.ir.program import Program, StateSpace
+from ssmc.passes.allocate_adc_bits import AllocateAdcBits, coarser
+from ssmc.pipeline import Effect
+from ssmc.quantize import QuantizeConfig, quantize
+from tests.compiling import lower
+from tests.passes.test_prune_structure import recurrence
+from tests.quantize.floats import float_model
+from tests.quantize.test_quantize import samples, save
+
+
+def kernel(program: Program) -> StateSpace:
+    (op,) = (op for op in program.ops if isinstance(op, StateSpace))
+    return op
+
+
+def test_without_a_target_nothing_happens() -> None:
+    step = AllocateAdcBits()
+    assert step.run(lower(recurrence([[2]], [[1, 1]], [[1]]), "fold-quantization").model).applied == ()
+    assert step.effect is Effect.EXACT
+
+
+def test_the_direct_form_is_declined() -> None:
+    result = AllocateAdcBits(10.0).run(lower(recurrence([[2]], [[1, 1]], [[1]]), "fold-quantization").model)
+    assert result.applied == ()
+    assert result.effect is Effect.EXACT
+    assert [d.reason for d in result.declined] == ["a direct state's code is its trained read-out"]
+
+
+def test_scales_and_poles_are_invariant_and_ranges_shrink() -> None:
+    c = {
+        "lo": np.array([[-128.0]]), "hi": np.array([[127.0]]), "reg_lo": np.array([[-2048.0]]),
+        "reg_hi": np.array([[2047.0]]), "r0": np.array([[0.0]]), "step": np.array([[0.5]]),
+        "unit": np.array([[16.0]]), "offset": np.array([[4.0]]),
+    }  # fmt: skip
+    new = coarser(c, np.array([3.0]))
+    assert new["step"] * new["unit"] == c["step"] * c["unit"]
+    assert new["offset"] * new["step"] == c["offset"] * c["step"]
+    assert (new["lo"], new["hi"], new["unit"]) == (-16, 15, 2)
+    assert (new["reg_lo"], new["reg_hi"]) == (-256, 255)
+
+
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory: pytest.TempPathFactory) -> onnx.ModelProto:
+    """A float kernel after training, every mode in delta form with more converter bits than it needs."""
+    config = QuantizeConfig(form="delta", state_bits=8, adc_bits=10)
+    return quantize(save(float_model(), tmp_path_factory.mktemp("float")), samples(), config).model
+
+
+@pytest.mark.parametrize("target", [10.0, 20.0])
+def test_fewer_bits_still_reach_the_target_as_predicted(target: float, quantized: onnx.ModelProto) -> None:
+    before = lower(quantized, "fold-quantization").model
+    was = kernel(read_program(before))
+    result = AllocateAdcBits(target).run(before)
+    program = read_program(result.model)
+    now = kernel(program)
+    assert result.applied
+    assert now.shift.sum() < was.shift.sum()
+    assert now.register_bits <= was.register_bits
+    for a, b in zip(poles(was), poles(now), strict=True):
+        assert np.allclose(np.sort(a), np.sort(b), rtol=0, atol=1e-12)
+    for facts in analyse(program, now).channels:
+        assert facts.sqnr_db is None or facts.sqnr_db >= target
