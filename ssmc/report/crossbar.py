@@ -19,6 +19,7 @@ def crossbar_sections(cost: Json) -> Iterator[str]:
     """The sections, those that the cost has something for."""
     yield _mapping(cost.get("mapping", []))
     yield _schedule(cost)
+    yield _lossy(cost)
     yield _decisions(cost.get("decisions", []))
 
 
@@ -35,6 +36,24 @@ def _mapping(layouts: list[Json]) -> str:
         "other."
     )
     return section("Mapping", lead, f'<div class="charts">{figures}</div>{more}')
+
+
+def _lossy(cost: Json) -> str:
+    """What conversions that round or clip partial sums change."""
+    found = cost.get("lowering")
+    if not found:
+        return ""
+    lead = (
+        "Some converters round or clip partial sums, so the program differs from the one before mapping. Both were run "
+        f"free in integers on {found['sequences']} sequences of {found['steps']} steps of drawn input."
+    )
+    share = found["codes_differing"] / found["codes_compared"]
+    rows = [
+        ("codes that differ", f"{number(found['codes_differing'])} of {number(found['codes_compared'])} ({share:.2%})"),
+        ("largest difference of an output", f"{number(found['largest_output_difference_codes'])} codes"),
+    ]
+    lossy = [(m["matrix"], m["why"]) for m in cost["matrices"] if m["conversion"] == "lossy"]
+    return section("Lossy conversions", lead, table(("figure", "value"), rows), table(("matrix", "why"), lossy))
 
 
 def _matrices(layouts: list[Json]) -> list[str]:
