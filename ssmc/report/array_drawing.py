@@ -20,9 +20,16 @@ def figure(layout: Json, matrices: list[str]) -> str:
     converters = -(-columns // served)
     note = (
         f"{layout['rows']} × {columns} cells, {layout['utilisation']:.0%} used; {layout['rows']} drivers, "
-        f"{converters} converter{'s' if converters > 1 else ''} of {served} columns"
+        f"{converters} converter{'s' if converters > 1 else ''} of {served} columns; {_turns(layout['blocks'])}"
     )
     return f"<figure><h3>{escape(title)}</h3>{array_svg(layout, matrices, title)}<p>{escape(note)}</p></figure>"
+
+
+def _turns(blocks: list[Json]) -> str:
+    waves = len({block["wave"] for block in blocks})
+    if len(blocks) == 1:
+        return "one block"
+    return f"{len(blocks)} blocks, {f'driven in {waves} turns' if waves > 1 else 'driven at once'}"
 
 
 def array_svg(layout: Json, matrices: list[str], title: str) -> str:

@@ -20,7 +20,7 @@ SPAN = ("per_step", "per_sequence")
 RANGE = {"low", "nominal", "high"}
 LARGEST_CHART = 12
 #: figures that stand elsewhere on the page, or are no figures
-APART = {"comparison", "components", "critical_path", "limit", "matrices", "schema", "steps", "hardware"}
+APART = {"comparison", "components", "critical_path", "limit", "lowering", "matrices", "schema", "steps", "hardware"}
 
 
 def shown(key: str, value: Any) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from html import escape
 
 from ssmc.ir.serialize import Json
 from ssmc.report.array_drawing import HUES, figure
-from ssmc.report.markup import Cell, section, table
+from ssmc.report.markup import Cell, Html, section, table
 from ssmc.report.units import number, quantity, words
 
 LOOP_WIDTH = 980.0
@@ -18,6 +19,7 @@ def crossbar_sections(cost: Json) -> Iterator[str]:
     """The sections, those that the cost has something for."""
     yield _mapping(cost.get("mapping", []))
     yield _schedule(cost)
+    yield _lossy(cost)
     yield _decisions(cost.get("decisions", []))
 
 
@@ -34,6 +36,24 @@ def _mapping(layouts: list[Json]) -> str:
         "other."
     )
     return section("Mapping", lead, f'<div class="charts">{figures}</div>{more}')
+
+
+def _lossy(cost: Json) -> str:
+    """What conversions that round or clip partial sums change."""
+    found = cost.get("lowering")
+    if not found:
+        return ""
+    lead = (
+        "Some converters round or clip partial sums, so the program differs from the one before mapping. Both were run "
+        f"free in integers on {found['sequences']} sequences of {found['steps']} steps of drawn input."
+    )
+    share = found["codes_differing"] / found["codes_compared"]
+    rows = [
+        ("codes that differ", f"{number(found['codes_differing'])} of {number(found['codes_compared'])} ({share:.2%})"),
+        ("largest difference of an output", f"{number(found['largest_output_difference_codes'])} codes"),
+    ]
+    lossy = [(m["matrix"], m["why"]) for m in cost["matrices"] if m["conversion"] == "lossy"]
+    return section("Lossy conversions", lead, table(("figure", "value"), rows), table(("matrix", "why"), lossy))
 
 
 def _matrices(layouts: list[Json]) -> list[str]:
@@ -70,15 +90,17 @@ def _stages(stages: list[Json]) -> str:
     """What limits the rate, one after the other: widths are times."""
     whole = sum(stage["ns"] for stage in stages)
     kinds = list(dict.fromkeys(stage["instruction"] for stage in stages))
+    hues = {kind: 360 * k // max(len(kinds), HUES) for k, kind in enumerate(kinds)}
     x, parts = 0.0, []
     for stage in stages:
         width = LOOP_WIDTH * stage["ns"] / whole
-        parts.append(_stage(stage, x, width, 360 * kinds.index(stage["instruction"]) // max(len(kinds), HUES)))
+        parts.append(_stage(stage, x, width, hues[stage["instruction"]]))
         x += width
-    legend = ", ".join(f"{kind} {_share(stages, kind, whole):.0%}" for kind in kinds)
+    head = ("stage", "time", "share", "made of")
+    legend = [_kind(stages, kind, hue, whole) for kind, hue in hues.items()]
     return (
         f'<svg class="stages" viewBox="0 0 {LOOP_WIDTH:.0f} 26" width="{LOOP_WIDTH:.0f}" height="26" role="img" '
-        f'aria-label="what limits the rate">{"".join(parts)}</svg><p class="lead">{escape(legend)}</p>'
+        f'aria-label="what limits the rate">{"".join(parts)}</svg>{table(head, legend, numeric=(1, 2))}'
     )
 
 
@@ -93,8 +115,14 @@ def _stage(stage: Json, x: float, width: float, hue: int) -> str:
     )
 
 
-def _share(stages: list[Json], kind: str, whole: float) -> float:
-    return float(sum(stage["ns"] for stage in stages if stage["instruction"] == kind) / whole)
+def _kind(stages: list[Json], kind: str, hue: int, whole: float) -> tuple[Cell, ...]:
+    """All stages of one instruction: its colour, their time together, and how it is computed."""
+    same = [stage for stage in stages if stage["instruction"] == kind]
+    time = sum(stage["ns"] for stage in same)
+    each = Counter(f"{stage['how']} = {quantity('ns', stage['ns'])}" for stage in same)
+    made = "; ".join(f"{count} times {how}" if count > 1 else how for how, count in each.items())
+    name = Html(f'<span class="key" style="background: hsl({hue} 50% 60%)"></span>{escape(kind)}')
+    return name, quantity("ns", time), f"{time / whole:.1%}", made
 
 
 def _decisions(decisions: list[Json]) -> str:

@@ -19,6 +19,7 @@ from ssmc.report.text import CHANNEL_HEAD, channel_rows
 from ssmc.report.units import NAMES, number, quantity, unit_of, words
 
 OPEN_LIST = 3
+UNSET = {"", "None", "0", "0.0"}
 METRICS_HEAD = ("metric", "counting", "fp32", "this model", "less by")
 
 
@@ -51,7 +52,8 @@ def render_html(report: Report) -> str:
 def _subtitle(report: Report) -> str:
     model = report.model
     rate = "step" if model["output_rate"] == "step" else "sequence"
-    options = ", ".join(f"{key} {value}" for key, value in sorted(report.target.items()) if key != "name" and value)
+    given = ((words(key), value) for key, value in sorted(report.target.items()) if key != "name")
+    options = ", ".join(f"{key} {value}" for key, value in given if value not in UNSET)
     text = f"{model['input_size']} inputs per step, {model['output_size']} outputs per {rate}"
     return f"{text} · {options}" if options else text
 
@@ -202,7 +204,7 @@ def _comparison(report: Report) -> str:
         "Comparison",
         lead,
         f"<h3>energy per inference</h3>{chart}",
-        table(("figure", *names), rows, numeric=range(1, len(names) + 1)),
+        f'<div class="wraps">{table(("figure", *names), rows, numeric=range(1, len(names) + 1))}</div>',
     )
 
 

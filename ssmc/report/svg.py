@@ -9,7 +9,8 @@ from html import escape
 from ssmc.report.units import quantity
 
 SMALLEST = 1e-4
-BAR, GAP, LABEL, LENGTH, VALUE = 16, 7, 190, 190, 130
+DECADES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+BAR, GAP, LABEL, LENGTH, VALUE, LETTER = 16, 7, 190, 190, 130, 6.8
 
 
 def bars(values: Mapping[str, float], unit_key: str, title: str, *, share: bool = True) -> str:
@@ -18,29 +19,30 @@ def bars(values: Mapping[str, float], unit_key: str, title: str, *, share: bool 
     top = max((value for _, value in shown), default=0.0) or 1.0
     total = sum(value for _, value in shown) or 1.0
     height = (BAR + GAP) * len(shown) + GAP
+    start = max(LABEL, 10 + round(LETTER * max((len(name) for name in values), default=0)))
     rows = [
         _bar(
-            GAP + (BAR + GAP) * i,
+            (start, GAP + (BAR + GAP) * i),
             name,
             value / top,
             quantity(unit_key, value) + (f" · {value / total:.0%}" if share else ""),
         )
         for i, (name, value) in enumerate(shown)
     ]
-    width = LABEL + LENGTH + VALUE
+    width = start + LENGTH + VALUE
     return (
         f'<svg class="bars" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
         f'aria-label="{escape(title)}">{"".join(rows)}</svg>'
     )
 
 
-def _bar(y: int, label: str, share: float, text: str) -> str:
-    length = max(share * LENGTH, 1.0)
+def _bar(corner: tuple[int, int], label: str, share: float, text: str) -> str:
+    (x, y), length = corner, max(share * LENGTH, 1.0)
     middle = y + BAR * 0.72
     return (
-        f'<text class="label" x="{LABEL - 10}" y="{middle:.1f}" text-anchor="end">{escape(label)}</text>'
-        f'<rect x="{LABEL}" y="{y}" width="{length:.1f}" height="{BAR}" rx="3"/>'
-        f'<text class="value" x="{LABEL + length + 8:.1f}" y="{middle:.1f}">{escape(text)}</text>'
+        f'<text class="label" x="{x - 10}" y="{middle:.1f}" text-anchor="end">{escape(label)}</text>'
+        f'<rect x="{x}" y="{y}" width="{length:.1f}" height="{BAR}" rx="3"/>'
+        f'<text class="value" x="{x + length + 8:.1f}" y="{middle:.1f}">{escape(text)}</text>'
     )
 
 
@@ -53,20 +55,24 @@ def pole_plot(poles: Sequence[tuple[float, float]], title: str) -> str:
         f'cx="{centre + re * size:.1f}" cy="{ground - im * size:.1f}" r="2.4"/>'
         for re, im in poles
     )
-    width, height = 2 * (size + margin), size + 2 * margin
+    width, height = 2 * (size + margin), size + 2 * margin + 8
+    marks = "".join(
+        f'<text class="small" x="{centre + k * size}" y="{ground + 14}" text-anchor="middle">{mark}</text>'
+        for k, mark in ((-1, "−1"), (0, "0"), (1, "1"))
+    )
     return (
         f'<svg class="poles" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
         f'aria-label="{escape(title)}">'
         f'<path class="axis" d="M {margin} {ground} H {width - margin} M {centre} {margin} V {ground}"/>'
         f'<path class="circle" d="M {centre - size} {ground} A {size} {size} 0 0 1 {centre + size} {ground}"/>'
-        f"{dots}</svg>"
+        f"{dots}{marks}</svg>"
     )
 
 
 def pole_zoom(poles: Sequence[tuple[float, float]], title: str) -> str:
     """The neighbourhood of 1 where slow modes live: distance to the unit circle over the angle, both logarithmic."""
-    width, height, margin = 324, 150, 30
-    points = [(max(math.atan2(im, re), SMALLEST), max(1 - math.hypot(re, im), SMALLEST)) for re, im in poles]
+    width, height, margin = 324, 174, 42
+    points = [(max(math.atan2(im, re), SMALLEST), 1 - math.hypot(re, im)) for re, im in poles]
     decades = math.log10(math.pi / SMALLEST)
 
     def at(value: float) -> float:
@@ -74,13 +80,20 @@ def pole_zoom(poles: Sequence[tuple[float, float]], title: str) -> str:
 
     x0, y0, span_x, span_y = margin, height - margin, width - margin - 10, height - margin - 10
     dots = "".join(
-        f'<circle class="pole" cx="{x0 + at(angle) * span_x:.1f}" cy="{y0 - at(gap) * span_y:.1f}" r="2"/>'
+        f'<circle class="{"pole" if gap > 0 else "pole unstable"}" cx="{x0 + at(angle) * span_x:.1f}" '
+        f'cy="{y0 - at(max(gap, SMALLEST)) * span_y:.1f}" r="2"/>'
         for angle, gap in points
+    )
+    ticks = "".join(
+        f'<path class="tick" d="M {x0 + at(value) * span_x:.1f} {y0} v 4 M {x0} {y0 - at(value) * span_y:.1f} h -4"/>'
+        f'<text class="small" x="{x0 + at(value) * span_x:.1f}" y="{y0 + 15}" text-anchor="middle">{value:g}</text>'
+        f'<text class="small" x="{x0 - 7}" y="{y0 - at(value) * span_y + 3:.1f}" text-anchor="end">{value:g}</text>'
+        for value in DECADES
     )
     return (
         f'<svg class="poles" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
         f'aria-label="{escape(title)}">'
-        f'<path class="axis" d="M {x0} {y0 - span_y} V {y0} H {x0 + span_x}"/>{dots}'
-        f'<text class="label" x="{x0 + span_x}" y="{y0 + 20}" text-anchor="end">angle, 10⁻⁴ to π</text>'
-        f'<text class="label" x="{x0 + 6}" y="{y0 - span_y + 10}">1 − |λ|, 10⁻⁴ to π</text></svg>'
+        f'<path class="axis" d="M {x0} {y0 - span_y} V {y0} H {x0 + span_x}"/>{ticks}{dots}'
+        f'<text class="label" x="{x0 + span_x}" y="{y0 + 32}" text-anchor="end">angle, rad; real poles left</text>'
+        f'<text class="label" x="{x0 + 6}" y="{y0 - span_y + 10}">1 − |λ|</text></svg>'
     )

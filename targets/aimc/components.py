@@ -92,6 +92,7 @@ class Technology:
 
     node_nm: Quantity = real("CMOS node of the periphery", 1, 1000)
     supply_v: Quantity = real("supply of the digital logic, for entries given at another node", 0, 5, default=0)
+    temperature_k: Quantity = real("temperature that the figures are for; scales nothing", 100, 600, default=300)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from ssmc.targets.aimc.assemble import assemble
 from ssmc.targets.aimc.chip import Chip
 from ssmc.targets.aimc.compare import compare, figures_of
 from ssmc.targets.aimc.cost import Cost, cost, key_sorted
+from ssmc.targets.aimc.deviation import lowering_deviation
 from ssmc.targets.aimc.encode import tiles_from_json, tiles_to_json
 from ssmc.targets.aimc.executor import TileExecutor
 from ssmc.targets.aimc.hardware import Hardware, hardware_data, hardware_from_data, load_hardware
@@ -95,6 +96,11 @@ class AimcCompiled(Compiled):
         return TileExecutor(self.program, self.tiles, Chip(self.tiles, self.hardware, model, seed, time_s), literal)
 
     @cached_property
+    def deviation(self) -> Json | None:
+        """What lossy conversions change (`ssmc.targets.aimc.deviation`); None where all are lossless."""
+        return lowering_deviation(self.source, self.lowered)
+
+    @cached_property
     def costs(self) -> Cost:
         """Everything that is charged, for `ssmc explain`."""
         return cost(self.tiles, self.hardware)
@@ -127,6 +133,8 @@ class AimcCompiled(Compiled):
             ],
             "one_more_adc": one_more_adc(self.costs),
         }
+        if self.deviation is not None:
+            data["lowering"] = self.deviation
         if self.options.rate:
             data["real_time"] = real_time(self.costs, self.options.rate)
         sorted_data: Json = key_sorted(data)

@@ -78,7 +78,21 @@ def test_the_stages_of_the_limit_are_as_wide_as_they_last() -> None:
     text = "".join(crossbar_sections(COST))
     widths = [float(w) for w in re.findall(r'y="0" width="([\d.]+)" height="26" fill', text)]
     assert widths == pytest.approx([735.0, 245.0])
-    assert "Convert 75%, Drive 25%" in text
+    cells = [re.sub("<.*?>", "", row).strip() for row in re.findall(r"<td.*?</td>", text)]
+    assert cells[:8] == ["Convert", "30 ns", "75.0%", "1 x 30 = 30 ns", "Drive", "10 ns", "25.0%", "1 x 10 = 10 ns"]
+
+
+def test_stages_that_repeat_are_one_line_with_their_count() -> None:
+    stage = {"how": "1 x 100", "instruction": "Integrate", "ns": 100.0, "op": "ssm"}
+    text = "".join(crossbar_sections(COST | {"limit": {"stages": [stage] * 8}}))
+    assert "8 times 1 x 100 = 100 ns" in text
+    assert ">800 ns<" in text
+    assert text.count('fill="hsl(0 50% 60%)"') == 8
+
+
+def test_captions_say_how_many_turns_an_array_takes() -> None:
+    text = "".join(crossbar_sections(COST))
+    assert "2 blocks, driven in 2 turns" in text
 
 
 def test_sections_say_what_was_chosen_and_whether_it_keeps_up() -> None:

@@ -96,6 +96,7 @@ def test_reading_back_what_was_written_is_the_identity(taox64: Hardware) -> None
         (changed(r"^g_min_us = \{ value = 0", "g_min_us = { value = 200"), r"SSMC-H08.*g_min_us: is 200"),
         (changed(r"^bit_serial = \{ value = false", "bit_serial = { value = true"), r"SSMC-H08.*dac\.bits: is 8 with"),
         (changed(r'^name = .*$', "name = 3"), r"SSMC-H05.*h\.toml: name: is 3"),
+        (changed(r"^(temperature_k = .*) = 300", r"\1 = 25"), r"SSMC-H06.*temperature_k: is 25.*from 100 to 600"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_with_file_key_value_and_remedy(text: str, message: str) -> None:
