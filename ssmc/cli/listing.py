@@ -35,10 +35,11 @@ def passes(target: str, contracts: bool) -> None:
     """
     import inspect
 
+    from ssmc.bundle.pruning import with_poles
     from ssmc.bundle.registry import make_target
     from ssmc.report.text import columns
 
-    pipeline = make_target(target).pipeline()
+    pipeline = with_poles(make_target(target).pipeline(), "refuse")
     if contracts:
         blocks = [f"{p.name} ({p.effect.value})\n{inspect.cleandoc(type(p).__doc__ or '')}" for p in pipeline]
         click.echo("\n\n".join(blocks))

@@ -38,6 +38,7 @@ from tests.strategies import specs
 from tests.targets.c99 import harness
 
 SPEC = Spec(seed=3, form="delta", layers=2)
+MOVABLE = replace(SPEC, seed=0)  # poles that --stabilize can move inside
 needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
 
 
@@ -142,8 +143,8 @@ def test_integer_onnx_takes_ids(program: Program) -> None:
 
 
 def test_the_ideal_crossbar_runs_the_same_codes() -> None:
-    model = token_model(SPEC)
-    tiled = ssmc.compile(import_model(model), AimcTarget("isaac128"), oracle=False)
+    model = token_model(MOVABLE)
+    tiled = ssmc.compile(import_model(model), AimcTarget("isaac128"), oracle=False, poles="move")
     x = tokens(4, 7)
     samples = Samples(x.reshape(-1, 1), np.arange(5) * 7)
     found = compare_codes(Executor(tiled.compiled.program), tiled.compiled.executor(), samples)
@@ -154,14 +155,15 @@ def test_the_ideal_crossbar_runs_the_same_codes() -> None:
 
 @pytest.mark.parametrize("target", ["int", "c", "aimc"])
 def test_a_bundle_runs_a_file_of_ids(target: str, tmp_path: Path) -> None:
-    onnx.save(token_model(SPEC), tmp_path / "m.onnx")
+    onnx.save(token_model(MOVABLE), tmp_path / "m.onnx")
     x = tokens(6, 8)
     hardware = ["--hardware", "isaac128"] if target == "aimc" else []
     np.savez(tmp_path / "flat.npz", x=x)
     np.savez(tmp_path / "deep.npz", x=x[..., None], lengths=np.full(6, 8))
     np.savez(tmp_path / "wrong.npz", x=x + 1)
     runner, out = CliRunner(), str(tmp_path / "out")
-    compiled = runner.invoke(cli, ["compile", str(tmp_path / "m.onnx"), "-t", target, *hardware, "-o", out])
+    options = ["-t", target, *hardware, "--stabilize", "-o", out]
+    compiled = runner.invoke(cli, ["compile", str(tmp_path / "m.onnx"), *options])
     assert compiled.exit_code == 0, compiled.output
     results = []
     for name in ("flat", "deep"):
