@@ -242,6 +242,8 @@ def run(
 ) -> None:
     """One row: train what is missing, compile, test, save the row and the model."""
     torch.set_num_threads(threads)
+    if method == "retest":
+        return retest(task)
     words = f"python -m {module} --data {task.file} --method {method} --seed {seed}"
     if method == "float":
         return save_row(task, float_row(task, seed, words))
