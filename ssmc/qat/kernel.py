@@ -18,10 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ssmc.analysis import stable
 from ssmc.qat.config import Granularity, QuantConfig, weight_limit
 from ssmc.qat.fake_quant import grid_scale, straight_to, weight_codes, weight_scale
-
-NEIGHBOURS = torch.tensor([(a, b) for a in range(-2, 3) for b in range(-2, 3)], dtype=torch.float64)
 
 
 @dataclass(frozen=True)
@@ -138,25 +137,7 @@ def _shared(top: Tensor, granularity: Granularity) -> Tensor:
 
 
 def stable_codes(wanted: Tensor, step: Tensor, keep: Tensor, limit: int) -> Tensor:
-    """Nearest integer point (a, b) to ``wanted`` (H, N, 2) whose pole lies inside the unit circle.
-
-    ``step`` (H, N) is the grid step g of lambda. Delta (``keep`` 1): |1 + g(a + ib)| < 1 iff g (a^2 + b^2) + 2a < 0;
-    direct (0): g^2 (a^2 + b^2) < 1. Where none of the 25 neighbours is stable: the nearest stable (-1, b) in delta
-    form, (0, 0) in direct form.
-    """
-    wanted, g, delta = wanted.double(), step.double()[..., None], keep[..., None].bool()
-    points = (torch.round(wanted)[..., None, :] + NEIGHBOURS.to(wanted.device)).clamp(-limit, limit)
-    a, b = points[..., 0], points[..., 1]
-    norm = a**2 + b**2
-    stable = torch.where(delta, g * norm + 2 * a < 0, g**2 * norm < 1)
-    distance = ((points - wanted[..., None, :]) ** 2).sum(-1).masked_fill(~stable, torch.inf)
-    best = torch.gather(points, -2, distance.argmin(-1)[..., None, None].expand(*wanted.shape[:-1], 1, 2))[..., 0, :]
-    slowest = torch.stack([-torch.ones_like(g[..., 0]), _widest_imaginary(wanted[..., 1], g[..., 0])], -1)
-    fallback = torch.where(delta, slowest, torch.zeros_like(wanted))
-    return torch.where(stable.any(-1, keepdim=True), best, fallback).to(step.dtype)
-
-
-def _widest_imaginary(wanted: Tensor, g: Tensor) -> Tensor:
-    """Imaginary code nearest to ``wanted`` that is stable with real code -1: g (1 + b^2) < 2."""
-    room = torch.ceil(torch.sqrt((2 / g - 1).clamp(min=0))) - 1
-    return torch.sign(wanted) * torch.minimum(torch.round(wanted).abs(), room.clamp(min=0))
+    """`ssmc.analysis.stable.stable_codes` of ``wanted`` (H, N, 2) for steps and forms (H, N); delta where ``keep``."""
+    arrays = wanted.double().cpu().numpy(), step.double().cpu().numpy()
+    delta, direct = (torch.from_numpy(stable.stable_codes(*arrays, limit, form)) for form in (True, False))
+    return torch.where(keep.cpu()[..., None].bool(), delta, direct).to(step)

@@ -100,18 +100,6 @@ def test_stable_codes_are_the_nearest_stable_ones(delta: bool) -> None:
                 assert np.hypot(a - w[0], b - w[1]) == pytest.approx(closest)
 
 
-@pytest.mark.parametrize("delta", [True, False])
-def test_stable_codes_are_those_of_training(delta: bool) -> None:
-    torch = pytest.importorskip("torch")
-    from ssmc.qat.kernel import stable_codes as trained
-
-    rng = np.random.default_rng(3)
-    wanted, step = rng.uniform(-40, 40, (20, 8, 2)), 2.0 ** rng.integers(-9, -4, (20, 8))
-    keep = torch.full(step.shape, float(delta))
-    theirs = trained(torch.tensor(wanted), torch.tensor(step), keep, 31).numpy()
-    assert np.array_equal(stable_codes(wanted, step, 31, delta), theirs)
-
-
 def test_slow_modes_become_delta_and_fast_ones_direct() -> None:
     slow, fast = 0.999 * np.exp(0.01j), 0.3 * np.exp(2j)
     A = np.zeros((1, 4, 4))
