@@ -21,7 +21,7 @@ from ssmc.ir.rounding import FloatArray
 
 CHUNK = 64
 MOST_CHUNKS = 64
-SMALL = 0.25
+SMALL = 0.02
 HALF = 0.5
 
 
@@ -69,13 +69,16 @@ def absolute_sum(A: FloatArray, X: FloatArray, L: FloatArray) -> FloatArray:
     rows = [seen]
     for _ in range(CHUNK - 1):
         rows.append(flushed(rows[-1] @ A))
-    block, leap, done = np.concatenate(rows, 1), rows[-1][:, :n] @ A, eye
-    total = np.zeros((groups, seen.shape[1], X.shape[-1]))
+    block, leap = np.concatenate(rows, 1), rows[-1][:, :n] @ A
+    done, total = np.array(eye), np.zeros((groups, seen.shape[1], X.shape[-1]))
+    slow = np.arange(groups)  # the groups that have not decayed yet
     for _ in range(MOST_CHUNKS):
-        moved = np.abs(block @ (done @ X))
-        total += moved.reshape(groups, CHUNK, *total.shape[1:]).sum(1)
-        done = flushed(done @ leap)
-        if np.abs(done).sum(-1).max() <= SMALL:
+        moved = np.abs(block @ (done[slow] @ X[slow]))
+        total[slow] += moved.reshape(len(slow), CHUNK, *total.shape[1:]).sum(1)
+        done[slow] = flushed(done[slow] @ leap[slow])
+        left = np.abs(done[slow]).sum(-1).max(-1) > SMALL
+        slow, block = slow[left], block[left]
+        if not slow.size:
             break
     rest = np.abs(done)
     bounded = np.abs(np.linalg.eigvals(rest)).max(-1)[:, None, None] < 1
