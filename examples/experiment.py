@@ -36,6 +36,21 @@ HERE = Path(__file__).parent
 METHODS = "what to make a row of; retest: compile and test every committed model again  [default: qat]"
 
 
+def speech_model(classes: int) -> ModelConfig:
+    """The shape of the models of speech: frames of 32 samples, 3 layers, H = 64, 8 complex modes; 16-bit audio in."""
+    return ModelConfig(
+        d_input=32,
+        d_output=classes,
+        d_model=64,
+        d_state=16,
+        layers=3,
+        dropout=0.1,
+        input_gain=2.0**-15,
+        dt_min=4e-3,
+        dt_max=0.3,
+    )
+
+
 class TaskData(Data, Protocol):
     """Training, held-out and test part of a data set."""
 

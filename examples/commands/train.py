@@ -12,9 +12,8 @@ from typing import Any
 
 import click
 
-from examples.commands.words import FRAME, Words
-from examples.experiment import Task, options, run
-from ssmc.qat import ModelConfig
+from examples.commands.words import Words
+from examples.experiment import Task, options, run, speech_model
 from ssmc.qat.training import Phase
 
 FLOAT = (Phase("float", 60, 4e-3, 1e-3),)
@@ -23,18 +22,7 @@ QAT = (Phase("qat", 40, 1e-3, 1e-4, distil=0.7),)
 
 def task(path: Path) -> Task:
     """35,276 parameters, the shape of the spoken-digits model."""
-    shape = ModelConfig(
-        d_input=FRAME,
-        d_output=12,
-        d_model=64,
-        d_state=16,
-        layers=3,
-        dropout=0.1,
-        input_gain=2.0**-15,
-        dt_min=4e-3,
-        dt_max=0.3,
-    )
-    return Task("commands", "asc12_8khz.npz", Words(path), shape, FLOAT, QAT)
+    return Task("commands", "asc12_8khz.npz", Words(path), speech_model(12), FLOAT, QAT)
 
 
 @click.command(help=__doc__)

@@ -16,16 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from examples.experiment import Task, options, run
+from examples.experiment import Task, options, run, speech_model
 from examples.spoken_digits.recordings import (
-    FRAME,
     evaluation_batches,
     frames,
     load_splits,
     training_batches,
 )
 from ssmc.data import Samples
-from ssmc.qat import ModelConfig
 from ssmc.qat.training import Batch, Phase
 
 FLOAT = (Phase("float", 80, 4e-3, 1e-3),)
@@ -66,18 +64,7 @@ class Recordings:
 
 def task(path: Path) -> Task:
     """35,146 parameters, the shape of the demo's model."""
-    shape = ModelConfig(
-        d_input=FRAME,
-        d_output=10,
-        d_model=64,
-        d_state=16,
-        layers=3,
-        dropout=0.1,
-        input_gain=2.0**-15,
-        dt_min=4e-3,
-        dt_max=0.3,
-    )
-    return Task("spoken_digits", "fsdd.npz", Recordings(path), shape, FLOAT, QAT)
+    return Task("spoken_digits", "fsdd.npz", Recordings(path), speech_model(10), FLOAT, QAT)
 
 
 @click.command(help=__doc__)
