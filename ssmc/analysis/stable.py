@@ -3,32 +3,66 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssmc.ir.rounding import FloatArray, round_half_even
 
+ComplexArray = NDArray[np.complex128]
 NEIGHBOURS = np.array([(a, b) for a in range(-2, 3) for b in range(-2, 3)], np.float64)
 
 
-def stable_codes(wanted: FloatArray, step: FloatArray, limit: int, delta: bool) -> FloatArray:
-    """Nearest integer point (a, b) to ``wanted`` (..., 2) whose pole lies inside the unit circle.
+def stable_codes(wanted: FloatArray, step: FloatArray, limit: int, delta: bool, halves: bool = False) -> FloatArray:
+    """The point (a, b) near ``wanted`` (..., 2), both in units of the grid, that changes the mode least and is stable.
 
-    ``step`` (...) is the grid step g of lambda. Delta: |1 + g (a + ib)| < 1 iff g (a^2 + b^2) + 2a < 0; direct:
-    g^2 (a^2 + b^2) < 1. Where none of the 25 neighbours is stable: the nearest stable (-1, b) in delta form, (0, 0) in
-    direct form.
+    ``step`` (...) is the grid step g. The pole is lambda = 1 + g (a + ib) in delta form, g (a + ib) in direct form, and
+    stable inside the unit circle. Points are integers; with ``halves`` a may be half an odd number where b is not 0
+    (`block`). Nearest is the point of least `mismatch` where the wanted pole is stable itself, else of least Euclidean
+    distance. Where none of the neighbours is stable: the nearest stable (-1, b) in delta form, (0, 0) in direct form.
     """
     g = step[..., None]
-    points = np.clip(round_half_even(wanted)[..., None, :] + NEIGHBOURS, -limit, limit)
+    near = np.concatenate([NEIGHBOURS, NEIGHBOURS + [0.5, 0.0]]) if halves else NEIGHBOURS
+    points = np.clip(round_half_even(wanted)[..., None, :] + near, -limit, limit)
     a, b = points[..., 0], points[..., 1]
-    norm = a**2 + b**2
-    stable = g * norm + 2 * a < 0 if delta else g**2 * norm < 1
-    distance = np.where(stable, ((points - wanted[..., None, :]) ** 2).sum(-1), np.inf)
-    best = np.take_along_axis(points, distance.argmin(-1)[..., None, None], -2)[..., 0, :]
+    found = poles(points, g)
+    aim = (step * (wanted[..., 0] + 1j * wanted[..., 1]))[..., None]
+    stable = (room(found, delta) > 0) & ((b != 0) | (a == np.round(a)))
+    euclidean = np.abs(found - aim) / g
+    distance = np.where(room(aim, delta) > 0, mismatch(aim, found, delta), euclidean)
+    best = np.take_along_axis(points, np.where(stable, distance, np.inf).argmin(-1)[..., None, None], -2)[..., 0, :]
     fallback = np.zeros_like(best)
     if delta:
-        room = np.ceil(np.sqrt(np.maximum(2 / step - 1, 0))) - 1
+        most = np.ceil(np.sqrt(np.maximum(2 / step - 1, 0))) - 1
         whole = round_half_even(wanted[..., 1])
-        fallback = np.stack([-np.ones_like(step), np.sign(whole) * np.minimum(np.abs(whole), np.maximum(room, 0))], -1)
+        fallback = np.stack([-np.ones_like(step), np.sign(whole) * np.minimum(np.abs(whole), np.maximum(most, 0))], -1)
     return np.where(stable.any(-1, keepdims=True), best, fallback)
+
+
+def block(points: FloatArray) -> FloatArray:
+    """The 2x2 block [[a', -b], [b, a'']] (..., 2, 2) of integers whose mean diagonal is a: a' the ceiling, a'' the floor."""
+    a, b = points[..., 0], points[..., 1]
+    return np.stack([np.stack([np.ceil(a), -b], -1), np.stack([b, np.floor(a)], -1)], -2)
+
+
+def poles(points: FloatArray, step: FloatArray) -> ComplexArray:
+    """g (a + ib), or of a `block` with a half odd: g (a + i sqrt(b^2 - 1/4)); without the 1 of delta form."""
+    a, b = points[..., 0], points[..., 1]
+    turning = np.sqrt(np.maximum(b**2 - np.where(a != np.round(a), 0.25, 0.0), 0))
+    return np.asarray(step * (a + 1j * np.copysign(turning, b)))
+
+
+def room(pole: ComplexArray, delta: bool) -> FloatArray:
+    """1 - |lambda|^2 for lambda - 1 in delta form, lambda in direct form; digits are kept near 1."""
+    return np.asarray(-(2 * pole.real + np.abs(pole) ** 2) if delta else 1 - np.abs(pole) ** 2)
+
+
+def mismatch(aim: ComplexArray, found: ComplexArray, delta: bool) -> FloatArray:
+    """What the best gain leaves of the response aim^k when found^k stands in for it, relative to its energy.
+
+    The squared sine of the angle between two geometric series, |a - f|^2 / |1 - a f*|^2 (the pseudohyperbolic distance),
+    from <a^k, f^k> = 1 / (1 - a f*). Both as lambda - 1 in delta form.
+    """
+    cross = aim + found.conj() + aim * found.conj() if delta else 1 - aim * found.conj()
+    return np.asarray(np.abs(aim - found) ** 2 / np.maximum(np.abs(cross) ** 2, 1e-30))
 
 
 def into_circle(codes: FloatArray, step: float, delta: bool) -> FloatArray:

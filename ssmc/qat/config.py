@@ -66,6 +66,7 @@ class QuantConfig:
     granularity: Granularity = "mode"
     clipping: Clipping = "mse"
     stable: bool = True
+    refitted: bool = True
     learned: bool = False
     power_of_two: bool = True
     weight_noise: float = 0.0

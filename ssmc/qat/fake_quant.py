@@ -186,6 +186,10 @@ class Quantizer(nn.Module):
         out_scale = self.unit if codes else scale
         return torch.ops.ssmc.fake_quant(x, scale, out_scale, self.lo, self.hi)  # type: ignore[no-any-return]
 
+    def codes(self, x: Tensor) -> Tensor:
+        """The integer codes of x, in any mode."""
+        return torch.ops.ssmc.fake_quant(x, self.scale, self.unit, self.lo, self.hi)  # type: ignore[no-any-return]
+
     @torch.no_grad()
     def observe(self, x: Tensor) -> None:
         """Refine the scale with this batch."""

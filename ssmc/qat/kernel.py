@@ -62,6 +62,7 @@ class Scales:
     keep: Tensor
     u: Tensor
     y: Tensor
+    spread: Tensor | float = 1.0
 
     @property
     def dac_step(self) -> Tensor:
@@ -114,13 +115,13 @@ def quantize_kernel(m: Kernel, scales: Scales, config: QuantConfig) -> tuple[Ker
     low = torch.cat([(m.c * sigma[..., None]).flatten(1), (m.d * scales.u)[:, None]], 1)
     with torch.no_grad():
         top = torch.maximum(decay.abs().amax((-1, -2)), b.abs().amax(-1))
-        omega = grid_scale(_shared(top, config.granularity), limit, pow2)
+        omega = grid_scale(_shared(top, config.granularity), limit, pow2) * scales.spread
         rows = low.flatten()[None] if config.granularity == "tensor" else low
         omega_y = weight_scale(rows, config.readout, pow2, config.clipping).expand(len(low))
         step = omega / sigma
         wanted = m.decay[..., :, 0] / step[..., None]
         point = stable_codes(wanted, step, scales.keep, limit) if config.stable else wanted.round().clamp(-limit, limit)
-        block = torch.stack([point, torch.stack([-point[..., 1], point[..., 0]], -1)], -1)
+        block = torch.from_numpy(stable.block(point.double().cpu().numpy())).to(point)
     ratio_s = omega / sigma * torch.exp2(scales.shift)
     ratio = torch.cat([ratio_s.repeat_interleave(2, 1), (omega_y / scales.y)[:, None]], 1)
     low = weight_codes(low / omega_y[:, None], config.readout)
@@ -139,5 +140,31 @@ def _shared(top: Tensor, granularity: Granularity) -> Tensor:
 def stable_codes(wanted: Tensor, step: Tensor, keep: Tensor, limit: int) -> Tensor:
     """`ssmc.analysis.stable.stable_codes` of ``wanted`` (H, N, 2) for steps and forms (H, N); delta where ``keep``."""
     arrays = wanted.double().cpu().numpy(), step.double().cpu().numpy()
-    delta, direct = (torch.from_numpy(stable.stable_codes(*arrays, limit, form)) for form in (True, False))
+    delta, direct = (torch.from_numpy(stable.stable_codes(*arrays, limit, form, True)) for form in (True, False))
     return torch.where(keep.cpu()[..., None].bool(), delta, direct).to(step)
+
+
+@torch.no_grad()
+def best_spread(m: Kernel, scales: Scales, config: QuantConfig) -> Tensor:
+    """(H, N) factors 1..2 of omega for which a grid point is nearest to the pole of a mode.
+
+    What else changes, the gain of b, the read-out can make good; but b must not vanish.
+    """
+    limit, fine = weight_limit(config.kernel_bits), 1.0 if config.power_of_two else 1 / 16
+    sigma, pair, b = scales.state_dac, m.decay[..., :, 0], m.b * scales.u
+    top = torch.maximum(pair.abs().amax(-1) * sigma, b.abs().amax(-1))
+    aim = torch.view_as_complex(pair.double().contiguous()).cpu().numpy()
+    least, found = torch.full_like(top, torch.inf), torch.ones_like(top)
+    for spread in torch.exp2(torch.arange(0, 1 + fine, fine)).to(top):
+        omega = grid_scale(top, limit, config.power_of_two) * spread
+        step = omega / sigma
+        points = stable_codes(pair / step[..., None], step, scales.keep, limit)
+        got = stable.poles(points.double().cpu().numpy(), step.double().cpu().numpy())
+        delta, direct = (torch.from_numpy(stable.mismatch(aim, got, form)) for form in (True, False))
+        error = torch.where(scales.keep.cpu().bool(), delta, direct).to(top)
+        error = error + BW*((b / omega[..., None]).round()* omega[..., None]-b).square().sum(-1)/b.square().sum(-1).clamp_min(1e-30)
+        error = error.masked_fill((b / omega[..., None]).round().abs().amax(-1) == 0, torch.inf)
+        better = error < least
+        least, found = torch.where(better, error, least), torch.where(better, spread, found)
+    return found
+BW=0.05

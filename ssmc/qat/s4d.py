@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ssmc.qat.config import Mode, QuantConfig, signed_range, weight_limit
 from ssmc.qat.fake_quant import LearnedStep, Quantizer, StepSearch, WeightNoise
-from ssmc.qat.kernel import Kernel, Scales, convolution, discretise, quantize_kernel, real_kernel
+from ssmc.qat.kernel import Kernel, Scales, convolution, best_spread, discretise, quantize_kernel, real_kernel
 from ssmc.qat.recurrence import StepRanges, float_step, quantized_step, run_loop, run_scan
 
 LARGEST_SHIFT = 14
@@ -48,6 +48,7 @@ class S4D(nn.Module):
         config = self.config
         self.register_buffer("shift", torch.zeros(d_model, modes))
         self.register_buffer("keep", torch.full((d_model, modes), float(config.form != "direct")))
+        self.register_buffer("spread", torch.ones(d_model, modes))
         self.state_step = LearnedStep((d_model, modes), config)
         self.y_step = LearnedStep((d_model,), config)
         dac, adc, shared = signed_range(config.state_dac_bits), signed_range(config.adc_bits), config.granularity
@@ -74,7 +75,7 @@ class S4D(nn.Module):
             return self._recurrent(self.get_buffer("matrix"), u)
         if self.mode is Mode.FLOAT:
             return convolution(*self.discrete(), u)
-        y = self._real(u)
+        y = self.real(u)
         if self.mode is Mode.CALIBRATE:
             self.observe(u, y)
         return y
@@ -86,7 +87,7 @@ class S4D(nn.Module):
 
     def scales(self) -> Scales:
         """The calibrated converter steps."""
-        return Scales(self.state_step(), self.shift, self.keep, self.input_quantizer.scale, self.y_step())
+        return Scales(self.state_step(), self.shift, self.keep, self.input_quantizer.scale, self.y_step(), self.spread)
 
     def ranges(self) -> StepRanges:
         """Code ranges of converters and register."""
@@ -96,7 +97,8 @@ class S4D(nn.Module):
         """Integer blocks of the fused matrix W, and ratio (H, n+1)."""
         return quantize_kernel(real_kernel(*self.discrete(), self.keep), self.scales(), self.config)
 
-    def _real(self, u: Tensor) -> Tensor:
+    def real(self, u: Tensor) -> Tensor:
+        """The float kernel step by step: u (N, T, H) -> y (N, T, H)."""
         m = real_kernel(*self.discrete(), torch.zeros_like(self.keep))
         if u.device.type != "cpu":
             return self._recurrent(m.dense(), u)
@@ -181,3 +183,4 @@ class S4D(nn.Module):
         self.state_step.set(state)
         self.shift.copy_(torch.where(delta, shift, torch.zeros_like(shift)))
         self.y_step.set(self.y_search.best())
+        self.spread.copy_(best_spread(real_kernel(*self.discrete(), self.keep), self.scales(), self.config))
