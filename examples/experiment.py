@@ -29,7 +29,6 @@ from ssmc.ir.metrics import Qs4dModel, fp32_twin, headline, qs4d_figures
 from ssmc.ir.program import Program, StateSpace
 from ssmc.qat import Mode, ModelConfig, QuantConfig, S4DClassifier, calibrate, set_mode
 from ssmc.qat.pruning import prune_modes
-from ssmc.qat.readout import refit
 from ssmc.qat.training import Batch, Data, Phase, Trainer, evaluate
 
 RUNS = Path("runs")
@@ -103,8 +102,6 @@ def quantized(
     if modes is not None:
         prune_modes(model, modes, task.data.calibration())
     calibrate(model, task.data.calibration())
-    if model.config.quant.refitted:
-        refit(model, task.data.calibration())
     click.echo(f"{name} seed {seed}: calibrated, val {evaluate(model, task.data.validation())[0]:.4f}")
     if method == "qat":
         trainer = Trainer(model, task.data, RUNS / task.name / f"{name}-s{seed}.pt", seed, resume=True, teacher=parent)

@@ -9,6 +9,8 @@ from ssmc.ir.rounding import FloatArray, round_half_even
 
 ComplexArray = NDArray[np.complex128]
 NEIGHBOURS = np.array([(a, b) for a in range(-2, 3) for b in range(-2, 3)], np.float64)
+INTEGRATOR = 1e-6  # 1 - |lambda|^2 below which a mode counts as an integrator: its response has no energy to compare
+HALVES = np.concatenate([NEIGHBOURS, NEIGHBOURS + np.array([0.5, 0.0])])
 
 
 def stable_codes(wanted: FloatArray, step: FloatArray, limit: int, delta: bool, halves: bool = False) -> FloatArray:
@@ -16,35 +18,37 @@ def stable_codes(wanted: FloatArray, step: FloatArray, limit: int, delta: bool, 
 
     ``step`` (...) is the grid step g. The pole is lambda = 1 + g (a + ib) in delta form, g (a + ib) in direct form, and
     stable inside the unit circle. Points are integers; with ``halves`` a may be half an odd number where b is not 0
-    (`block`). Nearest is the point of least `mismatch` where the wanted pole is stable itself, else of least Euclidean
-    distance. Where none of the neighbours is stable: the nearest stable (-1, b) in delta form, (0, 0) in direct form.
+    (`block`). Nearest is the point of least `mismatch` where the wanted pole itself lies inside the unit circle, else
+    of least Euclidean distance. Where none of the neighbours is stable: the nearest stable (-1, b) in delta form,
+    (0, 0) in direct form.
     """
     g = step[..., None]
-    near = np.concatenate([NEIGHBOURS, NEIGHBOURS + [0.5, 0.0]]) if halves else NEIGHBOURS
-    points = np.clip(round_half_even(wanted)[..., None, :] + near, -limit, limit)
+    points = np.clip(round_half_even(wanted)[..., None, :] + (HALVES if halves else NEIGHBOURS), -limit, limit)
     a, b = points[..., 0], points[..., 1]
     found = poles(points, g)
-    aim = (step * (wanted[..., 0] + 1j * wanted[..., 1]))[..., None]
+    aim = np.asarray((step * (wanted[..., 0] + 1j * wanted[..., 1]))[..., None], np.complex128)
     stable = (room(found, delta) > 0) & ((b != 0) | (a == np.round(a)))
     euclidean = np.abs(found - aim) / g
-    distance = np.where(room(aim, delta) > 0, mismatch(aim, found, delta), euclidean)
+    distance = np.where(room(aim, delta) > INTEGRATOR, mismatch(aim, found, delta), euclidean)
     best = np.take_along_axis(points, np.where(stable, distance, np.inf).argmin(-1)[..., None, None], -2)[..., 0, :]
     fallback = np.zeros_like(best)
     if delta:
         most = np.ceil(np.sqrt(np.maximum(2 / step - 1, 0))) - 1
         whole = round_half_even(wanted[..., 1])
-        fallback = np.stack([-np.ones_like(step), np.sign(whole) * np.minimum(np.abs(whole), np.maximum(most, 0))], -1)
+        fallback = np.stack(
+            [-np.ones_like(step), np.sign(whole) * np.minimum(np.abs(whole), np.clip(most, 0, limit))], -1
+        )
     return np.where(stable.any(-1, keepdims=True), best, fallback)
 
 
 def block(points: FloatArray) -> FloatArray:
-    """The 2x2 block [[a', -b], [b, a'']] (..., 2, 2) of integers whose mean diagonal is a: a' the ceiling, a'' the floor."""
+    """The 2x2 block [[a', -b], [b, a'']] (..., 2, 2) of integers: a' the ceiling of a, a'' the floor."""
     a, b = points[..., 0], points[..., 1]
     return np.stack([np.stack([np.ceil(a), -b], -1), np.stack([b, np.floor(a)], -1)], -2)
 
 
 def poles(points: FloatArray, step: FloatArray) -> ComplexArray:
-    """g (a + ib), or of a `block` with a half odd: g (a + i sqrt(b^2 - 1/4)); without the 1 of delta form."""
+    """The pole g (a + ib), or g (a + i sqrt(b^2 - 1/4)) of a `block` with half an odd a; lambda - 1 in delta form."""
     a, b = points[..., 0], points[..., 1]
     turning = np.sqrt(np.maximum(b**2 - np.where(a != np.round(a), 0.25, 0.0), 0))
     return np.asarray(step * (a + 1j * np.copysign(turning, b)))
@@ -58,8 +62,9 @@ def room(pole: ComplexArray, delta: bool) -> FloatArray:
 def mismatch(aim: ComplexArray, found: ComplexArray, delta: bool) -> FloatArray:
     """What the best gain leaves of the response aim^k when found^k stands in for it, relative to its energy.
 
-    The squared sine of the angle between two geometric series, |a - f|^2 / |1 - a f*|^2 (the pseudohyperbolic distance),
-    from <a^k, f^k> = 1 / (1 - a f*). Both as lambda - 1 in delta form.
+    The squared sine of the angle between two geometric series: <a^k, f^k> = 1 / (1 - a f*), hence
+    |a - f|^2 / |1 - a f*|^2, the square of the pseudohyperbolic distance. Both are lambda - 1 in delta form, which
+    keeps digits near 1.
     """
     cross = aim + found.conj() + aim * found.conj() if delta else 1 - aim * found.conj()
     return np.asarray(np.abs(aim - found) ** 2 / np.maximum(np.abs(cross) ** 2, 1e-30))

@@ -1,9 +1,10 @@
 """Quantization-aware training of S4D models in torch (needs the ``torch`` extra)."""
 
+from ssmc.qat.calibration import calibrate
 from ssmc.qat.config import Mode, QuantConfig
 from ssmc.qat.fake_quant import Quantizer, set_noise
 from ssmc.qat.linear import QuantLinear
-from ssmc.qat.model import Block, ModelConfig, S4DClassifier, calibrate, set_mode
+from ssmc.qat.model import Block, ModelConfig, S4DClassifier, set_mode
 from ssmc.qat.s4d import S4D
 
 __all__ = [

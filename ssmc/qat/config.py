@@ -43,9 +43,10 @@ class QuantConfig:
 
     ``form``: how states are kept; "mixed" decides for every mode, delta where |lambda - 1| < 1 / sqrt 2 (``S4D``).
     ``granularity``: what shares the steps of state, increment and column: a mode, a channel or the whole tensor.
-    ``clipping``: ranges by least squared error, or by the largest value. ``stable``: the decay goes to the nearest grid
-    point inside the unit circle, not simply to the nearest. ``learned``: activation, state and output steps are
-    trained (LSQ, arXiv 1902.08153), else calibrated and kept.
+    ``clipping``: ranges by least squared error, or by the largest value. ``stable``: the decay goes to the grid point
+    inside the unit circle that changes its mode least (`ssmc.analysis.stable`), not simply to the nearest.
+    ``refitted``: at calibration C and D are fitted again, to the quantized states. ``learned``: activation, state and
+    output steps are trained (LSQ, arXiv 1902.08153), else calibrated and kept.
 
     ``weight_noise`` is the standard deviation of Gaussian noise added to every weight code while training, relative
     to the largest code of the grid.

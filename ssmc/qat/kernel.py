@@ -15,12 +15,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ssmc.analysis import stable
+from ssmc.ir.rounding import FloatArray
 from ssmc.qat.config import Granularity, QuantConfig, weight_limit
 from ssmc.qat.fake_quant import grid_scale, straight_to, weight_codes, weight_scale
+
+B_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Scales:
     """Steps of the converters: state_dac (H, N), shift p (H, N), keep (H, N), u (), y (H).
 
     The increments of a mode are converted in steps of ``state_dac / 2^p``. ``keep`` is 1 for a mode in delta form; in
-    direct form it is 0 and p is 0.
+    direct form it is 0 and p is 0. ``spread`` (H, N), from 1: omega over the least that holds all of a mode.
     """
 
     state_dac: Tensor
@@ -62,7 +66,7 @@ class Scales:
     keep: Tensor
     u: Tensor
     y: Tensor
-    spread: Tensor | float = 1.0
+    spread: Tensor
 
     @property
     def dac_step(self) -> Tensor:
@@ -106,8 +110,8 @@ def convolution(delta: Tensor, b: Tensor, c: Tensor, d: Tensor, u: Tensor) -> Te
 def quantize_kernel(m: Kernel, scales: Scales, config: QuantConfig) -> tuple[Kernel, Tensor]:
     """Integer cell codes W and ``ratio`` = omega / sigma_out (H, n+1): M diag(sigma_in) ~ diag(omega) W  (DESIGN §4).
 
-    omega is one number per column, shared by Re and Im of a mode and as ``config.granularity`` says. Gradients pass
-    straight through to M and, where they are learned, to the steps.
+    omega is one number per column, shared by Re and Im of a mode and as ``config.granularity`` says. The decay is a
+    `ssmc.analysis.stable.block`. Gradients pass straight through to M and, where they are learned, to the steps.
     """
     limit, pow2 = weight_limit(config.kernel_bits), config.power_of_two
     sigma = scales.state_dac
@@ -121,7 +125,7 @@ def quantize_kernel(m: Kernel, scales: Scales, config: QuantConfig) -> tuple[Ker
         step = omega / sigma
         wanted = m.decay[..., :, 0] / step[..., None]
         point = stable_codes(wanted, step, scales.keep, limit) if config.stable else wanted.round().clamp(-limit, limit)
-        block = torch.from_numpy(stable.block(point.double().cpu().numpy())).to(point)
+        block = torch.from_numpy(stable.block(_array(point))).to(point)
     ratio_s = omega / sigma * torch.exp2(scales.shift)
     ratio = torch.cat([ratio_s.repeat_interleave(2, 1), (omega_y / scales.y)[:, None]], 1)
     low = weight_codes(low / omega_y[:, None], config.readout)
@@ -138,33 +142,45 @@ def _shared(top: Tensor, granularity: Granularity) -> Tensor:
 
 
 def stable_codes(wanted: Tensor, step: Tensor, keep: Tensor, limit: int) -> Tensor:
-    """`ssmc.analysis.stable.stable_codes` of ``wanted`` (H, N, 2) for steps and forms (H, N); delta where ``keep``."""
-    arrays = wanted.double().cpu().numpy(), step.double().cpu().numpy()
-    delta, direct = (torch.from_numpy(stable.stable_codes(*arrays, limit, form, True)) for form in (True, False))
+    """`ssmc.analysis.stable.stable_codes` with halves, of ``wanted`` (H, N, 2) for steps and ``keep`` (H, N)."""
+    arrays = _array(wanted), _array(step)
+    delta, direct = (torch.from_numpy(stable.stable_codes(*arrays, limit, form, halves=True)) for form in (True, False))
     return torch.where(keep.cpu()[..., None].bool(), delta, direct).to(step)
+
+
+def _mismatch(pair: Tensor, points: Tensor, step: Tensor, keep: Tensor) -> Tensor:
+    """(H, N), of ``pair`` = (p, q) and grid points (H, N, 2)."""
+    aim, found = _array(pair), stable.poles(_array(points), _array(step))
+    both = (stable.mismatch(aim[..., 0] + 1j * aim[..., 1], found, form) for form in (True, False))
+    delta, direct = (torch.from_numpy(x).to(step) for x in both)
+    return torch.where(keep.bool(), delta, direct)
+
+
+def _array(x: Tensor) -> FloatArray:
+    return np.asarray(x.double().cpu().numpy())
 
 
 @torch.no_grad()
 def best_spread(m: Kernel, scales: Scales, config: QuantConfig) -> Tensor:
-    """(H, N) factors 1..2 of omega for which a grid point is nearest to the pole of a mode.
+    """(H, N) factors 1..2 of omega, by which a grid point is nearest to the pole of a mode.
 
-    What else changes, the gain of b, the read-out can make good; but b must not vanish.
+    Least `ssmc.analysis.stable.mismatch` of the pole, plus ``B_SHARE`` of the relative square error of b, most of which
+    the read-out can make good; b must not vanish. All 1 where modes share their omega.
     """
     limit, fine = weight_limit(config.kernel_bits), 1.0 if config.power_of_two else 1 / 16
     sigma, pair, b = scales.state_dac, m.decay[..., :, 0], m.b * scales.u
     top = torch.maximum(pair.abs().amax(-1) * sigma, b.abs().amax(-1))
-    aim = torch.view_as_complex(pair.double().contiguous()).cpu().numpy()
     least, found = torch.full_like(top, torch.inf), torch.ones_like(top)
+    if config.granularity != "mode" or not config.stable:
+        return found
     for spread in torch.exp2(torch.arange(0, 1 + fine, fine)).to(top):
         omega = grid_scale(top, limit, config.power_of_two) * spread
         step = omega / sigma
         points = stable_codes(pair / step[..., None], step, scales.keep, limit)
-        got = stable.poles(points.double().cpu().numpy(), step.double().cpu().numpy())
-        delta, direct = (torch.from_numpy(stable.mismatch(aim, got, form)) for form in (True, False))
-        error = torch.where(scales.keep.cpu().bool(), delta, direct).to(top)
-        error = error + BW*((b / omega[..., None]).round()* omega[..., None]-b).square().sum(-1)/b.square().sum(-1).clamp_min(1e-30)
-        error = error.masked_fill((b / omega[..., None]).round().abs().amax(-1) == 0, torch.inf)
-        better = error < least
-        least, found = torch.where(better, error, least), torch.where(better, spread, found)
+        codes = (b / omega[..., None]).round()
+        off = (codes * omega[..., None] - b).square().sum(-1) / b.square().sum(-1).clamp_min(1e-30)
+        error = _mismatch(pair, points, step, scales.keep) + B_SHARE * off
+        error = error.masked_fill((codes == 0).all(-1), torch.inf)
+        found = torch.where(error < least, spread, found)
+        least = torch.minimum(error, least)
     return found
-BW=0.05

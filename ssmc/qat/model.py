@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -112,15 +111,3 @@ def set_mode(model: nn.Module, mode: Mode) -> None:
     for module in model.modules():
         if isinstance(module, (Quantizer, QuantLinear, S4D)):
             module.mode = mode
-
-
-@torch.no_grad()
-def calibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Observe all ranges on unpadded float batches (N, T, d), then switch to QUANTIZED."""
-    training = model.training
-    model.eval()
-    set_mode(model, Mode.CALIBRATE)
-    for x in batches:
-        model(x)
-    set_mode(model, Mode.QUANTIZED)
-    model.train(training)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ssmc.qat.config import Mode, QuantConfig, signed_range, weight_limit
 from ssmc.qat.fake_quant import LearnedStep, Quantizer, StepSearch, WeightNoise
-from ssmc.qat.kernel import Kernel, Scales, convolution, best_spread, discretise, quantize_kernel, real_kernel
+from ssmc.qat.kernel import Kernel, Scales, best_spread, convolution, discretise, quantize_kernel, real_kernel
 from ssmc.qat.recurrence import StepRanges, float_step, quantized_step, run_loop, run_scan
 
 LARGEST_SHIFT = 14
@@ -24,6 +24,7 @@ class S4D(nn.Module):
 
     shift: Tensor
     keep: Tensor
+    spread: Tensor
 
     def __init__(
         self, d_model: int, d_state: int, config: QuantConfig, dt_min: float = 1e-3, dt_max: float = 1e-1

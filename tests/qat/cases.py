@@ -25,4 +25,5 @@ def random_scales(seed: int, form: Form = "delta", heads: int = 3, modes: int = 
     keep = torch.full_like(shift, float(form != "direct"))
     if form == "mixed":
         keep[:, ::2] = 0
-    return Scales(torch.exp2(power), shift * keep, keep, torch.tensor(2.0**-6), torch.full((heads,), 2.0**-5))
+    spread = torch.exp2(torch.rand(heads, modes, generator=generator))
+    return Scales(torch.exp2(power), shift * keep, keep, torch.tensor(2.0**-6), torch.full((heads,), 2.0**-5), spread)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ssmc.analysis.stable import stable_codes
+from ssmc.analysis.stable import mismatch, stable_codes
 from ssmc.errors import ModelError, UsageError
 from ssmc.quantize import QuantizeConfig
 from ssmc.quantize.kernel import quantize_kernel
@@ -95,9 +95,11 @@ def test_stable_codes_are_the_nearest_stable_ones(delta: bool) -> None:
         ]
         assert abs((1 if delta else 0) + step * (a + 1j * b)) < 1
         if near and max(np.abs(w)) <= 127:
-            closest = min(np.hypot(x - w[0], y - w[1]) for x, y in near)
-            if closest <= 2:
-                assert np.hypot(a - w[0], b - w[1]) == pytest.approx(closest)
+            aim = step * (w[0] + 1j * w[1])
+            left = {(x, y): float(mismatch(aim, np.array(step * (x + 1j * y)), delta)) for x, y in near}
+            closest = min(left, key=lambda point: left[point])
+            if max(abs(closest - np.rint(w))) <= 2:
+                assert left[a, b] == pytest.approx(left[closest])
 
 
 def test_slow_modes_become_delta_and_fast_ones_direct() -> None:

@@ -1,0 +1,88 @@
+"""Post-training calibration: converter steps from data, then C and D refitted to the kernel on its grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ssmc.qat.config import Mode
+from ssmc.qat.model import set_mode
+from ssmc.qat.recurrence import quantized_step
+from ssmc.qat.s4d import S4D
+
+RIDGE = 1e-3
+
+
+@torch.no_grad()
+def calibrate(model: nn.Module, batches: Sequence[Tensor]) -> None:
+    """Observe all ranges on unpadded float batches (N, T, d), `refit` where configured, and switch to QUANTIZED."""
+    training = model.training
+    model.eval()
+    set_mode(model, Mode.CALIBRATE)
+    for x in batches:
+        model(x)
+    set_mode(model, Mode.QUANTIZED)
+    refit(model, batches)
+    model.train(training)
+
+
+@torch.no_grad()
+def refit(model: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Fit C and D of the S4D layers that are ``refitted`` to their float output on float batches, by least squares.
+
+    Per channel, with rows x = [R; u] in codes as they drive the matrix, y the float output, and w_0 the float [C, D] in
+    these units: ``(X^T X + r I) w = X^T y + r w_0``, with r ``RIDGE`` of the mean square, so that where the data say
+    little w stays.
+    """
+    found = (module for module in model.modules() if isinstance(module, S4D) and module.config.refitted)
+    layers = {layer: _Normal(layer) for layer in found}
+    hooks = [layer.register_forward_pre_hook(_observe(normal)) for layer, normal in layers.items()]
+    set_mode(model, Mode.RECURRENT)
+    for x in batches:
+        model(x)
+    set_mode(model, Mode.QUANTIZED)
+    for hook in hooks:
+        hook.remove()
+    for normal in layers.values():
+        normal.solve()
+
+
+def _observe(normal: _Normal) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    return lambda _, inputs: normal.observe(inputs[0])
+
+
+class _Normal:
+    """Normal equations of one layer: gram (H, n+1, n+1) and moment (H, n+1)."""
+
+    def __init__(self, layer: S4D) -> None:
+        self.layer, self.scales, self.ranges = layer, layer.scales(), layer.ranges()
+        kernel, self.ratio = layer.codes()
+        self.matrix = kernel.dense()
+        self.gram = torch.zeros_like(self.matrix, dtype=torch.float64)
+        self.moment = torch.zeros_like(self.ratio, dtype=torch.float64)
+
+    def observe(self, u: Tensor) -> None:
+        """Add the input u (N, T, H) and what the float kernel makes of it."""
+        y, u = self.layer.real(u), self.layer.input_quantizer.codes(u)
+        unit = self.scales.dac_step
+        step = quantized_step(self.matrix, self.ratio, unit, self.scales.keep, self.ranges)
+        register = u.new_zeros(len(u), *unit.shape)
+        for k in range(u.shape[1]):
+            driven = torch.clamp(torch.round(register / unit), *self.ranges.dac)
+            rows = torch.cat([driven, u[:, k, :, None]], -1).transpose(0, 1)
+            self.gram += rows.transpose(1, 2) @ rows
+            self.moment += (rows * y[:, k].T[..., None]).sum(1)
+            register, _ = step(register, u[:, k])
+
+    def solve(self) -> None:
+        """Set C and D of the layer."""
+        layer, sigma = self.layer, self.scales.state_dac
+        unit = torch.cat([torch.stack([2 * sigma, -2 * sigma], -1).flatten(1), self.scales.u.expand(len(sigma), 1)], 1)
+        start = torch.cat([layer.C.flatten(1), layer.D[:, None]], 1) * unit
+        ridge = (RIDGE * self.gram.diagonal(dim1=1, dim2=2).mean(1, keepdim=True)).clamp_min(1e-9)
+        matrix = self.gram + torch.diag_embed(ridge.expand_as(start))
+        found = torch.linalg.solve(matrix, self.moment + ridge * start) / unit
+        layer.C.copy_(found[:, :-1].view_as(layer.C))
+        layer.D.copy_(found[:, -1])
