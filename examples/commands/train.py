@@ -17,7 +17,7 @@ from examples.experiment import Task, options, run, speech_model
 from ssmc.qat.training import Phase
 
 FLOAT = (Phase("float", 60, 4e-3, 1e-3),)
-QAT = (Phase("qat", 40, 1e-3, 1e-4, distil=0.7),)
+QAT = (Phase("qat", 40, 2e-3, 2e-4, distil=1.0, mixed=True),)
 
 
 def task(path: Path) -> Task:

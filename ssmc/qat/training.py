@@ -38,7 +38,8 @@ class Phase:
 
     ``coarse`` c > 1 trains on means of c time steps, with the model's time step c times as long: the same continuous
     system, seen at a c-th of the cost. ``distil`` is the share of the loss that compares with the teacher's class
-    probabilities instead of the label (arXiv 1503.02531, at temperature 1).
+    probabilities instead of the label (arXiv 1503.02531, at temperature 1). With ``mixed`` every sequence is a mixture of
+    two, of random shares, which only the teacher can judge (arXiv 2106.05237); there is no label then.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Phase:
     label_smoothing: float = 0.05
     coarse: int = 1
     distil: float = 0.0
+    mixed: bool = False
 
 
 @torch.no_grad()
@@ -124,18 +126,24 @@ class Trainer:
         self.model.train()
         batches = self.data.training(np.random.default_rng(key))
         for batch in tqdm(batches, leave=False, disable=not sys.stderr.isatty()):
-            x, lengths, label = _coarser(batch, phase.coarse)
-            logits = self.model(x, lengths)
-            loss = nn.functional.cross_entropy(logits, label, label_smoothing=phase.label_smoothing)
-            if phase.distil and self.teacher is not None:
-                with torch.no_grad():
-                    wanted = self.teacher.eval()(x, lengths).softmax(1)
-                loss = torch.lerp(loss, nn.functional.cross_entropy(logits, wanted), phase.distil)
+            loss = self._loss(phase, *_coarser(batch, phase.coarse))
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
+
+    def _loss(self, phase: Phase, x: Tensor, lengths: Tensor | None, label: Tensor) -> Tensor:
+        if phase.mixed:
+            x, lengths = _mixture(x, lengths)
+        logits = self.model(x, lengths)
+        loss = nn.functional.cross_entropy(logits, label, label_smoothing=phase.label_smoothing)
+        if phase.distil and self.teacher is not None:
+            with torch.no_grad():
+                wanted = self.teacher.eval()(x, lengths).softmax(1)
+            share = 1.0 if phase.mixed else phase.distil
+            loss = torch.lerp(loss, nn.functional.cross_entropy(logits, wanted), share)
+        return loss
 
     def _save(self) -> None:
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -160,6 +168,12 @@ def _stretch(model: nn.Module, factor: float) -> None:
     for name, parameter in model.named_parameters():
         if name.rsplit(".", 1)[-1] == "log_dt":
             parameter.add_(math.log(factor))
+
+
+def _mixture(x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Each sequence (N, T, d) with another one, in random shares; as long as the longer one."""
+    other, share = torch.randperm(len(x)), torch.rand(len(x), 1, 1)
+    return torch.lerp(x[other], x, share), None if lengths is None else torch.maximum(lengths, lengths[other])
 
 
 def _coarser(batch: Batch, factor: int) -> Batch:
