@@ -38,8 +38,8 @@ class Phase:
 
     ``coarse`` c > 1 trains on means of c time steps, with the model's time step c times as long: the same continuous
     system, seen at a c-th of the cost. ``distil`` is the share of the loss that compares with the teacher's class
-    probabilities instead of the label (arXiv 1503.02531, at temperature 1). With ``mixed`` every sequence is a mixture of
-    two, of random shares, which only the teacher can judge (arXiv 2106.05237); there is no label then.
+    probabilities instead of the label (arXiv 1503.02531, at temperature 1). ``mixed``: every sequence is a mixture of
+    two in random shares, which has no label (arXiv 2106.05237: only the teacher can judge it; ``distil`` is 1 then).
     """
 
     name: str
@@ -51,6 +51,10 @@ class Phase:
     coarse: int = 1
     distil: float = 0.0
     mixed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.mixed and self.distil != 1:
+            raise ValueError("a mixture has no label: mixed needs distil = 1")
 
 
 @torch.no_grad()
@@ -135,14 +139,13 @@ class Trainer:
 
     def _loss(self, phase: Phase, x: Tensor, lengths: Tensor | None, label: Tensor) -> Tensor:
         if phase.mixed:
-            x, lengths = _mixture(x, lengths)
+            x, lengths = mixture(x, lengths)
         logits = self.model(x, lengths)
         loss = nn.functional.cross_entropy(logits, label, label_smoothing=phase.label_smoothing)
         if phase.distil and self.teacher is not None:
             with torch.no_grad():
                 wanted = self.teacher.eval()(x, lengths).softmax(1)
-            share = 1.0 if phase.mixed else phase.distil
-            loss = torch.lerp(loss, nn.functional.cross_entropy(logits, wanted), share)
+            loss = torch.lerp(loss, nn.functional.cross_entropy(logits, wanted), phase.distil)
         return loss
 
     def _save(self) -> None:
@@ -170,10 +173,13 @@ def _stretch(model: nn.Module, factor: float) -> None:
             parameter.add_(math.log(factor))
 
 
-def _mixture(x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def mixture(x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Each sequence (N, T, d) with another one, in random shares; as long as the longer one."""
     other, share = torch.randperm(len(x)), torch.rand(len(x), 1, 1)
-    return torch.lerp(x[other], x, share), None if lengths is None else torch.maximum(lengths, lengths[other])
+    if lengths is None:
+        return torch.lerp(x[other], x, share), None
+    x = x * (torch.arange(x.shape[1]) < lengths[:, None])[..., None]
+    return torch.lerp(x[other], x, share), torch.maximum(lengths, lengths[other])
 
 
 def _coarser(batch: Batch, factor: int) -> Batch:

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 from ssmc.qat import Mode, ModelConfig, QuantConfig, S4DClassifier, calibrate, set_mode  # noqa: E402
 from ssmc.qat.kernel import discretise  # noqa: E402
-from ssmc.qat.training import Phase, Trainer, evaluate  # noqa: E402
+from ssmc.qat.training import Phase, Trainer, evaluate, mixture  # noqa: E402
 
 
 class Tones:
@@ -92,6 +92,39 @@ def test_the_teacher_is_what_a_distilled_model_follows(tmp_path):
     Trainer(pupil, Tones(), tmp_path / "d.pt", teacher=teacher).train(Phase("qat", 4, 5e-2, 1e-3, distil=1.0))
     x, _, _ = Tones().validation()[0]
     assert (pupil.eval()(x).argmax(1) == 1).all()
+
+
+def test_a_mixture_lies_between_two_sequences_and_sees_no_padding():
+    torch.manual_seed(0)
+    x, lengths = torch.tensor([[1.0, 1.0, 50.0], [2.0, 2.0, 2.0]])[..., None], torch.tensor([2, 3])
+    found = {(round(y[0].item(), 4), n.item()): y for _ in range(20) for y, n in zip(*mixture(x, lengths), strict=True)}
+    assert all(1 <= first <= 2 for first, _ in found)
+    assert {n for _, n in found} == {2, 3}
+    for (first, n), y in found.items():
+        share_of_longer = first - 1 if n == 3 else 0
+        assert y[2].item() == pytest.approx(2 * share_of_longer, abs=1e-3)
+    with pytest.raises(ValueError, match="a mixture has no label"):
+        Phase("qat", 1, 1e-3, 1e-3, distil=0.5, mixed=True)
+
+
+def test_the_refitted_readout_is_nearer_to_the_float_output():
+    """Per channel, on the data it was fitted to, before C is rounded: never a larger squared error than the start."""
+    x = torch.cat([batch[0] for batch in Tones().training(np.random.default_rng(0))])
+    errors = []
+    for refitted in (False, True):
+        made = model(QuantConfig(kernel_bits=4, readout_bits=12, adc_bits=12, refitted=refitted, power_of_two=False))
+        wanted = copy.deepcopy(made).blocks[0].ssm.eval()
+        calibrate(made.eval(), [x])
+        layer = made.blocks[0].ssm
+        set_mode(made, Mode.RECURRENT)
+        inputs = []
+        hook = layer.register_forward_pre_hook(lambda _, fed, inputs=inputs: inputs.append(fed[0]))
+        made(x)
+        hook.remove()
+        set_mode(made, Mode.QUANTIZED)
+        errors.append((layer(inputs[0]) - wanted.real(inputs[0])).square().sum((0, 1)))
+    assert (errors[1] <= 1.02 * errors[0]).all()
+    assert errors[1].sum() < 0.5 * errors[0].sum()
 
 
 def test_quantized_training_recovers_what_three_bits_lose(tmp_path):
