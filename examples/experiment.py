@@ -101,7 +101,7 @@ def quantized(
     model.load_state_dict({**model.state_dict(), **_parameters(parent)})
     if modes is not None:
         prune_modes(model, modes, task.data.calibration())
-    calibrate(model, task.data.calibration())
+    calibrate(model, task.data.calibration(), parent)
     click.echo(f"{name} seed {seed}: calibrated, val {evaluate(model, task.data.validation())[0]:.4f}")
     if method == "qat":
         trainer = Trainer(model, task.data, RUNS / task.name / f"{name}-s{seed}.pt", seed, resume=True, teacher=parent)

@@ -16,7 +16,7 @@ RIDGE = 1e-3
 
 
 @torch.no_grad()
-def calibrate(model: nn.Module, batches: Sequence[Tensor]) -> None:
+def calibrate(model: nn.Module, batches: Sequence[Tensor], reference: nn.Module | None = None) -> None:
     """Observe all ranges on unpadded float batches (N, T, d), `refit` where configured, and switch to QUANTIZED."""
     training = model.training
     model.eval()
@@ -24,20 +24,25 @@ def calibrate(model: nn.Module, batches: Sequence[Tensor]) -> None:
     for x in batches:
         model(x)
     set_mode(model, Mode.QUANTIZED)
-    refit(model, batches)
+    refit(model, batches, reference or model)
     model.train(training)
 
 
 @torch.no_grad()
-def refit(model: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Fit C and D of the S4D layers that are ``refitted`` to their float output on float batches, by least squares.
+def refit(model: nn.Module, batches: Iterable[Tensor], reference: nn.Module) -> None:
+    """Fit C and D of the S4D layers that are ``refitted``, by least squares, to what the layers of the same names of
+    ``reference`` make of the same float input: a model that is pruned or quantized is fitted to what it was.
 
     Per channel, with rows x = [R; u] in codes as they drive the matrix, y the float output, and w_0 the float [C, D] in
     these units: ``(X^T X + r I) w = X^T y + r w_0``, with r ``RIDGE`` of the mean square, so that where the data say
     little w stays.
     """
-    found = (module for module in model.modules() if isinstance(module, S4D) and module.config.refitted)
-    layers = {layer: _Normal(layer) for layer in found}
+    wanted = dict(reference.named_modules())
+    layers = {
+        layer: _Normal(layer, wanted[name])
+        for name, layer in model.named_modules()
+        if isinstance(layer, S4D) and layer.config.refitted
+    }
     hooks = [layer.register_forward_pre_hook(_observe(normal)) for layer, normal in layers.items()]
     set_mode(model, Mode.RECURRENT)
     for x in batches:
@@ -56,16 +61,17 @@ def _observe(normal: _Normal) -> Callable[[nn.Module, tuple[Tensor, ...]], None]
 class _Normal:
     """Normal equations of one layer: gram (H, n+1, n+1) and moment (H, n+1)."""
 
-    def __init__(self, layer: S4D) -> None:
-        self.layer, self.scales, self.ranges = layer, layer.scales(), layer.ranges()
+    def __init__(self, layer: S4D, wanted: nn.Module) -> None:
+        assert isinstance(wanted, S4D)
+        self.layer, self.wanted, self.scales, self.ranges = layer, wanted, layer.scales(), layer.ranges()
         kernel, self.ratio = layer.codes()
         self.matrix = kernel.dense()
         self.gram = torch.zeros_like(self.matrix, dtype=torch.float64)
         self.moment = torch.zeros_like(self.ratio, dtype=torch.float64)
 
     def observe(self, u: Tensor) -> None:
-        """Add the input u (N, T, H) and what the float kernel makes of it."""
-        y, u = self.layer.real(u), self.layer.input_quantizer.codes(u)
+        """Add the input u (N, T, H) and what the wanted kernel makes of it."""
+        y, u = self.wanted.real(u), self.layer.input_quantizer.codes(u)
         unit = self.scales.dac_step
         step = quantized_step(self.matrix, self.ratio, unit, self.scales.keep, self.ranges)
         register = u.new_zeros(len(u), *unit.shape)
