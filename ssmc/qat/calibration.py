@@ -30,12 +30,12 @@ def calibrate(model: nn.Module, batches: Sequence[Tensor], reference: nn.Module 
 
 @torch.no_grad()
 def refit(model: nn.Module, batches: Iterable[Tensor], reference: nn.Module) -> None:
-    """Fit C and D of the S4D layers that are ``refitted``, by least squares, to what the layers of the same names of
-    ``reference`` make of the same float input: a model that is pruned or quantized is fitted to what it was.
+    """Fit C and D of the S4D layers that are ``refitted`` to the float output of the same layers of ``reference``.
 
-    Per channel, with rows x = [R; u] in codes as they drive the matrix, y the float output, and w_0 the float [C, D] in
-    these units: ``(X^T X + r I) w = X^T y + r w_0``, with r ``RIDGE`` of the mean square, so that where the data say
-    little w stays.
+    That makes good what quantizing A, B and the states, and pruning, did to it. Per channel, by least squares on float
+    batches, with rows x = [R; u] in codes as they drive the matrix, y the float output of the reference, and w_0 the
+    float [C, D] in these units: ``(X^T X + r I) w = X^T y + r w_0``, with r ``RIDGE`` of the mean square, so that where
+    the data say little w stays.
     """
     wanted = dict(reference.named_modules())
     layers = {
