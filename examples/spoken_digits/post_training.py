@@ -33,6 +33,8 @@ ROWS: tuple[tuple[int, int, dict[str, Any]], ...] = (
     (8, 8, {"power_of_two": False}),
     (6, 6, {"power_of_two": False}),
     (4, 6, {"power_of_two": False}),
+    (4, 4, {}),
+    (4, 4, {"power_of_two": False}),
     (8, 8, {"granularity": "channel"}),
     (8, 8, {"granularity": "tensor"}),
 )

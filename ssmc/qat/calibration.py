@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from ssmc.analysis.refit import fitted
 from ssmc.qat.config import Mode
 from ssmc.qat.model import set_mode
 from ssmc.qat.recurrence import quantized_step
 from ssmc.qat.s4d import S4D
-
-RIDGE = 1e-3
 
 
 @torch.no_grad()
@@ -32,9 +31,8 @@ def calibrate(model: nn.Module, batches: Sequence[Tensor]) -> None:
 def refit(model: nn.Module, batches: Iterable[Tensor]) -> None:
     """Fit C and D of the S4D layers that are ``refitted`` to their float output on float batches, by least squares.
 
-    Per channel, with rows x = [R; u] in codes as they drive the matrix, y the float output, and w_0 the float [C, D] in
-    these units: ``(X^T X + r I) w = X^T y + r w_0``, with r ``RIDGE`` of the mean square, so that where the data say
-    little w stays.
+    Per channel, `ssmc.analysis.refit.fitted` to rows x = [R; u] in codes as they drive the matrix and the float output
+    y, from the float [C, D] in these units.
     """
     found = (module for module in model.modules() if isinstance(module, S4D) and module.config.refitted)
     layers = {layer: _Normal(layer) for layer in found}
@@ -81,8 +79,7 @@ class _Normal:
         layer, sigma = self.layer, self.scales.state_dac
         unit = torch.cat([torch.stack([2 * sigma, -2 * sigma], -1).flatten(1), self.scales.u.expand(len(sigma), 1)], 1)
         start = torch.cat([layer.C.flatten(1), layer.D[:, None]], 1) * unit
-        ridge = (RIDGE * self.gram.diagonal(dim1=1, dim2=2).mean(1, keepdim=True)).clamp_min(1e-9)
-        matrix = self.gram + torch.diag_embed(ridge.expand_as(start))
-        found = torch.linalg.solve(matrix, self.moment + ridge * start) / unit
+        arrays = (x.double().cpu().numpy() for x in (self.gram, self.moment[:, None], start[:, None]))
+        found = torch.from_numpy(fitted(*arrays)).to(unit)[:, 0] / unit
         layer.C.copy_(found[:, :-1].view_as(layer.C))
         layer.D.copy_(found[:, -1])
