@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ssmc.analysis.refit import fitted
+from ssmc.analysis.refit import fitted, rounded, squared_error
 from ssmc.ir.rounding import FloatArray, round_half_even
 from ssmc.quantize.config import QuantizeConfig, signed_range, weight_limit
 from ssmc.quantize.damage import spectrum
@@ -43,20 +43,44 @@ def quantize_kernel(modes: Modes, fed: list[FloatArray], u_step: float, config: 
     C = (modes.C * sigma[:, None, :, None]).reshape(*modes.D.shape[:2], -1)
     read_out = np.concatenate([C, modes.D * u_step], 2)
     if config.refit:
-        limits = signed_range(config.activation_bits)
-        read_out = fitted(*normal_equations(states_only, fed, y, limits), read_out)
-    return _with_outputs(states_only, read_out, thinned(np.concatenate(y)), config)
+        gram, moment = normal_equations(states_only, fed, y, signed_range(config.activation_bits))
+        codes, steps = _refitted(gram, fitted(gram, moment, read_out), config)
+    else:
+        codes, steps = _nearest(read_out, config)
+    return _with_outputs(states_only, codes, steps, thinned(np.concatenate(y)), config)
+
+
+def _nearest(read_out: FloatArray, config: QuantizeConfig) -> tuple[FloatArray, FloatArray]:
+    """Codes of ``read_out`` (G, p, n + m), each by itself, and steps (G, p) that clip nothing."""
+    steps, limit = _widest(read_out, config), weight_limit(config.kernel_bits)
+    return np.clip(round_half_even(read_out / steps[..., None]), -limit, limit), steps
+
+
+def _refitted(gram: FloatArray, read_out: FloatArray, config: QuantizeConfig) -> tuple[FloatArray, FloatArray]:
+    """Codes of ``read_out`` (G, p, n + m) and steps (G, p), up to 8 times finer than what clips nothing."""
+    limit = weight_limit(config.kernel_bits)
+    steps = [_widest(read_out, config) / f for f in np.exp2(np.arange(0, 3.25, 1 if config.power_of_two else 0.25))]
+    codes = [rounded(gram, read_out, step, limit) for step in steps]
+    left = np.stack([squared_error(gram, w * s[..., None] - read_out) for w, s in zip(codes, steps, strict=True)])
+    if config.granularity == "tensor":
+        left = np.broadcast_to(left.sum((1, 2), keepdims=True), left.shape)
+    best = left.argmin(0)[None]
+    return np.take_along_axis(np.stack(codes), best[..., None], 0)[0], np.take_along_axis(np.stack(steps), best, 0)[0]
+
+
+def _widest(read_out: FloatArray, config: QuantizeConfig) -> FloatArray:
+    """The step (G, p) of what reads the states that clips nothing."""
+    top = np.abs(read_out).max(-1)
+    shared = top.max() if config.granularity == "tensor" else top
+    return np.broadcast_to(grid_scale(shared, weight_limit(config.kernel_bits), config.power_of_two), top.shape)
 
 
 def _with_outputs(
-    kernel: QuantizedKernel, read_out: FloatArray, y: FloatArray, config: QuantizeConfig
+    kernel: QuantizedKernel, codes: FloatArray, omega: FloatArray, y: FloatArray, config: QuantizeConfig
 ) -> QuantizedKernel:
-    """The kernel with ``read_out`` (G, p, n + m) in codes and converters for outputs like ``y`` (S, G, p)."""
-    together, limit = config.granularity == "tensor", weight_limit(config.kernel_bits)
+    """The kernel read by ``codes`` (G, p, n + m) in steps ``omega`` (G, p), with converters for outputs like ``y``."""
+    together = config.granularity == "tensor"
     y_step = best_step(y.reshape(-1) if together else y, *kernel.adc, 0 if together else 2, config.power_of_two)
-    top = np.abs(read_out).max(-1)
-    omega = grid_scale(top.max() if together else top, limit, config.power_of_two)
-    y_step, omega = (np.broadcast_to(x, top.shape) for x in (y_step, omega))
-    codes = np.clip(round_half_even(read_out / omega[..., None]), -limit, limit).astype(np.int64)
-    W, ratio = np.concatenate([kernel.W, codes], 1), np.concatenate([kernel.ratio, omega / y_step], 1)
-    return replace(kernel, W=W, ratio=ratio, y_step=y_step)
+    y_step = np.broadcast_to(y_step, omega.shape)
+    W = np.concatenate([kernel.W, codes.astype(np.int64)], 1)
+    return replace(kernel, W=W, ratio=np.concatenate([kernel.ratio, omega / y_step], 1), y_step=y_step)
