@@ -11,7 +11,7 @@ from ssmc.ir.rounding import FloatArray, round_half_even
 from ssmc.quantize.config import QuantizeConfig, signed_range, weight_limit
 from ssmc.quantize.damage import spectrum
 from ssmc.quantize.modes import Modes, dense
-from ssmc.quantize.runs import QuantizedKernel, float_run, normal_equations, thinned
+from ssmc.quantize.runs import QuantizedKernel, float_run, normal_equations, thinning
 from ssmc.quantize.states import MOST_REGISTER_BITS, Seen, state_codes
 from ssmc.quantize.steps import best_step, grid_scale
 
@@ -19,7 +19,7 @@ from ssmc.quantize.steps import best_step, grid_scale
 def quantize_kernel(modes: Modes, fed: list[FloatArray], u_step: float, config: QuantizeConfig) -> QuantizedKernel:
     """Quantize for inputs ``fed`` (T, G, m) that are converted in steps of ``u_step``."""
     states, increments, y = float_run(modes, fed)
-    seen = Seen(thinned(states), thinned(increments), spectrum(fed), u_step)
+    seen = Seen(states, increments, spectrum(fed), u_step)
     delta, direct = (state_codes(modes, seen, config, form_delta=form) for form in (True, False))
     chosen = {"delta": np.ones(delta.damage.shape, bool), "direct": np.zeros(delta.damage.shape, bool)}.get(
         config.form, delta.damage < direct.damage
@@ -47,7 +47,7 @@ def quantize_kernel(modes: Modes, fed: list[FloatArray], u_step: float, config: 
         codes, steps = _refitted(gram, fitted(gram, moment, read_out), config)
     else:
         codes, steps = _nearest(read_out, config)
-    return _with_outputs(states_only, codes, steps, thinned(np.concatenate(y)), config)
+    return _with_outputs(states_only, codes, steps, np.concatenate(y)[:: thinning([len(u) for u in fed])], config)
 
 
 def _nearest(read_out: FloatArray, config: QuantizeConfig) -> tuple[FloatArray, FloatArray]:

@@ -34,26 +34,25 @@ class QuantizedKernel:
 
 
 def float_run(modes: Modes, fed: list[FloatArray]) -> tuple[FloatArray, FloatArray, list[FloatArray]]:
-    """States and increments (S, 2, G, K) of all steps of the float kernel, and outputs (T, G, p) a sequence."""
-    states: list[FloatArray] = []
-    increments: list[FloatArray] = []
-    y = []
+    """States and increments (S, 2, G, K) of evenly chosen steps of the float kernel, and outputs (T, G, p)."""
+    every = thinning([len(u) for u in fed])
+    states, increments, y, first = [], [], [], 0
     for u in fed:
         drive = np.einsum("gkim,tgm->tgki", modes.B, u)
-        s = np.zeros(drive.shape[1:])
-        start = len(states)
+        path = np.zeros((len(u) + 1, *drive.shape[1:]))
         for t in range(len(u)):
-            new = (modes.A @ s[..., None])[..., 0] + drive[t]
-            increments.append(new - s)
-            states.append(s := new)
-        old = np.stack([np.zeros_like(s), *states[start:-1]])
-        y.append(np.einsum("gpki,tgki->tgp", modes.C, old) + np.einsum("gpm,tgm->tgp", modes.D, u))
-    return np.moveaxis(np.stack(states), -1, 1), np.moveaxis(np.stack(increments), -1, 1), y
+            path[t + 1] = (modes.A @ path[t, ..., None])[..., 0] + drive[t]
+        y.append(np.einsum("gpki,tgki->tgp", modes.C, path[:-1]) + np.einsum("gpm,tgm->tgp", modes.D, u))
+        chosen = slice(-first % every, None, every)
+        states.append(path[1:][chosen])
+        increments.append(np.diff(path, axis=0)[chosen])
+        first += len(u)
+    return np.moveaxis(np.concatenate(states), -1, 1), np.moveaxis(np.concatenate(increments), -1, 1), y
 
 
-def thinned(x: FloatArray) -> FloatArray:
-    """Steps evenly chosen, 1500 to 3000 of many."""
-    return x[:: max(len(x) // MOST_STEPS, 1)]
+def thinning(lengths: list[int]) -> int:
+    """Every so many steps are 1500 to 3000 of many."""
+    return max(sum(lengths) // MOST_STEPS, 1)
 
 
 def normal_equations(
