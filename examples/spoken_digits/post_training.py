@@ -33,6 +33,10 @@ ROWS: tuple[tuple[int, int, dict[str, Any]], ...] = (
     (8, 8, {"power_of_two": False}),
     (6, 6, {"power_of_two": False}),
     (4, 6, {"power_of_two": False}),
+    (4, 4, {}),
+    (4, 4, {"power_of_two": False}),
+    (8, 8, {"kernel_bits": 4}),
+    (8, 8, {"kernel_bits": 4, "refit": False}),
     (8, 8, {"granularity": "channel"}),
     (8, 8, {"granularity": "tensor"}),
 )
@@ -62,7 +66,8 @@ def main(data: Path, calibration: int, out: Path) -> None:
             parts[name] = load_samples(Path(folder) / f"{name}.npz")
         seen = parts["train"].spread(calibration)
         for bits, activations, options in ROWS:
-            config = QuantizeConfig(**dict.fromkeys(KERNEL, bits), activation_bits=activations, **options)
+            widths = {**dict.fromkeys(KERNEL, bits), "activation_bits": activations}
+            config = QuantizeConfig(**(widths | options))
             made = quantize(HERE / "model_float.onnx", seen, config)
             onnx.save(made.model, Path(folder) / "model.onnx")
             compiled = bundle.compile(Path(folder) / "model.onnx", oracle=False)

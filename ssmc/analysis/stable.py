@@ -1,4 +1,4 @@
-"""Grid points whose pole lies inside the unit circle."""
+"""Grid points whose pole lies inside the unit circle, and the grid on which they are nearest to the pole wanted."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ssmc.ir.rounding import FloatArray, round_half_even
 ComplexArray = NDArray[np.complex128]
 NEIGHBOURS = np.array([(a, b) for a in range(-2, 3) for b in range(-2, 3)], np.float64)
 INTEGRATOR = 1e-6  # 1 - |lambda|^2 below which a mode counts as an integrator: its response has no energy to compare
+B_SHARE = 0.05
 HALVES = np.concatenate([NEIGHBOURS, NEIGHBOURS + np.array([0.5, 0.0])])
 
 
@@ -68,6 +69,44 @@ def mismatch(aim: ComplexArray, found: ComplexArray, delta: bool) -> FloatArray:
     """
     cross = aim + found.conj() + aim * found.conj() if delta else 1 - aim * found.conj()
     return np.asarray(np.abs(aim - found) ** 2 / np.maximum(np.abs(cross) ** 2, 1e-30))
+
+
+def best_spread(
+    wanted: FloatArray,
+    b: FloatArray,
+    step: FloatArray,
+    limit: int,
+    delta: bool,
+    power_of_two: bool,
+    halves: bool,
+    b_share: float = B_SHARE,
+) -> FloatArray:
+    """Factors (...) of the grid, 1 and 2 or by sixteenths of an octave between them, of the least `grid_error`."""
+    factors = np.exp2(np.arange(0, 17, 16 if power_of_two else 1) / 16)
+    errors = [grid_error(wanted / f, b / f, step * f, limit, delta, halves, b_share) for f in factors]
+    return np.asarray(factors[np.argmin(errors, 0)])
+
+
+def grid_error(
+    wanted: FloatArray,
+    b: FloatArray,
+    step: FloatArray,
+    limit: int,
+    delta: bool,
+    halves: bool,
+    b_share: float = B_SHARE,
+) -> FloatArray:
+    """What a grid leaves of a mode with P poles ``wanted`` (..., P, 2) and inputs ``b`` (..., Q), in its units.
+
+    The mean `mismatch` of the poles at their `stable_codes`, plus ``b_share`` of the relative square error of b, most
+    of which the read-out of a mode with one input can make good; infinite where b vanishes.
+    """
+    g = step[..., None]
+    found = poles(stable_codes(wanted, np.broadcast_to(g, wanted.shape[:-1]), limit, delta, halves), g)
+    aim = np.asarray(g * (wanted[..., 0] + 1j * wanted[..., 1]), np.complex128)
+    codes = round_half_even(b)
+    off = ((codes - b) ** 2).sum(-1) / np.maximum((b**2).sum(-1), 1e-30)
+    return np.asarray(np.where((codes != 0).any(-1), mismatch(aim, found, delta).mean(-1) + b_share * off, np.inf))
 
 
 def into_circle(codes: FloatArray, step: float, delta: bool) -> FloatArray:

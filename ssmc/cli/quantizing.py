@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -41,6 +42,9 @@ BITS = click.IntRange(1, 16)
     help="What shares a scale within a kernel.",
 )
 @click.option("--power-of-two/--free", default=True, show_default=True, help="Scales.")
+@click.option(
+    "--refit/--no-refit", default=True, show_default=True, help="Fit C and D to the quantized states on the data."
+)
 def quantize(
     model: Path,
     data: Path,
@@ -51,12 +55,13 @@ def quantize(
     form: str,
     granularity: str,
     power_of_two: bool,
+    refit: bool,
     **widths: int | None,
 ) -> None:
     """Quantize a float ONNX MODEL with calibration data and write standard quantized ONNX, ready for 'ssmc compile'.
 
     Recurrences become modes, each in the form that predicts less noise; steps are those with the least squared error
-    on the data. Needs no torch.
+    on the data; C and D are fitted to the quantized states. Needs no torch.
 
     \b
     Example:
@@ -68,7 +73,7 @@ def quantize(
     from ssmc.quantize import QuantizeConfig
     from ssmc.quantize import quantize as run
 
-    given = {key: bits if width is None else width for key, width in widths.items()}
+    given: dict[str, Any] = {key: bits if width is None else width for key, width in widths.items()}
     last = max(bits, 8) if output_bits is None else output_bits
     config = QuantizeConfig(
         **given,
@@ -76,6 +81,7 @@ def quantize(
         form=form,  # type: ignore[arg-type]
         granularity=granularity,  # type: ignore[arg-type]
         power_of_two=power_of_two,
+        refit=refit,
     )
     with stages("quantizing") as stage:
         done = run(model, load_samples(data).spread(samples), config, progress=stage)

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from ssmc.analysis.refit import fitted
 from ssmc.qat.config import Mode
 from ssmc.qat.model import set_mode
 from ssmc.qat.recurrence import quantized_step
 from ssmc.qat.s4d import S4D
-
-RIDGE = 1e-3
 
 
 @torch.no_grad()
@@ -32,10 +31,8 @@ def calibrate(model: nn.Module, batches: Sequence[Tensor], reference: nn.Module 
 def refit(model: nn.Module, batches: Iterable[Tensor], reference: nn.Module) -> None:
     """Fit C and D of the S4D layers that are ``refitted`` to the float output of the same layers of ``reference``.
 
-    That makes good what quantizing A, B and the states, and pruning, did to it. Per channel, by least squares on float
-    batches, with rows x = [R; u] in codes as they drive the matrix, y the float output of the reference, and w_0 the
-    float [C, D] in these units: ``(X^T X + r I) w = X^T y + r w_0``, with r ``RIDGE`` of the mean square, so that where
-    the data say little w stays.
+    That makes good what pruning, and quantizing A, B and the states, did to it. Per channel, `ssmc.analysis.refit.fitted`
+    to rows x = [R; u] in codes as they drive the matrix, from the float [C, D] in these units.
     """
     wanted = dict(reference.named_modules())
     layers = {
@@ -87,8 +84,7 @@ class _Normal:
         layer, sigma = self.layer, self.scales.state_dac
         unit = torch.cat([torch.stack([2 * sigma, -2 * sigma], -1).flatten(1), self.scales.u.expand(len(sigma), 1)], 1)
         start = torch.cat([layer.C.flatten(1), layer.D[:, None]], 1) * unit
-        ridge = (RIDGE * self.gram.diagonal(dim1=1, dim2=2).mean(1, keepdim=True)).clamp_min(1e-9)
-        matrix = self.gram + torch.diag_embed(ridge.expand_as(start))
-        found = torch.linalg.solve(matrix, self.moment + ridge * start) / unit
+        arrays = (x.double().cpu().numpy() for x in (self.gram, self.moment[:, None], start[:, None]))
+        found = torch.from_numpy(fitted(*arrays)).to(unit)[:, 0] / unit
         layer.C.copy_(found[:, :-1].view_as(layer.C))
         layer.D.copy_(found[:, -1])

@@ -24,8 +24,6 @@ from ssmc.ir.rounding import FloatArray
 from ssmc.qat.config import Granularity, QuantConfig, weight_limit
 from ssmc.qat.fake_quant import grid_scale, straight_to, weight_codes, weight_scale
 
-B_SHARE = 0.05
-
 
 @dataclass(frozen=True)
 class Kernel:
@@ -148,39 +146,23 @@ def stable_codes(wanted: Tensor, step: Tensor, keep: Tensor, limit: int) -> Tens
     return torch.where(keep.cpu()[..., None].bool(), delta, direct).to(step)
 
 
-def _mismatch(pair: Tensor, points: Tensor, step: Tensor, keep: Tensor) -> Tensor:
-    """(H, N), of ``pair`` = (p, q) and grid points (H, N, 2)."""
-    aim, found = _array(pair), stable.poles(_array(points), _array(step))
-    both = (stable.mismatch(aim[..., 0] + 1j * aim[..., 1], found, form) for form in (True, False))
-    delta, direct = (torch.from_numpy(x).to(step) for x in both)
-    return torch.where(keep.bool(), delta, direct)
-
-
 def _array(x: Tensor) -> FloatArray:
     return np.asarray(x.double().cpu().numpy())
 
 
 @torch.no_grad()
 def best_spread(m: Kernel, scales: Scales, config: QuantConfig) -> Tensor:
-    """(H, N) factors 1..2 of omega, by which a grid point is nearest to the pole of a mode.
-
-    Least `ssmc.analysis.stable.mismatch` of the pole, plus ``B_SHARE`` of the relative square error of b, most of which
-    the read-out can make good; b must not vanish. All 1 where modes share their omega.
-    """
-    limit, fine = weight_limit(config.kernel_bits), 1.0 if config.power_of_two else 1 / 16
+    """`ssmc.analysis.stable.best_spread` (H, N) of omega; all 1 where modes share their omega."""
+    limit = weight_limit(config.kernel_bits)
     sigma, pair, b = scales.state_dac, m.decay[..., :, 0], m.b * scales.u
     top = torch.maximum(pair.abs().amax(-1) * sigma, b.abs().amax(-1))
-    least, found = torch.full_like(top, torch.inf), torch.ones_like(top)
     if config.granularity != "mode" or not config.stable:
-        return found
-    for spread in torch.exp2(torch.arange(0, 1 + fine, fine)).to(top):
-        omega = grid_scale(top, limit, config.power_of_two) * spread
-        step = omega / sigma
-        points = stable_codes(pair / step[..., None], step, scales.keep, limit)
-        codes = (b / omega[..., None]).round()
-        off = (codes * omega[..., None] - b).square().sum(-1) / b.square().sum(-1).clamp_min(1e-30)
-        error = _mismatch(pair, points, step, scales.keep) + B_SHARE * off
-        error = error.masked_fill((codes == 0).all(-1), torch.inf)
-        found = torch.where(error < least, spread, found)
-        least = torch.minimum(error, least)
-    return found
+        return torch.ones_like(top)
+    omega = grid_scale(top, limit, config.power_of_two)
+    step = omega / sigma
+    wanted, inputs, grid = (_array(x) for x in ((pair / step[..., None])[..., None, :], b / omega[..., None], step))
+    delta, direct = (
+        torch.from_numpy(stable.best_spread(wanted, inputs, grid, limit, form, config.power_of_two, halves=True))
+        for form in (True, False)
+    )
+    return torch.where(scales.keep.cpu().bool(), delta, direct).to(top)

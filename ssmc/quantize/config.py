@@ -26,6 +26,7 @@ class QuantizeConfig:
         form: of every mode, or ``auto``: whichever predicts less noise.
         granularity: what shares a scale within a kernel.
         power_of_two: scales are powers of two, so that float32 arithmetic is exact.
+        refit: C and D are fitted to the quantized states by least squares on the calibration data.
     """
 
     kernel_bits: int = 8
@@ -38,6 +39,7 @@ class QuantizeConfig:
     form: Form = "auto"
     granularity: Granularity = "mode"
     power_of_two: bool = True
+    refit: bool = True
 
     def __post_init__(self) -> None:
         limits = {"weight_bits": (1, 16), "activation_bits": (2, 12), "input_bits": (2, 16), "output_bits": (2, 16)}

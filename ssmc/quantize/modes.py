@@ -46,7 +46,7 @@ def dense(A: FloatArray, B: FloatArray, C: FloatArray, D: FloatArray) -> FloatAr
     for k in range(K):
         upper[:, 2 * k : 2 * k + 2, 2 * k : 2 * k + 2] = A[:, k]
     top = np.concatenate([upper, B.reshape(G, 2 * K, -1)], 2)
-    return np.concatenate([top, np.concatenate([C.reshape(G, C.shape[1], -1), D], 2)], 1)
+    return np.concatenate([top, np.concatenate([C.reshape(G, C.shape[1], 2 * K), D], 2)], 1)
 
 
 def to_modes(A: FloatArray, B: FloatArray, C: FloatArray, D: FloatArray, node: str) -> Modes:

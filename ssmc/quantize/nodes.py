@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 from ssmc.ir.build import add_constant
 from ssmc.ir.ops import constants
 from ssmc.ir.rounding import FloatArray
-from ssmc.quantize.kernel import QuantizedKernel
 from ssmc.quantize.modes import Modes
+from ssmc.quantize.runs import QuantizedKernel
 
 CONTAINERS: tuple[tuple[type[np.generic], int, int], ...] = (
     (np.int8, -128, 127),

@@ -38,6 +38,14 @@ def test_a_quantized_model_compiles_and_is_quantized_once(quantized: Path, calib
     assert not (tmp_path / "again.onnx").exists()
 
 
+def test_the_read_out_is_refitted_unless_told_otherwise(quantized: Path, calibration: Path, tmp_path: Path) -> None:
+    arguments = ("quantize", quantized.parent / "float.onnx", "--data", calibration, "--bits", 6, "-o")
+    same, other = tmp_path / "same.onnx", tmp_path / "other.onnx"
+    assert ssmc(*arguments, same, "--refit").exit_code == 0
+    assert ssmc(*arguments, other, "--no-refit").exit_code == 0
+    assert same.read_bytes() == quantized.read_bytes() != other.read_bytes()
+
+
 def test_kernels_are_analysed_on_white_codes_and_on_data(quantized: Path, calibration: Path) -> None:
     table = ssmc("inspect", quantized, "--kernels")
     assert table.exit_code == 0, table.output

@@ -69,6 +69,8 @@ def test_more_bits_are_nearer(tmp_path: Path) -> None:
         {"power_of_two": False},
         {"granularity": "channel"},
         {"granularity": "tensor"},
+        {"refit": False},
+        {"kernel_bits": 4},
         {"state_bits": 10, "adc_bits": 6},
         {"state_bits": 6, "adc_bits": 10, "form": "auto"},
     ],

@@ -1,0 +1,120 @@
+"""A and B in integer codes: converter steps from data, the grid of least error, stable poles (DESIGN §2, §4).
+
+Rows are driven by codes v = [R; u] of steps sigma_in, columns deliver codes of steps sigma_out:
+``M diag(sigma_in) ~ diag(omega) W`` with W integer, ``ratio = omega / sigma_out``; a state's sigma_out is sigma / 2^p
+in delta form, where M holds A - I, and sigma in direct form (p = 0).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssmc.analysis.stable import B_SHARE, best_spread, block, stable_codes
+from ssmc.ir.rounding import FloatArray, round_half_even
+from ssmc.quantize.config import QuantizeConfig, signed_range, weight_limit
+from ssmc.quantize.damage import coefficient_error, converter_noise
+from ssmc.quantize.modes import Modes
+from ssmc.quantize.steps import best_step, grid_scale
+
+LARGEST_SHIFT = 14
+MOST_REGISTER_BITS = 24
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Of the float kernel on data: states and increments (S, 2, G, K), spectrum (F, G, m) and step of the inputs."""
+
+    states: FloatArray
+    increments: FloatArray
+    spectrum: FloatArray
+    u_step: float
+
+
+@dataclass(frozen=True)
+class StateCodes:
+    """All modes in one form: codes of blocks, steps, and the predicted damage at the output, (G, K)."""
+
+    A: FloatArray
+    B: FloatArray
+    omega: FloatArray
+    sigma: FloatArray
+    shift: FloatArray
+    damage: FloatArray
+
+    @property
+    def codes(self) -> tuple[FloatArray, ...]:
+        """All but the damage."""
+        return self.A, self.B, self.omega, self.sigma, self.shift
+
+
+def state_codes(modes: Modes, seen: Seen, config: QuantizeConfig, form_delta: bool) -> StateCodes:
+    """All modes in delta form, or all in direct form."""
+    limit, pow2 = weight_limit(config.kernel_bits), config.power_of_two
+    adc, dac = signed_range(config.adc_bits), signed_range(config.state_bits)
+    narrow = dac if form_delta else signed_range(min(config.adc_bits, config.state_bits))
+    sigma = _shared_step(seen.states, narrow, config)
+    shift = np.zeros(sigma.shape)
+    if form_delta:
+        increment = _shared_step(seen.increments, adc, config)
+        sigma = np.maximum(sigma, increment)
+        shift = np.clip(round_half_even(np.log2(sigma / increment)), 0, LARGEST_SHIFT)
+        shift = np.minimum(shift, MOST_REGISTER_BITS - config.state_bits)
+    M = modes.A - np.eye(2) if form_delta else modes.A
+    A, B = M * sigma[..., None, None], modes.B * seen.u_step
+    top = np.maximum(np.abs(A).max((-1, -2)), np.abs(B).max((-1, -2)))
+    omega = grid_scale(_pooled(top, config), limit, pow2)
+    if config.granularity == "mode":
+        units = omega[..., None, None]
+        omega = omega * _spread(A / units, B / units, omega / sigma, modes.turning, config, form_delta)
+    grid = omega / sigma
+    codes = stable_blocks(M / grid[..., None, None], grid, modes.turning, limit, form_delta)
+    b = np.clip(round_half_even(B / omega[..., None, None]), -limit, limit)
+    real_A = codes * grid[..., None, None] + (np.eye(2) if form_delta else 0)
+    real_B = b * (omega / seen.u_step)[..., None, None]
+    damage = coefficient_error(modes, real_A, real_B, seen.spectrum, config.refit)
+    damage = damage + converter_noise(modes, real_A, sigma, shift, form_delta)
+    return StateCodes(codes, b, omega, sigma, shift, damage)
+
+
+def _shared_step(x: FloatArray, limits: tuple[int, int], config: QuantizeConfig) -> FloatArray:
+    """Step of values (S, 2, G, K), broadcast to (G, K), of what shares one."""
+    kept = {"mode": 2, "channel": 1, "tensor": 0}[config.granularity]
+    pooled = np.moveaxis(x, -1, 0) if kept == 1 else x
+    step = best_step(pooled, *limits, kept, config.power_of_two)
+    return np.broadcast_to(step[:, None] if kept == 1 else step, x.shape[2:])
+
+
+def _pooled(top: FloatArray, config: QuantizeConfig) -> FloatArray:
+    if config.granularity == "mode":
+        return top
+    return np.broadcast_to(top.max(-1, keepdims=True) if config.granularity == "channel" else top.max(), top.shape)
+
+
+def stable_blocks(wanted: FloatArray, grid: FloatArray, turning: Mask, limit: int, delta: bool) -> FloatArray:
+    """Integer blocks (G, K, 2, 2) near ``wanted`` whose poles lie inside the unit circle."""
+    turned = block(stable_codes(wanted[..., 0], grid, limit, delta, halves=True))
+    real = stable_codes(_real_poles(wanted), np.repeat(grid[..., None], 2, -1), limit, delta)[..., 0]
+    return np.where(turning[..., None, None], turned, real[..., None] * np.eye(2))
+
+
+def _spread(
+    wanted: FloatArray, b: FloatArray, grid: FloatArray, turning: Mask, config: QuantizeConfig, delta: bool
+) -> FloatArray:
+    """`best_spread` (G, K) of blocks and inputs b (G, K, 2, m) in units of the grid."""
+    limit, inputs = weight_limit(config.kernel_bits), b.reshape(*grid.shape, -1)
+    share = B_SHARE if b.shape[-1] == 1 else 1.0  # what a read-out makes good is one gain for all inputs
+    turned, real = (
+        best_spread(poles, inputs, grid, limit, delta, config.power_of_two, halves, share)
+        for poles, halves in ((wanted[..., None, :, 0], True), (_real_poles(wanted), False))
+    )
+    return np.where(turning, turned, real)
+
+
+def _real_poles(blocks: FloatArray) -> FloatArray:
+    """The points (p, 0) of both diagonal entries, (..., 2, 2)."""
+    diagonal = np.diagonal(blocks, axis1=-2, axis2=-1)
+    return np.stack([diagonal, np.zeros_like(diagonal)], -1)
