@@ -31,8 +31,9 @@ def calibrate(model: nn.Module, batches: Sequence[Tensor], reference: nn.Module 
 def refit(model: nn.Module, batches: Iterable[Tensor], reference: nn.Module) -> None:
     """Fit C and D of the S4D layers that are ``refitted`` to the float output of the same layers of ``reference``.
 
-    That makes good what pruning, and quantizing A, B and the states, did to it. Per channel, `ssmc.analysis.refit.fitted`
-    to rows x = [R; u] in codes as they drive the matrix, from the float [C, D] in these units.
+    That makes good what pruning, and quantizing A, B and the states, did to it. Per channel,
+    `ssmc.analysis.refit.fitted` to rows x = [R; u] in codes as they drive the matrix, from the float [C, D] in these
+    units.
     """
     wanted = dict(reference.named_modules())
     layers = {
