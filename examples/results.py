@@ -6,10 +6,15 @@ python -m examples.results
 from __future__ import annotations
 
 import json
+import math
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
+from scipy.stats import t as student
+
+SEEDS = 3
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "results.md"
 HEAD = (
@@ -53,9 +58,33 @@ def percent(value: float | None) -> str:
 
 
 def table(task: str) -> str:
-    """Markdown."""
+    """Markdown, and under it what configurations of several seeds lose."""
     cells = [HEAD, ("---",) * len(HEAD), *(line(row) for row in rows(task))]
-    return "".join(f"| {' | '.join(row)} |\n" for row in cells)
+    return "".join([*(f"| {' | '.join(row)} |\n" for row in cells), *losses(rows(task))])
+
+
+def losses(found: list[dict[str, Any]]) -> list[str]:
+    """A line for every configuration of three seeds or more: what it loses against the float model of the same seed."""
+    twins = {row["seed"]: row["accuracy_torch"] for row in found if row["method"] == "float"}
+    lines = []
+    for name in sorted({stem(row) for row in found if row["method"] != "float"}):
+        lost = [100 * (twins[r["seed"]] - r["accuracy_compiled"]) for r in found if stem(r) == name]
+        if len(lost) >= SEEDS:
+            mean, half = statistics.mean(lost), interval(lost)
+            each = ", ".join(f"{x:.2f}" for x in lost)
+            text = f"{mean:.2f} ± {half:.2f} points (95 %, Student's t over the differences by seed: {each})"
+            lines.append(f"\n`{name}` against the float model of the same seed, {len(lost)} seeds: loses {text}.\n")
+    return lines
+
+
+def stem(row: dict[str, Any]) -> str:
+    """The name of a row without its seed."""
+    return str(row["name"].rsplit("-s", 1)[0])
+
+
+def interval(values: list[float]) -> float:
+    """Half of the 95 % confidence interval of their mean."""
+    return float(student.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
 
 
 def page(text: str) -> str:
