@@ -38,8 +38,8 @@ class Phase:
 
     ``coarse`` c > 1 trains on means of c time steps, with the model's time step c times as long: the same continuous
     system, seen at a c-th of the cost. ``distil`` is the share of the loss that compares with the teacher's class
-    probabilities instead of the label (arXiv 1503.02531, at temperature 1). With ``mixed`` every sequence is a mixture of
-    two, of random shares, which only the teacher can judge (arXiv 2106.05237); there is no label then.
+    probabilities instead of the label (arXiv 1503.02531, at temperature 1). ``mixed``: every sequence is a mixture of
+    two in random shares, which has no label (arXiv 2106.05237: only the teacher can judge it; ``distil`` is 1 then).
     """
 
     name: str
