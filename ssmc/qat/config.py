@@ -91,12 +91,14 @@ class QuantConfig:
             ValueError: a key that is no field, or a value that is not allowed.
         """
         with Path(path).open("rb") as file:
-            table = tomllib.load(file)
+            table: dict[str, Any] = tomllib.load(file)
         known = [field.name for field in fields(cls)]
         unknown = [key for key in table if key not in known]
         if unknown:
             raise ValueError(f"{Path(path).name}: unknown key {unknown[0]!r}; known are {', '.join(known)}")
-        return cls(**{k: tuple(value) if isinstance(value, list) else value for k, value in table.items()})
+        if "weight_noise_poly" in table:
+            table["weight_noise_poly"] = tuple(table["weight_noise_poly"])
+        return cls(**table)
 
     def __post_init__(self) -> None:
         for name, (low, high) in LIMITS.items():
