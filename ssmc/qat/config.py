@@ -48,8 +48,10 @@ class QuantConfig:
     ``refitted``: at calibration C and D are fitted again, to the quantized states. ``learned``: activation, state and
     output steps are trained (LSQ, arXiv 1902.08153), else calibrated and kept.
 
-    ``weight_noise`` is the standard deviation of Gaussian noise added to every weight code while training, relative
-    to the largest code of the grid.
+    Noise is Gaussian, and there while training only. On every weight code w, drawn once a call: of a standard deviation
+    relative to w_max, the largest code of the grid, that is ``weight_noise``; or, where ``weight_noise_poly`` = [c_0,
+    c_1, ...] is given, sum_i c_i |w / w_max|^i, the programming spread of one cell as published (PCM, Nandakumar 2019:
+    [0.0105, 0.0786, -0.0469]). On every conversion, increments and y: ``adc_noise``, in ADC steps, before it rounds.
     """
 
     kernel_bits: int = 8
@@ -71,6 +73,8 @@ class QuantConfig:
     learned: bool = False
     power_of_two: bool = True
     weight_noise: float = 0.0
+    weight_noise_poly: tuple[float, ...] = ()
+    adc_noise: float = 0.0
 
     @classmethod
     def uniform(cls, bits: int, activation_bits: int | None = None, **others: Any) -> QuantConfig:
@@ -87,11 +91,13 @@ class QuantConfig:
             ValueError: a key that is no field, or a value that is not allowed.
         """
         with Path(path).open("rb") as file:
-            table = tomllib.load(file)
+            table: dict[str, Any] = tomllib.load(file)
         known = [field.name for field in fields(cls)]
         unknown = [key for key in table if key not in known]
         if unknown:
             raise ValueError(f"{Path(path).name}: unknown key {unknown[0]!r}; known are {', '.join(known)}")
+        if "weight_noise_poly" in table:
+            table["weight_noise_poly"] = tuple(table["weight_noise_poly"])
         return cls(**table)
 
     def __post_init__(self) -> None:
@@ -102,6 +108,8 @@ class QuantConfig:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(map(repr, allowed))}")
+        if self.weight_noise and self.weight_noise_poly:
+            raise ValueError("weight_noise and weight_noise_poly are two laws of the same noise: give one of them")
         if self.form != "delta" and self.state_dac_bits != self.adc_bits:
             raise ValueError(f"form {self.form!r} feeds ADC codes back to the DAC: state_dac_bits must equal adc_bits")
 
@@ -120,6 +128,8 @@ LIMITS = {
     **dict.fromkeys(("kernel_bits", "readout_bits", "state_dac_bits", "adc_bits"), (2, 12)),
     **dict.fromkeys(("weight_bits", "coder_bits"), (1, 12)),
     **dict.fromkeys(("input_bits", "activation_bits", "gate_bits", "output_bits"), (2, 16)),
+    "weight_noise": (0, 1),
+    "adc_noise": (0, 16),
 }
 
 

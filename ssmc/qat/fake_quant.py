@@ -7,6 +7,7 @@ QuantizeLinear and DequantizeLinear). Gradient: straight through where the code 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -198,25 +199,43 @@ class Quantizer(nn.Module):
 
 
 class WeightNoise(nn.Module):
-    """Standard deviation of the noise on weight codes, relative to the largest code of their grid."""
+    """Gaussian noise on weight codes w, of standard deviation w_max sum_i c_i |w / w_max|^i, w_max the largest code."""
 
     def __init__(self, config: QuantConfig) -> None:
         super().__init__()
-        self.training_noise = config.weight_noise
-        self.always: float | None = None
+        self.training_law = config.weight_noise_poly or (config.weight_noise,)
+        self.always: tuple[float, ...] | None = None
 
-    def forward(self) -> float:
-        """``always`` where it is set (`set_noise`), else what the configuration asks for while training."""
+    @property
+    def law(self) -> tuple[float, ...]:
+        """The c_i: ``always`` where it is set (`set_noise`), else what the configuration asks for while training."""
         if self.always is not None:
             return self.always
-        return self.training_noise if self.training else 0.0
+        return self.training_law if self.training else (0.0,)
+
+    def forward(self, codes: Tensor, largest: int) -> Tensor:
+        """``codes`` with noise, which the gradient takes for a constant."""
+        if not any(self.law):
+            return codes
+        return codes + _spread(codes.detach(), self.law, largest) * torch.randn_like(codes)
 
 
-def set_noise(model: nn.Module, sigma: float | None) -> None:
-    """Weight noise at ``sigma`` in training and evaluation, drawn anew at every call; None: as configured."""
+def _spread(codes: Tensor, law: Sequence[float], largest: int) -> Tensor | float:
+    if len(law) == 1:
+        return law[0] * largest
+    relative = codes.abs() / largest
+    return largest * sum(c * relative**i for i, c in enumerate(law)).clamp_min(0)  # type: ignore[union-attr]
+
+
+def set_noise(model: nn.Module, sigma: float | Sequence[float] | None) -> None:
+    """Weight noise in training and evaluation, drawn anew at every call; None: as configured.
+
+    ``sigma`` is relative to the largest code, or the coefficients of a law (`WeightNoise`).
+    """
+    law = sigma if sigma is None or isinstance(sigma, Sequence) else (sigma,)
     for module in model.modules():
         if isinstance(module, WeightNoise):
-            module.always = sigma
+            module.always = None if law is None else tuple(law)
 
 
 class LearnedStep(nn.Module):

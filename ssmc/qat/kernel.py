@@ -22,7 +22,7 @@ from torch import Tensor
 from ssmc.analysis import stable
 from ssmc.ir.rounding import FloatArray
 from ssmc.qat.config import Granularity, QuantConfig, weight_limit
-from ssmc.qat.fake_quant import grid_scale, straight_to, weight_codes, weight_scale
+from ssmc.qat.fake_quant import WeightNoise, grid_scale, straight_to, weight_codes, weight_scale
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,9 @@ class Kernel:
     c: Tensor
     d: Tensor
 
-    def noisy(self, states: float, output: float) -> Kernel:
-        """Gaussian noise on every cell, of these standard deviations in codes."""
-        spread = {"decay": states, "b": states, "c": output, "d": output}
-        return Kernel(
-            **{k: getattr(self, k) + sigma * torch.randn_like(getattr(self, k)) for k, sigma in spread.items()}
-        )
+    def noisy(self, noise: WeightNoise, states: int, output: int) -> Kernel:
+        """With noise on every cell; the largest codes of the state columns and of the output column."""
+        return Kernel(noise(self.decay, states), noise(self.b, states), noise(self.c, output), noise(self.d, output))
 
     def dense(self) -> Tensor:
         """(H, n+1, n+1), rows are outputs."""

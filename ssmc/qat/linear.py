@@ -57,9 +57,7 @@ class QuantLinear(nn.Module):
     def quantized(self, x_scale: Tensor) -> tuple[Tensor, Tensor]:
         """Weight values (d_in, d_out) on their grid and the rounded bias, straight-through in the parameters."""
         codes, scale, bias = self.codes(x_scale)
-        if self.noise():
-            codes = codes + self.noise() * self.limit * torch.randn_like(codes)
-        return codes * scale, bias
+        return self.noise(codes, self.limit) * scale, bias
 
     def codes(self, x_scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Integer weights (d_in, d_out), one scale per output, and the bias on the grid of the accumulator."""

@@ -49,8 +49,19 @@ def float_step(m: Tensor) -> Step:
     return step
 
 
-def quantized_step(w: Tensor, ratio: Tensor, dac_step: Tensor, keep: Tensor, ranges: StepRanges) -> Step:
-    """The kernel step on integer codes; register r (N, H, n), input codes u (N, H); ``keep`` (H, n/2) as in Scales."""
+def quantized_step(
+    w: Tensor,
+    ratio: Tensor,
+    dac_step: Tensor,
+    keep: Tensor,
+    ranges: StepRanges,
+    adc_noise: float = 0.0,
+    normal: Callable[[Tensor], Tensor] = torch.randn_like,
+) -> Step:
+    """The kernel step on integer codes; register r (N, H, n), input codes u (N, H); ``keep`` (H, n/2) as in Scales.
+
+    ``adc_noise`` times ``normal`` of what is converted (N, H, n+1) is added to it, in ADC steps, before it is rounded.
+    """
     n = w.shape[-1] - 1
     one = torch.ones_like(ratio[0, 0])
     kept = keep.repeat_interleave(2, 1)
@@ -59,7 +70,10 @@ def quantized_step(w: Tensor, ratio: Tensor, dac_step: Tensor, keep: Tensor, ran
         rows = r
         if ranges.form != "direct":
             rows = torch.ops.ssmc.fake_quant(r, dac_step, one, *ranges.dac)
-        q = torch.ops.ssmc.fake_quant(_columns(w, rows, u) * ratio, one, one, *ranges.adc)
+        z = _columns(w, rows, u) * ratio
+        if adc_noise:
+            z = z + adc_noise * normal(z)
+        q = torch.ops.ssmc.fake_quant(z, one, one, *ranges.adc)
         inc, y = _split(q, n)
         if ranges.form == "direct":
             return inc, y

@@ -116,15 +116,13 @@ class S4D(nn.Module):
         if self.frozen:
             return self._frozen_scan(u)
         w, ratio = self.codes()
-        if self.noise():
-            w = w.noisy(
-                self.noise() * weight_limit(self.config.kernel_bits), self.noise() * weight_limit(self.config.readout)
-            )
+        w = w.noisy(self.noise, weight_limit(self.config.kernel_bits), weight_limit(self.config.readout))
+        adc_noise = self.config.adc_noise if self.training else 0.0
         if u.device.type == "cpu":
             from ssmc.qat.compiled import run_compiled  # numba only where it is used
 
-            return run_compiled(w, ratio, self.scales().dac_step, self.keep, self.ranges(), u)
-        return self._stepwise(w.dense(), ratio, u)
+            return run_compiled(w, ratio, self.scales().dac_step, self.keep, self.ranges(), u, adc_noise)
+        return self._stepwise(w.dense(), ratio, u, adc_noise)
 
     def _frozen_scan(self, u: Tensor) -> Tensor:
         limit = weight_limit(max(self.config.kernel_bits, self.config.readout))
@@ -132,10 +130,10 @@ class S4D(nn.Module):
         w = torch.ops.ssmc.fake_quant(self.get_buffer("matrix_codes"), one, one, -limit, limit)
         return self._stepwise(w, self.get_buffer("ratio"), u)
 
-    def _stepwise(self, w: Tensor, ratio: Tensor, u: Tensor) -> Tensor:
+    def _stepwise(self, w: Tensor, ratio: Tensor, u: Tensor, adc_noise: float = 0.0) -> Tensor:
         dac_step = self.get_buffer("dac_step") if self.frozen else self.scales().dac_step
         ranges = self._frozen_ranges if self.frozen else self.ranges()
-        step = quantized_step(w, ratio, dac_step, self.keep, ranges)
+        step = quantized_step(w, ratio, dac_step, self.keep, ranges, adc_noise)
         state = u.new_zeros(u.shape[0], w.shape[0], w.shape[1] - 1)
         run = run_scan if torch.compiler.is_exporting() else run_loop
         return run(step, state, u)[1]

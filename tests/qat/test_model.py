@@ -19,7 +19,7 @@ from ssmc.qat import (  # noqa: E402
     set_mode,
     set_noise,
 )
-from ssmc.qat.fake_quant import StepSearch  # noqa: E402
+from ssmc.qat.fake_quant import StepSearch, WeightNoise  # noqa: E402
 
 
 def small(seed: int = 0, **options):
@@ -135,6 +135,64 @@ def test_weight_noise_is_off_in_evaluation():
     assert torch.equal(noisy(signal()), noisy(signal()))
     noisy.train()
     assert not torch.equal(noisy(signal()), noisy(signal()))
+
+
+def test_the_law_of_a_device_gives_a_weight_the_programming_spread_of_its_cell():
+    """PCM (arXiv 1911.05094 as in aihwkit): 0.26348 + 1.9650 g - 1.1731 g^2 microsiemens of 25."""
+    from ssmc.targets.aimc.devices import DEVICES
+
+    law = tuple(c / 25 for c in (0.26348, 1.9650, -1.1731))
+    noise = WeightNoise(QuantConfig(weight_noise_poly=law)).train()
+    torch.manual_seed(0)
+    codes = torch.tensor([0.0, 1, -32, 64, -127]).repeat(40_000, 1)
+    deviation = noise(codes, 127) - codes
+    expected = 127 * torch.from_numpy(DEVICES["pcm"].programming_sigma(codes[0].abs().double().numpy() / 127))
+    torch.testing.assert_close(deviation.std(0).double(), expected, rtol=0.02, atol=0)
+    assert (deviation.mean(0).abs() < 4 * expected / 200).all()
+    assert torch.equal(noise.eval()(codes, 127), codes)
+
+
+def test_a_constant_law_is_the_uniform_noise():
+    codes = torch.arange(-7.0, 8)
+    found = []
+    for config in (QuantConfig(weight_noise=0.03), QuantConfig(weight_noise_poly=(0.03, 0.0))):
+        torch.manual_seed(1)
+        found.append(WeightNoise(config)(codes, 7))
+    torch.testing.assert_close(*found)
+
+
+def test_a_spread_that_the_law_puts_below_zero_is_none():
+    noise = WeightNoise(QuantConfig(weight_noise_poly=(0.1, -0.2)))
+    codes = torch.tensor([0.0, 6, -7])
+    assert (noise(codes, 7) == codes).tolist() == [False, True, True]
+
+
+def test_converter_noise_is_there_in_training_alone():
+    noisy = quantized(quant=QuantConfig(adc_noise=0.7))
+    assert torch.equal(noisy(signal()), quantized()(signal()))
+    noisy.train()
+    ssm, codes = noisy.blocks[0].ssm, torch.randint(-100, 100, (4, 15, 4)).float()
+    assert not torch.equal(ssm._quantized(codes), ssm._quantized(codes))
+    noisy.eval()
+    assert torch.equal(ssm._quantized(codes), ssm._quantized(codes))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"adc_noise": -1.0}, "adc_noise is -1.0; allowed are 0..16"),
+        ({"weight_noise": 0.1, "weight_noise_poly": (0.1,)}, "give one of them"),
+    ],
+)
+def test_noise_that_makes_no_sense_is_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        QuantConfig(**options)
+
+
+def test_a_toml_file_may_give_the_law_of_a_device(tmp_path):
+    path = tmp_path / "pcm.toml"
+    path.write_text("weight_noise_poly = [0.0105, 0.0786, -0.0469]\nadc_noise = 0.5\n")
+    assert QuantConfig.from_toml(path) == QuantConfig(weight_noise_poly=(0.0105, 0.0786, -0.0469), adc_noise=0.5)
 
 
 def test_the_step_search_trades_clipping_against_resolution():

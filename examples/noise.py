@@ -1,0 +1,130 @@
+"""Accuracy against conductance noise: Gaussian on every cell, relative to the largest code, drawn for every batch.
+
+\b
+    python -m examples.noise --task commands --data asc12_8khz.npz --epochs 10 \
+        --quant examples/quant/direct-8.toml --quant examples/quant/direct-8-noise.toml \
+        --quant examples/quant/delta-8.toml --quant examples/quant/delta-8-noise.toml
+    python -m examples.noise --task smnist --data mnist.npz --method ptq --samples 500 --draws 3 \
+        --quant examples/quant/direct-8.toml --quant examples/quant/delta-8.toml --quant examples/quant/mixed-8.toml
+
+Writes noise.json and noise.svg into the folder of the task.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import matplotlib as mpl
+import numpy as np
+import torch
+
+from examples.commands.train import task as commands
+from examples.experiment import Task, quantized
+from examples.smnist.train import task as smnist
+from ssmc.qat import QuantConfig, S4DClassifier, set_noise
+from ssmc.qat.training import Batch, evaluate
+
+TASKS = {"commands": commands, "smnist": smnist}
+LEVELS = (0.0, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05)
+TOLERATED = 0.9  # share of the clean accuracy
+TOGETHER = 125  # sequences under one draw
+
+Curve = list[list[float]]
+
+
+def curve(model: S4DClassifier, batches: Sequence[Batch], draws: int, seed: int) -> Curve:
+    """Accuracies [level][draw]."""
+    found = []
+    for level in LEVELS:
+        set_noise(model, level)
+        row = []
+        for draw in range(draws if level else 1):
+            torch.manual_seed(1000 * seed + draw)
+            row.append(evaluate(model, batches)[0])
+        found.append(row)
+        click.echo(f"  noise {100 * level:.1f} %: {100 * float(np.mean(row)):.2f}")
+    set_noise(model, None)
+    return found
+
+
+def tolerated(levels: Sequence[float], accuracies: Curve) -> float:
+    """Noise at which the mean falls to 90 % of the clean accuracy, interpolated; the last level if it never does."""
+    means = [float(np.mean(row)) for row in accuracies]
+    goal = TOLERATED * means[0]
+    for k in range(1, len(means)):
+        if means[k] < goal:
+            share = (means[k - 1] - goal) / (means[k - 1] - means[k])
+            return round(levels[k - 1] + share * (levels[k] - levels[k - 1]), 5)
+    return levels[-1]
+
+
+def plot(document: dict[str, Any], path: Path) -> None:
+    """Means over draws, with their range."""
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "ssmc"
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 3.6))
+    x = 100 * np.array(document["levels"])
+    for name, rows in document["accuracy"].items():
+        axes.plot(x, [100 * np.mean(row) for row in rows], marker="o", label=name)
+        axes.fill_between(x, [100 * min(row) for row in rows], [100 * max(row) for row in rows], alpha=0.2)
+    axes.set(xlabel="conductance noise, % of the largest code", ylabel="test accuracy, %", ylim=(0, 100))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
+def tuned(task: Task, epochs: int | None) -> Task:
+    """The task; with ``epochs``, fine-tuned on the labels alone for so many, at the rates of its last phase."""
+    if epochs is None:
+        return task
+    return replace(task, qat_phases=(replace(task.qat_phases[-1], epochs=epochs, distil=0.0, mixed=False),))
+
+
+@click.command(help=__doc__)
+@click.option("--task", "name", type=click.Choice(sorted(TASKS)), required=True)
+@click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
+@click.option("--quant", "files", type=click.Path(exists=True, path_type=Path), multiple=True, required=True)
+@click.option("--method", type=click.Choice(["ptq", "qat"]), default="qat", show_default=True)
+@click.option("--epochs", type=int, help="fine-tune so long, without a teacher  [default: as the task does]")
+@click.option("--samples", type=int, help="first so many of the test part  [default: all]")
+@click.option("--draws", default=5, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--threads", default=1, show_default=True)
+def main(
+    name: str,
+    data: Path,
+    files: tuple[Path, ...],
+    method: str,
+    epochs: int | None,
+    samples: int | None,
+    draws: int,
+    seed: int,
+    threads: int,
+) -> None:
+    """Curves of all models."""
+    torch.set_num_threads(threads)
+    task = tuned(TASKS[name](data), epochs)
+    test = task.data.test[:samples]  # type: ignore[attr-defined]
+    batches = list(test.batches(TOGETHER))
+    document: dict[str, Any] = {"samples": len(test), "draws": draws, "levels": LEVELS, "accuracy": {}, "tolerated": {}}
+    for file in files:
+        model = quantized(task, QuantConfig.from_toml(file), f"noise-{method}-{file.stem}", seed, method)
+        found = curve(model, batches, draws, seed)
+        limit = tolerated(LEVELS, found)
+        document["accuracy"][f"{method} {file.stem}"] = found
+        document["tolerated"][f"{method} {file.stem}"] = limit
+        (task.folder / "noise.json").write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
+        plot(document, task.folder / "noise.svg")
+        click.echo(f"{method} {file.stem}: 90 % of the clean accuracy up to {100 * limit:.2f} % noise")
+
+
+if __name__ == "__main__":
+    main()
