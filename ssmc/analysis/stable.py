@@ -9,6 +9,7 @@ from ssmc.ir.rounding import FloatArray, round_half_even
 
 ComplexArray = NDArray[np.complex128]
 NEIGHBOURS = np.array([(a, b) for a in range(-2, 3) for b in range(-2, 3)], np.float64)
+ROUNDING = 1e-12  # 1 - |lambda|^2 that float64 cannot tell from 0
 INTEGRATOR = 1e-6  # 1 - |lambda|^2 below which a mode counts as an integrator: its response has no energy to compare
 B_SHARE = 0.05
 HALVES = np.concatenate([NEIGHBOURS, NEIGHBOURS + np.array([0.5, 0.0])])
@@ -28,7 +29,7 @@ def stable_codes(wanted: FloatArray, step: FloatArray, limit: int, delta: bool, 
     a, b = points[..., 0], points[..., 1]
     found = poles(points, g)
     aim = np.asarray((step * (wanted[..., 0] + 1j * wanted[..., 1]))[..., None], np.complex128)
-    stable = (room(found, delta) > 0) & ((b != 0) | (a == np.round(a)))
+    stable = (room(found, delta) > ROUNDING) & ((b != 0) | (a == np.round(a)))
     euclidean = np.abs(found - aim) / g
     distance = np.where(room(aim, delta) > INTEGRATOR, mismatch(aim, found, delta), euclidean)
     best = np.take_along_axis(points, np.where(stable, distance, np.inf).argmin(-1)[..., None, None], -2)[..., 0, :]

@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from hypothesis import assume, given  # noqa: E402 - after the torch skip
+from hypothesis import assume, example, given  # noqa: E402 - after the torch skip
 from hypothesis import strategies as st  # noqa: E402
 
 from ssmc.analysis import stable  # noqa: E402
@@ -79,6 +79,7 @@ def pole_of(point, step, keep):
     st.floats(-130, 5), st.floats(-130, 130), st.floats(1e-5, 1.9), st.sampled_from([7, 31, 127]),
     st.sampled_from(["delta", "direct"]),
 )  # fmt: skip
+@example(0.0, 2.0, 0.25, 7, "delta")  # (-1/2, 2) lies on the circle
 def test_the_pole_is_stable_and_no_nearer_neighbour_is(real, imag, step, limit, form):
     wanted = torch.tensor([[[real, imag]]], dtype=torch.float64)
     keep = torch.tensor([[float(form == "delta")]])
