@@ -16,13 +16,19 @@ from ssmc.qat.s4d import S4D
 
 @torch.no_grad()
 def calibrate(model: nn.Module, batches: Sequence[Tensor], reference: nn.Module | None = None) -> None:
-    """Observe all ranges on unpadded float batches (N, T, d), `refit` where configured, and switch to QUANTIZED."""
+    """Observe all ranges on unpadded float batches (N, T, d), `refit` where configured, and switch to QUANTIZED.
+
+    ``reference`` is what the read-out is fitted to: the float model before it was pruned; by default ``model`` itself.
+    """
     training = model.training
     model.eval()
     set_mode(model, Mode.CALIBRATE)
     for x in batches:
         model(x)
     set_mode(model, Mode.QUANTIZED)
+    for module in model.modules():
+        if isinstance(module, S4D):
+            module.choose_grids()
     refit(model, batches, reference or model)
     model.train(training)
 

@@ -167,6 +167,11 @@ class S4D(nn.Module):
         self.y_search.observe(y)
         self._rescale()
 
+    @torch.no_grad()
+    def choose_grids(self) -> None:
+        """The spread of every mode, once its steps are calibrated."""
+        self.spread.copy_(best_spread(real_kernel(*self.discrete(), self.keep), self.scales(), self.config))
+
     def _rescale(self) -> None:
         """Forms and converter steps; the increments' step is the largest state_dac / 2^p, p >= 0, that is fine enough.
 
@@ -182,4 +187,3 @@ class S4D(nn.Module):
         self.state_step.set(state)
         self.shift.copy_(torch.where(delta, shift, torch.zeros_like(shift)))
         self.y_step.set(self.y_search.best())
-        self.spread.copy_(best_spread(real_kernel(*self.discrete(), self.keep), self.scales(), self.config))
