@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import matplotlib as mpl
 import numpy as np
 import torch
 
@@ -65,6 +64,8 @@ def tolerated(levels: Sequence[float], accuracies: Curve) -> float:
 
 def plot(document: dict[str, Any], path: Path) -> None:
     """Means over draws, with their range."""
+    import matplotlib as mpl  # only to draw
+
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "ssmc"
     import matplotlib.pyplot as plt
