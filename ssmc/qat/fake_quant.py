@@ -183,9 +183,10 @@ class Quantizer(nn.Module):
             self.observe(x)
         if self.mode is not Mode.QUANTIZED:
             return x
+        if codes:
+            return self.codes(x)
         scale = self.scale
-        out_scale = self.unit if codes else scale
-        return torch.ops.ssmc.fake_quant(x, scale, out_scale, self.lo, self.hi)  # type: ignore[no-any-return]
+        return torch.ops.ssmc.fake_quant(x, scale, scale, self.lo, self.hi)  # type: ignore[no-any-return]
 
     def codes(self, x: Tensor) -> Tensor:
         """The integer codes of x, in any mode."""
