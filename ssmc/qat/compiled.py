@@ -78,25 +78,24 @@ class _Recurrence(torch.autograd.Function):
             _array(inverse),
             _array(keep),
         )
-        rounds = limits is not None
-        ends = np.array(limits if rounds else (-np.inf, np.inf) * 3, dtype=np.float32)
+        ends = None if limits is None else tuple(np.float32(limit) for limit in limits)
         inputs = _lanes(u)
-        length, heads, batch = inputs.shape
+        heads, length, batch = inputs.shape
         y = np.empty_like(inputs)
         kept = np.empty((heads, -(-length // SEGMENT), 2, b.shape[1], batch), np.float32)
-        share(heads, lambda first, last: _forward(*weights, ends, rounds, noise, inputs, y, kept, first, last))
-        ctx.saved = (weights, ends, rounds, noise, inputs, kept)
+        share(heads, lambda first, last: _forward(*weights, ends, noise, inputs, y, kept, first, last))
+        ctx.saved = (weights, ends, noise, inputs, kept)
         return _sequences(y)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        weights, ends, rounds, noise, inputs, kept = ctx.saved
+        weights, ends, noise, inputs, kept = ctx.saved
         gy = _lanes(grads[0])
         found = [np.zeros_like(w) for w in weights[:6]]
         gu = np.empty_like(inputs)
         share(
-            inputs.shape[1],
-            lambda first, last: _backward(*weights, ends, rounds, noise, inputs, kept, gy, *found, gu, first, last),
+            inputs.shape[0],
+            lambda first, last: _backward(*weights, ends, noise, inputs, kept, gy, *found, gu, first, last),
         )
         decay, b, c, d, rs, ry = (torch.from_numpy(g) for g in found)
         ratio = torch.cat([rs.transpose(1, 2).flatten(1), ry[:, None]], 1)
@@ -110,14 +109,13 @@ def _array(x: Tensor) -> Array:
 
 
 def _lanes(x: Tensor) -> Array:
-    """(N, T, H) -> (T, H, N)."""
-    return _array(x.flatten(1).t()).reshape(*x.shape[1:], x.shape[0])
+    """(N, T, H) -> (H, T, N)."""
+    return _array(x.permute(2, 1, 0))
 
 
 def _sequences(x: Array) -> Tensor:
-    """(T, H, N) -> (N, T, H)."""
-    flat: Tensor = torch.from_numpy(x.reshape(-1, x.shape[-1])).t().contiguous()
-    return flat.view(x.shape[-1], *x.shape[:2])
+    """(H, T, N) -> (N, T, H)."""
+    return torch.from_numpy(x).permute(2, 1, 0).contiguous()
 
 
 @jit
@@ -126,168 +124,177 @@ def _clip(x, lo, hi):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _advance(decay, b, rs, inv, keep, ends, rounds, noise, h, k, x, r, v):  # type: ignore[no-untyped-def]
-    """The registers r (2,N,B) one step on, in place; ``v`` receives what drove the rows.
-
-    Head h at step k: decay (4,N), 2x2 row by row; b, rs (2,N); inv = 2^-p, keep (N); input x (B).
-    """
-    for m in range(b.shape[1]):
+def _advance(decay, b, rs, inv, keep, ends, noise, u, h, k, r, v, i):  # type: ignore[no-untyped-def]
+    """Step k of head h, the i-th of its segment: what drives the rows, v[i], and the next registers, r[i + 1]."""
+    for m in range(r.shape[2]):
         key0, key1 = key_of(noise, h, k, 2 * m), key_of(noise, h, k, 2 * m + 1)
-        for n in range(len(x)):
-            r0, r1 = r[0, m, n], r[1, m, n]
+        a0, a1, a2, a3 = decay[h, 0, m], decay[h, 1, m], decay[h, 2, m], decay[h, 3, m]
+        b0, b1, rs0, rs1, back, kept = b[h, 0, m], b[h, 1, m], rs[h, 0, m], rs[h, 1, m], inv[h, m], keep[h, m]
+        for n in range(r.shape[3]):
+            r0, r1, x = r[i, 0, m, n], r[i, 1, m, n], u[h, k, n]
             v0, v1 = r0, r1
-            if rounds:
-                v0 = _clip(np.rint(r0 * inv[m]), ends[0], ends[1])
-                v1 = _clip(np.rint(r1 * inv[m]), ends[0], ends[1])
-            z0 = (decay[0, m] * v0 + decay[1, m] * v1 + b[0, m] * x[n]) * rs[0, m]
-            z1 = (decay[2, m] * v0 + decay[3, m] * v1 + b[1, m] * x[n]) * rs[1, m]
-            if rounds:
+            if ends is not None:
+                v0 = _clip(np.rint(r0 * back), ends[0], ends[1])
+                v1 = _clip(np.rint(r1 * back), ends[0], ends[1])
+            z0 = (a0 * v0 + a1 * v1 + b0 * x) * rs0
+            z1 = (a2 * v0 + a3 * v1 + b1 * x) * rs1
+            if ends is not None:
                 q0 = _clip(np.rint(analog(z0, noise, key0, n)), ends[2], ends[3])
                 q1 = _clip(np.rint(analog(z1, noise, key1, n)), ends[2], ends[3])
-                z0 = _clip(keep[m] * r0 + q0, ends[4], ends[5])
-                z1 = _clip(keep[m] * r1 + q1, ends[4], ends[5])
-            v[0, m, n] = v0
-            v[1, m, n] = v1
-            r[0, m, n] = z0
-            r[1, m, n] = z1
+                z0 = _clip(kept * r0 + q0, ends[4], ends[5])
+                z1 = _clip(kept * r1 + q1, ends[4], ends[5])
+            v[i, 0, m, n] = v0
+            v[i, 1, m, n] = v1
+            r[i + 1, 0, m, n] = z0
+            r[i + 1, 1, m, n] = z1
 
 
 @jit
-def _outputs(c, d, x, v, y):  # type: ignore[no-untyped-def]
-    """C v + d x in units of W, into y (B)."""
-    for n in range(len(x)):
-        y[n] = d * x[n]
-    for m in range(c.shape[1]):
-        for n in range(len(x)):
-            y[n] += c[0, m] * v[0, m, n] + c[1, m] * v[1, m, n]
+def _outputs(c, d, u, h, k, v, i, y):  # type: ignore[no-untyped-def]
+    """C v + d u of head h at step k, in units of W, into y (B)."""
+    skip = d[h]
+    for n in range(y.shape[0]):
+        y[n] = skip * u[h, k, n]
+    for m in range(v.shape[2]):
+        c0, c1 = c[h, 0, m], c[h, 1, m]
+        for n in range(y.shape[0]):
+            y[n] += c0 * v[i, 0, m, n] + c1 * v[i, 1, m, n]
 
 
 @jit
-def _forward(decay, b, c, d, rs, ry, inv, keep, ends, rounds, noise, u, y, kept, first, last):  # type: ignore[no-untyped-def]
-    """Fill y (T,H,B), and ``kept`` (H,S,2,N,B) with the registers at the start of each segment.
+def _forward(decay, b, c, d, rs, ry, inv, keep, ends, noise, u, y, kept, first, last):  # type: ignore[no-untyped-def]
+    """Fill y (H,T,B), and ``kept`` (H,S,2,N,B) with the registers at the start of each segment.
 
-    Arguments: decay (H,4,N); b, c, rs (H,2,N); d, ry (H); inv, keep (H,N); u (T,H,B).
+    Arguments: decay (H,4,N), 2x2 row by row; b, c, rs (H,2,N); d, ry (H); inv = 2^-p, keep (H,N); u (H,T,B). The inner
+    functions take whole arrays and indices: a view made at every step would cost more than the step.
     """
-    r = np.empty(kept.shape[2:], np.float32)
+    r = np.zeros((2, *kept.shape[2:]), np.float32)
     v = np.empty_like(r)
+    sums = np.empty(u.shape[2], np.float32)
     for h in range(first, last):
-        r[:] = 0
-        for k in range(len(u)):
+        r[0] = 0
+        for k in range(u.shape[1]):
             if k % SEGMENT == 0:
-                kept[h, k // SEGMENT] = r
-            _advance(decay[h], b[h], rs[h], inv[h], keep[h], ends, rounds, noise, h, k, u[k, h], r, v)
-            _outputs(c[h], d[h], u[k, h], v, y[k, h])
-            if rounds:
-                key = key_of(noise, h, k, 2 * b.shape[2])
-                for n in range(u.shape[2]):
-                    y[k, h, n] = _clip(np.rint(analog(y[k, h, n] * ry[h], noise, key, n)), ends[2], ends[3])
+                kept[h, k // SEGMENT] = r[0]
+            _advance(decay, b, rs, inv, keep, ends, noise, u, h, k, r, v, 0)
+            _outputs(c, d, u, h, k, v, 0, sums)
+            key, ratio = key_of(noise, h, k, 2 * r.shape[2]), ry[h]
+            for n in range(u.shape[2]):
+                z = sums[n]
+                if ends is not None:
+                    z = _clip(np.rint(analog(z * ratio, noise, key, n)), ends[2], ends[3])
+                y[h, k, n] = z
+            _move(r, 1, r, 0)
+
+
+@jit
+def _move(source, i, target, j):  # type: ignore[no-untyped-def]
+    """target[j] = source[i], each (2,N,B)."""
+    for part in range(2):
+        for m in range(source.shape[2]):
+            for n in range(source.shape[3]):
+                target[j, part, m, n] = source[i, part, m, n]
 
 
 @jit
 def _backward(  # type: ignore[no-untyped-def]
-    decay, b, c, d, rs, ry, inv, keep, ends, rounds, noise, u, kept, gy, gdecay, gb, gc, gd, grs, gry, gu, first, last
+    decay, b, c, d, rs, ry, inv, keep, ends, noise, u, kept, gy, gdecay, gb, gc, gd, grs, gry, gu, first, last
 ):  # fmt: skip
     """Gradients in the shapes of decay, b, c, d, rs, ry, u; every clip passes gradient only inside its range."""
-    length, batch = len(u), u.shape[2]
-    history = np.empty((SEGMENT, *kept.shape[2:]), np.float32)
-    r = np.empty(kept.shape[2:], np.float32)
-    v, g = np.empty_like(r), np.empty_like(r)
-    ga = np.empty(batch, np.float32)
+    r = np.empty((SEGMENT + 1, *kept.shape[2:]), np.float32)
+    v = np.empty((SEGMENT, *kept.shape[2:]), np.float32)
+    g = np.empty(kept.shape[2:], np.float32)
+    ga = np.empty(u.shape[2], np.float32)
     for h in range(first, last):
         g[:] = 0
         for segment in range(kept.shape[1] - 1, -1, -1):
             start = segment * SEGMENT
-            stop = min(start + SEGMENT, length)
-            r[:] = kept[h, segment]
-            for k in range(start, stop):
-                history[k - start] = r
-                _advance(decay[h], b[h], rs[h], inv[h], keep[h], ends, rounds, noise, h, k, u[k, h], r, v)
-            for k in range(stop - 1, start - 1, -1):
-                r[:] = history[k - start]
-                v[:] = r
-                if rounds:
-                    for m in range(b.shape[2]):
-                        for n in range(batch):
-                            v[0, m, n] = _clip(np.rint(r[0, m, n] * inv[h, m]), ends[0], ends[1])
-                            v[1, m, n] = _clip(np.rint(r[1, m, n] * inv[h, m]), ends[0], ends[1])
-                key = key_of(noise, h, k, 2 * b.shape[2])
-                _output_gradient(
-                    c[h], d[h], ry[h], ends, rounds, noise, key, u[k, h], v, gy[k, h], ga, gd, gry, h, gu[k, h]
-                )
+            steps = min(SEGMENT, u.shape[1] - start)
+            r[0] = kept[h, segment]
+            for i in range(steps):
+                _advance(decay, b, rs, inv, keep, ends, noise, u, h, start + i, r, v, i)
+            for back in range(steps):
+                i = steps - 1 - back
+                k = start + i
+                _output_gradient(c, d, ry, ends, noise, u, h, k, v, i, gy, ga, gd, gry, gu)
                 _step_gradient(
-                    decay[h], b[h], c[h], rs[h], inv[h], keep[h], ends, rounds, noise, h, k,
-                    u[k, h], r, v, ga, g, gdecay[h], gb[h], gc[h], grs[h], gu[k, h],
+                    decay, b, c, rs, inv, keep, ends, noise, u, h, k, r, v, i,
+                    ga, g, gdecay, gb, gc, grs, gu,
                 )  # fmt: skip
 
 
 @jit
-def _output_gradient(c, d, ry, ends, rounds, noise, key, x, v, gy, ga, gd, gry, h, gx):  # type: ignore[no-untyped-def]
-    """``ga`` (B), the gradient at C v + D x; sets gx, adds to gd[h] and gry[h]."""
-    _outputs(c, d, x, v, ga)
+def _output_gradient(c, d, ry, ends, noise, u, h, k, v, i, gy, ga, gd, gry, gu):  # type: ignore[no-untyped-def]
+    """``ga`` (B), the gradient at C v + D u of head h at step k; sets gu[h, k], adds to gd[h] and gry[h]."""
+    _outputs(c, d, u, h, k, v, i, ga)
+    key, ratio, skip = key_of(noise, h, k, 2 * v.shape[2]), ry[h], d[h]
     total, slope = np.float32(0), np.float32(0)
-    for n in range(len(x)):
-        code = ga[n] * ry
-        if rounds:
-            code = np.rint(analog(code, noise, key, n))
-        inside = gy[n] if _clip(code, ends[2], ends[3]) == code else np.float32(0)
+    for n in range(ga.shape[0]):
+        inside = gy[h, k, n]
+        if ends is not None:
+            code = np.rint(analog(ga[n] * ratio, noise, key, n))
+            inside = inside if _clip(code, ends[2], ends[3]) == code else np.float32(0)
         slope += inside * ga[n]
-        ga[n] = inside * ry
-        total += ga[n] * x[n]
-        gx[n] = ga[n] * d
+        inside *= ratio
+        ga[n] = inside
+        total += inside * u[h, k, n]
+        gu[h, k, n] = inside * skip
     gd[h] += total
     gry[h] += slope
 
 
 @jit
 def _step_gradient(  # type: ignore[no-untyped-def]
-    decay, b, c, rs, inv, keep, ends, rounds, noise, h, k, x, r, v, ga, g, gdecay, gb, gc, grs, gx
+    decay, b, c, rs, inv, keep, ends, noise, u, h, k, r, v, i, ga, g, gdecay, gb, gc, grs, gu
 ):  # fmt: skip
-    """``g`` (2,N,B), the gradient at the registers, one step back; adds to the gradients of one head."""
+    """``g`` (2,N,B), the gradient at the registers of head h, before step k; adds to the gradients of the head."""
     zero, one = np.float32(0), np.float32(1)
-    for m in range(b.shape[1]):
+    for m in range(g.shape[1]):
         key0, key1 = key_of(noise, h, k, 2 * m), key_of(noise, h, k, 2 * m + 1)
-        a0, a1, a2, a3 = decay[0, m], decay[1, m], decay[2, m], decay[3, m]
-        d0, d1, d2, d3, b0, b1, c0, c1, t0, t1 = zero, zero, zero, zero, zero, zero, zero, zero, zero, zero
-        for n in range(len(x)):
-            r0, r1, v0, v1 = r[0, m, n], r[1, m, n], v[0, m, n], v[1, m, n]
-            acc0 = a0 * v0 + a1 * v1 + b[0, m] * x[n]
-            acc1 = a2 * v0 + a3 * v1 + b[1, m] * x[n]
+        a0, a1, a2, a3 = decay[h, 0, m], decay[h, 1, m], decay[h, 2, m], decay[h, 3, m]
+        b0, b1, c0, c1, rs0, rs1 = b[h, 0, m], b[h, 1, m], c[h, 0, m], c[h, 1, m], rs[h, 0, m], rs[h, 1, m]
+        back, kept = inv[h, m], keep[h, m]
+        d0, d1, d2, d3, gb0, gb1, gc0, gc1, t0, t1 = zero, zero, zero, zero, zero, zero, zero, zero, zero, zero
+        for n in range(g.shape[2]):
+            r0, r1, v0, v1, x = r[i, 0, m, n], r[i, 1, m, n], v[i, 0, m, n], v[i, 1, m, n], u[h, k, n]
+            acc0 = a0 * v0 + a1 * v1 + b0 * x
+            acc1 = a2 * v0 + a3 * v1 + b1 * x
             e0, e1, s0, s1 = g[0, m, n], g[1, m, n], one, one
-            k0, k1 = keep[m] * e0, keep[m] * e1
-            if rounds:
-                z0 = np.rint(analog(acc0 * rs[0, m], noise, key0, n))
-                z1 = np.rint(analog(acc1 * rs[1, m], noise, key1, n))
+            k0, k1 = kept * e0, kept * e1
+            if ends is not None:
+                z0 = np.rint(analog(acc0 * rs0, noise, key0, n))
+                z1 = np.rint(analog(acc1 * rs1, noise, key1, n))
                 q0, q1 = _clip(z0, ends[2], ends[3]), _clip(z1, ends[2], ends[3])
-                n0, n1 = keep[m] * r0 + q0, keep[m] * r1 + q1
+                n0, n1 = kept * r0 + q0, kept * r1 + q1
                 in0, in1 = _clip(n0, ends[4], ends[5]) == n0, _clip(n1, ends[4], ends[5]) == n1
                 k0 = k0 if in0 else zero
                 k1 = k1 if in1 else zero
                 e0 = e0 if in0 and q0 == z0 else zero
                 e1 = e1 if in1 and q1 == z1 else zero
-                s0 = inv[m] if np.rint(r0 * inv[m]) == v0 else zero
-                s1 = inv[m] if np.rint(r1 * inv[m]) == v1 else zero
+                s0 = back if np.rint(r0 * back) == v0 else zero
+                s1 = back if np.rint(r1 * back) == v1 else zero
             t0 += e0 * acc0
             t1 += e1 * acc1
-            e0 *= rs[0, m]
-            e1 *= rs[1, m]
+            e0 *= rs0
+            e1 *= rs1
             d0 += e0 * v0
             d1 += e0 * v1
             d2 += e1 * v0
             d3 += e1 * v1
-            b0 += e0 * x[n]
-            b1 += e1 * x[n]
-            c0 += ga[n] * v0
-            c1 += ga[n] * v1
-            gx[n] += e0 * b[0, m] + e1 * b[1, m]
-            g[0, m, n] = k0 + (e0 * a0 + e1 * a2 + ga[n] * c[0, m]) * s0
-            g[1, m, n] = k1 + (e0 * a1 + e1 * a3 + ga[n] * c[1, m]) * s1
-        gdecay[0, m] += d0
-        gdecay[1, m] += d1
-        gdecay[2, m] += d2
-        gdecay[3, m] += d3
-        gb[0, m] += b0
-        gb[1, m] += b1
-        gc[0, m] += c0
-        gc[1, m] += c1
-        grs[0, m] += t0
-        grs[1, m] += t1
+            gb0 += e0 * x
+            gb1 += e1 * x
+            gc0 += ga[n] * v0
+            gc1 += ga[n] * v1
+            gu[h, k, n] += e0 * b0 + e1 * b1
+            g[0, m, n] = k0 + (e0 * a0 + e1 * a2 + ga[n] * c0) * s0
+            g[1, m, n] = k1 + (e0 * a1 + e1 * a3 + ga[n] * c1) * s1
+        gdecay[h, 0, m] += d0
+        gdecay[h, 1, m] += d1
+        gdecay[h, 2, m] += d2
+        gdecay[h, 3, m] += d3
+        gb[h, 0, m] += gb0
+        gb[h, 1, m] += gb1
+        gc[h, 0, m] += gc0
+        gc[h, 1, m] += gc1
+        grs[h, 0, m] += t0
+        grs[h, 1, m] += t1

@@ -58,7 +58,8 @@ def _squared_errors(x, steps, errors, lo, hi, first, last):  # type: ignore[no-u
 @jit
 def _quantize(x, y, scale, out, lo, hi, first, last):  # type: ignore[no-untyped-def]
     low, high = np.float32(lo), np.float32(hi)
-    for i in range(first, last):
+    x, y = x[first:last], y[first:last]  # an index from 0 needs no test for a negative one: the loop becomes vectors
+    for i in range(len(x)):
         y[i] = min(max(np.rint(x[i] / scale), low), high) * out
 
 
@@ -67,7 +68,8 @@ def _gradients(g, x, gx, scale, out, lo, hi, first, last):  # type: ignore[no-un
     low, high, zero = np.float32(lo), np.float32(hi), np.float32(0)
     slope, total = zero, zero
     ratio = out / scale
-    for i in range(first, last):
+    g, x, gx = g[first:last], x[first:last], gx[first:last]
+    for i in range(len(x)):
         z = x[i] / scale
         code = np.rint(z)
         clipped = min(max(code, low), high)
