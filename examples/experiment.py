@@ -1,7 +1,8 @@
 """What the experiments share: a float model, its quantized children, and one row of results for each.
 
 A run is `python -m examples.TASK.train --data FILE --quant TOML --method qat --seed 0`. The float model of a seed is
-trained once and kept in ``runs/``; every number of a row is of the compiled integer program, but for accuracy_torch.
+trained once and committed (`examples.parents`); every number of a row is of the compiled integer program, but for
+accuracy_torch.
 """
 
 from __future__ import annotations
@@ -9,31 +10,30 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 import ssmc
+from examples.parents import RUNS, Task, float_model, parameters, twin
 from ssmc.bundle.check import accuracy
 from ssmc.bundle.check import evaluate as run_program
-from ssmc.data import Samples
 from ssmc.export import export_onnx
 from ssmc.ir.metrics import Qs4dModel, fp32_twin, headline, qs4d_figures
 from ssmc.ir.program import Program, StateSpace
 from ssmc.qat import Mode, ModelConfig, QuantConfig, S4DClassifier, calibrate, set_mode
 from ssmc.qat.pruning import prune_modes
-from ssmc.qat.training import Batch, Data, Phase, Trainer, evaluate
+from ssmc.qat.training import Trainer, evaluate
 
-RUNS = Path("runs")
-HERE = Path(__file__).parent
-METHODS = "what to make a row of; retest: compile and test every committed model again  [default: qat]"
+METHODS = (
+    "what to make a row of; twin: the float model trained on as its quantized children are; "
+    "retest: compile and test every committed model again  [default: qat]"
+)
 
 
 def speech_model(classes: int) -> ModelConfig:
@@ -51,54 +51,13 @@ def speech_model(classes: int) -> ModelConfig:
     )
 
 
-class TaskData(Data, Protocol):
-    """Training, held-out and test part of a data set."""
-
-    def calibration(self) -> list[Tensor]:
-        """Unpadded float batches (N, T, d) of the training part."""
-
-    def testing(self) -> Iterable[Batch]:
-        """The test part, for torch."""
-
-    def samples(self) -> Samples:
-        """The test part, for a program."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """A data set, the shape of the model, and how it is trained."""
-
-    name: str
-    file: str
-    data: TaskData
-    model: ModelConfig
-    float_phases: tuple[Phase, ...]
-    qat_phases: tuple[Phase, ...]
-
-    @property
-    def folder(self) -> Path:
-        """Where results and models of the task are committed."""
-        return HERE / self.name
-
-
-def float_model(task: Task, seed: int) -> S4DClassifier:
-    """The float model of a seed; trained where ``runs/`` does not hold it, or only part of it."""
-    torch.manual_seed(seed)
-    model = S4DClassifier(task.model)
-    set_mode(model, Mode.RECURRENT)
-    trainer = Trainer(model, task.data, RUNS / task.name / f"float-s{seed}.pt", seed, resume=True)
-    for phase in task.float_phases:
-        trainer.train(phase)
-    return model
-
-
 def quantized(
     task: Task, quant: QuantConfig, name: str, seed: int, method: str, modes: int | None = None
 ) -> S4DClassifier:
     """The float model of the seed, pruned to ``modes`` complex modes a channel, calibrated, and with "qat" trained."""
     parent = float_model(task, seed)
     model = S4DClassifier(replace(task.model, quant=quant))
-    model.load_state_dict({**model.state_dict(), **_parameters(parent)})
+    model.load_state_dict({**model.state_dict(), **parameters(parent)})
     if modes is not None:
         prune_modes(model, modes, task.data.calibration())
     calibrate(model, task.data.calibration(), parent)
@@ -109,11 +68,6 @@ def quantized(
             trainer.train(phase)
     set_mode(model, Mode.QUANTIZED)
     return model.eval()
-
-
-def _parameters(model: S4DClassifier) -> dict[str, Tensor]:
-    """Weights and running statistics; not what a quantizer has calibrated."""
-    return {k: v for k, v in model.state_dict().items() if "step" not in k and not k.endswith(("shift", "keep"))}
 
 
 def result_row(task: Task, model: S4DClassifier, path: Path, seed: int, method: str, command: str) -> dict[str, Any]:
@@ -208,15 +162,14 @@ def save_row(task: Task, row: dict[str, Any]) -> None:
     os.replace(temporary, path)
 
 
-def float_row(task: Task, seed: int, command: str) -> dict[str, Any]:
-    """The row of the float model: accuracies by torch, costs at 32 bits of the unpruned model."""
-    model = float_model(task, seed).eval()
-    set_mode(model, Mode.RECURRENT)
+def float_row(task: Task, model: S4DClassifier, name: str, seed: int, command: str) -> dict[str, Any]:
+    """The row of a float model: accuracies by torch, costs at 32 bits of the unpruned model."""
+    model.eval()
     costs = qs4d_figures(float_twin(task.model))
     test = evaluate(model, task.data.testing())[0]
     return {
         "task": task.name,
-        "name": f"float-s{seed}",
+        "name": f"{name}-s{seed}",
         "architecture": architecture(model),
         "method": "float",
         "form": "direct",
@@ -261,15 +214,17 @@ def run(
         return retest(task)
     words = f"python -m {module} --data {task.file} --method {method} --seed {seed}"
     if method == "float":
-        return save_row(task, float_row(task, seed, words))
+        return save_row(task, float_row(task, float_model(task, seed), "float", seed, words))
+    if method in ("qat", "twin") and epochs is not None:
+        *first, last = task.qat_phases
+        task = replace(task, qat_phases=(*first, replace(last, epochs=epochs)))
+        words += f" --epochs {epochs}"
+    if method == "twin":
+        return save_row(task, float_row(task, twin(task, seed), "twin", seed, words))
     if quant is None:
         raise click.UsageError("give --quant, a TOML file of bits; see examples/quant/")
     name = f"{method}-{quant.stem}" + (f"-n{2 * modes}" if modes else "")
     words += f" --quant {quant}" + (f" --modes {modes}" if modes else "")
-    if method == "qat" and epochs is not None:
-        *first, last = task.qat_phases
-        task = replace(task, qat_phases=(*first, replace(last, epochs=epochs)))
-        words += f" --epochs {epochs}"
     model = quantized(task, QuantConfig.from_toml(quant), name, seed, method, modes)
     row = result_row(task, model, task.folder / "models" / f"{name}-s{seed}.onnx", seed, method, words)
     save_row(task, row)
@@ -292,7 +247,9 @@ def options(command: Any) -> Any:
     for option in reversed(
         [
             click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True),
-            click.option("--method", type=click.Choice(["float", "ptq", "qat", "retest"]), default="qat", help=METHODS),
+            click.option(
+                "--method", type=click.Choice(["float", "twin", "ptq", "qat", "retest"]), default="qat", help=METHODS
+            ),
             click.option("--quant", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML of bits"),
             click.option("--modes", type=int, help="prune to this many complex modes a channel"),
             click.option("--epochs", type=int, help="of the last phase of quantization-aware training"),

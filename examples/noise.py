@@ -23,7 +23,8 @@ import numpy as np
 import torch
 
 from examples.commands.train import task as commands
-from examples.experiment import Task, quantized
+from examples.experiment import quantized
+from examples.parents import Task
 from examples.smnist.train import task as smnist
 from ssmc.qat import QuantConfig, S4DClassifier, set_noise
 from ssmc.qat.training import Batch, evaluate

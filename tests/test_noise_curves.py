@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from examples.experiment import Task
 from examples.noise import tolerated, tuned
+from examples.parents import Task
 from ssmc.qat.training import Phase
 
 CURVES = sorted((Path(__file__).parent.parent / "examples").glob("*/noise.json"))

@@ -13,7 +13,8 @@ from typing import Any
 import click
 
 from examples.commands.words import Words
-from examples.experiment import Task, options, run, speech_model
+from examples.experiment import options, run, speech_model
+from examples.parents import Task
 from ssmc.qat.training import Phase
 
 FLOAT = (Phase("float", 60, 4e-3, 1e-3),)

@@ -13,7 +13,8 @@ from typing import Any
 import click
 
 from examples.ecg.rhythms import FRAME, Rhythms
-from examples.experiment import Task, options, run
+from examples.experiment import options, run
+from examples.parents import Task
 from ssmc.qat import ModelConfig
 from ssmc.qat.training import Phase
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 
-from examples.experiment import Task, options, run
+from examples.experiment import options, run
+from examples.parents import Task
 from examples.smnist.digits import Digits
 from ssmc.qat import ModelConfig
 from ssmc.qat.training import Phase

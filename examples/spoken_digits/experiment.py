@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from examples.experiment import Task, options, run, speech_model
+from examples.experiment import options, run, speech_model
+from examples.parents import Task
 from examples.spoken_digits.recordings import (
     evaluation_batches,
     frames,
@@ -31,7 +32,7 @@ QAT = (Phase("qat", 40, 2e-3, 2e-4, distil=1.0, mixed=True),)
 
 
 class Recordings:
-    """fsdd.npz; satisfies ``examples.experiment.TaskData``."""
+    """fsdd.npz; satisfies ``examples.parents.TaskData``."""
 
     def __init__(self, path: Path, batch: int = 32) -> None:
         self.batch = batch

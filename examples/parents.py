@@ -1,0 +1,96 @@
+"""A task, and the float models of its seeds: committed with the rows, trained anew where their files are not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssmc.data import Samples
+from ssmc.qat import Mode, ModelConfig, S4DClassifier, set_mode
+from ssmc.qat.training import Batch, Data, Phase, Trainer
+
+RUNS = Path("runs")
+HERE = Path(__file__).parent
+QUANTIZER_STATE = ("shift", "keep", "spread")
+
+
+class TaskData(Data, Protocol):
+    """Training, held-out and test part of a data set."""
+
+    def calibration(self) -> list[Tensor]:
+        """Unpadded float batches (N, T, d) of the training part."""
+
+    def testing(self) -> Iterable[Batch]:
+        """The test part, for torch."""
+
+    def samples(self) -> Samples:
+        """The test part, for a program."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set, the shape of the model, and how it is trained."""
+
+    name: str
+    file: str
+    data: TaskData
+    model: ModelConfig
+    float_phases: tuple[Phase, ...]
+    qat_phases: tuple[Phase, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Where results and models of the task are committed."""
+        return HERE / self.name
+
+
+def float_model(task: Task, seed: int) -> S4DClassifier:
+    """The float model of a seed: the committed one, or trained (again, where ``runs/`` holds a part) and written."""
+    path = task.folder / "models" / f"float-s{seed}.npz"
+    torch.manual_seed(seed)
+    model = S4DClassifier(task.model)
+    set_mode(model, Mode.RECURRENT)
+    if path.is_file():
+        load_parameters(model, path)
+        return model
+    trainer = Trainer(model, task.data, RUNS / task.name / f"float-s{seed}.pt", seed, resume=True)
+    for phase in task.float_phases:
+        trainer.train(phase)
+    save_parameters(model, path)
+    return model
+
+
+def twin(task: Task, seed: int) -> S4DClassifier:
+    """The float model trained on like its quantized children: the same phases, epochs, teacher and data."""
+    model, parent = float_model(task, seed), float_model(task, seed)
+    trainer = Trainer(model, task.data, RUNS / task.name / f"twin-s{seed}.pt", seed, resume=True, teacher=parent)
+    for phase in task.qat_phases:
+        trainer.train(phase)
+    return model
+
+
+def parameters(model: S4DClassifier) -> dict[str, Tensor]:
+    """Weights and running statistics; not what a quantizer has calibrated."""
+    return {k: v for k, v in model.state_dict().items() if "step" not in k and not k.endswith(QUANTIZER_STATE)}
+
+
+def save_parameters(model: S4DClassifier, path: Path) -> None:
+    """Write `parameters` as npz."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp.npz")
+    np.savez(temporary, **{k: v.numpy() for k, v in parameters(model).items()})
+    os.replace(temporary, path)
+
+
+def load_parameters(model: S4DClassifier, path: Path) -> None:
+    """Read what `save_parameters` wrote."""
+    with np.load(path, allow_pickle=False) as stored:
+        found = {k: torch.from_numpy(stored[k]) for k in stored.files}
+    model.load_state_dict({**model.state_dict(), **found})
