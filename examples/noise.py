@@ -1,13 +1,13 @@
 """Accuracy against conductance noise: Gaussian on every cell, relative to the largest code, drawn for every batch.
 
 \b
-    python -m examples.noise --task commands --data asc12_8khz.npz --epochs 10 \
+    python -m examples.noise --task commands --data asc12_8khz.npz --epochs 2 --draws 2 --seeds 3 \
         --quant examples/quant/direct-8.toml --quant examples/quant/direct-8-noise.toml \
         --quant examples/quant/delta-8.toml --quant examples/quant/delta-8-noise.toml
     python -m examples.noise --task smnist --data mnist.npz --method ptq --samples 500 --draws 3 \
         --quant examples/quant/direct-8.toml --quant examples/quant/delta-8.toml --quant examples/quant/mixed-8.toml
 
-Writes noise.json and noise.svg into the folder of the task.
+Writes noise.json and noise.svg into the folder of the task; curves that the file already has are not made again.
 """
 
 from __future__ import annotations
@@ -22,15 +22,13 @@ import click
 import numpy as np
 import torch
 
-from examples.commands.train import task as commands
 from examples.experiment import quantized
 from examples.parents import Task
-from examples.smnist.train import task as smnist
+from examples.tasks import TASKS
 from ssmc.qat import QuantConfig, S4DClassifier, set_noise
 from ssmc.qat.training import Batch, evaluate
 
-TASKS = {"commands": commands, "smnist": smnist}
-LEVELS = (0.0, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05)
+LEVELS = (0.0, 0.001, 0.002, 0.0035, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.04, 0.05)
 TOLERATED = 0.9  # share of the clean accuracy
 TOGETHER = 125  # sequences under one draw
 
@@ -64,7 +62,7 @@ def tolerated(levels: Sequence[float], accuracies: Curve) -> float:
 
 
 def plot(document: dict[str, Any], path: Path) -> None:
-    """Means over draws, with their range."""
+    """Means over draws and seeds, with their range."""
     import matplotlib as mpl  # only to draw
 
     mpl.use("svg")
@@ -73,7 +71,8 @@ def plot(document: dict[str, Any], path: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(6, 3.6))
     x = 100 * np.array(document["levels"])
-    for name, rows in document["accuracy"].items():
+    for name, curves in document["accuracy"].items():
+        rows = [[x for draws in level for x in draws] for level in zip(*curves.values(), strict=True)]
         axes.plot(x, [100 * np.mean(row) for row in rows], marker="o", label=name)
         axes.fill_between(x, [100 * min(row) for row in rows], [100 * max(row) for row in rows], alpha=0.2)
     axes.set(xlabel="conductance noise, % of the largest code", ylabel="test accuracy, %", ylim=(0, 100))
@@ -98,7 +97,7 @@ def tuned(task: Task, epochs: int | None) -> Task:
 @click.option("--epochs", type=int, help="fine-tune so long, without a teacher  [default: as the task does]")
 @click.option("--samples", type=int, help="first so many of the test part  [default: all]")
 @click.option("--draws", default=5, show_default=True)
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seeds", default=1, show_default=True, help="float models, each with its quantized children")
 @click.option("--threads", default=1, show_default=True)
 def main(
     name: str,
@@ -108,7 +107,7 @@ def main(
     epochs: int | None,
     samples: int | None,
     draws: int,
-    seed: int,
+    seeds: int,
     threads: int,
 ) -> None:
     """Curves of all models."""
@@ -116,16 +115,27 @@ def main(
     task = tuned(TASKS[name](data), epochs)
     test = task.data.test[:samples]  # type: ignore[attr-defined]
     batches = list(test.batches(TOGETHER))
-    document: dict[str, Any] = {"samples": len(test), "draws": draws, "levels": LEVELS, "accuracy": {}, "tolerated": {}}
-    for file in files:
-        model = quantized(task, QuantConfig.from_toml(file), f"noise-{method}-{file.stem}", seed, method)
-        found = curve(model, batches, draws, seed)
-        limit = tolerated(LEVELS, found)
-        document["accuracy"][f"{method} {file.stem}"] = found
-        document["tolerated"][f"{method} {file.stem}"] = limit
-        (task.folder / "noise.json").write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
-        plot(document, task.folder / "noise.svg")
-        click.echo(f"{method} {file.stem}: 90 % of the clean accuracy up to {100 * limit:.2f} % noise")
+    path = task.folder / "noise.json"
+    document = begun(path, {"samples": len(test), "draws": draws, "levels": list(LEVELS)})
+    for seed in range(seeds):
+        for file in files:
+            key = f"{method} {file.stem}"
+            if str(seed) in document["accuracy"].get(key, {}):
+                continue
+            model = quantized(task, QuantConfig.from_toml(file), f"noise-{method}-{file.stem}", seed, method)
+            found = curve(model, batches, draws, seed)
+            document["accuracy"].setdefault(key, {})[str(seed)] = found
+            document["tolerated"].setdefault(key, {})[str(seed)] = tolerated(LEVELS, found)
+            path.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
+            click.echo(f"{key} seed {seed}: 90 % of clean up to {100 * tolerated(LEVELS, found):.2f} % noise")
+    plot(document, path.with_suffix(".svg"))
+
+
+def begun(path: Path, setting: dict[str, Any]) -> dict[str, Any]:
+    """The document in ``path`` if it was made with the same ``setting``, else one without curves."""
+    found = json.loads(path.read_text()) if path.is_file() else {}
+    same = all(found.get(key) == value for key, value in setting.items())
+    return found if same else {**setting, "accuracy": {}, "tolerated": {}}
 
 
 if __name__ == "__main__":

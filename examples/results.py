@@ -12,9 +12,12 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import t as student
 
 SEEDS = 3
+REFERENCES = {"float": "its float parent", "twin": "the float parent trained on for as long"}
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "results.md"
 HEAD = (
@@ -64,17 +67,31 @@ def table(task: str) -> str:
 
 
 def losses(found: list[dict[str, Any]]) -> list[str]:
-    """A line for every configuration of three seeds or more: what it loses against the float model of the same seed."""
-    twins = {row["seed"]: row["accuracy_torch"] for row in found if row["method"] == "float"}
+    """A line for every configuration of three seeds or more: what it loses against float models of the same seed."""
     lines = []
-    for name in sorted({stem(row) for row in found if row["method"] != "float"}):
-        lost = [100 * (twins[r["seed"]] - r["accuracy_compiled"]) for r in found if stem(r) == name]
-        if len(lost) >= SEEDS:
-            mean, half = statistics.mean(lost), interval(lost)
-            each = ", ".join(f"{x:.2f}" for x in lost)
-            text = f"{mean:.2f} ± {half:.2f} points (95 %, Student's t over the differences by seed: {each})"
-            lines.append(f"\n`{name}` against the float model of the same seed, {len(lost)} seeds: loses {text}.\n")
+    for reference, words in REFERENCES.items():
+        twins = {row["seed"]: row for row in found if row["method"] == "float" and stem(row) == reference}
+        for name in sorted({stem(row) for row in found if row["method"] != "float"}):
+            pairs = [(twins[r["seed"]], r) for r in found if stem(r) == name and r["seed"] in twins]
+            if len(pairs) >= SEEDS:
+                lines.append(f"\n`{name}` against {words} of the same seed, {len(pairs)} seeds: {loss(pairs)}.\n")
     return lines
+
+
+def loss(pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
+    """Points lost, with 95 % confidence intervals: over seeds (Student's t), and over test items with these seeds."""
+    lost = [100 * (twin["accuracy_torch"] - row["accuracy_compiled"]) for twin, row in pairs]
+    each = ", ".join(f"{x:.2f}" for x in lost)
+    text = f"loses {statistics.mean(lost):.2f} ± {interval(lost):.2f} points (95 %, by seed: {each}"
+    if all("wrong" in row for pair in pairs for row in pair):
+        items = np.mean([_wrong(row) - _wrong(twin) for twin, row in pairs], 0)
+        text += f"; over test items, seeds as they are: ± {100 * interval(items.tolist()):.2f}"
+    return text + ")"
+
+
+def _wrong(row: dict[str, Any]) -> NDArray[np.float64]:
+    """1 for every test item that is not recognised."""
+    return np.bincount(np.array(row["wrong"].split(), int), minlength=row["n_test"]).astype(float)
 
 
 def stem(row: dict[str, Any]) -> str:

@@ -26,11 +26,12 @@ def test_the_tolerated_noise_is_where_the_mean_crosses_nine_tenths_of_the_clean_
 @pytest.mark.parametrize("path", CURVES, ids=lambda path: path.parent.name)
 def test_the_committed_figures_are_those_of_the_committed_curves(path):
     document = json.loads(path.read_text())
-    assert document["tolerated"] == {k: tolerated(document["levels"], rows) for k, rows in document["accuracy"].items()}
-    for rows in document["accuracy"].values():
-        assert [len(row) for row in rows] == [1] + [document["draws"]] * (len(document["levels"]) - 1)
-        possible = {right / document["samples"] for right in range(document["samples"] + 1)}
-        assert all(possible.issuperset(row) for row in rows)
+    possible = {right / document["samples"] for right in range(document["samples"] + 1)}
+    for name, curves in document["accuracy"].items():
+        assert document["tolerated"][name] == {seed: tolerated(document["levels"], c) for seed, c in curves.items()}
+        for rows in curves.values():
+            assert [len(row) for row in rows] == [1] + [document["draws"]] * (len(document["levels"]) - 1)
+            assert all(possible.issuperset(row) for row in rows)
     assert path.with_suffix(".svg").read_text().count("<svg") == 1
 
 

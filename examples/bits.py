@@ -1,0 +1,143 @@
+"""Accuracy against the bits of one tensor, everything else at 8 bits: after training, and fine-tuned.
+
+\b
+    python -m examples.bits --task spoken_digits --data fsdd.npz
+
+Every point is the compiled integer program on the whole test part. Writes bits.json and bits.svg into the folder of
+the task; points that the file already has are not made again. The published curves beside ours are of another task,
+grayscale sCIFAR-10 (arXiv 2507.06079, S4D with 4 layers, H = 128, N = 128, digitised from its figure): points below
+its reference.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from examples.experiment import calibrated, compiled, exported, fine_tuned
+from examples.parents import Task, float_model
+from examples.tasks import TASKS
+from ssmc.qat import QuantConfig
+from ssmc.qat.training import Phase, evaluate
+
+BASE = 8
+WIDTHS = (BASE, 6, 5, 4, 3, 2)
+TENSORS: dict[str, tuple[str, ...]] = {
+    "A, B": ("kernel_bits",),
+    "C, D": ("readout_bits",),
+    "state, ADC": ("state_dac_bits", "adc_bits"),
+    "activations": ("activation_bits", "gate_bits"),
+    "mixing": ("weight_bits",),
+    "encoder, decoder": ("coder_bits",),
+}
+EVERYTHING = tuple(name for names in TENSORS.values() for name in names)
+PUBLISHED_REFERENCE = 84.26
+PUBLISHED: dict[str, dict[str, dict[int, float]]] = {  # accuracy by bits; their A has no B beside it, their C no D
+    "ptq": {
+        "A, B": {6: 51.6, 7: 76.3, 8: 82.6, 9: 83.7, 10: 84.0},
+        "C, D": {3: 57.1, 4: 82.8, 5: 83.4, 6: 84.1},
+        "state, ADC": {5: 19.0, 6: 49.0, 7: 72.5, 8: 83.9, 9: 85.1},
+        "activations": {4: 68.6, 5: 80.1, 6: 82.7, 7: 83.8},
+        "mixing": {3: 74.8, 4: 82.2, 5: 83.8},
+        "encoder, decoder": {1: 68.8, 2: 80.5, 3: 83.3, 4: 83.8},
+        "everything": {6: 20.4, 7: 53.9, 8: 80.5, 9: 83.7, 10: 84.0},
+    },
+    "qat": {
+        "A, B": {1: 46.7, 2: 59.3, 3: 69.6, 4: 76.1, 5: 83.9, 6: 85.1, 8: 85.2},
+        "C, D": {1: 77.9, 2: 83.7, 3: 84.8},
+        "state, ADC": {3: 33.6, 4: 65.3, 5: 84.4, 6: 85.1},
+        "activations": {3: 62.0, 4: 81.4, 5: 83.7, 6: 84.4},
+        "mixing": {1: 61.5, 2: 81.3, 3: 83.5, 4: 84.4},
+        "encoder, decoder": {1: 80.6, 2: 83.8, 3: 84.6},
+        "everything": {3: 28.0, 4: 50.5, 5: 62.0, 6: 83.2, 7: 84.0, 8: 83.7, 9: 84.8, 10: 84.5},
+    },
+}
+
+
+def config(tensor: str, bits: int) -> QuantConfig:
+    """8 bits, but ``bits`` for one tensor of `TENSORS` or for "everything"."""
+    base = dict.fromkeys((*EVERYTHING, "input_bits", "output_bits"), BASE)
+    chosen = dict.fromkeys(TENSORS.get(tensor, EVERYTHING), bits)
+    return QuantConfig(**{**base, **chosen}, form="mixed", power_of_two=False)  # type: ignore[arg-type]
+
+
+def points(task: Task, tensor: str, bits: int, seed: int) -> dict[str, float]:
+    """Accuracy of the compiled program on the test part, by method."""
+    name = f"bits-{''.join(c for c in tensor if c.isalnum())}-{bits}"
+    model = calibrated(task, config(tensor, bits), seed)
+    with tempfile.TemporaryDirectory() as folder:
+        before = compiled(task, exported(task, model, Path(folder) / "ptq.onnx"))[1]
+        after = compiled(task, exported(task, fine_tuned(task, model, name, seed), Path(folder) / "qat.onnx"))[1]
+    return {"ptq": before["accuracy_compiled"], "qat": after["accuracy_compiled"]}
+
+
+def plot(document: dict[str, Any], path: Path) -> None:
+    """One panel a tensor: points lost against float, ours and published."""
+    import matplotlib as mpl  # only to draw
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "ssmc"
+    import matplotlib.pyplot as plt
+
+    figure, grid = plt.subplots(2, 4, figsize=(11, 5.4), sharex=True, sharey=True)
+    for panel, tensor in zip(grid.flat, (*TENSORS, "everything"), strict=False):
+        for method, colour in (("ptq", "tab:orange"), ("qat", "tab:blue")):
+            found = document["accuracy"][tensor].items()
+            ours = {int(bits): 100 * (accuracy[method] - document["float"]) for bits, accuracy in found}
+            theirs = {b: a - PUBLISHED_REFERENCE for b, a in PUBLISHED[method][tensor].items() if b <= BASE}
+            label = {"ptq": "after training", "qat": "fine-tuned"}[method]
+            panel.plot(*_line(ours), marker="o", color=colour, label=f"{label}, ssmc")
+            panel.plot(*_line(theirs), marker="x", ls=":", color=colour, label=f"{label}, published (sCIFAR-10)")
+        panel.set(title=tensor, ylim=(-40, 4))
+        panel.grid(alpha=0.3)
+    last = grid.flat[-1]
+    last.axis("off")
+    last.legend(*grid.flat[0].get_legend_handles_labels(), loc="center", fontsize=8)
+    figure.supxlabel("bits")
+    figure.supylabel("points above or below float")
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
+def _line(points: dict[int, float]) -> tuple[list[int], list[float]]:
+    return sorted(points), [points[bits] for bits in sorted(points)]
+
+
+@click.command(help=__doc__)
+@click.option("--task", "name", type=click.Choice(sorted(TASKS)), required=True)
+@click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
+@click.option("--epochs", default=3, show_default=True, help="of fine-tuning, with the float model as teacher")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--threads", default=1, show_default=True)
+def main(name: str, data: Path, epochs: int, seed: int, threads: int) -> None:
+    """All points that are not there yet."""
+    torch.set_num_threads(threads)
+    task = TASKS[name](data)
+    task = replace(task, qat_phases=(Phase("qat", epochs, 1e-3, 2e-4, distil=1.0),))
+    path = task.folder / "bits.json"
+    document = json.loads(path.read_text()) if path.is_file() else {"accuracy": {}}
+    document.update(epochs=epochs, seed=seed, samples=len(task.data.samples()))
+    document["float"] = evaluate(float_model(task, seed), task.data.testing())[0]
+    accuracy = document["accuracy"]
+    for tensor in (*TENSORS, "everything"):
+        for bits in WIDTHS:
+            if str(bits) in accuracy.get(tensor, {}):
+                continue
+            same = accuracy.get(next(iter(TENSORS)), {}).get(str(bits)) if bits == BASE else None
+            accuracy.setdefault(tensor, {})[str(bits)] = same or points(task, tensor, bits, seed)
+            click.echo(f"{tensor} at {bits} bits: {accuracy[tensor][str(bits)]}")
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
+            os.replace(temporary, path)
+    plot(document, path.with_suffix(".svg"))
+
+
+if __name__ == "__main__":
+    main()
