@@ -18,8 +18,8 @@ from examples.parents import Task
 from ssmc.qat import ModelConfig
 from ssmc.qat.training import Phase
 
-FLOAT = (Phase("float", 40, 4e-3, 1e-3),)
-QAT = (Phase("qat", 10, 1e-3, 1e-4, distil=0.7),)
+FLOAT = (Phase("float coarse 2", 20, 6e-3, 2e-3, coarse=2), Phase("float", 6, 3e-3, 1e-3))
+QAT = (Phase("qat", 2, 1e-3, 2e-4, distil=0.7),)
 
 
 def task(path: Path) -> Task:
