@@ -1,0 +1,89 @@
+"""What the experiments share, without their data: float models in files, configurations of sweeps, losses in pairs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from examples.bits import EVERYTHING, TENSORS, config
+from examples.experiment import wrong
+from examples.parents import HERE, Task, float_model, load_parameters, parameters, save_parameters
+from examples.results import loss
+from examples.tasks import TASKS
+from ssmc.qat import Mode, ModelConfig, QuantConfig, S4DClassifier, set_mode
+
+SHAPE = ModelConfig(d_input=2, d_output=3, d_model=4, d_state=4, layers=1)
+FLOAT_MODELS = sorted(HERE.glob("*/models/float-*.npz"))
+
+
+def test_a_float_model_comes_back_from_its_file_with_the_same_answers(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    model, other = (S4DClassifier(SHAPE).eval() for _ in range(2))
+    save_parameters(model, tmp_path / "a.npz")
+    load_parameters(other, tmp_path / "a.npz")
+    x = torch.randn(2, 5, 2)
+    for each in (model, other):
+        set_mode(each, Mode.RECURRENT)
+    assert torch.equal(model(x), other(x))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_what_calibration_finds_is_no_parameter_of_a_float_model() -> None:
+    names = parameters(S4DClassifier(SHAPE))
+    assert not [name for name in names if "step" in name or name.endswith(("shift", "keep", "spread"))]
+
+
+@pytest.mark.parametrize("path", FLOAT_MODELS, ids=lambda path: f"{path.parent.parent.name}-{path.stem}")
+def test_a_committed_float_model_has_the_parameters_its_row_counts(path: Path) -> None:
+    document = json.loads((path.parent.parent / "results.json").read_text())
+    row = next(row for row in document["rows"] if row["name"] == path.stem)
+    with np.load(path, allow_pickle=False) as stored:
+        trained = [stored[name] for name in stored.files if "running" not in name and "num_batches" not in name]
+    assert f"{sum(part.size for part in trained):,} parameters" in row["architecture"]
+
+
+def test_a_committed_float_model_needs_no_training(tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    model = S4DClassifier(SHAPE)
+    task = Task(str(tmp_path), "none.npz", None, SHAPE, (), ())  # type: ignore[arg-type]
+    save_parameters(model, task.folder / "models" / "float-s7.npz")
+    found = float_model(task, 7).state_dict()
+    assert all(torch.equal(found[name], value) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("tensor", [*TENSORS, "everything"])
+def test_a_sweep_changes_the_bits_of_one_tensor_alone(tensor: str) -> None:
+    base, changed = config(tensor, 8), config(tensor, 3)
+    differ = {name for name in EVERYTHING if getattr(base, name) != getattr(changed, name)}
+    assert differ == set(TENSORS.get(tensor, EVERYTHING))
+    assert base == QuantConfig(readout_bits=8, coder_bits=8, form="mixed", power_of_two=False)
+
+
+def test_a_loss_is_told_with_both_intervals() -> None:
+    def row(missed: str) -> dict[str, object]:
+        accuracy = 1 - len(missed.split()) / 10
+        return {"accuracy_torch": accuracy, "accuracy_compiled": accuracy, "wrong": missed, "n_test": 10}
+
+    assert wrong(np.array([1, 2, 0]), np.array([1, 0, 1])) == "1 2"
+    same = [(row("0 1"), row("0 1"))] * 3
+    assert (
+        loss(same)
+        == "loses 0.00 ± 0.00 points (95 %, by seed: 0.00, 0.00, 0.00; over test items, seeds as they are: ± 0.00)"
+    )
+    one = [(row(""), row(str(seed))) for seed in range(3)]  # items 0, 1, 2 each missed by one of three seeds
+    spread = np.std([1 / 3] * 3 + [0] * 7, ddof=1) / np.sqrt(10) * 2.2622 * 100
+    assert loss(one).startswith("loses 10.00 ± 0.00 points")
+    assert loss(one).endswith(f"± {spread:.2f})")
+
+
+def test_every_task_says_how_to_train_it() -> None:
+    assert sorted(TASKS) == sorted(
+        path.parent.name for path in HERE.glob("*/results.json") if "rows" in json.loads(path.read_text())
+    )
