@@ -88,8 +88,12 @@ class Trainer:
         self.state: dict[str, Any] = torch.load(checkpoint, weights_only=False) if resume else {}
 
     def train(self, phase: Phase) -> None:
-        """Train one phase from where the checkpoint left it; leaves the best model by validation in ``model``."""
-        at = self.state.setdefault(phase.name, {"epoch": 0, "best": None, "key": (-1.0, 0.0), "seconds": 0.0})
+        """Train one phase from where the checkpoint left it; leaves the best model by validation in ``model``.
+
+        Best is the highest accuracy, then the lowest loss; with a teacher the lowest loss alone, since on a few hundred
+        sequences an epoch at a high rate is often ahead by luck.
+        """
+        at = self.state.setdefault(phase.name, {"epoch": 0, "best": None, "key": (-1.0, -math.inf), "seconds": 0.0})
         if phase.epochs == 0:
             return
         if at["epoch"] < phase.epochs:
@@ -110,8 +114,9 @@ class Trainer:
             start = time.monotonic()
             self._epoch(phase, epoch, optimizer, schedule)
             accuracy, loss = evaluate(self.model, (_coarser(b, phase.coarse) for b in self.data.validation()))
-            if (accuracy, -loss) >= tuple(at["key"]):
-                at["key"], at["best"] = (accuracy, -loss), copy.deepcopy(self.model.state_dict())
+            key = (0.0 if phase.distil else accuracy, -loss)
+            if key >= tuple(at["key"]):
+                at["key"], at["best"] = key, copy.deepcopy(self.model.state_dict())
             at.update(
                 epoch=epoch + 1,
                 model=self.model.state_dict(),

@@ -94,6 +94,17 @@ def test_the_teacher_is_what_a_distilled_model_follows(tmp_path):
     assert (pupil.eval()(x).argmax(1) == 1).all()
 
 
+@pytest.mark.parametrize(("distil", "kept"), [(0.0, (0.9, 0.5)), (0.5, (0.8, 0.3))])
+def test_without_a_teacher_the_best_epoch_is_the_most_accurate_with_one_that_of_least_loss(
+    tmp_path, monkeypatch, distil, kept
+):
+    seen = iter([(0.9, 0.5), (0.8, 0.3), (0.85, 0.4)])
+    monkeypatch.setattr("ssmc.qat.training.evaluate", lambda *_: next(seen))
+    trainer = Trainer(model(), Tones(), tmp_path / "g.pt", teacher=model())
+    trainer.train(Phase("qat", 3, 1e-3, 1e-3, distil=distil))
+    assert trainer.state["qat"]["key"][1] == -kept[1]
+
+
 def test_a_mixture_lies_between_two_sequences_and_sees_no_padding():
     torch.manual_seed(0)
     x, lengths = torch.tensor([[1.0, 1.0, 50.0], [2.0, 2.0, 2.0]])[..., None], torch.tensor([2, 3])
