@@ -28,7 +28,7 @@ from ssmc.qat import QuantConfig
 from ssmc.qat.training import Phase, evaluate
 
 BASE = 8
-WIDTHS = (BASE, 6, 5, 4, 3, 2)
+WIDTHS = (BASE, 6, 4, 3, 2)
 TENSORS: dict[str, tuple[str, ...]] = {
     "A, B": ("kernel_bits",),
     "C, D": ("readout_bits",),
@@ -113,7 +113,7 @@ def _line(points: dict[int, float]) -> tuple[list[int], list[float]]:
 @click.command(help=__doc__)
 @click.option("--task", "name", type=click.Choice(sorted(TASKS)), required=True)
 @click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
-@click.option("--epochs", default=3, show_default=True, help="of fine-tuning, with the float model as teacher")
+@click.option("--epochs", default=2, show_default=True, help="of fine-tuning, with the float model as teacher")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", default=1, show_default=True)
 def main(name: str, data: Path, epochs: int, seed: int, threads: int) -> None:

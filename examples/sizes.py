@@ -95,7 +95,7 @@ def plot(document: dict[str, Any], path: Path) -> None:
 @click.option("--task", "name", type=click.Choice(sorted(TASKS)), required=True)
 @click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
 @click.option("--float-epochs", default=30, show_default=True, help="of every float model")
-@click.option("--epochs", default=3, show_default=True, help="of fine-tuning, with the float model as teacher")
+@click.option("--epochs", default=2, show_default=True, help="of fine-tuning, with the float model as teacher")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", default=1, show_default=True)
 def main(name: str, data: Path, float_epochs: int, epochs: int, seed: int, threads: int) -> None:
