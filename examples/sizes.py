@@ -20,8 +20,9 @@ from typing import Any
 import click
 import torch
 
-from examples.experiment import calibrated, compiled, costs, exported, fine_tuned
+from examples.experiment import calibrated, fine_tuned
 from examples.parents import Task, float_model
+from examples.rows import compiled, costs, exported
 from examples.tasks import TASKS
 from ssmc.qat import QuantConfig
 from ssmc.qat.training import Phase, evaluate

@@ -13,9 +13,9 @@ pytest.importorskip("torch")
 import torch
 
 from examples.bits import EVERYTHING, TENSORS, config
-from examples.experiment import wrong
 from examples.parents import HERE, Task, float_model, load_parameters, parameters, save_parameters
 from examples.results import loss
+from examples.rows import wrong
 from examples.tasks import TASKS
 from ssmc.qat import Mode, ModelConfig, QuantConfig, S4DClassifier, set_mode
 

@@ -1,0 +1,176 @@
+"""One row of results: what a model is, what its compiled program recognises, and what it costs."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import ssmc
+from examples.parents import Task
+from ssmc.bundle.check import accuracy
+from ssmc.bundle.check import evaluate as run_program
+from ssmc.data import Samples
+from ssmc.export import export_onnx
+from ssmc.ir.metrics import Qs4dModel, fp32_twin, headline, qs4d_figures
+from ssmc.ir.program import Program, StateSpace
+from ssmc.qat import ModelConfig, QuantConfig, S4DClassifier
+from ssmc.qat.training import evaluate
+
+TOGETHER = 50  # sequences at once in torch
+
+
+def exported(task: Task, model: S4DClassifier, path: Path) -> Path:
+    """``path``, to which the model is exported."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    export_onnx(copy.deepcopy(model), task.data.calibration()[0][:1], path)
+    return path
+
+
+def result_row(task: Task, model: S4DClassifier, path: Path, seed: int, method: str, command: str) -> dict[str, Any]:
+    """Export ``model`` to ``path`` and describe it by one row of results.json."""
+    quant = model.config.quant
+    program, scores = compiled(task, exported(task, model, path))
+    return {
+        "task": task.name,
+        "name": path.stem,
+        "architecture": architecture(model),
+        "method": method,
+        "form": quant.form,
+        "bits": bits(quant, program),
+        "n_test": len(task.data.samples()),
+        **scores,
+        "accuracy_torch": evaluate(model, task.data.testing())[0],
+        "accuracy_val": evaluate(model, task.data.validation())[0],
+        **costs(program, task.model),
+        "seed": seed,
+        "command": command,
+    }
+
+
+def costs(program: Program, shape: ModelConfig) -> dict[str, Any]:
+    """In the counting of QS4D, and how many times less than those of the float twin."""
+    found = headline(program, float_twin(shape))
+    return {
+        "ace": found.model.ace,
+        "size_bits": found.model.size_bits,
+        "adc": found.model.adc,
+        "times_less": {name: round(ratio, 2) for name, ratio in found.less.items()},
+    }
+
+
+def compiled(task: Task, path: Path) -> tuple[Program, dict[str, Any]]:
+    """(integer program of an ONNX file; its accuracy and macro-F1 on the test part, and what it gets wrong)."""
+    bundle = ssmc.compile(path, target="int", steps=task.data.samples().mean_steps)
+    samples = task.data.samples()
+    outputs = run_program(bundle, samples)
+    assert samples.label is not None
+    return bundle.compiled.program, {
+        "accuracy_compiled": accuracy(outputs, samples.label),
+        "macro_f1_compiled": macro_f1(outputs.argmax(1), samples.label),
+        "wrong": wrong(outputs.argmax(1), samples.label),
+    }
+
+
+def wrong(found: NDArray[np.int64], label: NDArray[np.int64]) -> str:
+    """Which items of the test part are not recognised, so that rows can be compared item by item."""
+    return " ".join(map(str, np.flatnonzero(found != label)))
+
+
+@torch.no_grad()
+def classes(model: S4DClassifier, samples: Samples) -> NDArray[np.int64]:
+    """What ``model`` takes every item of the test part for."""
+    found = np.zeros(len(samples), np.int64)
+    for indices in samples.batches(TOGETHER):
+        x, lengths = (torch.from_numpy(part) for part in samples.batch(indices))
+        found[indices] = model(x.float(), None if (lengths == x.shape[1]).all() else lengths).argmax(1).numpy()
+    return found
+
+
+def macro_f1(found: NDArray[np.int64], label: NDArray[np.int64]) -> float:
+    """Mean over classes of 2 TP / (2 TP + FP + FN)."""
+    scores = []
+    for k in np.unique(label):
+        right = int(((found == k) & (label == k)).sum())
+        scores.append(2 * right / (int((found == k).sum()) + int((label == k).sum())))
+    return float(np.mean(scores))
+
+
+def architecture(model: S4DClassifier) -> str:
+    """In words: what a reader needs to build it again."""
+    config = model.config
+    states = 2 * max(block.ssm.C.shape[1] for block in model.blocks)  # type: ignore[union-attr, union-attr]
+    count = sum(p.numel() for n, p in model.named_parameters() if "step" not in n)
+    return f"S4D, {config.layers} layers, H = {config.d_model}, N = {states}, GLU, {count:,} parameters"
+
+
+def bits(quant: QuantConfig, program: Program) -> dict[str, int]:
+    """Widths by tensor; the register as compiled."""
+    registers = [op.register_bits for op in program.ops if isinstance(op, StateSpace)]
+    return {
+        "A": quant.kernel_bits,
+        "B": quant.kernel_bits,
+        "C": quant.readout,
+        "D": quant.readout,
+        "state": quant.state_dac_bits,
+        "adc": quant.adc_bits,
+        "act": quant.activation_bits,
+        "mixing": quant.weight_bits,
+        "coder": quant.coder,
+        "register": max(registers),
+    }
+
+
+def save_row(task: Task, row: dict[str, Any]) -> None:
+    """Put ``row`` into the task's results.json, in the place of an older one of the same name."""
+    path = task.folder / "results.json"
+    document = json.loads(path.read_text()) if path.exists() else {}
+    rows = [old for old in document.get("rows", []) if old["name"] != row["name"]] + [row]
+    document["rows"] = sorted(rows, key=lambda r: (r["method"], r["name"]))
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
+    os.replace(temporary, path)
+
+
+def float_row(task: Task, model: S4DClassifier, name: str, seed: int, command: str) -> dict[str, Any]:
+    """The row of a float model: accuracies by torch, costs at 32 bits of the unpruned model."""
+    model.eval()
+    costs, samples = qs4d_figures(float_twin(task.model)), task.data.samples()
+    assert samples.label is not None
+    found = classes(model, samples)
+    return {
+        "task": task.name,
+        "name": f"{name}-s{seed}",
+        "architecture": architecture(model),
+        "method": "float",
+        "form": "direct",
+        "bits": dict.fromkeys(("A", "B", "C", "D", "state", "adc", "act", "mixing", "coder"), 32),
+        "n_test": len(samples),
+        "accuracy_compiled": None,
+        "accuracy_torch": float((found == samples.label).mean()),
+        "macro_f1_torch": macro_f1(found, samples.label),
+        "wrong": wrong(found, samples.label),
+        "accuracy_val": evaluate(model, task.data.validation())[0],
+        "ace": costs.ace,
+        "size_bits": costs.size_bits,
+        "adc": costs.adc,
+        "seed": seed,
+        "command": command,
+    }
+
+
+def float_twin(config: ModelConfig) -> Qs4dModel:
+    """The unpruned float model of this shape, as the counting of QS4D sees it."""
+    return fp32_twin(
+        layers=config.layers,
+        channels=config.d_model,
+        states=config.d_state,
+        d_in=config.d_input,
+        d_out=config.d_output,
+    )
