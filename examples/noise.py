@@ -28,7 +28,7 @@ from examples.tasks import TASKS
 from ssmc.qat import QuantConfig, S4DClassifier, set_noise
 from ssmc.qat.training import Batch, evaluate
 
-LEVELS = (0.0, 0.001, 0.002, 0.0035, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.04, 0.05)
+LEVELS = (0.0, 0.001, 0.002, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.04, 0.05)
 TOLERATED = 0.9  # share of the clean accuracy
 TOGETHER = 125  # sequences under one draw
 
