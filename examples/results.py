@@ -44,7 +44,7 @@ def line(row: dict[str, Any]) -> list[str]:
     converters = str(bits["state"]) if bits["state"] == bits["adc"] else f"{bits['state']}, {bits['adc']}"
     return [
         row["method"],
-        row["form"] + (", poles moved" if row.get("stabilized") else ""),
+        row["form"] + (", unstable" if row.get("unstable") else ""),
         kernel,
         converters,
         *(str(bits[name]) for name in ("act", "mixing", "coder")),
