@@ -28,8 +28,8 @@ from ssmc.qat import QuantConfig
 from ssmc.qat.training import Phase, evaluate
 
 BITS = (8, 6, 4)
-WIDTHS = (16, 32, 64, 128)
-MODES = (1, 2, 4, 8)
+WIDTHS = (16, 32, 64)
+MODES = (2, 4, 8)
 
 
 @dataclass(frozen=True)
