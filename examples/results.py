@@ -43,7 +43,7 @@ def line(row: dict[str, Any]) -> list[str]:
     kernel = str(bits["A"]) if bits["A"] == bits["C"] else f"{bits['A']} {bits['B']} {bits['C']} {bits['D']}"
     converters = str(bits["state"]) if bits["state"] == bits["adc"] else f"{bits['state']}, {bits['adc']}"
     return [
-        row["method"],
+        row["method"] + (", trained on" if stem(row) == "twin" else ""),
         row["form"] + (", unstable" if row.get("unstable") else ""),
         kernel,
         converters,
