@@ -25,11 +25,11 @@ from examples.experiment import calibrated, fine_tuned
 from examples.parents import Task, float_model
 from examples.rows import compiled, exported
 from examples.tasks import TASKS
-from ssmc.qat import QuantConfig
+from ssmc.qat import QuantConfig, S4DClassifier
 from ssmc.qat.training import Phase, evaluate
 
 BASE = 8
-WIDTHS = (BASE, 6, 4, 3, 2)
+WIDTHS = (BASE, 4, 3, 2)
 TENSORS: dict[str, tuple[str, ...]] = {
     "A, B": ("kernel_bits",),
     "C, D": ("readout_bits",),
@@ -69,14 +69,21 @@ def config(tensor: str, bits: int) -> QuantConfig:
     return QuantConfig(**{**base, **chosen}, form="mixed", power_of_two=False)  # type: ignore[arg-type]
 
 
-def points(task: Task, tensor: str, bits: int, seed: int) -> dict[str, float]:
-    """Accuracy of the compiled program on the test part, by method."""
+def points(task: Task, tensor: str, bits: int, seed: int) -> dict[str, float | None]:
+    """Accuracy of the compiled program on the test part, by method; None where training diverged."""
     name = f"bits-{''.join(c for c in tensor if c.isalnum())}-{bits}"
     model = calibrated(task, config(tensor, bits), seed)
+    before = tested(task, model)
+    return {"ptq": before, "qat": tested(task, fine_tuned(task, model, name, seed))}
+
+
+def tested(task: Task, model: S4DClassifier) -> float | None:
+    """Accuracy of the compiled program on the test part; None where the weights are no numbers."""
+    if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
+        return None
     with tempfile.TemporaryDirectory() as folder:
-        before = compiled(task, exported(task, model, Path(folder) / "ptq.onnx"))[1]
-        after = compiled(task, exported(task, fine_tuned(task, model, name, seed), Path(folder) / "qat.onnx"))[1]
-    return {"ptq": before["accuracy_compiled"], "qat": after["accuracy_compiled"]}
+        accuracy: float = compiled(task, exported(task, model, Path(folder) / "model.onnx"))[1]["accuracy_compiled"]
+    return accuracy
 
 
 def plot(document: dict[str, Any], path: Path) -> None:
@@ -91,7 +98,8 @@ def plot(document: dict[str, Any], path: Path) -> None:
     for panel, tensor in zip(grid.flat, (*TENSORS, "everything"), strict=False):
         for method, colour in (("ptq", "tab:orange"), ("qat", "tab:blue")):
             found = document["accuracy"][tensor].items()
-            ours = {int(bits): 100 * (accuracy[method] - document["float"]) for bits, accuracy in found}
+            known = {int(bits): accuracy[method] for bits, accuracy in found if accuracy[method] is not None}
+            ours = {bits: 100 * (accuracy - document["float"]) for bits, accuracy in known.items()}
             theirs = {b: a - PUBLISHED_REFERENCE for b, a in PUBLISHED[method][tensor].items() if b <= BASE}
             label = {"ptq": "after training", "qat": "fine-tuned"}[method]
             panel.plot(*_line(ours), marker="o", color=colour, label=f"{label}, ssmc")
