@@ -30,6 +30,7 @@ from ssmc.qat.training import Phase, evaluate
 BITS = (8, 6, 4)
 WIDTHS = (16, 32, 64)
 MODES = (2, 4, 8)
+TICKS = (1, 2, 5, 10, 20)
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def plot(document: dict[str, Any], path: Path) -> None:
     mpl.rcParams["svg.hashsalt"] = "ssmc"
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, 2, figsize=(10, 4), sharey=True)
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4), sharex=True, sharey=True)
     widest = max(MODES)
     choices = (
         ("width H, N = 16", [Size(h, widest) for h in WIDTHS], [f"{h}" for h in WIDTHS]),
@@ -85,6 +86,8 @@ def plot(document: dict[str, Any], path: Path) -> None:
             for where in zip(x, y, labels, strict=True):
                 panel.annotate(where[2], where[:2], textcoords="offset points", xytext=(3, -11), fontsize=8)
         panel.set(title=title, xscale="log", xlabel="model size, kB")
+        panel.set_xticks(TICKS, labels=[str(tick) for tick in TICKS])
+        panel.minorticks_off()
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("test accuracy, %")
     panels[0].legend()
