@@ -11,8 +11,6 @@ its reference.
 
 from __future__ import annotations
 
-import json
-import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +19,11 @@ from typing import Any
 import click
 import torch
 
-from examples.experiment import calibrated, fine_tuned
-from examples.parents import Task, float_model
+from examples.experiment import calibrated
+from examples.parents import Task, float_model, tuned
 from examples.rows import compiled, exported
-from examples.tasks import TASKS
+from examples.sweep import begun, drawing, written
+from examples.tasks import TASKS, options
 from ssmc.qat import QuantConfig, S4DClassifier
 from ssmc.qat.training import Phase, evaluate
 
@@ -74,7 +73,7 @@ def points(task: Task, tensor: str, bits: int, seed: int) -> dict[str, float | N
     name = f"bits-{''.join(c for c in tensor if c.isalnum())}-{bits}"
     model = calibrated(task, config(tensor, bits), seed)
     before = tested(task, model)
-    return {"ptq": before, "qat": tested(task, fine_tuned(task, model, name, seed))}
+    return {"ptq": before, "qat": tested(task, tuned(task, model, name, seed))}
 
 
 def tested(task: Task, model: S4DClassifier) -> float | None:
@@ -88,31 +87,23 @@ def tested(task: Task, model: S4DClassifier) -> float | None:
 
 def plot(document: dict[str, Any], path: Path) -> None:
     """One panel a tensor: points lost against float, ours and published."""
-    import matplotlib as mpl  # only to draw
-
-    mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "ssmc"
-    import matplotlib.pyplot as plt
-
-    figure, grid = plt.subplots(2, 4, figsize=(11, 5.4), sharex=True, sharey=True)
-    for panel, tensor in zip(grid.flat, (*TENSORS, "everything"), strict=False):
-        for method, colour in (("ptq", "tab:orange"), ("qat", "tab:blue")):
-            found = document["accuracy"][tensor].items()
-            known = {int(bits): accuracy[method] for bits, accuracy in found if accuracy[method] is not None}
-            ours = {bits: 100 * (accuracy - document["float"]) for bits, accuracy in known.items()}
-            theirs = {b: a - PUBLISHED_REFERENCE for b, a in PUBLISHED[method][tensor].items() if b <= BASE}
-            label = {"ptq": "after training", "qat": "fine-tuned"}[method]
-            panel.plot(*_line(ours), marker="o", color=colour, label=f"{label}, ssmc")
-            panel.plot(*_line(theirs), marker="x", ls=":", color=colour, label=f"{label}, published (sCIFAR-10)")
-        panel.set(title=tensor, ylim=(-40, 4))
-        panel.grid(alpha=0.3)
-    last = grid.flat[-1]
-    last.axis("off")
-    last.legend(*grid.flat[0].get_legend_handles_labels(), loc="center", fontsize=8)
-    figure.supxlabel("bits")
-    figure.supylabel("points above or below float")
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    with drawing(path, 2, 4, figsize=(11, 5.4), sharex=True, sharey=True) as grid:
+        for panel, tensor in zip(grid.flat, (*TENSORS, "everything"), strict=False):
+            for method, colour in (("ptq", "tab:orange"), ("qat", "tab:blue")):
+                found = document["accuracy"][tensor].items()
+                known = {int(bits): accuracy[method] for bits, accuracy in found if accuracy[method] is not None}
+                ours = {bits: 100 * (accuracy - document["float"]) for bits, accuracy in known.items()}
+                theirs = {b: a - PUBLISHED_REFERENCE for b, a in PUBLISHED[method][tensor].items() if b <= BASE}
+                label = {"ptq": "after training", "qat": "fine-tuned"}[method]
+                panel.plot(*_line(ours), marker="o", color=colour, label=f"{label}, ssmc")
+                panel.plot(*_line(theirs), marker="x", ls=":", color=colour, label=f"{label}, published (sCIFAR-10)")
+            panel.set(title=tensor, ylim=(-40, 4))
+            panel.grid(alpha=0.3)
+        last = grid.flat[-1]
+        last.axis("off")
+        last.legend(*grid.flat[0].get_legend_handles_labels(), loc="center", fontsize=8)
+        last.figure.supxlabel("bits")
+        last.figure.supylabel("points above or below float")
 
 
 def _line(points: dict[int, float]) -> tuple[list[int], list[float]]:
@@ -120,31 +111,27 @@ def _line(points: dict[int, float]) -> tuple[list[int], list[float]]:
 
 
 @click.command(help=__doc__)
-@click.option("--task", "name", type=click.Choice(sorted(TASKS)), required=True)
-@click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
+@options
 @click.option("--epochs", default=2, show_default=True, help="of fine-tuning, with the float model as teacher")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--threads", default=1, show_default=True)
 def main(name: str, data: Path, epochs: int, seed: int, threads: int) -> None:
     """All points that are not there yet."""
     torch.set_num_threads(threads)
     task = TASKS[name](data)
     task = replace(task, qat_phases=(Phase("qat", epochs, 1e-3, 2e-4, distil=1.0),))
     path = task.folder / "bits.json"
-    document = json.loads(path.read_text()) if path.is_file() else {"accuracy": {}}
-    document.update(epochs=epochs, seed=seed, samples=len(task.data.samples()))
+    setting = {"epochs": epochs, "seed": seed, "samples": len(task.data.samples())}
+    document = begun(path, setting, {"accuracy": {}})
     document["float"] = evaluate(float_model(task, seed), task.data.testing())[0]
     accuracy = document["accuracy"]
+    base = accuracy.get("everything", {}).get(str(BASE)) or points(task, "everything", BASE, seed)
     for tensor in (*TENSORS, "everything"):
+        known = accuracy.setdefault(tensor, {})
         for bits in WIDTHS:
-            if str(bits) in accuracy.get(tensor, {}):
-                continue
-            same = accuracy.get(next(iter(TENSORS)), {}).get(str(bits)) if bits == BASE else None
-            accuracy.setdefault(tensor, {})[str(bits)] = same or points(task, tensor, bits, seed)
-            click.echo(f"{tensor} at {bits} bits: {accuracy[tensor][str(bits)]}")
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
-            os.replace(temporary, path)
+            if str(bits) not in known:
+                known[str(bits)] = base if bits == BASE else points(task, tensor, bits, seed)
+                written(path, document)
+                click.echo(f"{tensor} at {bits} bits: {known[str(bits)]}")
     plot(document, path.with_suffix(".svg"))
 
 

@@ -15,11 +15,11 @@ from typing import Any
 import click
 import torch
 
-from examples.parents import RUNS, Task, float_model, parameters, twin
+from examples.parents import Task, float_model, parameters, tuned
 from examples.rows import compiled, costs, float_row, result_row, save_row
-from ssmc.qat import Mode, ModelConfig, QuantConfig, S4DClassifier, calibrate, set_mode
+from ssmc.qat import ModelConfig, QuantConfig, S4DClassifier, calibrate
 from ssmc.qat.pruning import prune_modes
-from ssmc.qat.training import Trainer, evaluate
+from ssmc.qat.training import evaluate
 
 METHODS = (
     "what to make a row of; twin: the float model trained on as its quantized children are; "
@@ -45,8 +45,7 @@ def speech_model(classes: int) -> ModelConfig:
 def calibrated(task: Task, quant: QuantConfig, seed: int, modes: int | None = None) -> S4DClassifier:
     """The float model of the seed, pruned to ``modes`` complex modes a channel, with calibrated quantizers.
 
-    It has no dropout: few bits regularise enough (headline, spoken digits: after an epoch with dropout the validation
-    loss is 0.47, without 0.33).
+    It has no dropout (docs/design/0009).
     """
     parent = float_model(task, seed)
     model = S4DClassifier(replace(task.model, quant=quant, dropout=0.0))
@@ -57,23 +56,13 @@ def calibrated(task: Task, quant: QuantConfig, seed: int, modes: int | None = No
     return model.eval()
 
 
-def fine_tuned(task: Task, model: S4DClassifier, name: str, seed: int) -> S4DClassifier:
-    """``model`` after all phases of quantization-aware training; the float model of the seed is its teacher."""
-    checkpoint = RUNS / task.name / f"{name}-s{seed}.pt"
-    trainer = Trainer(model, task.data, checkpoint, seed, resume=True, teacher=float_model(task, seed))
-    for phase in task.qat_phases:
-        trainer.train(phase)
-    set_mode(model, Mode.QUANTIZED)
-    return model.eval()
-
-
 def quantized(
     task: Task, quant: QuantConfig, name: str, seed: int, method: str, modes: int | None = None
 ) -> S4DClassifier:
     """Calibrated, and with ``method`` "qat" fine-tuned."""
     model = calibrated(task, quant, seed, modes)
     click.echo(f"{name} seed {seed}: calibrated, val {evaluate(model, task.data.validation())[0]:.4f}")
-    return fine_tuned(task, model, name, seed) if method == "qat" else model
+    return tuned(task, model, name, seed) if method == "qat" else model
 
 
 def run(
@@ -99,7 +88,7 @@ def run(
         task = replace(task, qat_phases=(*first, replace(last, epochs=epochs)))
         words += f" --epochs {epochs}"
     if method == "twin":
-        return save_row(task, float_row(task, twin(task, seed), "twin", seed, words))
+        return save_row(task, float_row(task, tuned(task, float_model(task, seed), "twin", seed), "twin", seed, words))
     if quant is None:
         raise click.UsageError("give --quant, a TOML file of bits; see examples/quant/")
     name = f"{method}-{quant.stem}" + (f"-n{2 * modes}" if modes else "")

@@ -12,7 +12,6 @@ Writes noise.json and noise.svg into the folder of the task; curves that the fil
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,8 @@ import torch
 
 from examples.experiment import quantized
 from examples.parents import Task
-from examples.tasks import TASKS
+from examples.sweep import begun, drawing, written
+from examples.tasks import TASKS, options
 from ssmc.qat import QuantConfig, S4DClassifier, set_noise
 from ssmc.qat.training import Batch, evaluate
 
@@ -63,26 +63,18 @@ def tolerated(levels: Sequence[float], accuracies: Curve) -> float:
 
 def plot(document: dict[str, Any], path: Path) -> None:
     """Means over draws and seeds, with their range."""
-    import matplotlib as mpl  # only to draw
-
-    mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "ssmc"
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6, 3.6))
-    x = 100 * np.array(document["levels"])
-    for name, curves in document["accuracy"].items():
-        rows = [[x for draws in level for x in draws] for level in zip(*curves.values(), strict=True)]
-        axes.plot(x, [100 * np.mean(row) for row in rows], marker="o", label=name)
-        axes.fill_between(x, [100 * min(row) for row in rows], [100 * max(row) for row in rows], alpha=0.2)
-    axes.set(xlabel="conductance noise, % of the largest code", ylabel="test accuracy, %", ylim=(0, 100))
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    with drawing(path, 1, 1, figsize=(6, 3.6)) as ((axes,),):
+        x = 100 * np.array(document["levels"])
+        for name, curves in sorted(document["accuracy"].items()):
+            rows = [[x for draws in level for x in draws] for level in zip(*curves.values(), strict=True)]
+            axes.plot(x, [100 * np.mean(row) for row in rows], marker="o", label=name)
+            axes.fill_between(x, [100 * min(row) for row in rows], [100 * max(row) for row in rows], alpha=0.2)
+        axes.set(xlabel="conductance noise, % of the largest code", ylabel="test accuracy, %", ylim=(0, 100))
+        axes.grid(alpha=0.3)
+        axes.legend()
 
 
-def tuned(task: Task, epochs: int | None) -> Task:
+def briefly(task: Task, epochs: int | None) -> Task:
     """The task; with ``epochs``, fine-tuned on the labels alone for so many, at the rates of its last phase."""
     if epochs is None:
         return task
@@ -90,15 +82,13 @@ def tuned(task: Task, epochs: int | None) -> Task:
 
 
 @click.command(help=__doc__)
-@click.option("--task", "name", type=click.Choice(sorted(TASKS)), required=True)
-@click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
+@options
 @click.option("--quant", "files", type=click.Path(exists=True, path_type=Path), multiple=True, required=True)
 @click.option("--method", type=click.Choice(["ptq", "qat"]), default="qat", show_default=True)
 @click.option("--epochs", type=int, help="fine-tune so long, without a teacher  [default: as the task does]")
 @click.option("--samples", type=int, help="first so many of the test part  [default: all]")
 @click.option("--draws", default=5, show_default=True)
 @click.option("--seeds", default=1, show_default=True, help="float models, each with its quantized children")
-@click.option("--threads", default=1, show_default=True)
 def main(
     name: str,
     data: Path,
@@ -112,11 +102,12 @@ def main(
 ) -> None:
     """Curves of all models."""
     torch.set_num_threads(threads)
-    task = tuned(TASKS[name](data), epochs)
+    task = briefly(TASKS[name](data), epochs)
     test = task.data.test[:samples]  # type: ignore[attr-defined]
     batches = list(test.batches(TOGETHER))
     path = task.folder / "noise.json"
-    document = begun(path, {"samples": len(test), "draws": draws, "levels": list(LEVELS)})
+    setting = {"samples": len(test), "draws": draws, "levels": list(LEVELS), "epochs": epochs}
+    document = begun(path, setting, {"accuracy": {}, "tolerated": {}})
     for seed in range(seeds):
         for file in files:
             key = f"{method} {file.stem}"
@@ -126,16 +117,9 @@ def main(
             found = curve(model, batches, draws, seed)
             document["accuracy"].setdefault(key, {})[str(seed)] = found
             document["tolerated"].setdefault(key, {})[str(seed)] = tolerated(LEVELS, found)
-            path.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
+            written(path, document)
             click.echo(f"{key} seed {seed}: 90 % of clean up to {100 * tolerated(LEVELS, found):.2f} % noise")
     plot(document, path.with_suffix(".svg"))
-
-
-def begun(path: Path, setting: dict[str, Any]) -> dict[str, Any]:
-    """The document in ``path`` if it was made with the same ``setting``, else one without curves."""
-    found = json.loads(path.read_text()) if path.is_file() else {}
-    same = all(found.get(key) == value for key, value in setting.items())
-    return found if same else {**setting, "accuracy": {}, "tolerated": {}}
 
 
 if __name__ == "__main__":

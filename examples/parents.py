@@ -59,21 +59,33 @@ def float_model(task: Task, seed: int) -> S4DClassifier:
     set_mode(model, Mode.RECURRENT)
     if path.is_file():
         load_parameters(model, path)
-        return model
-    trainer = Trainer(model, task.data, RUNS / task.name / f"float-s{seed}.pt", seed, resume=True)
-    for phase in task.float_phases:
-        trainer.train(phase)
+        return model.eval()
+    trained(task, model, f"float-s{seed}", seed, task.float_phases)
     save_parameters(model, path)
     return model
 
 
-def twin(task: Task, seed: int) -> S4DClassifier:
-    """The float model trained on like its quantized children: the same phases, epochs, teacher and data."""
-    model, parent = float_model(task, seed), float_model(task, seed)
-    trainer = Trainer(model, task.data, RUNS / task.name / f"twin-s{seed}.pt", seed, resume=True, teacher=parent)
-    for phase in task.qat_phases:
+def tuned(task: Task, model: S4DClassifier, name: str, seed: int) -> S4DClassifier:
+    """``model`` after the phases of quantization-aware training, with the float model of the seed as teacher.
+
+    On a copy of that float model, it makes the float twin of the same training budget.
+    """
+    return trained(task, model, f"{name}-s{seed}", seed, task.qat_phases, float_model(task, seed))
+
+
+def trained(
+    task: Task,
+    model: S4DClassifier,
+    name: str,
+    seed: int,
+    phases: tuple[Phase, ...],
+    teacher: S4DClassifier | None = None,
+) -> S4DClassifier:
+    """``model`` after ``phases``, from where the checkpoint ``name`` in ``runs/`` left them."""
+    trainer = Trainer(model, task.data, RUNS / task.name / f"{name}.pt", seed, resume=True, teacher=teacher)
+    for phase in phases:
         trainer.train(phase)
-    return model
+    return model.eval()
 
 
 def parameters(model: S4DClassifier) -> dict[str, Tensor]:

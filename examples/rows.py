@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 import ssmc
 from examples.parents import Task
+from examples.sweep import written
 from ssmc.bundle.check import accuracy
 from ssmc.bundle.check import evaluate as run_program
 from ssmc.data import Samples
@@ -148,9 +148,7 @@ def save_row(task: Task, row: dict[str, Any]) -> None:
     document = json.loads(path.read_text()) if path.exists() else {}
     rows = [old for old in document.get("rows", []) if old["name"] != row["name"]] + [row]
     document["rows"] = sorted(rows, key=lambda r: (r["method"], r["name"]))
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
-    os.replace(temporary, path)
+    written(path, document)
 
 
 def float_row(task: Task, model: S4DClassifier, name: str, seed: int, command: str) -> dict[str, Any]:

@@ -10,8 +10,6 @@ sizes.svg into the folder of the task; points that the file already has are not 
 
 from __future__ import annotations
 
-import json
-import os
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,10 +18,11 @@ from typing import Any
 import click
 import torch
 
-from examples.experiment import calibrated, fine_tuned
-from examples.parents import Task, float_model
+from examples.experiment import calibrated
+from examples.parents import Task, float_model, tuned
 from examples.rows import compiled, costs, exported
-from examples.tasks import TASKS
+from examples.sweep import begun, drawing, written
+from examples.tasks import TASKS, options
 from ssmc.qat import QuantConfig
 from ssmc.qat.training import Phase, evaluate
 
@@ -57,7 +56,7 @@ def measured(task: Task, size: Size, bits: int, seed: int) -> dict[str, float]:
     """Accuracy on the test part and costs of the compiled program; activations keep 6 bits where there are fewer."""
     name = f"sizes-n{2 * size.modes}-{bits}"
     quant = QuantConfig.uniform(bits, max(bits, 6), form="mixed", power_of_two=False)
-    model = fine_tuned(task, calibrated(task, quant, seed, size.modes), name, seed)
+    model = tuned(task, calibrated(task, quant, seed, size.modes), name, seed)
     with tempfile.TemporaryDirectory() as folder:
         program, scores = compiled(task, exported(task, model, Path(folder) / f"{name}.onnx"))
     found = costs(program, task.model)
@@ -66,49 +65,39 @@ def measured(task: Task, size: Size, bits: int, seed: int) -> dict[str, float]:
 
 def plot(document: dict[str, Any], path: Path) -> None:
     """Accuracy over model size in kB: widths left, state sizes right, a line for every number of bits."""
-    import matplotlib as mpl  # only to draw
-
-    mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "ssmc"
-    import matplotlib.pyplot as plt
-
-    figure, panels = plt.subplots(1, 2, figsize=(10, 4), sharex=True, sharey=True)
-    widest = max(MODES)
-    choices = (
-        ("width H, N = 16", [Size(h, widest) for h in WIDTHS], [f"{h}" for h in WIDTHS]),
-        ("state size N, H = 64", [Size(64, m) for m in MODES], [f"{2 * m}" for m in MODES]),
-    )
-    for panel, (title, sizes, labels) in zip(panels, choices, strict=True):
-        for bits in BITS:
-            points = [document["points"][size.name][str(bits)] for size in sizes]
-            x, y = [p["size_bits"] / 8000 for p in points], [100 * p["accuracy"] for p in points]
-            panel.plot(x, y, marker="o", label=f"{bits} bits" + (", activations 6" if bits < 6 else ""))
-            for where in zip(x, y, labels, strict=True):
-                panel.annotate(where[2], where[:2], textcoords="offset points", xytext=(3, -11), fontsize=8)
-        panel.set(title=title, xscale="log", xlabel="model size, kB")
-        panel.set_xticks(TICKS, labels=[str(tick) for tick in TICKS])
-        panel.minorticks_off()
-        panel.grid(alpha=0.3)
-    panels[0].set_ylabel("test accuracy, %")
-    panels[0].legend()
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    with drawing(path, 1, 2, figsize=(10, 4), sharex=True, sharey=True) as ((*panels,),):
+        widest = max(MODES)
+        choices = (
+            ("width H, N = 16", [Size(h, widest) for h in WIDTHS], [f"{h}" for h in WIDTHS]),
+            ("state size N, H = 64", [Size(64, m) for m in MODES], [f"{2 * m}" for m in MODES]),
+        )
+        for panel, (title, sizes, labels) in zip(panels, choices, strict=True):
+            for bits in BITS:
+                points = [document["points"][size.name][str(bits)] for size in sizes]
+                x, y = [p["size_bits"] / 8000 for p in points], [100 * p["accuracy"] for p in points]
+                panel.plot(x, y, marker="o", label=f"{bits} bits" + (", activations 6" if bits < 6 else ""))
+                for left, up, label in zip(x, y, labels, strict=True):
+                    panel.annotate(label, (left, up), textcoords="offset points", xytext=(3, -11), fontsize=8)
+            panel.set(title=title, xscale="log", xlabel="model size, kB")
+            panel.set_xticks(TICKS, labels=[str(tick) for tick in TICKS])
+            panel.minorticks_off()
+            panel.grid(alpha=0.3)
+        panels[0].set_ylabel("test accuracy, %")
+        panels[0].legend()
 
 
 @click.command(help=__doc__)
-@click.option("--task", "name", type=click.Choice(sorted(TASKS)), required=True)
-@click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
+@options
 @click.option("--float-epochs", default=30, show_default=True, help="of every float model")
 @click.option("--epochs", default=2, show_default=True, help="of fine-tuning, with the float model as teacher")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--threads", default=1, show_default=True)
 def main(name: str, data: Path, float_epochs: int, epochs: int, seed: int, threads: int) -> None:
     """All points that are not there yet."""
     torch.set_num_threads(threads)
     task = replace(TASKS[name](data), qat_phases=(Phase("qat", epochs, 1e-3, 2e-4, distil=1.0),))
     path = task.folder / "sizes.json"
-    document = json.loads(path.read_text()) if path.is_file() else {"float": {}, "points": {}}
-    document.update(epochs=epochs, float_epochs=float_epochs, seed=seed, samples=len(task.data.samples()))
+    setting = {"epochs": epochs, "float_epochs": float_epochs, "seed": seed, "samples": len(task.data.samples())}
+    document = begun(path, setting, {"float": {}, "points": {}})
     sizes = dict.fromkeys([Size(h, max(MODES)) for h in WIDTHS] + [Size(64, m) for m in MODES])
     for size in sizes:
         this = shaped(task, size.channels, float_epochs)
@@ -117,10 +106,8 @@ def main(name: str, data: Path, float_epochs: int, epochs: int, seed: int, threa
         for bits in BITS:
             if str(bits) not in points:
                 points[str(bits)] = measured(this, size, bits, seed)
+                written(path, document)
                 click.echo(f"{size.name}, {bits} bits: {points[str(bits)]}")
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
-            os.replace(temporary, path)
     plot(document, path.with_suffix(".svg"))
 
 

@@ -1,9 +1,12 @@
-"""Every experiment by name."""
+"""Every experiment by name, and the options of what sweeps over one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import click
 
 from examples.commands.train import task as commands
 from examples.ecg.train import task as ecg
@@ -17,3 +20,14 @@ TASKS: dict[str, Callable[[Path], Task]] = {
     "smnist": smnist,
     "spoken_digits": spoken_digits,
 }
+
+
+def options(command: Any) -> Any:
+    """Task, data, and threads."""
+    for option in (
+        click.option("--threads", default=1, show_default=True),
+        click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True),
+        click.option("--task", "name", type=click.Choice(sorted(TASKS)), required=True),
+    ):
+        command = option(command)
+    return command

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from examples.noise import tolerated, tuned
+from examples.noise import briefly, tolerated
 from examples.parents import Task
 from ssmc.qat.training import Phase
 
@@ -27,6 +27,7 @@ def test_the_tolerated_noise_is_where_the_mean_crosses_nine_tenths_of_the_clean_
 def test_the_committed_figures_are_those_of_the_committed_curves(path):
     document = json.loads(path.read_text())
     possible = {right / document["samples"] for right in range(document["samples"] + 1)}
+    assert document["tolerated"].keys() == document["accuracy"].keys()
     for name, curves in document["accuracy"].items():
         assert document["tolerated"][name] == {seed: tolerated(document["levels"], c) for seed, c in curves.items()}
         for rows in curves.values():
@@ -38,5 +39,5 @@ def test_the_committed_figures_are_those_of_the_committed_curves(path):
 def test_a_run_of_given_length_learns_from_labels_alone():
     phases = Phase("a", 1, 1e-3, 2e-4), Phase("b", 40, 2e-3, 2e-4, distil=1.0, mixed=True)
     task = Task("t", "t.npz", None, None, (), phases)
-    assert tuned(task, 3).qat_phases == (Phase("b", 3, 2e-3, 2e-4),)
-    assert tuned(task, None) is task
+    assert briefly(task, 3).qat_phases == (Phase("b", 3, 2e-3, 2e-4),)
+    assert briefly(task, None) is task

@@ -1,6 +1,6 @@
 """Structural pruning of the demo within a budget of accuracy: what goes, and what is left of the costs.
 
-    python examples/spoken_digits/pruning.py --data fsdd.npz
+    python -m examples.spoken_digits.pruning --data fsdd.npz
 
 The budget is measured on the 300 held-out recordings of the training part, accuracy reported on the 300 of the test
 part; nothing is trained. Writes ``pruning.json`` and ``pruning.svg``. Published beside it: 20.7 % of the kernel goes in
@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from recordings import load_splits, write_npz
-
+from examples.spoken_digits.recordings import load_splits, write_npz
+from examples.sweep import drawing
 from ssmc import bundle
 from ssmc.bundle import Bundle
 from ssmc.bundle.check import accuracy, evaluate
@@ -47,29 +47,21 @@ def figures(made: Bundle, test: Samples) -> dict[str, Any]:
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
     """Accuracy over the share of modes that is gone, on the data of the budget and on the test part."""
-    import matplotlib as mpl  # only to draw
-
-    mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "ssmc"
-    import matplotlib.pyplot as plt
-
     first, *pruned = rows
     start = pruned[0]["pruning"]
     gone = [0.0, *(100 * row["pruning"]["modes_cut"] / row["pruning"]["modes"] for row in pruned)]
     held_out = [start["accuracy_before"], *(row["pruning"]["accuracy_after"] for row in pruned)]
     test = [first["accuracy_test"], *(row["accuracy_test"] for row in pruned)]
-    figure, axes = plt.subplots(figsize=(6, 3.6))
-    axes.plot(gone, [100 * a for a in held_out], marker="o", label="held out (the budget)")
-    axes.plot(gone, [100 * a for a in test], marker="o", label="test")
-    axes.axvline(PUBLISHED_SHARE, ls=":", color="gray", label="published, 1 point of loss (sCIFAR-10)")
-    for x, row in zip(gone[1:], pruned, strict=True):
-        text = f"{row['pruning']['budget_points']:g}"
-        axes.annotate(text, (x, 100 * row["pruning"]["accuracy_after"]), textcoords="offset points", xytext=(3, 4))
-    axes.set(xlabel="modes removed, %", ylabel="accuracy, %", title="numbers: budget in points")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    with drawing(path, 1, 1, figsize=(6, 3.6)) as ((axes,),):
+        axes.plot(gone, [100 * a for a in held_out], marker="o", label="held out (the budget)")
+        axes.plot(gone, [100 * a for a in test], marker="o", label="test")
+        axes.axvline(PUBLISHED_SHARE, ls=":", color="gray", label="published, 1 point of loss (sCIFAR-10)")
+        for x, row in zip(gone[1:], pruned, strict=True):
+            text = f"{row['pruning']['budget_points']:g}"
+            axes.annotate(text, (x, 100 * row["pruning"]["accuracy_after"]), textcoords="offset points", xytext=(3, 4))
+        axes.set(xlabel="modes removed, %", ylabel="accuracy, %", title="numbers: budget in points")
+        axes.grid(alpha=0.3)
+        axes.legend()
 
 
 def main() -> None:

@@ -91,9 +91,13 @@ class Trainer:
         """Train one phase from where the checkpoint left it; leaves the best model by validation in ``model``.
 
         Best is the highest accuracy, then the lowest loss; with a teacher the lowest loss alone, since on a few hundred
-        sequences an epoch at a high rate is often ahead by luck.
+        sequences an epoch at a high rate is often ahead by luck. What the checkpoint holds of a phase of this name with
+        other epochs or rates is not gone on with: the phase begins anew.
         """
-        at = self.state.setdefault(phase.name, {"epoch": 0, "best": None, "key": (-1.0, -math.inf), "seconds": 0.0})
+        new = {"phase": phase, "epoch": 0, "best": None, "key": (-1.0, -math.inf), "seconds": 0.0}
+        at = self.state.setdefault(phase.name, new)
+        if at.get("phase", phase) != phase:
+            at = self.state[phase.name] = new
         if phase.epochs == 0:
             return
         if at["epoch"] < phase.epochs:

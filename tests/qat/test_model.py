@@ -195,6 +195,21 @@ def test_a_toml_file_may_give_the_law_of_a_device(tmp_path):
     assert QuantConfig.from_toml(path) == QuantConfig(weight_noise_poly=(0.0105, 0.0786, -0.0469), adc_noise=0.5)
 
 
+def test_some_of_many_values_choose_a_step_as_good_as_all_of_them(monkeypatch):
+    """Rows alternate between loud and quiet: a stride that saw one kind alone would clip or coarsen the other."""
+    x = torch.randn(1 << 14, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 8.0])
+    x[::2] /= 64
+    found = []
+    for enough in (1 << 10, 1 << 14):
+        monkeypatch.setattr("ssmc.qat.fake_quant.ENOUGH", enough)
+        search = StepSearch(-8, 7, (2,), QuantConfig(power_of_two=False))
+        search.observe(x)
+        found.append(search.best())
+    some, every = ((x - (x / step).round().clamp(-8, 7) * step).square().sum(0) for step in found)
+    assert (some <= 1.05 * every).all()
+    assert torch.equal(search.largest, x.abs().amax(0))
+
+
 def test_the_step_search_trades_clipping_against_resolution():
     x = torch.cat([torch.randn(10000, generator=torch.Generator().manual_seed(0)), torch.tensor([60.0])])
     search = StepSearch(-8, 7, (), QuantConfig())

@@ -94,15 +94,25 @@ def test_the_teacher_is_what_a_distilled_model_follows(tmp_path):
     assert (pupil.eval()(x).argmax(1) == 1).all()
 
 
-@pytest.mark.parametrize(("distil", "kept"), [(0.0, (0.9, 0.5)), (0.5, (0.8, 0.3))])
+def test_a_phase_of_another_length_is_begun_anew(tmp_path):
+    """Three epochs, then one of the same name from their checkpoint: as if there were no checkpoint."""
+    one, three = (Phase("float", epochs, 2e-2, 5e-3) for epochs in (1, 3))
+    Trainer(model(), Tones(), tmp_path / "a.pt").train(three)
+    again, fresh = model(), model()
+    Trainer(again, Tones(), tmp_path / "a.pt", resume=True).train(one)
+    Trainer(fresh, Tones(), tmp_path / "b.pt").train(one)
+    assert all(np.array_equal(a, b) for a, b in zip(weights(again), weights(fresh), strict=True))
+
+
+@pytest.mark.parametrize(("distil", "loss"), [(0.0, 0.5), (0.5, 0.3)])
 def test_without_a_teacher_the_best_epoch_is_the_most_accurate_with_one_that_of_least_loss(
-    tmp_path, monkeypatch, distil, kept
+    tmp_path, monkeypatch, distil, loss
 ):
     seen = iter([(0.9, 0.5), (0.8, 0.3), (0.85, 0.4)])
     monkeypatch.setattr("ssmc.qat.training.evaluate", lambda *_: next(seen))
     trainer = Trainer(model(), Tones(), tmp_path / "g.pt", teacher=model())
     trainer.train(Phase("qat", 3, 1e-3, 1e-3, distil=distil))
-    assert trainer.state["qat"]["key"][1] == -kept[1]
+    assert trainer.state["qat"]["key"][1] == -loss
 
 
 def test_a_mixture_lies_between_two_sequences_and_sees_no_padding():
