@@ -81,11 +81,14 @@ def trained(
     phases: tuple[Phase, ...],
     teacher: S4DClassifier | None = None,
 ) -> S4DClassifier:
-    """``model`` after ``phases``, from where the checkpoint ``name`` in ``runs/`` left them."""
-    trainer = Trainer(model, task.data, RUNS / task.name / f"{name}.pt", seed, resume=True, teacher=teacher)
+    """``model`` after ``phases``, from where the checkpoint ``name`` in ``runs/`` left them; on a GPU where one is."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    teacher = None if teacher is None else teacher.to(device)
+    checkpoint = RUNS / task.name / f"{name}.pt"
+    trainer = Trainer(model.to(device), task.data, checkpoint, seed, resume=True, teacher=teacher)
     for phase in phases:
         trainer.train(phase)
-    return model.eval()
+    return model.cpu().eval()
 
 
 def parameters(model: S4DClassifier) -> dict[str, Tensor]:

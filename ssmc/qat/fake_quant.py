@@ -8,24 +8,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ssmc.qat.config import Clipping, Granularity, Mode, QuantConfig, signed_range, weight_limit
+from ssmc.qat.devices import has_triton
 
+LARGEST_ON_GPU = 1 << 22  # code that the kernels of ssmc.qat.gpu still round
 ENOUGH = 1 << 13  # values of one number, in one batch, to choose its step by
+
+
+def _one_pass(x: Tensor, scale: Tensor, out_scale: Tensor, hi: int) -> ModuleType | None:
+    """What computes this in one pass over the memory: float32 with one scale, on the CPU or a GPU; else None."""
+    if x.dtype != torch.float32 or scale.numel() != 1 or out_scale.numel() != 1 or not x.numel():
+        return None
+    if x.device.type == "cpu":
+        from ssmc.qat import pointwise  # numba only where it is used
+
+        return pointwise
+    if has_triton(x) and hi < LARGEST_ON_GPU:
+        from ssmc.qat import gpu
+
+        return gpu
+    return None
 
 
 @torch.library.custom_op("ssmc::fake_quant", mutates_args=())
 def fake_quant(x: Tensor, scale: Tensor, out_scale: Tensor, lo: int, hi: int) -> Tensor:
     """out_scale * clip(round_half_even(x / scale), lo, hi); ``scale`` and ``out_scale`` broadcast against x."""
-    if x.device.type == "cpu":
-        from ssmc.qat import pointwise  # numba only where it is used
-
-        if pointwise.fits(x, scale, out_scale):
-            return pointwise.quantize(x, scale, out_scale, lo, hi)
+    fast = _one_pass(x, scale, out_scale, hi)
+    if fast is not None:
+        return fast.quantize(x, scale, out_scale, lo, hi)  # type: ignore[no-any-return]
     return torch.clamp(torch.round(x / scale), lo, hi) * out_scale
 
 
@@ -52,11 +68,9 @@ def _gradients(grad: Tensor, x: Tensor, scale: Tensor, out_scale: Tensor, lo: in
     With both scales one parameter s this is the learned step size of LSQ (arXiv 1902.08153): rhe(x / s) - x / s where
     the code is inside its range, the nearest end where it is not.
     """
-    if grad.device.type == "cpu":
-        from ssmc.qat import pointwise
-
-        if pointwise.fits(x, scale, out_scale):
-            return pointwise.gradients(grad, x, scale, out_scale, lo, hi)
+    fast = _one_pass(x, scale, out_scale, hi)
+    if fast is not None:
+        return fast.gradients(grad, x, scale, out_scale, lo, hi)  # type: ignore[no-any-return]
     z = x / scale
     code = torch.round(z)
     inside = grad * ((code >= lo) & (code <= hi))

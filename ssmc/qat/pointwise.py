@@ -9,12 +9,6 @@ from torch import Tensor
 from ssmc.qat.threads import jit, share
 
 
-def fits(x: Tensor, scale: Tensor, out_scale: Tensor) -> bool:
-    """Whether the functions below take these: a float32 CPU tensor with one scale."""
-    alike = x.device.type == "cpu" and x.dtype == torch.float32
-    return alike and scale.numel() == 1 and out_scale.numel() == 1 and x.numel() > 0
-
-
 def quantize(x: Tensor, scale: Tensor, out_scale: Tensor, lo: int, hi: int) -> Tensor:
     """out_scale * clip(round_half_even(x / scale), lo, hi)."""
     source = x.detach().contiguous()

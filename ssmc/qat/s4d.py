@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ssmc.qat.config import Mode, QuantConfig, signed_range, weight_limit
+from ssmc.qat.devices import has_triton
 from ssmc.qat.fake_quant import LearnedStep, Quantizer, StepSearch, WeightNoise
 from ssmc.qat.kernel import Kernel, Scales, best_spread, convolution, discretise, quantize_kernel, real_kernel
 from ssmc.qat.recurrence import StepRanges, float_step, quantized_step, run_loop, run_scan
@@ -101,11 +102,15 @@ class S4D(nn.Module):
     def real(self, u: Tensor) -> Tensor:
         """The float kernel step by step: u (N, T, H) -> y (N, T, H)."""
         m = real_kernel(*self.discrete(), torch.zeros_like(self.keep))
-        if u.device.type != "cpu":
-            return self._recurrent(m.dense(), u)
-        from ssmc.qat.compiled import run_compiled_float  # numba only where it is used
+        if u.device.type == "cpu":
+            from ssmc.qat.compiled import run_compiled_float  # numba only where it is used
 
-        return run_compiled_float(m, u)
+            return run_compiled_float(m, u)
+        if has_triton(u):
+            from ssmc.qat.gpu import run_float_on_gpu
+
+            return run_float_on_gpu(m, u)
+        return self._recurrent(m.dense(), u)
 
     def _recurrent(self, matrix: Tensor, u: Tensor) -> Tensor:
         state = u.new_zeros(u.shape[0], matrix.shape[0], matrix.shape[1] - 1)
@@ -122,6 +127,10 @@ class S4D(nn.Module):
             from ssmc.qat.compiled import run_compiled  # numba only where it is used
 
             return run_compiled(w, ratio, self.scales().dac_step, self.keep, self.ranges(), u, adc_noise)
+        if has_triton(u):
+            from ssmc.qat.gpu import run_on_gpu
+
+            return run_on_gpu(w, ratio, self.scales().dac_step, self.keep, self.ranges(), u, adc_noise)
         return self._stepwise(w.dense(), ratio, u, adc_noise)
 
     def _frozen_scan(self, u: Tensor) -> Tensor:

@@ -62,7 +62,8 @@ def evaluate(model: nn.Module, batches: Iterable[Batch]) -> tuple[float, float]:
     """(accuracy, cross entropy)."""
     model.eval()
     right, loss, count = 0, 0.0, 0
-    for x, lengths, label in batches:
+    for batch in batches:
+        x, lengths, label = _beside(model, batch)
         logits = model(x, lengths)
         right += int((logits.argmax(1) == label).sum())
         loss += float(nn.functional.cross_entropy(logits, label, reduction="sum"))
@@ -71,7 +72,10 @@ def evaluate(model: nn.Module, batches: Iterable[Batch]) -> tuple[float, float]:
 
 
 class Trainer:
-    """Trains ``model`` phase by phase; ``state``, what a checkpoint holds, has one entry a phase."""
+    """Trains ``model`` phase by phase, where it is; ``state``, what a checkpoint holds, has one entry a phase.
+
+    A ``teacher`` must be on the device of the model.
+    """
 
     def __init__(
         self,
@@ -85,7 +89,7 @@ class Trainer:
         self.model, self.data, self.seed, self.teacher = model, data, seed, teacher
         self.checkpoint = checkpoint
         resume = resume and checkpoint.exists()
-        self.state: dict[str, Any] = torch.load(checkpoint, weights_only=False) if resume else {}
+        self.state: dict[str, Any] = torch.load(checkpoint, "cpu", weights_only=False) if resume else {}
 
     def train(self, phase: Phase) -> None:
         """Train one phase from where the checkpoint left it; leaves the best model by validation in ``model``.
@@ -149,6 +153,7 @@ class Trainer:
     def _loss(self, phase: Phase, x: Tensor, lengths: Tensor | None, label: Tensor) -> Tensor:
         if phase.mixed:
             x, lengths = mixture(x, lengths)
+        x, lengths, label = _beside(self.model, (x, lengths, label))
         logits = self.model(x, lengths)
         loss = nn.functional.cross_entropy(logits, label, label_smoothing=phase.label_smoothing)
         if phase.distil and self.teacher is not None:
@@ -189,6 +194,13 @@ def mixture(x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
         return torch.lerp(x[other], x, share), None
     x = x * (torch.arange(x.shape[1]) < lengths[:, None])[..., None]
     return torch.lerp(x[other], x, share), torch.maximum(lengths, lengths[other])
+
+
+def _beside(model: nn.Module, batch: Batch) -> Batch:
+    """The batch where the model is."""
+    x, lengths, label = batch
+    device = next(model.parameters()).device
+    return x.to(device), None if lengths is None else lengths.to(device), label.to(device)
 
 
 def _coarser(batch: Batch, factor: int) -> Batch:

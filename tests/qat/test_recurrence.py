@@ -13,19 +13,9 @@ from hypothesis import strategies as st  # noqa: E402
 from ssmc.qat.compiled import run_compiled  # noqa: E402
 from ssmc.qat.config import QuantConfig  # noqa: E402
 from ssmc.qat.converter_noise import BYTES_STD, draw, key_of  # noqa: E402
-from ssmc.qat.kernel import Kernel, quantize_kernel, real_kernel  # noqa: E402
+from ssmc.qat.kernel import Kernel  # noqa: E402
 from ssmc.qat.recurrence import StepRanges, quantized_step, run_loop  # noqa: E402
-from tests.qat.cases import random_scales, random_ssm  # noqa: E402
-
-
-def layer(seed: int, form: str, bits: int = 8, power_of_two: bool = True):
-    config = QuantConfig(form=form, kernel_bits=bits, state_dac_bits=bits, adc_bits=bits, power_of_two=power_of_two)
-    scales = random_scales(seed, form)
-    w, ratio = quantize_kernel(real_kernel(*random_ssm(seed), scales.keep), scales, config)
-    ranges = StepRanges.of(config, int(scales.shift.max()))
-    generator = torch.Generator().manual_seed(seed)
-    u = torch.randint(-128, 128, (3, 17, 3), generator=generator).float()
-    return w, ratio, scales.dac_step, scales.keep, ranges, u
+from tests.qat.cases import layer  # noqa: E402
 
 
 def loop(w: Kernel, ratio, dac_step, keep, ranges, u, *noise):
