@@ -13,6 +13,7 @@ pytest.importorskip("torch")
 import torch
 
 from examples.bits import EVERYTHING, TENSORS, config
+from examples.commands.words import resampled
 from examples.parents import HERE, Task, float_model, load_parameters, parameters, save_parameters
 from examples.results import loss
 from examples.rows import wrong
@@ -87,3 +88,18 @@ def test_every_task_says_how_to_train_it() -> None:
     assert sorted(TASKS) == sorted(
         path.parent.name for path in HERE.glob("*/results.json") if "rows" in json.loads(path.read_text())
     )
+
+
+def test_a_delayed_wave_is_the_wave_later_and_silence_before_it() -> None:
+    wave = np.random.default_rng(0).standard_normal((2, 100))
+    later, earlier = resampled(wave, np.ones(2), np.array([5.0, -7.0]))
+    np.testing.assert_allclose(later, [*np.zeros(5), *wave[0, :-5]], atol=1e-12)
+    np.testing.assert_allclose(earlier, [*wave[1, 7:], *np.zeros(7)], atol=1e-12)
+
+
+def test_a_faster_tone_is_a_higher_tone_about_the_same_middle() -> None:
+    t = np.arange(1001.0)
+    (faster,) = resampled(np.sin(0.02 * t)[None], np.array([1.1]), np.zeros(1))
+    inside = np.abs(t - 500) < 450
+    np.testing.assert_allclose(faster[inside], np.sin(0.02 * (500 + 1.1 * (t - 500)))[inside], atol=1e-4)
+    assert not faster[np.abs(t - 500) > 460].any()

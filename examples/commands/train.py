@@ -18,7 +18,7 @@ from examples.parents import Task
 from ssmc.qat.training import Phase
 
 FLOAT = (Phase("float", 60, 4e-3, 1e-3),)
-QAT = (Phase("qat", 40, 2e-3, 2e-4, distil=0.5),)
+QAT = (Phase("qat", 120, 2e-3, 2e-4, distil=0.5),)
 
 
 def task(path: Path) -> Task:

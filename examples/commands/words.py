@@ -11,22 +11,30 @@ from examples.dense import Dense, Epoch, Part
 
 FRAME = 32
 PEAK = 32767
+SPEEDS = (0.88, 1.12)
 PARTS = {"train": 0, "val": 1, "test": 2}
+
+Wave = NDArray[np.float64]
 
 
 class Augmented(Epoch):
-    """Random start (up to 125 ms either way), gain (-8..0 dB) and white noise (-60..-34 dB under full scale)."""
+    """Random speed (0.88..1.12), start (up to 125 ms either way), gain (-8..0 dB), white noise (-60..-34 dB)."""
 
     def augment(self, part: Part) -> Part:
         """Every clip by its own random numbers."""
         wave = part.x.reshape(len(part), -1).astype(np.float64)
-        shifts = self.rng.integers(-1000, 1001, len(wave))
-        columns = np.arange(wave.shape[1])[None, :] - shifts[:, None]
-        inside = (columns >= 0) & (columns < wave.shape[1])
-        wave = np.where(inside, np.take_along_axis(wave, columns.clip(0, wave.shape[1] - 1), 1), 0.0)
+        wave = resampled(wave, self.rng.uniform(*SPEEDS, len(wave)), self.rng.uniform(-1000, 1000, len(wave)))
         wave *= 10 ** (self.rng.uniform(-8, 0, (len(wave), 1)) / 20)
         wave += self.rng.standard_normal(wave.shape) * PEAK * 10 ** (self.rng.uniform(-60, -34, (len(wave), 1)) / 20)
         return Part(np.clip(np.rint(wave), -PEAK, PEAK).reshape(part.x.shape).astype(np.int16), part.label)
+
+
+def resampled(wave: Wave, speed: Wave, delay: Wave) -> Wave:
+    """Each wave (n, T) played ``speed`` times as fast around its middle, ``delay`` samples later; silence around it."""
+    t = np.arange(wave.shape[1])
+    middle = t.mean()
+    each = zip(wave, speed, delay, strict=True)
+    return np.stack([np.interp(middle + (t - d - middle) * s, t, x, left=0, right=0) for x, s, d in each])
 
 
 class Words(Dense):

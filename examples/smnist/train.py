@@ -24,7 +24,7 @@ FLOAT = (
     Phase("float coarse 2", 4, 5e-3, 2e-3, coarse=2),
     Phase("float", 2, 3e-3, 1e-3),
 )
-QAT = (Phase("qat", 1, 1e-3, 2e-4), Phase("qat, distilled", 2, 1e-3, 2e-4, distil=0.5))
+QAT = (Phase("qat", 10, 1e-3, 2e-4, distil=0.5),)
 
 
 def task(path: Path) -> Task:
