@@ -4,8 +4,9 @@
     python -m examples.noise --task commands --data asc12_8khz.npz --epochs 2 --draws 2 --seeds 3 \
         --quant examples/quant/direct-8.toml --quant examples/quant/direct-8-noise.toml \
         --quant examples/quant/delta-8.toml --quant examples/quant/delta-8-noise.toml
-    python -m examples.noise --task smnist --data mnist.npz --method ptq --samples 500 --draws 3 \
-        --quant examples/quant/direct-8.toml --quant examples/quant/delta-8.toml --quant examples/quant/mixed-8.toml
+    python -m examples.noise --task smnist --data mnist.npz --epochs 1 --draws 2 --samples 1000 \
+        --quant examples/quant/direct-8.toml --quant examples/quant/direct-8-noise.toml \
+        --quant examples/quant/delta-8.toml --quant examples/quant/delta-8-noise.toml
 
 Writes noise.json and noise.svg into the folder of the task; curves that the file already has are not made again.
 """
@@ -28,7 +29,7 @@ from examples.tasks import TASKS, options
 from ssmc.qat import QuantConfig, S4DClassifier, set_noise
 from ssmc.qat.training import Batch, evaluate
 
-LEVELS = (0.0, 0.001, 0.002, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.04, 0.05)
+LEVELS = (0.0, 0.0005, 0.001, 0.002, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.04, 0.05)
 TOLERATED = 0.9  # share of the clean accuracy
 TOGETHER = 125  # sequences under one draw
 
