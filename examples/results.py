@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 SEEDS = 3
-REFERENCES = {"float": "its float parent", "twin": "the float parent trained on for as long"}
+REFERENCES = {"float": "its float parent", "twin": "the float parent trained on"}
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "results.md"
 HEAD = (
