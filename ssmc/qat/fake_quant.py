@@ -259,15 +259,25 @@ def set_noise(model: nn.Module, sigma: float | Sequence[float] | None) -> None:
 class LearnedStep(nn.Module):
     """Steps 2^w, w a parameter where the configuration says ``learned``; powers of two round w, straight through."""
 
+    frozen: Tensor | None
+
     def __init__(self, shape: tuple[int, ...], config: QuantConfig) -> None:
         super().__init__()
         self.power_of_two = config.power_of_two
         self.log2_step = nn.Parameter(torch.zeros(shape), requires_grad=config.learned)
+        self.register_buffer("frozen", None, persistent=False)
 
     def forward(self) -> Tensor:
         """The steps."""
+        if self.frozen is not None:
+            return self.frozen
         w = self.log2_step
         return torch.exp2(straight_to(w.detach().round(), w) if self.power_of_two else w)
+
+    @torch.no_grad()
+    def freeze(self) -> None:
+        """Keep the float32 values; for export. 2^w elsewhere can differ in the last bit, which decides ties."""
+        self.frozen = self.forward().clone()
 
     @torch.no_grad()
     def set(self, step: Tensor) -> None:
