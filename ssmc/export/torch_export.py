@@ -19,6 +19,7 @@ from ssmc.errors import ModelError, UsageError
 from ssmc.export.clean import clean
 from ssmc.export.names import Names, name_nodes, scopes
 from ssmc.export.quantizers import lower_quantizers
+from ssmc.qat.fake_quant import LearnedStep
 
 OPSET = 21
 
@@ -47,6 +48,9 @@ def to_ir(model: nn.Module, examples: tuple[Tensor, ...]) -> ir.Model:
         if x.ndim < 2 or min(x.shape[:2]) < 1:
             raise UsageError("SSMC-X02", f"example has shape {tuple(x.shape)}", "give at least (batch, time, ...)")
     model = copy.deepcopy(model).eval()
+    for module in model.modules():
+        if isinstance(module, LearnedStep):
+            module.freeze()
     freeze = getattr(model, "freeze", None)
     if callable(freeze):
         freeze()

@@ -148,6 +148,19 @@ def _cell(cells, h, m, modes, i):
 
 
 @jit
+def _cells(cells, h, m, modes):
+    """All numbers of the modes of head h, each a column."""
+    return (
+        _cell(cells, h, m, modes, 0), _cell(cells, h, m, modes, 1),
+        _cell(cells, h, m, modes, 2), _cell(cells, h, m, modes, 3),
+        _cell(cells, h, m, modes, 4), _cell(cells, h, m, modes, 5),
+        _cell(cells, h, m, modes, 6), _cell(cells, h, m, modes, 7),
+        _cell(cells, h, m, modes, 8), _cell(cells, h, m, modes, 9),
+        _cell(cells, h, m, modes, 10), _cell(cells, h, m, modes, 11),
+    )  # fmt: skip
+
+
+@jit
 def _forward(
     cells, outputs, u, seed, registers, y,
     modes, length, batch, sigma, dac_lo, dac_hi, adc_lo, adc_hi, reg_lo, reg_hi,
@@ -158,12 +171,7 @@ def _forward(
     n = tl.program_id(1) * SEQUENCES + tl.arange(0, SEQUENCES)
     m = tl.arange(0, MODES)
     here, both = n < batch, (m[:, None] < modes) & (n[None, :] < batch)
-    a0, a1 = _cell(cells, h, m, modes, 0), _cell(cells, h, m, modes, 1)
-    a2, a3 = _cell(cells, h, m, modes, 2), _cell(cells, h, m, modes, 3)
-    b0, b1 = _cell(cells, h, m, modes, 4), _cell(cells, h, m, modes, 5)
-    c0, c1 = _cell(cells, h, m, modes, 6), _cell(cells, h, m, modes, 7)
-    rs0, rs1 = _cell(cells, h, m, modes, 8), _cell(cells, h, m, modes, 9)
-    inverse, keep = _cell(cells, h, m, modes, 10), _cell(cells, h, m, modes, 11)
+    a0, a1, a2, a3, b0, b1, c0, c1, rs0, rs1, inverse, keep = _cells(cells, h, m, modes)
     d, ry = tl.load(outputs + 2 * h), tl.load(outputs + 2 * h + 1)
     column = 2 * m[:, None]
     last = 2 * modes
@@ -208,12 +216,7 @@ def _backward(
     n = tl.program_id(1) * SEQUENCES + tl.arange(0, SEQUENCES)
     m = tl.arange(0, MODES)
     here, both = n < batch, (m[:, None] < modes) & (n[None, :] < batch)
-    a0, a1 = _cell(cells, h, m, modes, 0), _cell(cells, h, m, modes, 1)
-    a2, a3 = _cell(cells, h, m, modes, 2), _cell(cells, h, m, modes, 3)
-    b0, b1 = _cell(cells, h, m, modes, 4), _cell(cells, h, m, modes, 5)
-    c0, c1 = _cell(cells, h, m, modes, 6), _cell(cells, h, m, modes, 7)
-    rs0, rs1 = _cell(cells, h, m, modes, 8), _cell(cells, h, m, modes, 9)
-    inverse, keep = _cell(cells, h, m, modes, 10), _cell(cells, h, m, modes, 11)
+    a0, a1, a2, a3, b0, b1, c0, c1, rs0, rs1, inverse, keep = _cells(cells, h, m, modes)
     d, ry = tl.load(outputs + 2 * h), tl.load(outputs + 2 * h + 1)
     column = 2 * m[:, None]
     last = 2 * modes

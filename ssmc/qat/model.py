@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ssmc.qat.config import Mode, QuantConfig
-from ssmc.qat.fake_quant import LearnedStep, Quantizer
+from ssmc.qat.fake_quant import Quantizer
 from ssmc.qat.linear import QuantLinear
 from ssmc.qat.s4d import S4D
 
@@ -99,9 +99,6 @@ class S4DClassifier(nn.Module):
 
     def freeze(self) -> None:
         """Constants instead of parameters; for export."""
-        for module in self.modules():
-            if isinstance(module, LearnedStep):
-                module.freeze()
         self.encoder.freeze(self.input_quantizer.scale)
         for block in self.blocks:
             assert isinstance(block, Block)

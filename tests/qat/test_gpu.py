@@ -43,7 +43,7 @@ def close(actual, expected):
 @pytest.mark.parametrize("noise", [0.0, 0.75])
 @pytest.mark.parametrize("form", ["delta", "direct", "mixed"])
 def test_codes_equal_those_of_the_cpu_and_gradients_are_alike(form, noise, seed):
-    w, ratio, dac_step, keep, ranges, u = layer(seed, form, bits=8 - 4 * seed, power_of_two=bool(seed))
+    w, ratio, dac_step, keep, ranges, u = layer(seed, form, bits=8 - 2 * seed, power_of_two=bool(seed))
     found = []
     for run, device in ((run_compiled, "cpu"), (gpu.run_on_gpu, DEVICE)):
 
@@ -53,7 +53,7 @@ def test_codes_equal_those_of_the_cpu_and_gradients_are_alike(form, noise, seed)
         found.append(followed(whole, device, (w.decay, w.b, w.c, w.d, ratio, u), dac_step, keep))
     (expected, wanted), (actual, gradients) = found
     assert torch.equal(actual, expected)
-    assert len(expected.unique()) > 1
+    assert len(expected.unique()) > 3
     close(gradients, wanted)
 
 
