@@ -16,7 +16,7 @@ arXiv 2507.06079 (their code, `quant_optimization.py` at 75319a6), with B = 1, h
 
 with one bit width per letter: a, c, s(tate), act(ivation), lin (mixing), coder. Widths of weights are theirs too:
 b bits are the 2^b + 1 levels -2^(b-1)..2^(b-1), so that ternary is 1 bit (`qs4d_bits`). Everywhere else 8 bits are the
-codes -128..127.
+codes -128..127. Where the two halves of a GLU mixing matrix differ in width, lin is their mean.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def _span_bits(lo: IntArray, hi: IntArray) -> int:
 
 @dataclass(frozen=True)
 class Qs4dLayer:
-    """H channels with N real states; widths of A, B, C, state (as factor), converter, activation, mixing.
+    """H channels with N real states; widths of A, B, C, state (as factor), converter, activation, mixing (a mean).
 
     ``pruned`` states, over all channels, and ``pruned_channels``, whose outputs rest, are gone from every count.
     """
@@ -178,7 +178,7 @@ class Qs4dLayer:
     state: int
     adc: int
     act: int
-    lin: int
+    lin: float
     pruned: int = 0
     pruned_channels: int = 0
 
@@ -242,7 +242,7 @@ def headline(program: Program, twin: Qs4dModel | None = None) -> Headline:
 
 def qs4d_figures(model: Qs4dModel, *, b_term: bool = False, true_decoder: bool = False) -> Figures:
     """The QS4D counting; ``b_term`` counts B, ``true_decoder`` the decoder as H x d_out."""
-    ace = size = adc = 0
+    ace = size = adc = 0.0
     for x in model.layers:
         h, read, n = x.channels, x.live_channels, x.live
         ace += n * (x.a * x.state + x.c * x.state + b_term * x.b * x.act) + h * read * x.act * x.lin
@@ -255,13 +255,18 @@ def qs4d_figures(model: Qs4dModel, *, b_term: bool = False, true_decoder: bool =
     size += first.channels * model.d_in * model.coder
     size += last.channels * (model.d_out if true_decoder else model.d_in) * model.coder
     adc += first.channels * first.act + model.d_out * last.act
-    return Figures(ace, size, adc)
+    return Figures(round(ace), round(size), round(adc))
 
 
 def qs4d_bits(codes: IntArray) -> int:
     """Width of weights as QS4D counts it: b bits hold -2^(b-1)..2^(b-1); 1 for ternary, 0 where all are zero."""
     top = int(np.abs(codes).max(initial=0))
     return 0 if top == 0 else (top - 1).bit_length() + 1
+
+
+def _mixing_bits(codes: IntArray) -> float:
+    """Mean `qs4d_bits` of the halves of a matrix (groups, outputs, inputs): of a GLU, what is gated and the gate."""
+    return sum(qs4d_bits(half) for half in np.array_split(codes, 2, axis=1)) / 2
 
 
 def qs4d_model(program: Program) -> Qs4dModel:
@@ -286,7 +291,7 @@ def qs4d_model(program: Program) -> Qs4dModel:
                 state=op.state_dac_bits,
                 adc=requant_bits(op)[0],
                 act=program.values[op.inputs[0]].quant.bits,
-                lin=max((qs4d_bits(m.matrix.codes) for m in mixing), default=0),
+                lin=max((_mixing_bits(m.matrix.codes) for m in mixing), default=0.0),
                 pruned=int((~live_states(op)).sum()),
                 pruned_channels=int((~live_outputs(op)).all(-1).sum()),
             )

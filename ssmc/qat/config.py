@@ -11,10 +11,12 @@ from typing import Any, Literal
 Form = Literal["delta", "direct", "mixed"]
 Granularity = Literal["mode", "channel", "tensor"]
 Clipping = Literal["mse", "max"]
+WeightLevels = Literal["2^b - 1", "2^b + 1"]
 CHOICES = {
     "form": ("delta", "direct", "mixed"),
     "granularity": ("mode", "channel", "tensor"),
     "clipping": ("mse", "max"),
+    "weight_levels": ("2^b - 1", "2^b + 1"),
 }
 
 
@@ -32,6 +34,14 @@ class Mode(enum.Enum):
 
 
 @dataclass(frozen=True)
+class Grid:
+    """Codes of weights: ``-limit..limit``; without ``zero`` only -1 and 1."""
+
+    limit: int
+    zero: bool = True
+
+
+@dataclass(frozen=True)
 class QuantConfig:
     """What is quantized in an SSM, and with how many bits (DESIGN §2, §4).
 
@@ -39,7 +49,11 @@ class QuantConfig:
     column, C and D; None is ``kernel_bits``. ``state_dac_bits``: what drives the state rows. ``adc_bits``: what a
     column delivers (state increments and y). The register holds ``state_dac_bits + p + register_headroom`` bits, p the
     largest read-out shift of the layer; it costs storage and an adder, no conversion. ``weight_bits``: mixing matrices.
-    ``coder_bits``: encoder and decoder; None is ``weight_bits``. Weights of 2 bits are ternary, of 1 bit -1 and 1.
+    ``gating_bits``: that half of a mixing matrix whose outputs go through the sigmoid; None is ``weight_bits``.
+    ``coder_bits``: encoder and decoder; None is ``weight_bits``.
+
+    ``weight_levels``: what b bits of a weight are. "2^b - 1": the codes of b bits but the lowest, so that 2 bits are
+    ternary; 1 bit is -1 and 1. "2^b + 1": -2^(b-1)..2^(b-1), as QS4D has it (arXiv 2507.06079): ternary is 1 bit.
 
     ``form``: how states are kept; "mixed" decides for every mode, delta where |lambda - 1| < 1 / sqrt 2 (``S4D``).
     ``granularity``: what shares the steps of state, increment and column: a mode, a channel or the whole tensor.
@@ -59,6 +73,7 @@ class QuantConfig:
     state_dac_bits: int = 8
     adc_bits: int = 8
     weight_bits: int = 8
+    gating_bits: int | None = None
     coder_bits: int | None = None
     input_bits: int = 8
     activation_bits: int = 8
@@ -68,6 +83,7 @@ class QuantConfig:
     form: Form = "delta"
     granularity: Granularity = "mode"
     clipping: Clipping = "mse"
+    weight_levels: WeightLevels = "2^b - 1"
     stable: bool = True
     refitted: bool = True
     learned: bool = False
@@ -119,14 +135,25 @@ class QuantConfig:
         return self.readout_bits or self.kernel_bits
 
     @property
+    def gating(self) -> int:
+        """Bits of the mixing weights of the gate."""
+        return self.gating_bits or self.weight_bits
+
+    @property
     def coder(self) -> int:
         """Bits of encoder and decoder weights."""
         return self.coder_bits or self.weight_bits
 
+    def grid(self, bits: int) -> Grid:
+        """The codes of weights of ``bits`` bits."""
+        if self.weight_levels == "2^b + 1":
+            return Grid(1 << (bits - 1))
+        return Grid((1 << (bits - 1)) - 1) if bits > 1 else Grid(1, zero=False)
+
 
 LIMITS = {
     **dict.fromkeys(("kernel_bits", "readout_bits", "state_dac_bits", "adc_bits"), (2, 12)),
-    **dict.fromkeys(("weight_bits", "coder_bits"), (1, 12)),
+    **dict.fromkeys(("weight_bits", "gating_bits", "coder_bits"), (1, 12)),
     **dict.fromkeys(("input_bits", "activation_bits", "gate_bits", "output_bits"), (2, 16)),
     "weight_noise": (0, 1),
     "adc_noise": (0, 16),
@@ -136,8 +163,3 @@ LIMITS = {
 def signed_range(bits: int) -> tuple[int, int]:
     """Two's complement range: 8 bits are -128..127."""
     return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
-
-
-def weight_limit(bits: int) -> int:
-    """Largest code of a symmetric weight grid: 8 bits are -127..127, 2 are -1, 0, 1, and 1 is -1, 1."""
-    return max(1, (1 << (bits - 1)) - 1)

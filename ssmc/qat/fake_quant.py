@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssmc.qat.config import Clipping, Granularity, Mode, QuantConfig, signed_range, weight_limit
+from ssmc.qat.config import Clipping, Granularity, Grid, Mode, QuantConfig, signed_range
 from ssmc.qat.devices import has_triton
 
 LARGEST_ON_GPU = 1 << 22  # code that the kernels of ssmc.qat.gpu still round
@@ -104,13 +104,13 @@ class _Replace(torch.autograd.Function):
 
 
 @torch.no_grad()
-def weight_scale(rows: Tensor, bits: int, power_of_two: bool, clipping: Clipping = "mse") -> Tensor:
+def weight_scale(rows: Tensor, grid: Grid, power_of_two: bool, clipping: Clipping = "mse") -> Tensor:
     """One scale for each row of weights (rows, n): of least squared error, or such that nothing is clipped.
 
-    One bit: the mean magnitude, which is the best scale of -1 and 1 (arXiv 1603.05279).
+    Without zero: the mean magnitude, which is the best scale of -1 and 1 (arXiv 1603.05279).
     """
-    limit = weight_limit(bits)
-    if bits == 1:
+    limit = grid.limit
+    if not grid.zero:
         return grid_scale(rows.abs().mean(1), 1 / math.sqrt(2) if power_of_two else 1, power_of_two)
     widest = grid_scale(rows.abs().amax(1), limit, power_of_two)
     if clipping == "max":
@@ -121,12 +121,11 @@ def weight_scale(rows: Tensor, bits: int, power_of_two: bool, clipping: Clipping
     return candidates.gather(1, error.argmin(1, keepdim=True))[:, 0]
 
 
-def weight_codes(scaled: Tensor, bits: int) -> Tensor:
+def weight_codes(scaled: Tensor, grid: Grid) -> Tensor:
     """Codes of weights in units of their scale; the gradient passes everywhere, clipped or not."""
-    limit = weight_limit(bits)
     with torch.no_grad():
-        codes = scaled.round().clamp(-limit, limit)
-        if bits == 1:
+        codes = scaled.round().clamp(-grid.limit, grid.limit)
+        if not grid.zero:
             codes = torch.where(scaled < 0, -1.0, 1.0)
     return straight_to(codes, scaled)
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ssmc.analysis import stable
 from ssmc.ir.rounding import FloatArray
-from ssmc.qat.config import Granularity, QuantConfig, weight_limit
+from ssmc.qat.config import Granularity, QuantConfig
 from ssmc.qat.fake_quant import WeightNoise, grid_scale, straight_to, weight_codes, weight_scale
 
 
@@ -108,7 +108,8 @@ def quantize_kernel(m: Kernel, scales: Scales, config: QuantConfig) -> tuple[Ker
     omega is one number per column, shared by Re and Im of a mode and as ``config.granularity`` says. The decay is a
     `ssmc.analysis.stable.block`. Gradients pass straight through to M and, where they are learned, to the steps.
     """
-    limit, pow2 = weight_limit(config.kernel_bits), config.power_of_two
+    grid, low_grid, pow2 = config.grid(config.kernel_bits), config.grid(config.readout), config.power_of_two
+    limit = grid.limit
     sigma = scales.state_dac
     decay, b = m.decay * sigma[..., None, None], m.b * scales.u
     low = torch.cat([(m.c * sigma[..., None]).flatten(1), (m.d * scales.u)[:, None]], 1)
@@ -116,15 +117,15 @@ def quantize_kernel(m: Kernel, scales: Scales, config: QuantConfig) -> tuple[Ker
         top = torch.maximum(decay.abs().amax((-1, -2)), b.abs().amax(-1))
         omega = grid_scale(_shared(top, config.granularity), limit, pow2) * scales.spread
         rows = low.flatten()[None] if config.granularity == "tensor" else low
-        omega_y = weight_scale(rows, config.readout, pow2, config.clipping).expand(len(low))
+        omega_y = weight_scale(rows, low_grid, pow2, config.clipping).expand(len(low))
         step = omega / sigma
         wanted = m.decay[..., :, 0] / step[..., None]
         point = stable_codes(wanted, step, scales.keep, limit) if config.stable else wanted.round().clamp(-limit, limit)
         block = torch.from_numpy(stable.block(_array(point))).to(point)
     ratio_s = omega / sigma * torch.exp2(scales.shift)
     ratio = torch.cat([ratio_s.repeat_interleave(2, 1), (omega_y / scales.y)[:, None]], 1)
-    low = weight_codes(low / omega_y[:, None], config.readout)
-    b = weight_codes(b / omega[..., None], config.kernel_bits)
+    low = weight_codes(low / omega_y[:, None], low_grid)
+    b = weight_codes(b / omega[..., None], grid)
     decay = straight_to(block, decay / omega[..., None, None])
     return Kernel(decay, b, low[:, :-1].reshape(m.c.shape), low[:, -1]), ratio
 
@@ -150,7 +151,7 @@ def _array(x: Tensor) -> FloatArray:
 @torch.no_grad()
 def best_spread(m: Kernel, scales: Scales, config: QuantConfig) -> Tensor:
     """`ssmc.analysis.stable.best_spread` (H, N) of omega; all 1 where modes share their omega."""
-    limit = weight_limit(config.kernel_bits)
+    limit = config.grid(config.kernel_bits).limit
     sigma, pair, b = scales.state_dac, m.decay[..., :, 0], m.b * scales.u
     top = torch.maximum(pair.abs().amax(-1) * sigma, b.abs().amax(-1))
     if config.granularity != "mode" or not config.stable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ssmc.qat.config import Mode, QuantConfig, weight_limit
+from ssmc.qat.config import Mode, QuantConfig
 from ssmc.qat.fake_quant import WeightNoise, weight_codes, weight_scale
 
 BIAS_LIMIT = 1 << 23
@@ -16,13 +16,15 @@ class QuantLinear(nn.Module):
 
     Float modes: batch norm with batch statistics while training. QUANTIZED: running statistics, folded into W and b
     *before* they are quantized; W symmetric per output, b rounded to the grid of the accumulator (a digital constant).
+    ``bits`` of the weights may be several numbers, for equal shares of the outputs: (4, 2) the first half, the second.
     """
 
-    def __init__(self, d_in: int, d_out: int, bits: int, config: QuantConfig, norm: bool = False) -> None:
+    def __init__(
+        self, d_in: int, d_out: int, bits: int | tuple[int, ...], config: QuantConfig, norm: bool = False
+    ) -> None:
         super().__init__()
         self.config = config
-        self.bits = bits
-        self.limit = weight_limit(bits)
+        self.grids = tuple(config.grid(b) for b in (bits if isinstance(bits, tuple) else (bits,)))
         self.mode = Mode.FLOAT
         self.frozen = False
         self.noise = WeightNoise(config)
@@ -57,15 +59,19 @@ class QuantLinear(nn.Module):
     def quantized(self, x_scale: Tensor) -> tuple[Tensor, Tensor]:
         """Weight values (d_in, d_out) on their grid and the rounded bias, straight-through in the parameters."""
         codes, scale, bias = self.codes(x_scale)
-        return self.noise(codes, self.limit) * scale, bias
+        shares = zip(codes.chunk(len(self.grids), 1), self.grids, strict=True)
+        return torch.cat([self.noise(share, grid.limit) for share, grid in shares], 1) * scale, bias
 
     def codes(self, x_scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Integer weights (d_in, d_out), one scale per output, and the bias on the grid of the accumulator."""
         weight, bias = self.folded()
-        scale = weight_scale(weight, self.bits, self.config.power_of_two, self.config.clipping)
-        grid = scale * x_scale
-        codes = weight_codes((weight / scale[:, None]).T, self.bits)
-        return codes, scale, torch.ops.ssmc.fake_quant(bias, grid, grid, -BIAS_LIMIT, BIAS_LIMIT)
+        shares = list(zip(weight.chunk(len(self.grids)), self.grids, strict=True))
+        config = self.config
+        scale = torch.cat([weight_scale(share, grid, config.power_of_two, config.clipping) for share, grid in shares])
+        scaled = (weight / scale[:, None]).T.chunk(len(self.grids), 1)
+        codes = torch.cat([weight_codes(share, grid) for share, grid in zip(scaled, self.grids, strict=True)], 1)
+        unit = scale * x_scale
+        return codes, scale, torch.ops.ssmc.fake_quant(bias, unit, unit, -BIAS_LIMIT, BIAS_LIMIT)
 
     @torch.no_grad()
     def freeze(self, x_scale: Tensor) -> None:
@@ -80,4 +86,5 @@ class QuantLinear(nn.Module):
 
     def _frozen_constants(self) -> tuple[Tensor, Tensor]:
         codes, one, scale = (self.get_buffer(k) for k in ("weight_codes", "one", "weight_scale"))
-        return torch.ops.ssmc.fake_quant(codes, one, scale, -self.limit, self.limit), self.get_buffer("bias")
+        limit = max(grid.limit for grid in self.grids)
+        return torch.ops.ssmc.fake_quant(codes, one, scale, -limit, limit), self.get_buffer("bias")

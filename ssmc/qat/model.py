@@ -43,7 +43,9 @@ class Block(nn.Module):
         self.ssm = S4D(config.d_model, config.d_state, quant, config.dt_min, config.dt_max)
         self.activation = functional.relu if config.activation == "relu" else functional.gelu
         self.act_quantizer = Quantizer(quant.activation_bits, quant)
-        self.mixing = QuantLinear(config.d_model, 2 * config.d_model, quant.weight_bits, quant, norm=True)
+        self.mixing = QuantLinear(
+            config.d_model, 2 * config.d_model, (quant.weight_bits, quant.gating), quant, norm=True
+        )
         self.mixing_quantizer = Quantizer(quant.activation_bits, quant)
         self.gate_quantizer = Quantizer(quant.gate_bits, quant, signed=False)
         self.product_quantizer = Quantizer(quant.activation_bits, quant)

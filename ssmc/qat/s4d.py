@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ssmc.qat.config import Mode, QuantConfig, signed_range, weight_limit
+from ssmc.qat.config import Mode, QuantConfig, signed_range
 from ssmc.qat.devices import has_triton
 from ssmc.qat.fake_quant import LearnedStep, Quantizer, StepSearch, WeightNoise
 from ssmc.qat.kernel import Kernel, Scales, best_spread, convolution, discretise, quantize_kernel, real_kernel
@@ -95,6 +95,11 @@ class S4D(nn.Module):
         """Code ranges of converters and register."""
         return StepRanges.of(self.config, int(self.shift.max()))
 
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Largest codes of A and B, and of C and D."""
+        return self.config.grid(self.config.kernel_bits).limit, self.config.grid(self.config.readout).limit
+
     def codes(self) -> tuple[Kernel, Tensor]:
         """Integer blocks of the fused matrix W, and ratio (H, n+1)."""
         return quantize_kernel(real_kernel(*self.discrete(), self.keep), self.scales(), self.config)
@@ -121,7 +126,7 @@ class S4D(nn.Module):
         if self.frozen:
             return self._frozen_scan(u)
         w, ratio = self.codes()
-        w = w.noisy(self.noise, weight_limit(self.config.kernel_bits), weight_limit(self.config.readout))
+        w = w.noisy(self.noise, *self.limits)
         adc_noise = self.config.adc_noise if self.training else 0.0
         if u.device.type == "cpu":
             from ssmc.qat.compiled import run_compiled  # numba only where it is used
@@ -134,7 +139,7 @@ class S4D(nn.Module):
         return self._stepwise(w.dense(), ratio, u, adc_noise)
 
     def _frozen_scan(self, u: Tensor) -> Tensor:
-        limit = weight_limit(max(self.config.kernel_bits, self.config.readout))
+        limit = max(self.limits)
         one = self.get_buffer("one")
         w = torch.ops.ssmc.fake_quant(self.get_buffer("matrix_codes"), one, one, -limit, limit)
         return self._stepwise(w, self.get_buffer("ratio"), u)

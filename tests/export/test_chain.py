@@ -21,6 +21,9 @@ CASES = {
     "mixed, free scales": QuantConfig(form="mixed", power_of_two=False),
     "four bits": QuantConfig.uniform(4, 6, form="mixed", power_of_two=False),
     "ternary and binary": QuantConfig(kernel_bits=4, readout_bits=2, weight_bits=1, coder_bits=2, learned=True),
+    "ternary gate": QuantConfig(
+        kernel_bits=4, weight_bits=2, gating_bits=1, coder_bits=2, weight_levels="2^b + 1", power_of_two=False
+    ),
     "like QS4D": QuantConfig.uniform(6, form="direct", granularity="tensor", clipping="max"),
 }
 

@@ -56,12 +56,13 @@ def test_logits_are_bit_equal_for_any_batch_and_length(small, items, length):
         {"quant": QuantConfig(form="direct")},
         {"quant": QuantConfig(form="mixed"), "dt_max": 1.0},
         {"quant": QuantConfig(kernel_bits=4, readout_bits=6, weight_bits=1, coder_bits=2)},
+        {"quant": QuantConfig(kernel_bits=4, weight_bits=2, gating_bits=1, weight_levels="2^b + 1")},
         {"quant": QuantConfig(granularity="tensor", clipping="max", stable=False, learned=True)},
         {"quant": QuantConfig(kernel_bits=4, weight_bits=4, state_dac_bits=6, adc_bits=6, activation_bits=5)},
         {"quant": QuantConfig(activation_bits=12, output_bits=16)},
         {"pooling": "last", "encoder_norm": False},
     ],
-    ids=["direct", "mixed", "ternary and binary", "like QS4D", "few bits", "many bits", "last step"],
+    ids=["direct", "mixed", "ternary and binary", "ternary gate", "like QS4D", "few bits", "many bits", "last step"],
 )
 def test_every_configuration_exports_bit_equal(tmp_path, options):
     model = trained(layers=1, **options)

@@ -87,6 +87,17 @@ def test_qs4d_model_of_a_program() -> None:
     assert qs4d_model(program()) == Qs4dModel((layer,), d_in=3, d_out=5, coder=4)
 
 
+def test_halves_of_a_mixing_matrix_count_by_their_own_width() -> None:
+    found = program()
+    (mixing,) = (op for op in found.ops if op.name == "mix")
+    mixing.matrix.codes[:, 2:] = -1  # ternary, 1 bit; the other half stays at 3
+    assert qs4d_model(found).layers[0].lin == 2
+    before, after = qs4d_figures(qs4d_model(program())), qs4d_figures(qs4d_model(found))
+    assert before.ace - after.ace == 2 * 2 * 4
+    assert before.size_bits - after.size_bits == 2 * 2
+    assert before.adc - after.adc == 2
+
+
 def test_pruned_states_are_gone_from_every_count() -> None:
     whole, pruned = program(), program()
     (kernel,) = (op for op in pruned.ops if isinstance(op, ir.StateSpace))

@@ -80,6 +80,24 @@ def test_batch_norm_folds_into_the_quantized_linear():
     torch.testing.assert_close(layer(x, torch.tensor(1 / 64)), expected, rtol=0, atol=5e-3)
 
 
+@pytest.mark.parametrize(
+    ("levels", "value", "gate"),
+    [("2^b - 1", {-1, 0, 1}, {-1, 1}), ("2^b + 1", {-2, -1, 0, 1, 2}, {-1, 0, 1})],
+)
+def test_each_share_of_the_outputs_has_its_own_grid(levels, value, gate):
+    torch.manual_seed(0)
+    config = QuantConfig(weight_levels=levels, power_of_two=False)
+    layer = QuantLinear(64, 8, (2, 1), config)
+    codes, scale, _ = layer.codes(torch.tensor(1.0))
+    assert set(codes[:, :4].flatten().tolist()) == value
+    assert set(codes[:, 4:].flatten().tolist()) == gate
+    values, _ = layer.quantized(torch.tensor(1.0))
+    assert torch.equal(values, codes * scale)
+    alone = QuantLinear(64, 4, 2, config)
+    alone.linear.weight.data.copy_(layer.linear.weight[:4])
+    assert torch.equal(alone.codes(torch.tensor(1.0))[0], codes[:, :4])
+
+
 @pytest.mark.parametrize("form", ["delta", "direct"])
 @pytest.mark.parametrize("power_of_two", [True, False])
 def test_freezing_changes_no_code(form, power_of_two):
