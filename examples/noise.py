@@ -76,10 +76,11 @@ def plot(document: dict[str, Any], path: Path) -> None:
 
 
 def briefly(task: Task, epochs: int | None) -> Task:
-    """The task; with ``epochs``, fine-tuned on the labels alone for so many, at the rates of its last phase."""
+    """The task; with ``epochs``, fine-tuned for so many on labels and data of the float model, at its last rates."""
     if epochs is None:
         return task
-    return replace(task, qat_phases=(replace(task.qat_phases[-1], epochs=epochs, distil=0.0, mixed=False),))
+    phase = replace(task.qat_phases[-1], epochs=epochs, distil=0.0, mixed=False)
+    return replace(task, qat_phases=(phase,), tuning=None)
 
 
 @click.command(help=__doc__)
