@@ -126,18 +126,17 @@ def architecture(model: S4DClassifier) -> str:
 
 
 def bits(quant: QuantConfig, program: Program) -> dict[str, int]:
-    """Widths by tensor; the register as compiled."""
+    """Widths by tensor, ``gating`` where it differs from mixing; the register as compiled."""
     registers = [op.register_bits for op in program.ops if isinstance(op, StateSpace)]
     return {
-        "A": quant.kernel_bits,
-        "B": quant.kernel_bits,
-        "C": quant.readout,
-        "D": quant.readout,
+        **dict.fromkeys("AB", quant.grid(quant.kernel_bits).bits),
+        **dict.fromkeys("CD", quant.grid(quant.readout).bits),
         "state": quant.state_dac_bits,
         "adc": quant.adc_bits,
         "act": quant.activation_bits,
-        "mixing": quant.weight_bits,
-        "coder": quant.coder,
+        "mixing": quant.grid(quant.weight_bits).bits,
+        **({"gating": quant.grid(quant.gating).bits} if quant.gating != quant.weight_bits else {}),
+        "coder": quant.grid(quant.coder).bits,
         "register": max(registers),
     }
 

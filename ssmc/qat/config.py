@@ -40,6 +40,11 @@ class Grid:
     limit: int
     zero: bool = True
 
+    @property
+    def bits(self) -> int:
+        """Width in two's complement; 1 without zero."""
+        return (2 * self.limit).bit_length() if self.zero else 1
+
 
 @dataclass(frozen=True)
 class QuantConfig:

@@ -91,6 +91,8 @@ def test_each_share_of_the_outputs_has_its_own_grid(levels, value, gate):
     codes, scale, _ = layer.codes(torch.tensor(1.0))
     assert set(codes[:, :4].flatten().tolist()) == value
     assert set(codes[:, 4:].flatten().tolist()) == gate
+    for grid, used in zip(layer.grids, (value, gate), strict=True):
+        assert 2**grid.bits >= len(used) > 2**grid.bits / 2
     values, _ = layer.quantized(torch.tensor(1.0))
     assert torch.equal(values, codes * scale)
     alone = QuantLinear(64, 4, 2, config)
