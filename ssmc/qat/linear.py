@@ -24,7 +24,8 @@ class QuantLinear(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.grids = tuple(config.grid(b) for b in (bits if isinstance(bits, tuple) else (bits,)))
+        grids = [config.grid(b) for b in (bits if isinstance(bits, tuple) else (bits,))]
+        self.grids = grids if len(set(grids)) > 1 else grids[:1]
         self.mode = Mode.FLOAT
         self.frozen = False
         self.noise = WeightNoise(config)
