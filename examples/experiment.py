@@ -57,18 +57,10 @@ def calibrated(task: Task, quant: QuantConfig, seed: int, modes: int | None = No
 
 
 def quantized(
-    task: Task,
-    quant: QuantConfig,
-    name: str,
-    seed: int,
-    method: str,
-    modes: int | None = None,
-    wider: S4DClassifier | None = None,
+    task: Task, quant: QuantConfig, name: str, seed: int, method: str, modes: int | None = None
 ) -> S4DClassifier:
-    """Calibrated, and with ``method`` "qat" fine-tuned; from the weights of a ``wider`` child where there is one."""
+    """Calibrated, and with ``method`` "qat" fine-tuned."""
     model = calibrated(task, quant, seed, modes)
-    if wider is not None:
-        model.load_state_dict({**model.state_dict(), **parameters(wider)})
     click.echo(f"{name} seed {seed}: calibrated, val {evaluate(model, task.data.validation())[0]:.4f}")
     return tuned(task, model, name, seed) if method == "qat" else model
 
@@ -81,7 +73,6 @@ def run(
     quant: Path | None,
     modes: int | None,
     epochs: int | None,
-    after: tuple[Path, int] | None,
     seed: int,
     threads: int,
 ) -> None:
@@ -93,42 +84,20 @@ def run(
     if method == "float":
         return save_row(task, float_row(task, float_model(task, seed), "float", seed, words))
     if method in ("qat", "twin") and epochs is not None:
-        task = tuned_for(task, epochs)
+        *first, last = task.qat_phases
+        task = replace(task, qat_phases=(*first, replace(last, epochs=epochs)))
         words += f" --epochs {epochs}"
     if method == "twin":
         return save_row(task, float_row(task, tuned(task, float_model(task, seed), "twin", seed), "twin", seed, words))
     if quant is None:
         raise click.UsageError("give --quant, a TOML file of bits; see examples/quant/")
-    name = name_of(method, quant, modes)
+    name = f"{method}-{quant.stem}" + (f"-n{2 * modes}" if modes else "")
     words += f" --quant {quant}" + (f" --modes {modes}" if modes else "")
-    wider = None
-    if after is not None:
-        first, earlier = after
-        words += f" --after {first} {earlier}"
-        config = QuantConfig.from_toml(first)
-        wider = quantized(tuned_for(task, earlier), config, name_of(method, first, modes), seed, method, modes)
-        task = at_half_the_rate(task)
-    model = quantized(task, QuantConfig.from_toml(quant), name, seed, method, modes, wider)
+    model = quantized(task, QuantConfig.from_toml(quant), name, seed, method, modes)
     row = result_row(task, model, task.folder / "models" / f"{name}-s{seed}.onnx", seed, method, words)
     save_row(task, row)
     click.echo(json.dumps(row, indent=2))
     return None
-
-
-def name_of(method: str, quant: Path, modes: int | None) -> str:
-    """What the row and its checkpoint are called, but for the seed."""
-    return f"{method}-{quant.stem}" + (f"-n{2 * modes}" if modes else "")
-
-
-def tuned_for(task: Task, epochs: int) -> Task:
-    """The task with that many epochs in the last phase of quantization-aware training."""
-    *first, last = task.qat_phases
-    return replace(task, qat_phases=(*first, replace(last, epochs=epochs)))
-
-
-def at_half_the_rate(task: Task) -> Task:
-    """The task with half the learning rate in every phase of quantization-aware training."""
-    return replace(task, qat_phases=tuple(replace(phase, lr=phase.lr / 2) for phase in task.qat_phases))
 
 
 def retest(task: Task) -> None:
@@ -152,12 +121,6 @@ def options(command: Any) -> Any:
             click.option("--quant", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML of bits"),
             click.option("--modes", type=int, help="prune to this many complex modes a channel"),
             click.option("--epochs", type=int, help="of the last phase of quantization-aware training"),
-            click.option(
-                "--after",
-                type=(click.Path(exists=True, dir_okay=False, path_type=Path), int),
-                metavar="TOML EPOCHS",
-                help="begin from a child with these bits that has had so many epochs; then at half the rate",
-            ),
             click.option("--seed", default=0, show_default=True),
             click.option("--threads", default=1, show_default=True),
         ]

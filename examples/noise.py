@@ -76,11 +76,11 @@ def plot(document: dict[str, Any], path: Path) -> None:
 
 
 def briefly(task: Task, epochs: int | None) -> Task:
-    """The task; with ``epochs``, fine-tuned for so many on labels and data of the float model, at its last rates."""
+    """The task; with ``epochs``, fine-tuned on the labels alone for so many, at the last rates, the best kept."""
     if epochs is None:
         return task
-    phase = replace(task.qat_phases[-1], epochs=epochs, distil=0.0, mixed=False)
-    return replace(task, qat_phases=(phase,), tuning=None)
+    phase = replace(task.qat_phases[-1], epochs=epochs, distil=0.0, mixed=False, keep="best")
+    return replace(task, qat_phases=(phase,))
 
 
 @click.command(help=__doc__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -36,7 +36,7 @@ class TaskData(Data, Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """A data set, the shape of the model, and how it is trained; ``tuning``: what fine-tuning sees, if not ``data``."""
+    """A data set, the shape of the model, and how it is trained."""
 
     name: str
     file: str
@@ -44,7 +44,6 @@ class Task:
     model: ModelConfig
     float_phases: tuple[Phase, ...]
     qat_phases: tuple[Phase, ...]
-    tuning: TaskData | None = None
 
     @property
     def folder(self) -> Path:
@@ -71,8 +70,7 @@ def tuned(task: Task, model: S4DClassifier, name: str, seed: int) -> S4DClassifi
 
     On a copy of that float model, it makes the float twin of the same training budget.
     """
-    tuning = replace(task, data=task.tuning or task.data)
-    return trained(tuning, model, f"{name}-s{seed}", seed, task.qat_phases, float_model(task, seed))
+    return trained(task, model, f"{name}-s{seed}", seed, task.qat_phases, float_model(task, seed))
 
 
 def trained(

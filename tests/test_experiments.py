@@ -13,9 +13,7 @@ pytest.importorskip("torch")
 import torch
 
 from examples.bits import EVERYTHING, TENSORS, config
-from examples.commands.words import filtered, resampled
-from examples.dense import Dense, Part
-from examples.experiment import quantized
+from examples.commands.words import resampled
 from examples.parents import HERE, Task, float_model, load_parameters, parameters, save_parameters
 from examples.results import loss
 from examples.rows import wrong
@@ -59,22 +57,6 @@ def test_a_committed_float_model_needs_no_training(tmp_path: Path) -> None:
     save_parameters(model, task.folder / "models" / "float-s7.npz")
     found = float_model(task, 7).state_dict()
     assert all(torch.equal(found[name], value) for name, value in model.state_dict().items())
-
-
-def test_a_narrower_child_begins_with_the_weights_of_a_wider_one(tmp_path: Path) -> None:
-    rng = np.random.default_rng(3)
-    part = Part(rng.integers(-99, 99, (128, 6, 2)).astype(np.int16), rng.integers(0, 3, 128))
-    task = Task(str(tmp_path), "none.npz", Dense(part, part, part, 8), SHAPE, (), ())
-    save_parameters(S4DClassifier(SHAPE), task.folder / "models" / "float-s0.npz")
-    wider = quantized(task, QuantConfig(weight_bits=3), "wider", 0, "ptq")
-    with torch.no_grad():
-        for parameter in wider.parameters():
-            parameter.add_(0.1)
-    narrower = quantized(task, QuantConfig(weight_bits=2), "narrower", 0, "ptq", wider=wider)
-    for name, value in parameters(wider).items():
-        assert torch.equal(parameters(narrower)[name], value), name
-    codes, _, _ = narrower.blocks[0].mixing.codes(torch.tensor(1.0))  # type: ignore[union-attr, operator]
-    assert codes.abs().max() == 1
 
 
 @pytest.mark.parametrize("tensor", [*TENSORS, "everything"])
@@ -121,11 +103,3 @@ def test_a_faster_tone_is_a_higher_tone_about_the_same_middle() -> None:
     inside = np.abs(t - 500) < 450
     np.testing.assert_allclose(faster[inside], np.sin(0.02 * (500 + 1.1 * (t - 500)))[inside], atol=1e-4)
     assert not faster[np.abs(t - 500) > 460].any()
-
-
-def test_a_filter_gives_a_tone_the_gain_at_its_frequency() -> None:
-    """Gains at 0, 0.1, .. 0.5 of the sampling rate, linear in decibels between; no delay."""
-    frequencies = np.array([[0.1], [0.15], [0.4]])
-    tones = np.sin(2 * np.pi * frequencies * np.arange(800))
-    found = filtered(tones, np.tile([0.0, -6, 3, 9, 1, -20], (3, 1)))
-    np.testing.assert_allclose(found, 10 ** (np.array([[-6], [-1.5], [1]]) / 20) * tones, atol=1e-9)

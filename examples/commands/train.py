@@ -2,8 +2,7 @@
 
 \b
     python -m examples.commands.train --data asc12_8khz.npz --method float
-    python -m examples.commands.train --data asc12_8khz.npz --quant examples/quant/headline.toml --modes 3 \
-        --after examples/quant/headline-mixing-3.toml 40 --epochs 60
+    python -m examples.commands.train --data asc12_8khz.npz --method qat --quant examples/quant/headline.toml
 """
 
 from __future__ import annotations
@@ -13,18 +12,18 @@ from typing import Any
 
 import click
 
-from examples.commands.words import Varied, Words
+from examples.commands.words import Words
 from examples.experiment import options, run, speech_model
 from examples.parents import Task
 from ssmc.qat.training import Phase
 
 FLOAT = (Phase("float", 60, 4e-3, 1e-3),)
-QAT = (Phase("qat", 120, 2e-3, 2e-4, distil=0.5),)
+QAT = (Phase("qat", 120, 2e-3, 2e-4, distil=0.5, keep="last"),)
 
 
 def task(path: Path) -> Task:
     """35,276 parameters, the shape of the spoken-digits model."""
-    return Task("commands", "asc12_8khz.npz", Words(path), speech_model(12), FLOAT, QAT, Words(path, Varied))
+    return Task("commands", "asc12_8khz.npz", Words(path), speech_model(12), FLOAT, QAT)
 
 
 @click.command(help=__doc__)

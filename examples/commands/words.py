@@ -11,6 +11,7 @@ from examples.dense import Dense, Epoch, Part
 
 FRAME = 32
 PEAK = 32767
+SPEEDS = (0.88, 1.12)
 PARTS = {"train": 0, "val": 1, "test": 2}
 
 Wave = NDArray[np.float64]
@@ -19,42 +20,13 @@ Wave = NDArray[np.float64]
 class Augmented(Epoch):
     """Random speed (0.88..1.12), start (up to 125 ms either way), gain (-8..0 dB), white noise (-60..-34 dB)."""
 
-    speeds = (0.88, 1.12)
-
     def augment(self, part: Part) -> Part:
         """Every clip by its own random numbers."""
         wave = part.x.reshape(len(part), -1).astype(np.float64)
-        wave = resampled(wave, self.rng.uniform(*self.speeds, len(wave)), self.rng.uniform(-1000, 1000, len(wave)))
-        wave = self.heard(wave)
+        wave = resampled(wave, self.rng.uniform(*SPEEDS, len(wave)), self.rng.uniform(-1000, 1000, len(wave)))
         wave *= 10 ** (self.rng.uniform(-8, 0, (len(wave), 1)) / 20)
         wave += self.rng.standard_normal(wave.shape) * PEAK * 10 ** (self.rng.uniform(-60, -34, (len(wave), 1)) / 20)
         return Part(np.clip(np.rint(wave), -PEAK, PEAK).reshape(part.x.shape).astype(np.int16), part.label)
-
-    def heard(self, wave: Wave) -> Wave:
-        """The waves (n, T) as they are; subclasses vary what they went through."""
-        return wave
-
-
-class Varied(Augmented):
-    """Speed 0.82..1.2, and every clip through a filter of its own: gains N(0, 4 dB) at 6 frequencies, then full scale.
-
-    New speakers, rooms and microphones, as far as a filter can be one (docs/design/0009).
-    """
-
-    speeds = (0.82, 1.2)
-
-    def heard(self, wave: Wave) -> Wave:
-        """The filtered waves (n, T)."""
-        wave = filtered(wave, self.rng.normal(0, 4, (len(wave), 6)))
-        return wave * (PEAK / np.maximum(np.abs(wave).max(1, keepdims=True), 1))
-
-
-def filtered(wave: Wave, gains: Wave) -> Wave:
-    """Each wave (n, T) with the gains (n, k) dB at k even frequencies up to half the rate, linear between; no delay."""
-    spectrum = np.fft.rfft(wave, axis=1)
-    place = np.linspace(0, gains.shape[1] - 1, spectrum.shape[1])
-    decibel = np.stack([np.interp(place, np.arange(gains.shape[1]), each) for each in gains])
-    return np.fft.irfft(spectrum * 10 ** (decibel / 20), n=wave.shape[1], axis=1)
 
 
 def resampled(wave: Wave, speed: Wave, delay: Wave) -> Wave:
@@ -68,8 +40,9 @@ def resampled(wave: Wave, speed: Wave, delay: Wave) -> Wave:
 class Words(Dense):
     """asc12_8khz.npz: audio (n, 8000), label, split (official; contributors are disjoint)."""
 
-    def __init__(self, path: Path, epoch: type[Epoch] = Augmented, batch: int = 32) -> None:
-        self.epoch = epoch
+    epoch = Augmented
+
+    def __init__(self, path: Path, batch: int = 32) -> None:
         with np.load(path, allow_pickle=False) as data:
             x, label, split = frames(data["audio"]), data["label"].astype(np.int64), data["split"]
         train, val, test = (Part(x[split == number], label[split == number]) for number in PARTS.values())

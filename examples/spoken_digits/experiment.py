@@ -28,7 +28,7 @@ from ssmc.data import Samples
 from ssmc.qat.training import Batch, Phase
 
 FLOAT = (Phase("float", 80, 4e-3, 1e-3),)
-QAT = (Phase("qat", 120, 2e-3, 2e-4, distil=0.5),)
+QAT = (Phase("qat", 120, 2e-3, 2e-4, distil=0.5, keep="last"),)
 
 
 class Recordings:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import click
 import numpy as np
@@ -40,6 +40,10 @@ class Phase:
     system, seen at a c-th of the cost. ``distil`` is the share of the loss that compares with the teacher's class
     probabilities instead of the label (arXiv 1503.02531, at temperature 1). ``mixed``: every sequence is a mixture of
     two in random shares, which has no label (arXiv 2106.05237: only the teacher can judge it; ``distil`` is 1 then).
+
+    ``keep``: the epoch whose model stays. "best": the highest held-out accuracy, then the lowest loss; with ``distil``
+    the lowest loss alone. "last": the last one, at whose end the rate is zero; by a few hundred held-out sequences an
+    epoch at a high rate is often ahead by luck (docs/design/0010-the-last-epoch.md).
     """
 
     name: str
@@ -51,6 +55,7 @@ class Phase:
     coarse: int = 1
     distil: float = 0.0
     mixed: bool = False
+    keep: Literal["best", "last"] = "best"
 
     def __post_init__(self) -> None:
         if self.mixed and self.distil != 1:
@@ -92,11 +97,10 @@ class Trainer:
         self.state: dict[str, Any] = torch.load(checkpoint, "cpu", weights_only=False) if resume else {}
 
     def train(self, phase: Phase) -> None:
-        """Train one phase from where the checkpoint left it; leaves the best model by validation in ``model``.
+        """Train one phase from where the checkpoint left it; leaves the kept epoch (`Phase.keep`) in ``model``.
 
-        Best is the highest accuracy, then the lowest loss; with a teacher the lowest loss alone, since on a few hundred
-        sequences an epoch at a high rate is often ahead by luck. What the checkpoint holds of a phase of this name with
-        other epochs or rates is not gone on with: the phase begins anew.
+        What the checkpoint holds of a phase of this name with other epochs or rates is not gone on with: the phase
+        begins anew.
         """
         new = {"phase": phase, "epoch": 0, "best": None, "key": (-1.0, -math.inf), "seconds": 0.0}
         at = self.state.setdefault(phase.name, new)
@@ -123,7 +127,7 @@ class Trainer:
             self._epoch(phase, epoch, optimizer, schedule)
             accuracy, loss = evaluate(self.model, (_coarser(b, phase.coarse) for b in self.data.validation()))
             key = (0.0 if phase.distil else accuracy, -loss)
-            if key >= tuple(at["key"]):
+            if phase.keep == "last" or key >= tuple(at["key"]):
                 at["key"], at["best"] = key, copy.deepcopy(self.model.state_dict())
             at.update(
                 epoch=epoch + 1,

@@ -115,6 +115,23 @@ def test_without_a_teacher_the_best_epoch_is_the_most_accurate_with_one_that_of_
     assert trainer.state["qat"]["key"][1] == -loss
 
 
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_kept_epoch_stays_in_the_model(tmp_path, monkeypatch, keep):
+    """Of three epochs the first has the least held-out loss."""
+    seen, made = iter([(0.9, 0.3), (0.8, 0.5), (0.85, 0.4)]), model()
+    epochs = []
+
+    def evaluated(trained, _):
+        epochs.append([w.copy() for w in weights(trained)])
+        return next(seen)
+
+    monkeypatch.setattr("ssmc.qat.training.evaluate", evaluated)
+    Trainer(made, Tones(), tmp_path / "k.pt", teacher=model()).train(Phase("qat", 3, 1e-2, 1e-3, distil=0.5, keep=keep))
+    assert not all(np.array_equal(a, b) for a, b in zip(epochs[0], epochs[2], strict=True))
+    kept = epochs[0] if keep == "best" else epochs[2]
+    assert all(np.array_equal(a, b) for a, b in zip(weights(made), kept, strict=True))
+
+
 def test_a_mixture_lies_between_two_sequences_and_sees_no_padding():
     torch.manual_seed(0)
     x, lengths = torch.tensor([[1.0, 1.0, 50.0], [2.0, 2.0, 2.0]])[..., None], torch.tensor([2, 3])
