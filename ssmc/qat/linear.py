@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ssmc.qat.config import Mode, QuantConfig
+from ssmc.qat.config import Grid, Mode, QuantConfig
 from ssmc.qat.fake_quant import WeightNoise, weight_codes, weight_scale
 
 BIAS_LIMIT = 1 << 23
@@ -66,13 +66,15 @@ class QuantLinear(nn.Module):
     def codes(self, x_scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Integer weights (d_in, d_out), one scale per output, and the bias on the grid of the accumulator."""
         weight, bias = self.folded()
-        shares = list(zip(weight.chunk(len(self.grids)), self.grids, strict=True))
-        config = self.config
-        scale = torch.cat([weight_scale(share, grid, config.power_of_two, config.clipping) for share, grid in shares])
-        scaled = (weight / scale[:, None]).T.chunk(len(self.grids), 1)
-        codes = torch.cat([weight_codes(share, grid) for share, grid in zip(scaled, self.grids, strict=True)], 1)
+        shares = [self._share(rows, grid) for rows, grid in zip(weight.chunk(len(self.grids)), self.grids, strict=True)]
+        codes, scale = torch.cat([codes for codes, _ in shares], 1), torch.cat([scale for _, scale in shares])
         unit = scale * x_scale
         return codes, scale, torch.ops.ssmc.fake_quant(bias, unit, unit, -BIAS_LIMIT, BIAS_LIMIT)
+
+    def _share(self, rows: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+        """Integer weights (d_in, n) of rows (n, d_in), and one scale per row."""
+        scale = weight_scale(rows, grid, self.config.power_of_two, self.config.clipping)
+        return weight_codes((rows / scale[:, None]).T, grid), scale
 
     @torch.no_grad()
     def freeze(self, x_scale: Tensor) -> None:
