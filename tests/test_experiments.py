@@ -15,6 +15,7 @@ import torch
 from examples.bits import EVERYTHING, TENSORS, config
 from examples.commands.words import resampled
 from examples.parents import HERE, Task, float_model, load_parameters, parameters, save_parameters
+from examples.poles import distances
 from examples.results import loss
 from examples.rows import wrong
 from examples.tasks import TASKS
@@ -88,6 +89,13 @@ def test_every_task_says_how_to_train_it() -> None:
     assert sorted(TASKS) == sorted(
         path.parent.name for path in HERE.glob("*/results.json") if "rows" in json.loads(path.read_text())
     )
+
+
+def test_distances_of_poles_are_those_of_the_committed_models() -> None:
+    with np.load(HERE / "smnist" / "models" / "float-s0.npz", allow_pickle=False) as stored:
+        parts = [{k: stored[f"blocks.{i}.ssm.{k}"] for k in ("log_dt", "log_A_real", "A_imag")} for i in range(2)]
+    poles = [np.exp(np.exp(p["log_dt"])[:, None] * (-np.exp(p["log_A_real"]) + 1j * p["A_imag"])) for p in parts]
+    np.testing.assert_allclose(distances("smnist"), np.abs(np.concatenate(poles).flatten() - 1), atol=1e-5)
 
 
 def test_a_delayed_wave_is_the_wave_later_and_silence_before_it() -> None:

@@ -16,7 +16,7 @@ arXiv 2507.06079 (their code, `quant_optimization.py` at 75319a6), with B = 1, h
 
 with one bit width per letter: a, c, s(tate), act(ivation), lin (mixing), coder. Widths of weights are theirs too:
 b bits are the 2^b + 1 levels -2^(b-1)..2^(b-1), so that ternary is 1 bit (`qs4d_bits`). Everywhere else 8 bits are the
-codes -128..127. Where the two halves of a GLU mixing matrix differ in width, lin is their mean.
+codes -128..127. lin is the mean of the two halves of a GLU matrix.
 """
 
 from __future__ import annotations
@@ -264,9 +264,10 @@ def qs4d_bits(codes: IntArray) -> int:
     return 0 if top == 0 else (top - 1).bit_length() + 1
 
 
-def _mixing_bits(codes: IntArray) -> float:
-    """Mean `qs4d_bits` of the halves of a matrix (groups, outputs, inputs): of a GLU, what is gated and the gate."""
-    return sum(qs4d_bits(half) for half in np.array_split(codes, 2, axis=1)) / 2
+def _mixing_bits(codes: IntArray, channels: int) -> float:
+    """`qs4d_bits` of (groups, outputs, inputs); of a GLU (two outputs a channel) the mean of its two halves."""
+    parts = np.split(codes, 2, axis=1) if codes.shape[1] == 2 * channels else [codes]
+    return sum(map(qs4d_bits, parts)) / len(parts)
 
 
 def qs4d_model(program: Program) -> Qs4dModel:
@@ -291,7 +292,7 @@ def qs4d_model(program: Program) -> Qs4dModel:
                 state=op.state_dac_bits,
                 adc=requant_bits(op)[0],
                 act=program.values[op.inputs[0]].quant.bits,
-                lin=max((_mixing_bits(m.matrix.codes) for m in mixing), default=0.0),
+                lin=max((_mixing_bits(m.matrix.codes, op.matrix.groups) for m in mixing), default=0.0),
                 pruned=int((~live_states(op)).sum()),
                 pruned_channels=int((~live_outputs(op)).all(-1).sum()),
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -96,6 +97,14 @@ def test_halves_of_a_mixing_matrix_count_by_their_own_width() -> None:
     assert before.ace - after.ace == 2 * 2 * 4
     assert before.size_bits - after.size_bits == 2 * 2
     assert before.adc - after.adc == 2
+
+
+def test_a_mixing_matrix_without_a_gate_counts_by_its_widest_weight() -> None:
+    found = program()
+    (mixing,) = (op for op in found.ops if op.name == "mix")
+    half = ir.Matrix(np.array([[[3, 3], [1, 1]]]))  # one output a channel
+    ops = tuple(replace(op, matrix=half) if op is mixing else op for op in found.ops)
+    assert qs4d_model(replace(found, ops=ops)).layers[0].lin == 3
 
 
 def test_pruned_states_are_gone_from_every_count() -> None:
