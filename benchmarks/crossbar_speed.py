@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from ssmc.targets.aimc.crossbar import Crossbar
+from ssmc.targets.aimc.simulation.single_array import Crossbar
 
 SIZE, BATCHES, STEPS, ROUNDS, SECONDS = 129, (1, 64, 1024), 1000, 60, 0.02
 READ_SIGMA = 0.01

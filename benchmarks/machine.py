@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssmc.ir.program import Program, StateSpace
-from ssmc.targets.c99.build import build_library
-from ssmc.targets.c99.emit import emit
+from ssmc.native.build import build_library
+from ssmc.emit_c.emit import emit
 
 CHAIN = 4_000_000
 _SPIN = """\

@@ -20,8 +20,8 @@ import numpy as np
 
 from ssmc import bundle
 from ssmc.data import load_samples
-from ssmc.targets.aimc.monte_carlo import monte_carlo
-from ssmc.targets.integer.executor import Executor
+from ssmc.targets.aimc.simulation.monte_carlo import monte_carlo
+from ssmc.ir.executor import Executor
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "examples" / "spoken_digits"

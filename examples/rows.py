@@ -20,7 +20,7 @@ from ssmc.bundle.check import evaluate as run_program
 from ssmc.data import Samples
 from ssmc.errors import ModelError
 from ssmc.export import export_onnx
-from ssmc.ir.metrics import Qs4dModel, fp32_twin, headline, qs4d_figures
+from ssmc.analysis.qs4d_metrics import Qs4dModel, fp32_twin, headline, qs4d_figures
 from ssmc.ir.program import Program, StateSpace
 from ssmc.qat import ModelConfig, QuantConfig, S4DClassifier
 from ssmc.qat.training import evaluate

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from ssmc.ir.build import add_constant, is_op, node_name, remove_dead, replace_value, ssmc_node
 from ssmc.ir.functions import input_names
-from ssmc.ir.ops import Constants, constants
+from ssmc.ir.read_program import Constants, constants
 from ssmc.ir.rounding import FloatArray, round_half_even
 from ssmc.pipeline import Declined, Effect, Pass, PassResult
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ssmc.ir.build import add_constant, is_op, node_name, remove_dead
 from ssmc.ir.functions import input_names
-from ssmc.ir.ops import Constants, constants, real_offsets
+from ssmc.ir.read_program import Constants, constants, real_offsets
 from ssmc.ir.rounding import FloatArray, round_half_even
 from ssmc.pipeline import Pass, PassResult
 

@@ -13,7 +13,7 @@ from ssmc.analysis.stable import into_circle, stable_codes
 from ssmc.errors import ModelError
 from ssmc.ir.build import is_op, node_name
 from ssmc.ir.matrix import weight_bits
-from ssmc.ir.ops import Constants, constants
+from ssmc.ir.read_program import Constants, constants
 from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.passes.prune_structure import KERNELS, live_states, set_constants
 from ssmc.pipeline import Effect, Pass, PassResult

@@ -53,7 +53,7 @@ class Oracle:
     Attributes:
         model: the imported model; its first input has axes (batch, time, features), sizes taken from the graph.
         tolerance: what an exact pass may move the output by; passes that reorder float32 arithmetic flip codes at
-            ties and are judged teacher-forced instead (`ssmc.importers.teacher`).
+            ties and are judged teacher-forced instead (`ssmc.checking.teacher_forced`).
     """
 
     model: ir.Model

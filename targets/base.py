@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.ir.program import Program
-from ssmc.targets.integer.executor import Executor
+from ssmc.ir.executor import Executor
 
 Json = dict[str, Any]
 Arrays = dict[str, NDArray[np.generic]]

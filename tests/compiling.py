@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 
 from ssmc.importers.onnx_file import import_model
-from ssmc.ir.ops import read_program
+from ssmc.ir.read_program import read_program
 from ssmc.ir.program import Program
 from ssmc.pipeline import PipelineResult, run_pipeline
 from ssmc.targets.integer.target import IntegerTarget

@@ -12,7 +12,7 @@ import pytest
 
 from ssmc.ir.program import Matrix, StateSpace
 from ssmc.ir.requant import make_requant
-from ssmc.targets.integer.executor import State
+from ssmc.ir.executor import State
 
 VECTORS = sorted((Path(__file__).parent / "vectors").glob("*.json"))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssmc.ir.program import Program
-from ssmc.targets.c99.build import STRICT
+from ssmc.native.build import STRICT
 from ssmc.targets.c99.target import CCompiled
 
 HERE = Path(__file__).parent

@@ -18,8 +18,8 @@ import click
 
 import ssmc
 from ssmc.ir.program import Program
-from ssmc.targets.c99.emit import emit
-from ssmc.targets.c99.source import Layer
+from ssmc.emit_c.emit import emit
+from ssmc.emit_c.source import Layer
 from ssmc.targets.c99.target import CTarget
 
 ROOT = Path(__file__).parents[2]

@@ -25,8 +25,8 @@ from ssmc.bundle.registry import make_target
 from ssmc.cli.progress import counting
 from ssmc.data import Samples, load_samples
 from ssmc.importers import load_model
-from ssmc.importers.teacher import Comparison as ForcedComparison
-from ssmc.importers.teacher import ForcedCheck
+from ssmc.checking.teacher_forced import Comparison as ForcedComparison
+from ssmc.checking.teacher_forced import ForcedCheck
 from ssmc.pipeline import run_pipeline
 from ssmc.report.summary import summary
 from ssmc.report.text import columns

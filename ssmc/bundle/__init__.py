@@ -32,9 +32,9 @@ from ssmc.bundle.registry import make_target, options_of, target_class
 from ssmc.data import read_npz
 from ssmc.errors import SsmcError, UsageError
 from ssmc.importers import load_model
-from ssmc.importers.teacher import ForcedCheck
-from ssmc.ir.metrics import metrics
-from ssmc.ir.ops import read_program
+from ssmc.checking.teacher_forced import ForcedCheck
+from ssmc.analysis.qs4d_metrics import metrics
+from ssmc.ir.read_program import read_program
 from ssmc.ir.program import StateSpace
 from ssmc.ir.rounding import FloatArray
 from ssmc.ir.serialize import Arrays, Json

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ssmc.data import Samples
 from ssmc.ir.rounding import FloatArray, IntArray
-from ssmc.targets.integer.executor import Executor
+from ssmc.ir.executor import Executor
 
 BATCH = 128
 EVERY = slice(None)

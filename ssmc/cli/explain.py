@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ssmc.targets.aimc.explain import Row
+    from ssmc.targets.aimc.cost.explain import Row
 
 
 @click.command(short_help="Trace a cost figure to instructions and hardware keys.")
@@ -36,7 +36,7 @@ def explain(bundle: Path, metric: str, op: str, steps: int | None, data: Path | 
     from ssmc.data import load_samples
     from ssmc.errors import UsageError
     from ssmc.report.text import columns
-    from ssmc.targets.aimc.explain import explain as trace
+    from ssmc.targets.aimc.cost.explain import explain as trace
     from ssmc.targets.aimc.target import AimcCompiled
 
     loaded = bundles.load(bundle)

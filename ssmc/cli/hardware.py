@@ -39,7 +39,7 @@ def hardware(ctx: click.Context) -> None:
 def list_() -> None:
     """List the presets."""
     from ssmc.report.text import columns
-    from ssmc.targets.aimc.hardware import load_hardware, preset_names
+    from ssmc.hardware.model import load_hardware, preset_names
 
     click.echo(columns(("name", "what it is"), [(name, load_hardware(name).description) for name in preset_names()]))
 
@@ -54,7 +54,7 @@ def show(hardware: str) -> None:
       ssmc hardware show isaac128
     """
     from ssmc.report.text import columns
-    from ssmc.targets.aimc.hardware import hardware_data, load_hardware
+    from ssmc.hardware.model import hardware_data, load_hardware
 
     loaded = load_hardware(hardware)
     tables = {name: table for name, table in hardware_data(loaded).items() if isinstance(table, dict)}
@@ -75,7 +75,7 @@ def validate(file: Path) -> None:
     Example:
       ssmc hardware validate my-chip.toml
     """
-    from ssmc.targets.aimc.hardware import load_hardware
+    from ssmc.hardware.model import load_hardware
 
     loaded = load_hardware(file)
     assumed = sum(origin.startswith("assumed") for origin in loaded.origins.values())
@@ -93,7 +93,7 @@ def new(file: Path, force: bool) -> None:
       ssmc hardware new my-chip.toml
     """
     from ssmc.errors import UsageError
-    from ssmc.targets.aimc.schema import template
+    from ssmc.hardware.schema import template
 
     if file.exists() and not force:
         raise UsageError("SSMC-H10", "exists already", "choose another name, or --force", str(file))

@@ -10,7 +10,7 @@ import click
 from ssmc.cli.progress import counting
 
 if TYPE_CHECKING:
-    from ssmc.targets.aimc.noise import NoiseModel
+    from ssmc.targets.aimc.simulation.noise import NoiseModel
     from ssmc.targets.aimc.target import AimcCompiled
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -47,7 +47,7 @@ def noise(
     from ssmc.errors import UsageError
     from ssmc.report.facts import dump_json
     from ssmc.report.noise import noise_html, noise_text
-    from ssmc.targets.aimc.monte_carlo import monte_carlo
+    from ssmc.targets.aimc.simulation.monte_carlo import monte_carlo
     from ssmc.targets.aimc.target import AimcCompiled
 
     moments = seconds(times)
@@ -69,8 +69,8 @@ def noise(
 
 def _model(compiled: AimcCompiled, device: str | None) -> NoiseModel:
     from ssmc.errors import UsageError
-    from ssmc.targets.aimc.devices import DEVICES
-    from ssmc.targets.aimc.noise import noise_of
+    from ssmc.hardware.devices import DEVICES
+    from ssmc.targets.aimc.simulation.noise import noise_of
 
     if device is None:
         return noise_of(compiled.hardware)

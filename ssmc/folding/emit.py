@@ -23,12 +23,12 @@ from ssmc.folding.signals import (
     Raw,
     Signal,
 )
-from ssmc.importers.axes import Axes
-from ssmc.importers.teacher import Witness
+from ssmc.recognition.axes import Axes
+from ssmc.checking.teacher_forced import Witness
 from ssmc.ir.build import node_name, ssmc_node
 from ssmc.ir.functions import OPSET
 from ssmc.ir.grid import factor_rows
-from ssmc.ir.ops import constants as read_constants
+from ssmc.ir.read_program import constants as read_constants
 from ssmc.ir.program import Rate
 from ssmc.ir.rounding import FloatArray, round_half_even
 

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from ssmc.folding.emit import Emitter
 from ssmc.folding.operands import Operands, Rule, attribute, real_constant, refuse
 from ssmc.folding.signals import Averaged, Coded, Mapped, Signal
-from ssmc.importers.axes import Roles
+from ssmc.recognition.axes import Roles
 
 
 def _transpose(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:

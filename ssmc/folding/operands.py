@@ -10,7 +10,7 @@ import onnx_ir as ir
 from ssmc.errors import ModelError
 from ssmc.folding.emit import Emitter
 from ssmc.folding.signals import Signal
-from ssmc.importers.axes import Roles
+from ssmc.recognition.axes import Roles
 from ssmc.ir.affine import evaluate
 from ssmc.ir.build import constant_array, node_name
 from ssmc.ir.rounding import FloatArray

@@ -27,7 +27,7 @@ from ssmc.folding.signals import (
 from ssmc.ir.affine import evaluate
 from ssmc.ir.build import constant_array, node_name
 from ssmc.ir.grid import factor_rows
-from ssmc.ir.ops import constants
+from ssmc.ir.read_program import constants
 from ssmc.ir.rounding import FloatArray
 
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from numpy.typing import ArrayLike
 
 from ssmc.ir.build import add_constant
-from ssmc.ir.ops import constants
+from ssmc.ir.read_program import constants
 from ssmc.ir.rounding import FloatArray
 from ssmc.quantize.modes import Modes
 from ssmc.quantize.runs import QuantizedKernel

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.errors import ModelError
-from ssmc.importers.axes import Axes
+from ssmc.recognition.axes import Axes
 from ssmc.ir.build import constant_array, is_op, node_name
 
 LAYOUT = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Cast", "Dropout", "Expand"})

@@ -79,7 +79,7 @@ class Report:
         passes, ops, kernels: see their classes.
         cost: the target's own figures of one inference, and its ``steps``.
         comparison: figures of the alternatives, side by side, where the target has them.
-        metrics: figures of the literature by counting, each for ``model`` and ``fp32`` (`ssmc.ir.metrics`).
+        metrics: figures of the literature by counting, each for ``model`` and ``fp32`` (`ssmc.analysis.qs4d_metrics`).
         analysis: ranges, predicted noise and validity of every kernel, by channel (`ssmc.analysis.kernels`).
         pruning: what a budget of accuracy was spent on (`ssmc.bundle.pruning`); empty where none was given.
     """

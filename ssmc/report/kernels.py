@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.analysis.linear import poles, transition
-from ssmc.ir.metrics import live_states
+from ssmc.analysis.qs4d_metrics import live_states
 from ssmc.ir.program import Program, StateSpace
 from ssmc.ir.quant import bits_for
 

@@ -16,25 +16,25 @@ from ssmc.ir.program import Program
 from ssmc.ir.serialize import program_from_json, program_to_json
 from ssmc.passes.place import Place
 from ssmc.pipeline import Pass
-from ssmc.targets.aimc.activity import measure
-from ssmc.targets.aimc.assemble import assemble
-from ssmc.targets.aimc.chip import Chip
-from ssmc.targets.aimc.compare import compare, figures_of
-from ssmc.targets.aimc.cost import Cost, cost, key_sorted
-from ssmc.targets.aimc.deviation import lowering_deviation
-from ssmc.targets.aimc.encode import tiles_from_json, tiles_to_json
-from ssmc.targets.aimc.executor import TileExecutor
-from ssmc.targets.aimc.hardware import Hardware, hardware_data, hardware_from_data, load_hardware
-from ssmc.targets.aimc.insert_partial_sums import InsertPartialSums
-from ssmc.targets.aimc.layout import layouts
-from ssmc.targets.aimc.lower import Lowered, lower, unlowered
-from ssmc.targets.aimc.lower import Place as Policy
-from ssmc.targets.aimc.mapping import Packings
-from ssmc.targets.aimc.margins import limit, one_more_adc, real_time
-from ssmc.targets.aimc.noise import IDEAL, NoiseModel, noise_of
-from ssmc.targets.aimc.packing import Mode, Packing
-from ssmc.targets.aimc.program import TileProgram
-from ssmc.targets.aimc.search import Choice, Objective, decide_packing, decide_places
+from ssmc.targets.aimc.simulation.data_dependent_energy import measure
+from ssmc.targets.aimc.tiles.assemble import assemble
+from ssmc.targets.aimc.simulation.chip import Chip
+from ssmc.targets.aimc.choices.variants import compare, figures_of
+from ssmc.targets.aimc.cost.totals import Cost, cost, key_sorted
+from ssmc.targets.aimc.choices.lowering_deviation import lowering_deviation
+from ssmc.targets.aimc.tiles.serialize import tiles_from_json, tiles_to_json
+from ssmc.targets.aimc.simulation.tile_executor import TileExecutor
+from ssmc.hardware.model import Hardware, hardware_data, hardware_from_data, load_hardware
+from ssmc.targets.aimc.choices.insert_partial_sums import InsertPartialSums
+from ssmc.targets.aimc.tiles.layout import layouts
+from ssmc.targets.aimc.lowering.partial_sums import Lowered, lower, unlowered
+from ssmc.targets.aimc.lowering.partial_sums import Place as Policy
+from ssmc.targets.aimc.lowering.mapping import Packings
+from ssmc.targets.aimc.choices.margins import limit, one_more_adc, real_time
+from ssmc.targets.aimc.simulation.noise import IDEAL, NoiseModel, noise_of
+from ssmc.targets.aimc.lowering.packing import Mode, Packing
+from ssmc.targets.aimc.tiles.instructions import TileProgram
+from ssmc.targets.aimc.choices.place_and_pack import Choice, Objective, decide_packing, decide_places
 from ssmc.targets.base import Arrays, Compiled, Json, Target
 from ssmc.targets.integer.target import IntegerTarget
 
@@ -97,7 +97,7 @@ class AimcCompiled(Compiled):
 
     @cached_property
     def deviation(self) -> Json | None:
-        """What lossy conversions change (`ssmc.targets.aimc.deviation`); None where all are lossless."""
+        """What lossy conversions change (`ssmc.targets.aimc.choices.lowering_deviation`); None where all are lossless."""
         return lowering_deviation(self.source, self.lowered)
 
     @cached_property
@@ -106,7 +106,7 @@ class AimcCompiled(Compiled):
         return cost(self.tiles, self.hardware)
 
     def costs_on(self, samples: Samples) -> Cost:
-        """The same with the energies that these sequences make of it (`ssmc.targets.aimc.activity`)."""
+        """The same with the energies that these sequences make of it (`ssmc.targets.aimc.simulation.data_dependent_energy`)."""
         return cost(self.tiles, self.hardware, measure(self.program, self.tiles, self.hardware, samples))
 
     @cached_property
@@ -117,7 +117,7 @@ class AimcCompiled(Compiled):
         return (*places, *packings)
 
     def cost(self, steps: int) -> Json:
-        """`ssmc.targets.aimc.cost` of the tile program, what became of each matrix, and the alternatives."""
+        """`ssmc.targets.aimc.cost.totals` of the tile program, what became of each matrix, and the alternatives."""
         data = self.costs.to_json(steps)
         comparison = compare(self.source, self.hardware, steps)
         if self.options != Options(rate=self.options.rate):
@@ -162,7 +162,7 @@ class AimcTarget(Target):
         place: ``analog`` or ``digital`` for every matrix, or ``auto``: per matrix, whichever makes ``minimise``
             smaller.
         packing: how kernels share arrays: ``one`` an array each, ``diagonal``, ``multiplexed``
-            (`ssmc.targets.aimc.packing`), or ``auto``: the cheapest that makes ``rate``.
+            (`ssmc.targets.aimc.lowering.packing`), or ``auto``: the cheapest that makes ``rate``.
         minimise: ``energy`` of a step, ``area``, initiation ``interval``, or the ``product`` of the three; packing
             changes no energy worth the name, so there ``energy`` means ``product``.
         rate: time steps a second that the input comes at; 0: not given.

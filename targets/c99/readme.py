@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ssmc.targets.c99.emit import Emitted
-from ssmc.targets.c99.source import Layer, comment_text
-from ssmc.targets.c99.text import per_step
+from ssmc.emit_c.emit import Emitted
+from ssmc.emit_c.source import Layer, comment_text
+from ssmc.emit_c.text import per_step
 
 
 def readme_text(model: Emitted) -> str:

@@ -8,12 +8,12 @@ import numpy as np
 
 from ssmc.ir.program import Program, Quantize
 from ssmc.ir.rounding import IntArray
-from ssmc.targets.c99.buffers import output_value
-from ssmc.targets.c99.emit import Emitted
-from ssmc.targets.c99.source import Constant
-from ssmc.targets.c99.text import per_step
-from ssmc.targets.c99.widths import INT16
-from ssmc.targets.integer.executor import Executor
+from ssmc.emit_c.buffers import output_value
+from ssmc.emit_c.emit import Emitted
+from ssmc.emit_c.source import Constant
+from ssmc.emit_c.text import per_step
+from ssmc.emit_c.widths import INT16
+from ssmc.ir.executor import Executor
 
 LENGTHS = (1, 2, 5, 12)
 

@@ -16,12 +16,12 @@ from ssmc.ir.program import Program
 from ssmc.ir.serialize import program_from_json, program_to_json
 from ssmc.pipeline import Pass
 from ssmc.targets.base import Arrays, Compiled, Json, Target
-from ssmc.targets.c99.build import find_compiler
-from ssmc.targets.c99.emit import Emitted, emit
-from ssmc.targets.c99.native import NativeExecutor
+from ssmc.native.build import find_compiler
+from ssmc.emit_c.emit import Emitted, emit
+from ssmc.native.executor import NativeExecutor
 from ssmc.targets.c99.readme import operations, readme_text
 from ssmc.targets.c99.selftest import make_vectors, selftest_text
-from ssmc.targets.integer.executor import Executor
+from ssmc.ir.executor import Executor
 from ssmc.targets.integer.target import IntegerTarget
 
 

@@ -22,7 +22,7 @@ from ssmc.passes.prune_structure import PruneStructure
 from ssmc.passes.raise_recurrences import RaiseRecurrences
 from ssmc.pipeline import Pass
 from ssmc.targets.base import Arrays, Compiled, Json, Target
-from ssmc.targets.integer.executor import Executor
+from ssmc.ir.executor import Executor
 from ssmc.targets.integer.integer_onnx import integer_onnx
 
 
@@ -37,8 +37,8 @@ class IntegerCompiled(Compiled):
         return Executor(self.program)
 
     def fast_executor(self, steps: int, **options: Any) -> Executor:
-        """Compiled, over all cores (`ssmc.targets.integer.fast`), unless the reference executor is done sooner."""
-        from ssmc.targets.integer.fast import FAST_FROM_STEPS, fast_executor
+        """Compiled, over all cores (`ssmc.native.fast`), unless the reference executor is done sooner."""
+        from ssmc.native.fast import FAST_FROM_STEPS, fast_executor
 
         return self.executor(**options) if options or steps < FAST_FROM_STEPS else fast_executor(self.program)
 

@@ -19,15 +19,15 @@ from ssmc.cli import cli
 from ssmc.data import Samples
 from ssmc.errors import ModelError, UsageError
 from ssmc.importers.onnx_file import import_model
-from ssmc.importers.teacher import ForcedCheck
-from ssmc.ir.metrics import uses
+from ssmc.checking.teacher_forced import ForcedCheck
+from ssmc.analysis.qs4d_metrics import uses
 from ssmc.ir.program import Ids, Program, Table
 from ssmc.pipeline import run_pipeline
 from ssmc.targets.aimc.target import AimcTarget
-from ssmc.targets.c99.build import find_compiler
-from ssmc.targets.c99.emit import emit
-from ssmc.targets.c99.native import Library, NativeExecutor
-from ssmc.targets.integer.executor import Executor
+from ssmc.native.build import find_compiler
+from ssmc.emit_c.emit import emit
+from ssmc.native.executor import Library, NativeExecutor
+from ssmc.ir.executor import Executor
 from ssmc.targets.integer.integer_onnx import integer_onnx
 from ssmc.targets.integer.target import IntegerTarget
 from ssmc.verify import run_onnx

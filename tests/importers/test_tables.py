@@ -11,9 +11,9 @@ from scipy.special import erf, expit
 from ssmc.errors import ModelError
 from ssmc.ir.program import Program, Table
 from ssmc.ir.rounding import FloatArray
-from ssmc.targets.c99.build import find_compiler
-from ssmc.targets.c99.native import NativeExecutor
-from ssmc.targets.integer.executor import Executor
+from ssmc.native.build import find_compiler
+from ssmc.native.executor import NativeExecutor
+from ssmc.ir.executor import Executor
 from ssmc.verify import run_onnx
 from tests.compiling import program_of
 from tests.graphs import Graph, signed

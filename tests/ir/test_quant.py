@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssmc.ir.grid import factor_row, factor_rows
-from ssmc.ir.ops import fit_sum, real_offsets
+from ssmc.ir.read_program import fit_sum, real_offsets
 from ssmc.ir.quant import QuantType, bits_for
 
 

@@ -12,12 +12,12 @@ from ssmc.bundle.pruning import Budget, correct, rank, with_cuts, with_poles
 from ssmc.data import Samples
 from ssmc.errors import UsageError, VerificationError
 from ssmc.importers.onnx_file import import_model
-from ssmc.ir.metrics import live_outputs, live_states, metrics
-from ssmc.ir.ops import read_program
+from ssmc.analysis.qs4d_metrics import live_outputs, live_states, metrics
+from ssmc.ir.read_program import read_program
 from ssmc.ir.program import Program, StateSpace
 from ssmc.passes.prune_budget import Cut, PruneBudget, cut_program
 from ssmc.pipeline import Effect, run_pipeline
-from ssmc.targets.integer.executor import Executor, kernel_inputs
+from ssmc.ir.executor import Executor, kernel_inputs
 from ssmc.targets.integer.target import IntegerTarget
 from tests.compiling import program_of
 from tests.graphs import Spec, model, sample

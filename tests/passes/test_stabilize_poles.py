@@ -12,11 +12,11 @@ from ssmc.analysis.linear import poles
 from ssmc.analysis.stable import into_circle
 from ssmc.errors import ModelError
 from ssmc.importers.onnx_file import import_model
-from ssmc.ir.ops import read_program
+from ssmc.ir.read_program import read_program
 from ssmc.ir.program import Program, StateSpace
 from ssmc.passes.stabilize_poles import StabilizePoles
 from ssmc.pipeline import Effect, PassResult
-from ssmc.targets.integer.executor import Executor
+from ssmc.ir.executor import Executor
 from tests.compiling import lower
 from tests.passes.test_prune_structure import X, recurrence
 

@@ -159,7 +159,7 @@ def test_weight_noise_is_off_in_evaluation():
 
 def test_the_law_of_a_device_gives_a_weight_the_programming_spread_of_its_cell():
     """PCM (arXiv 1911.05094 as in aihwkit): 0.26348 + 1.9650 g - 1.1731 g^2 microsiemens of 25."""
-    from ssmc.targets.aimc.devices import DEVICES
+    from ssmc.hardware.devices import DEVICES
 
     law = tuple(c / 25 for c in (0.26348, 1.9650, -1.1731))
     noise = WeightNoise(QuantConfig(weight_noise_poly=law)).train()

@@ -11,7 +11,7 @@ import ssmc
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.program import Linear, Product, StateSpace
 from ssmc.report.widths import accumulator_bits
-from ssmc.targets.c99.widths import accumulator
+from ssmc.emit_c.widths import accumulator
 from tests.compiling import program_of
 from tests.graphs import Spec, model
 from tests.targets.c99.programs import random_program

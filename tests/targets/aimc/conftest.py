@@ -14,7 +14,7 @@ from ssmc.ir import program as ir
 from ssmc.ir.quant import QuantType
 from ssmc.ir.requant import Requant, make_requant
 from ssmc.ir.rounding import IntArray
-from ssmc.targets.aimc.hardware import Hardware, load_hardware
+from ssmc.hardware.model import Hardware, load_hardware
 
 
 @dataclass(frozen=True)

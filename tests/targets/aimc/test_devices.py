@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ssmc.targets.aimc.chip import Chip
-from ssmc.targets.aimc.devices import DAY_S, DEVICES
-from ssmc.targets.aimc.hardware import Hardware
-from ssmc.targets.aimc.mapping import Bank, Tile
-from ssmc.targets.aimc.noise import IDEAL, NoiseModel, conductance, draws_of, noise_of, programming_sigma
-from ssmc.targets.aimc.program import TileProgram
+from ssmc.targets.aimc.simulation.chip import Chip
+from ssmc.hardware.devices import DAY_S, DEVICES
+from ssmc.hardware.model import Hardware
+from ssmc.targets.aimc.lowering.mapping import Bank, Tile
+from ssmc.targets.aimc.simulation.noise import IDEAL, NoiseModel, conductance, draws_of, noise_of, programming_sigma
+from ssmc.targets.aimc.tiles.instructions import TileProgram
 
 CELLS = 40_000
 LEVELS = np.array([0.1, 0.35, 0.7, 1.0])

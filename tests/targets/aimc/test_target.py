@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 
 from ssmc.errors import ModelError, UsageError
 from ssmc.ir import program as ir
-from ssmc.targets.aimc.assemble import assemble
-from ssmc.targets.aimc.cells import cell_levels
-from ssmc.targets.aimc.encode import tiles_from_json, tiles_to_json
-from ssmc.targets.aimc.hardware import Hardware
-from ssmc.targets.aimc.layout import shades
-from ssmc.targets.aimc.lower import lower
-from ssmc.targets.aimc.program import INSTRUCTIONS, Instruction
+from ssmc.targets.aimc.tiles.assemble import assemble
+from ssmc.targets.aimc.tiles.cells import cell_levels
+from ssmc.targets.aimc.tiles.serialize import tiles_from_json, tiles_to_json
+from ssmc.hardware.model import Hardware
+from ssmc.targets.aimc.tiles.layout import shades
+from ssmc.targets.aimc.lowering.partial_sums import lower
+from ssmc.targets.aimc.tiles.instructions import INSTRUCTIONS, Instruction
 from ssmc.targets.aimc.target import AimcCompiled, AimcTarget
-from ssmc.targets.integer.executor import Executor
+from ssmc.ir.executor import Executor
 
 Programs = Callable[..., ir.Program]
 

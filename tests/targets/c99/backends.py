@@ -17,8 +17,8 @@ from ssmc.errors import ModelError
 from ssmc.ir.program import Program, Quantize
 from ssmc.ir.rounding import IntArray
 from ssmc.targets.aimc.target import AimcTarget
-from ssmc.targets.c99.native import NativeExecutor
-from ssmc.targets.integer.executor import Executor
+from ssmc.native.executor import NativeExecutor
+from ssmc.ir.executor import Executor
 from tests.targets.c99 import harness
 
 Values = dict[str, IntArray]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ssmc.targets.c99.build import find_compiler
+from ssmc.native.build import find_compiler
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from ssmc.errors import ModelError
 from ssmc.ir import program as p
 from ssmc.ir.quant import QuantType
-from ssmc.targets.c99.blocks import find_blocks
-from ssmc.targets.c99.build import STRICT
-from ssmc.targets.c99.emit import Emitted, emit
-from ssmc.targets.c99.fold import fold_multipliers
-from ssmc.targets.c99.native import Library
-from ssmc.targets.c99.packing import pack_rows, packed_bits, unpack_rows
+from ssmc.emit_c.blocks import find_blocks
+from ssmc.native.build import STRICT
+from ssmc.emit_c.emit import Emitted, emit
+from ssmc.emit_c.fold import fold_multipliers
+from ssmc.native.executor import Library
+from ssmc.emit_c.packing import pack_rows, packed_bits, unpack_rows
 from tests.targets.c99.programs import random_program
 
 

@@ -12,8 +12,8 @@ import pytest
 from ssmc.ir import program as p
 from ssmc.ir.quant import QuantType
 from ssmc.ir.requant import make_requant
-from ssmc.targets.c99.context import bound
-from ssmc.targets.integer.executor import Executor
+from ssmc.emit_c.context import bound
+from ssmc.ir.executor import Executor
 from ssmc.targets.integer.integer_onnx import integer_onnx
 from ssmc.verify import run_onnx
 from tests.targets.c99 import fuzz, harness

@@ -16,10 +16,10 @@ from ssmc.cli import cli
 from ssmc.data import load_samples
 from ssmc.errors import UsageError
 from ssmc.ir.program import Linear
-from ssmc.targets.c99.build import STRICT
-from ssmc.targets.c99.emit import emit
+from ssmc.native.build import STRICT
+from ssmc.emit_c.emit import emit
 from ssmc.targets.c99.target import CCompiled, CTarget
-from ssmc.targets.integer.executor import Executor
+from ssmc.ir.executor import Executor
 from tests.compiling import program_of
 from tests.graphs import Spec
 from tests.targets.c99.programs import random_program

@@ -1,0 +1,1 @@
+"""The folded program against onnxruntime, operation by operation, teacher-forced."""

@@ -1,0 +1,336 @@
+"""Teacher-forced comparison of an integer program with the float graph it was folded from.
+
+Every operation is given the reference's input codes and state, at every step, so that one flipped code does not
+run away in a feedback loop. A difference is legal only where the real value lies within float32 error of a tie
+(DESIGN §3). The reference is onnxruntime on the canonical graph, whose equality with the imported file the oracle
+has checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from ssmc.errors import VerificationError
+from ssmc.recognition.axes import Axes, Roles, name_axes
+from ssmc.recognition.raised_scan import RaisedScan, recognise_scan
+from ssmc.checking.ties import (
+    float_error,
+    input_distance,
+    matrix_distance,
+    norm_distance,
+    product_distance,
+    tie_distance,
+)
+from ssmc.ir.build import constant_array, is_op, node_name
+from ssmc.ir.read_program import read_program
+from ssmc.ir.program import (
+    Dequantize,
+    Last,
+    Linear,
+    Mean,
+    Norm,
+    Op,
+    Product,
+    Program,
+    Quantize,
+    Slice,
+    StateSpace,
+    Sum,
+    Table,
+    requantize,
+)
+from ssmc.ir.rounding import FloatArray, IntArray, round_fraction, saturate
+from ssmc.verify import Arrays, run_onnx
+
+WITNESSES = "ssmc.witnesses"
+
+
+@dataclass(frozen=True)
+class Witness:
+    """Which real tensor shows a code value: ``tensor == scale * code + offset``, axes by ``roles``."""
+
+    tensor: str
+    roles: Roles
+    scale: FloatArray
+    offset: FloatArray
+
+    def codes(self, real: NDArray[np.generic]) -> IntArray:
+        """The tensor's codes, (N, T, C) or (N, C)."""
+        return np.rint((self.rows(real) - self.offset) / self.scale).astype(np.int64)
+
+    def rows(self, real: NDArray[np.generic]) -> FloatArray:
+        """The tensor's numbers as (N, T, C) or (N, C)."""
+        order = [self.roles.index(role) for role in ("N", "T") if role in self.roles]
+        rest = [axis for axis in range(len(self.roles)) if axis not in order]
+        moved = np.transpose(np.asarray(real, np.float64), order + rest)
+        return moved.reshape(*moved.shape[: len(order)], -1)
+
+
+@dataclass
+class Comparison:
+    """Codes compared, and those that differ: at ties of the real value, or wrongly.
+
+    Attributes:
+        compared, ties, wrong: numbers of codes.
+        first: the first wrong operation.
+        unseen: operations whose values the reference does not show.
+    """
+
+    compared: int = 0
+    ties: int = 0
+    wrong: int = 0
+    first: str = ""
+    unseen: list[str] = field(default_factory=list)
+
+    def add(self, name: str, ours: IntArray, theirs: IntArray, distance: FloatArray) -> None:
+        """Count; ``distance`` is how far each real value lies from a tie, in units of its float32 error."""
+        differs = ours != theirs
+        legal = differs & (np.abs(ours - theirs) <= 1) & (distance <= 1.0)
+        self.compared += ours.size
+        self.ties += int(legal.sum())
+        bad = int((differs & ~legal).sum())
+        if bad and not self.first:
+            self.first = name
+        self.wrong += bad
+
+    def require_legal(self) -> None:
+        """Raise VerificationError SSMC-V02 where a difference is not a tie."""
+        if self.wrong:
+            raise VerificationError(
+                "SSMC-V02",
+                f"{self.wrong} of {self.compared} codes differ from onnxruntime, and not at ties of the real value",
+                "report this with the model",
+                self.first,
+            )
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The canonical graph with every tensor and state exposed.
+
+    Attributes:
+        proto: the graph; scans: its kernels; state_roles: axes of their states; names: of everything exposed.
+        quantized: output of a quantizer -> the tensor it quantizes, and its scale.
+    """
+
+    proto: onnx.ModelProto
+    scans: dict[str, RaisedScan]
+    state_roles: dict[str, list[Roles]]
+    names: list[str]
+    quantized: dict[str, tuple[str, FloatArray]]
+
+    @staticmethod
+    def of(canonical: ir.Model) -> Teacher:
+        """Expose what the reference computes: outer values, and the states before every step."""
+        axes = name_axes(canonical)
+        loops = [node for node in canonical.graph if is_op(node, "Scan")]
+        scans = {node_name(node): recognise_scan(node, axes) for node in loops}
+        roles = {node_name(node): _state_roles(node, axes) for node in loops}
+        proto = ir.to_proto(canonical)
+        names = [out for node in proto.graph.node for out in node.output if out]
+        for node in proto.graph.node:
+            if node.op_type == "Scan" and node.domain == "":
+                names += _expose_states(node)
+        known = {out.name for out in proto.graph.output}
+        proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+        return Teacher(proto, scans, roles, names, _quantized(canonical))
+
+    def run(self, feeds: Arrays) -> dict[str, NDArray[np.generic]]:
+        """Every exposed tensor by name."""
+        return dict(zip(self.names, run_onnx(self.proto, feeds, self.names), strict=True)) | feeds
+
+    def table_distance(self, witness: Witness, tensors: dict[str, NDArray[np.generic]]) -> FloatArray | float:
+        """How far what a quantizer saw lies from a tie, in units of its float32 error; 0 where it is not exposed."""
+        source, scale = self.quantized.get(witness.tensor, ("", np.ones(())))
+        if source not in tensors:
+            return 0.0
+        real = witness.rows(np.asarray(tensors[source], np.float64) / scale)
+        return tie_distance(real) / float_error(np.abs(real))
+
+    def registers(self, op: StateSpace, tensors: dict[str, NDArray[np.generic]]) -> IntArray:
+        """Register codes (N, T, H, n) before every step."""
+        found = self.scans[op.name]
+        flat = []
+        for index, roles in enumerate(self.state_roles[op.name]):
+            states = np.asarray(tensors[f"{op.name}.state{index}"], np.float64)
+            batch = 1 + roles.index("N")
+            moved = np.moveaxis(states, (batch, 0), (0, 1))
+            flat.append(moved.reshape(*moved.shape[:2], -1))
+        codes = np.rint(np.concatenate(flat, -1) / found.kernel.sigma).astype(np.int64)
+        return codes[..., found.groups.states]
+
+
+@dataclass
+class ForcedCheck:
+    """Watches a pipeline: keeps the canonical graph and the program as it is first folded, and compares the two."""
+
+    teacher: Teacher | None = None
+    program: Program | None = None
+    witnesses: dict[str, list[Witness]] = field(default_factory=dict)
+
+    @property
+    def judged(self) -> frozenset[str]:
+        """The passes between the two graphs, for ``run_pipeline(judged=...)``."""
+        return frozenset({"fold-constants", "fold-batch-norm", "raise-recurrences", "fold-quantization"})
+
+    def observers(self) -> dict[str, Callable[[ir.Model], None]]:
+        """For ``run_pipeline(after=...)``."""
+        return {"canonicalize-quantizers": self._see_canonical, "fold-quantization": self._see_folded}
+
+    def _see_canonical(self, model: ir.Model) -> None:
+        self.teacher = Teacher.of(model)
+
+    def _see_folded(self, model: ir.Model) -> None:
+        self.program = read_program(model)
+        self.witnesses = model.meta[WITNESSES]
+
+    def compare(self, feeds: Arrays, found: Comparison | None = None) -> Comparison:
+        """Teacher-forced comparison on one batch of the model's input."""
+        assert self.teacher is not None
+        assert self.program is not None
+        return compare(self.teacher, self.program, self.witnesses, feeds, found)
+
+
+def _quantized(canonical: ir.Model) -> dict[str, tuple[str, FloatArray]]:
+    found = {}
+    for node in canonical.graph:
+        scale = constant_array(node.inputs[1]) if is_op(node, "Quant", domain="ssmc") else None
+        if scale is not None and node.inputs[0] is not None:
+            found[str(node.outputs[0].name)] = (str(node.inputs[0].name), np.asarray(scale, np.float64))
+    return found
+
+
+def _state_roles(node: ir.Node, axes: Axes) -> list[Roles]:
+    count = len(node.inputs) - node.attributes["num_scan_inputs"].as_int()
+    return [axes.roles[str(value.name)] for value in node.inputs[:count] if value is not None]
+
+
+def _expose_states(node: onnx.NodeProto) -> list[str]:
+    """Add the states before each step to a Scan's outputs."""
+    body = next(a.g for a in node.attribute if a.name == "body")
+    count = len(node.input) - next(a.i for a in node.attribute if a.name == "num_scan_inputs")
+    where = node.name or node.output[0]
+    names = []
+    for index in range(count):
+        name = f"{where}.state{index}"
+        inner = f"{name}.inner"
+        body.node.append(onnx.helper.make_node("Identity", [body.input[index].name], [inner]))
+        body.output.append(onnx.ValueInfoProto(name=inner, type=body.input[index].type))
+        node.output.append(name)
+        names.append(name)
+    for attribute in node.attribute:
+        if attribute.name in ("scan_output_axes", "scan_output_directions"):
+            attribute.ints.extend([0] * count)
+    return names
+
+
+def compare(
+    teacher: Teacher,
+    program: Program,
+    witnesses: dict[str, list[Witness]],
+    feeds: Arrays,
+    found: Comparison | None = None,
+) -> Comparison:
+    """Give every operation of the unpruned program the reference's codes and compare what it makes of them."""
+    found = found or Comparison()
+    tensors = teacher.run(feeds)
+    codes: dict[str, IntArray] = {}
+    for op in program.ops:
+        if isinstance(op, Dequantize):
+            continue
+        witness = next((w for w in witnesses.get(op.output, ()) if w.tensor in tensors), None)
+        theirs = witness.codes(tensors[witness.tensor]) if witness else None
+        inputs = [codes.get(name) for name in op.inputs]
+        if isinstance(op, Quantize):
+            ours, distance = op.quant.quantize(tensors[op.inputs[0]]), input_distance(op, tensors[op.inputs[0]])
+        elif any(x is None for x in inputs):
+            found.unseen.append(op.name)
+            continue
+        elif isinstance(op, StateSpace):
+            ours, distance = _kernel(teacher, op, tensors, inputs[0], found)  # type: ignore[arg-type]
+        else:
+            ours, distance = _evaluate(op, [x for x in inputs if x is not None], tensors)
+        if theirs is not None and witness is not None:
+            if isinstance(op, Table):
+                distance = np.broadcast_to(teacher.table_distance(witness, tensors), ours.shape)
+            found.add(op.name, ours, theirs, distance)
+        codes[op.output] = ours if theirs is None else theirs
+    return found
+
+
+def _kernel(
+    teacher: Teacher, op: StateSpace, tensors: dict[str, NDArray[np.generic]], u: IntArray, found: Comparison
+) -> tuple[IntArray, FloatArray]:
+    inputs = u.reshape(*u.shape[:2], op.matrix.groups, op.n_input)
+    known = op.name in teacher.scans  # a convolution keeps no state but its own inputs
+    registers = teacher.registers(op, tensors) if known else _walk(op, inputs)
+    new, y = op.step(registers, inputs)
+    v = np.concatenate([op.read_out(registers), inputs], -1)
+    distance = matrix_distance(op.matrix, op.requant, v)
+    n = op.n_state
+    found.add(f"{op.name}.state", new[:, :-1], registers[:, 1:], distance[:, :-1, :, :n])
+    if op.output_matrix is None or op.output_requant is None:
+        return y.reshape(*u.shape[:2], -1), distance[..., n:].reshape(*u.shape[:2], -1)
+    state = _next(registers, new) if op.output_after else registers
+    v = np.concatenate([op.read_out(state), inputs], -1)
+    y = requantize(op.output_requant, op.output_matrix.product(v))
+    return y.reshape(*u.shape[:2], -1), matrix_distance(op.output_matrix, op.output_requant, v).reshape(
+        *u.shape[:2], -1
+    )
+
+
+def _walk(op: StateSpace, inputs: IntArray) -> IntArray:
+    """Registers (N, T, H, n) before every step, from the op's own start."""
+    register = np.repeat(op.register0[None], len(inputs), 0)
+    seen = []
+    for t in range(inputs.shape[1]):
+        seen.append(register)
+        register, _ = op.step(register, inputs[:, t])
+    return np.stack(seen, 1)
+
+
+def _next(registers: IntArray, new: IntArray) -> IntArray:
+    """The reference's state after every step; our own after the last, which the reference does not show."""
+    return np.concatenate([registers[:, 1:], new[:, -1:]], 1)
+
+
+def _evaluate(op: Op, xs: list[IntArray], tensors: dict[str, NDArray[np.generic]]) -> tuple[IntArray, FloatArray]:
+    """Codes of an operation on whole sequences, and the distance of the real values from ties."""
+    x = xs[0]
+    match op:
+        case Linear():
+            v = x[..., None, :]
+            return requantize(op.requant, op.matrix.product(v))[..., 0, :], matrix_distance(op.matrix, op.requant, v)[
+                ..., 0, :
+            ]
+        case Product():
+            return op.requant.apply(xs[0] * xs[1]), product_distance(op.requant, xs[0] * xs[1])
+        case Sum():
+            real = sum(m * v for m, v in zip(op.multiplier.astype(np.float64), xs, strict=True)) + op.offset
+            real = np.asarray(real) / np.exp2(op.shift)
+            return op.apply(*xs), tie_distance(real) / (float_error(np.abs(real)) + op.bound)
+        case Table():
+            return op.apply(x), np.zeros(x.shape)
+        case Norm():
+            return op.apply(x), norm_distance(op, x)
+        case Slice():
+            return x[..., op.start : op.stop], np.full(1, np.inf)
+        case Mean():
+            return _mean(op, x)
+        case Last():
+            return x[:, -1], np.full(1, np.inf)
+    raise TypeError(type(op).__name__)
+
+
+def _mean(op: Mean, x: IntArray) -> tuple[IntArray, FloatArray]:
+    total, steps = x.sum(1), x.shape[1]
+    exact = [[round_fraction(r * int(t) / steps) for r, t in zip(op.ratio, row, strict=True)] for row in total]
+    real = total * np.array([float(r) for r in op.ratio]) / steps
+    magnitude = np.abs(x).sum(1) * np.array([float(r) for r in op.ratio]) / steps
+    return saturate(np.array(exact), op.lo, op.hi), tie_distance(real) / float_error(magnitude)

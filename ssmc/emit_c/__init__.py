@@ -1,0 +1,1 @@
+"""A program as portable C99 text."""

@@ -1,0 +1,234 @@
+"""A `Program` as one header and one C file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from ssmc.errors import ModelError
+from ssmc.ir.program import (
+    Dequantize,
+    Ids,
+    Last,
+    Linear,
+    Mean,
+    Norm,
+    Op,
+    Product,
+    Program,
+    Quantize,
+    Slice,
+    StateSpace,
+    Sum,
+    Table,
+)
+from ssmc.ir.requant import make_requant
+from ssmc.emit_c.buffers import Field, Planner, input_type
+from ssmc.emit_c.context import Context
+from ssmc.emit_c.elementwise import emit_product, emit_sum, emit_table
+from ssmc.emit_c.fold import fold_multipliers
+from ssmc.emit_c.kernel import FEW_GROUPS
+from ssmc.emit_c.kernel_blocks import emit_blocks
+from ssmc.emit_c.kernel_rows import emit_rows
+from ssmc.emit_c.linear import emit_linear
+from ssmc.emit_c.norm import emit_norm
+from ssmc.emit_c.reductions import emit_last_step, emit_mean, emit_sum_step
+from ssmc.emit_c.requants import define_requant
+from ssmc.emit_c.source import Layer, SourceFile, unique
+from ssmc.emit_c.states import Registers
+from ssmc.emit_c.text import header_text, output_type, source_text
+from ssmc.emit_c.widths import INT32, INT64, CType, narrowest
+
+INT16_ENDS = -(1 << 15), (1 << 15) - 1
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """A model in C.
+
+    Attributes:
+        prefix: of all names.
+        program: what it computes.
+        header, source: the texts.
+        step_layers, finish_layers: what runs per step and per sequence.
+        fields: members of the state struct.
+        flash_bytes: of all constants.
+        input_type, output_type: of the codes.
+        quantizes: the file can quantize int16 samples.
+    """
+
+    prefix: str
+    program: Program
+    header: str
+    source: str
+    step_layers: tuple[Layer, ...]
+    finish_layers: tuple[Layer, ...]
+    fields: tuple[Field, ...]
+    flash_bytes: int
+    input_type: CType
+    output_type: CType
+    quantizes: bool
+
+    @property
+    def state_bytes(self) -> int:
+        """``sizeof`` the state struct, with natural alignment."""
+        size = sum(field.bytes for field in self.fields)
+        align = max((field.ctype.bytes for field in self.fields), default=1)
+        return -(-size // align) * align
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Largest local arrays of a layer, on the stack."""
+        return max((layer.scratch_bytes for layer in (*self.step_layers, *self.finish_layers)), default=0)
+
+
+@dataclass
+class _State:
+    """Members that live from step to step, with their initial values where these are not zero."""
+
+    fields: list[Field]
+    starts: list[tuple[str, str, int]]
+    registers: dict[str, Registers]
+
+
+def emit(program: Program, prefix: str, *, share: bool = True, word: int = 8) -> Emitted:
+    """The C of a program.
+
+    Args:
+        program: what to compute.
+        prefix: of all names.
+        word: least width of weights and values, 8 or 16 bits.
+        share: let values share memory; without it every value of the last step can be looked at in the state.
+
+    Raises:
+        ModelError: SSMC-C20..C23, by node.
+    """
+    check(program)
+    program = fold_multipliers(program)
+    file = SourceFile(prefix, word, taken={"init", "step", "finish", "run", "quantize", "state", "input", "output"})
+    members: set[str] = {"steps"}
+    held, fields = _reduction_fields(program, members, word)
+    planner = Planner(program, share, members, word)
+    buffers = planner.plan({name: f"state->{field.name}" for name, field in held.items()})
+    ctx = Context(file, program, buffers.where)
+    state = _State(list(fields), [], {})
+    step = tuple(_step_layer(ctx, op, state, held, members) for op in program.ops if _at_step(program, op))
+    finish = tuple(_finish_layer(ctx, op, held) for op in program.ops if _at_finish(program, op))
+    if any(isinstance(op, Mean) for op in program.ops):
+        state.fields.append(Field("steps", narrowest(0, 1 << 31), 1, "time steps seen"))
+    every = sorted([*state.fields, *buffers.fields], key=lambda f: -f.ctype.bytes)
+    every = every or [Field("unused", narrowest(0, 1), 1, "C has no empty structs")]
+    quantizer = _quantizer(file, program)
+    text = header_text(program, prefix, tuple(every), quantizer is not None, file)
+    body = source_text(ctx, step, finish, tuple(every), tuple(state.starts), quantizer)
+    out = output_type(program, word)
+    return Emitted(
+        prefix, program, text, body, step, finish, tuple(every), file.flash_bytes, input_type(program, word), out,
+        quantizer is not None,
+    )  # fmt: skip
+
+
+def check(program: Program) -> None:
+    """Decline what C cannot do.
+
+    Raises:
+        ModelError: SSMC-C20 an operation without a C form, SSMC-C24 one that mixes values of two rates.
+    """
+    known = (Quantize, Linear, StateSpace, Table, Product, Sum, Norm, Slice, Mean, Last, Dequantize)
+    for op in program.ops:
+        if not isinstance(op, known):
+            fact = f"operation {type(op).__name__} has no C form"
+            raise ModelError("SSMC-C20", fact, "compile for target int, which runs every operation", op.name)
+        rates = {program.values[v].rate for v in op.inputs if v in program.values}
+        if len(rates) > 1 or (isinstance(op, StateSpace | Mean | Last) and rates == {"sequence"}):
+            fact = f"{type(op).__name__} mixes values of every step with values of the whole sequence"
+            raise ModelError("SSMC-C24", fact, "reduce over time once, after the last recurrence", op.name)
+
+
+def _reduction_fields(program: Program, members: set[str], word: int) -> tuple[dict[str, Field], tuple[Field, ...]]:
+    """Members of means and last values, by op."""
+    held: dict[str, Field] = {}
+    for op in program.ops:
+        if isinstance(op, Mean | Last):
+            codes = program.values[op.inputs[0]]
+            ctype = INT64 if isinstance(op, Mean) else narrowest(codes.quant.lo, codes.quant.hi, word)
+            what = "running sum" if isinstance(op, Mean) else "newest value"
+            name = f"{'sum' if isinstance(op, Mean) else 'last'}_{op.name}"
+            value = op.output if isinstance(op, Last) else ""
+            held[op.name] = Field(unique(name, members), ctype, codes.size, f"{op.name}: {what}", value)
+    return held, tuple(held.values())
+
+
+def _at_step(program: Program, op: Op) -> bool:
+    plain = not isinstance(op, Quantize | Dequantize | Slice)
+    return plain and program.rate(op) == "step"
+
+
+def _at_finish(program: Program, op: Op) -> bool:
+    plain = not isinstance(op, Dequantize | Slice | Last)
+    return isinstance(op, Mean) or (plain and program.rate(op) == "sequence")
+
+
+def _step_layer(ctx: Context, op: Op, state: _State, held: dict[str, Field], members: set[str]) -> Layer:
+    match op:
+        case Mean():
+            return emit_sum_step(ctx, op, held[op.name].name)
+        case Last():
+            return emit_last_step(ctx, op, held[op.name].name)
+        case StateSpace():
+            return _kernel_layer(ctx, op, state, members)
+    return _stateless(ctx, op)
+
+
+def _kernel_layer(ctx: Context, op: StateSpace, state: _State, members: set[str]) -> Layer:
+    name = unique(f"r_{op.name}", members)
+    emit_kernel = emit_rows if op.matrix.groups < FEW_GROUPS else emit_blocks
+    layer, registers = emit_kernel(ctx, op, name)
+    if registers.start.size:
+        state.fields.append(Field(name, registers.ctype, registers.start.size, f"{op.name}: registers"))
+        start = ctx.file.param(f"{op.name}_start", registers.start, f"{op.name}: registers before the first step")
+        if not start.always(0):
+            state.starts.append((name, f"({registers.ctype.name}){start.at('i')}", registers.start.size))
+    state.registers[op.name] = registers
+    return layer
+
+
+def _finish_layer(ctx: Context, op: Op, held: dict[str, Field]) -> Layer:
+    return emit_mean(ctx, op, held[op.name].name) if isinstance(op, Mean) else _stateless(ctx, op)
+
+
+def _stateless(ctx: Context, op: Op) -> Layer:
+    match op:
+        case Linear():
+            return emit_linear(ctx, op)
+        case Table():
+            return emit_table(ctx, op)
+        case Product():
+            return emit_product(ctx, op)
+        case Sum():
+            return emit_sum(ctx, op)
+        case Norm():
+            return emit_norm(ctx, op)
+    raise TypeError(type(op).__name__)
+
+
+def _quantizer(file: SourceFile, program: Program) -> str | None:
+    """C expression of the code of an int16 sample ``samples[c]``, where shifts or divisions do it exactly."""
+    first = program.ops[0]
+    assert isinstance(first, Quantize)
+    if isinstance(first, Ids):
+        return None
+    scale = np.broadcast_to(first.quant.scale, (program.input_size,))
+    ratio = [1 / Fraction(float(s)) for s in scale]
+    zero = [Fraction(0)] * len(ratio)
+    try:
+        requant = make_requant(ratio, zero, first.quant.lo, first.quant.hi, INT16_ENDS, first.name)
+        if requant.thresholds:
+            return None
+        rows = np.arange(len(ratio))
+        name = define_requant(file, first.name, requant, rows, np.full(len(ratio), 1 << 15), INT32, first.name)
+    except ModelError:
+        return None
+    return f"{name}(samples[c], c)"

@@ -1,0 +1,70 @@
+"""Reductions over time in C: the mean (a running sum, divided once by the true length) and the last value."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ssmc.errors import ModelError
+from ssmc.ir.program import Last, Mean
+from ssmc.emit_c.context import Context
+from ssmc.emit_c.source import Layer, block, comment_text, literal
+
+LARGEST_STEPS = (1 << 32) - 1
+
+
+def emit_sum_step(ctx: Context, op: Mean, field: str) -> Layer:
+    """Add one step to the running sum."""
+    (x,) = op.inputs
+    size, out = ctx.size(x), ctx.ctype(x)
+    lines = [f"for (int c = 0; c < {size}; ++c) {{", "    sum[c] += x[c];", "}"]
+    head = f"int64_t *restrict sum, const {out.name} *restrict x"
+    name = ctx.define(op, f"{op.name}: running sum of {size} channels", head, [block(lines)])
+    return Layer(op.name, f"{name}(state->{field}, {ctx.where[x]});", requants={"additions": size})
+
+
+def emit_mean(ctx: Context, op: Mean, field: str) -> Layer:
+    """``y = clip(round_half_even(ratio sum / T))``, exact for every length; 0 for no step.
+
+    Raises:
+        ModelError: SSMC-C22 where a ratio does not fit.
+    """
+    size, file, out = ctx.size(op.output), ctx.file, ctx.ctype(op.output)
+    lo, hi = ctx.ends(op.inputs[0])
+    top = max(abs(lo), abs(hi)) * LARGEST_STEPS
+    edge = 2 * max(abs(op.lo), abs(op.hi)) + 1
+    num, den = (np.array([getattr(r, key) for r in op.ratio], object) for key in ("numerator", "denominator"))
+    if num.min() <= 0 or num.max() >= 1 << 62 or den.max() * edge >= 1 << 62:
+        raise ModelError("SSMC-C22", "the ratio of a mean does not fit", "use scales of fewer digits", op.name)
+    numbers = {
+        key: file.param(f"{op.name}_{key}", values.astype(np.int64), f"{op.name}: {key} of the exact ratio by channel")
+        for key, values in (("numerator", num), ("denominator", den))
+    }
+    multiplier, divisor = (f"(int64_t){numbers[key].at('c')}" for key in ("numerator", "denominator"))
+    span = f"{literal(op.lo)}, {literal(op.hi)}"
+    if 2 * (num.max() * top + den.max() * LARGEST_STEPS) < 1 << 62:
+        quotient = f"{file.helper('round_divide64')}({multiplier} * sum[c], {divisor} * (int64_t)steps)"
+        code = f"{file.helper('clamp64')}({quotient}, {span})"
+    else:
+        code = f"{file.helper('mean_wide')}({multiplier}, {divisor}, sum[c], steps, {span})"
+    empty = max(op.lo, min(op.hi, 0))
+    lines = [
+        f"for (int c = 0; c < {size}; ++c) {{",
+        f"    y[c] = ({out.name})(steps == 0 ? {literal(empty)} : {code});",
+        "}",
+    ]
+    head = f"const int64_t *restrict sum, uint32_t steps, {out.name} *restrict y"
+    name = file.name(f"{op.name}_mean")
+    what = f"/* {comment_text(op.name)}: sum over the true number of steps */"
+    file.functions.append("\n".join([what, f"static void {name}({head})", "{", block(lines), "}"]))
+    call = f"{name}(state->{field}, state->steps, {ctx.where[op.output]});"
+    return Layer(op.name, call, requants={"divisions": size})
+
+
+def emit_last_step(ctx: Context, op: Last, field: str) -> Layer:
+    """Keep the newest value."""
+    (x,) = op.inputs
+    size, kind = ctx.size(x), ctx.ctype(x)
+    lines = [f"for (int c = 0; c < {size}; ++c) {{", "    held[c] = x[c];", "}"]
+    head = f"{kind.name} *restrict held, const {kind.name} *restrict x"
+    name = ctx.define(op, f"{op.name}: keep the newest of {size} channels", head, [block(lines)])
+    return Layer(op.name, f"{name}(state->{field}, {ctx.where[x]});", requants={"copies": size})

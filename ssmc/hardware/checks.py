@@ -1,0 +1,47 @@
+"""What the keys of a hardware file must say together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from ssmc.errors import UsageError
+from ssmc.hardware.plausibility import implausible, too_short
+
+if TYPE_CHECKING:
+    from ssmc.hardware.model import Hardware
+
+
+def check_together(file: str, hardware: Hardware) -> None:
+    """Refuse keys that contradict each other (SSMC-H08), and figures that only a wrong unit explains (SSMC-H09)."""
+    cell, dac = hardware.cell, hardware.dac
+    if cell.g_min_us.value >= cell.g_max_us.value:
+        fact = f"is {cell.g_min_us.value:g}, cell.g_max_us is {cell.g_max_us.value:g}"
+        refuse("SSMC-H08", f"{file}: cell.g_min_us", fact, "g_min must be below g_max")
+    if dac.bit_serial and dac.bits != 1:
+        refuse(
+            "SSMC-H08", f"{file}: dac.bits", f"is {dac.bits} with dac.bit_serial", "a bit-serial driver has bits = 1"
+        )
+    if hardware.inputs_per_array < 1:
+        refuse("SSMC-H08", f"{file}: array.rows", "is 1 with cell.quadrants = 4", "an input needs a row for each sign")
+    if dac.bit_serial and dac.pulses != "none":
+        refuse("SSMC-H08", f"{file}: dac.pulses", f"is {dac.pulses} with dac.bit_serial", "codes go one way only")
+    if hardware.largest_digit < 1:
+        fact = f"is {cell.levels}, too few for scheme {cell.scheme}"
+        refuse("SSMC-H08", f"{file}: cell.levels", fact, "use at least 3 levels, or differential_columns")
+    if cell.quadrants == 3:
+        refuse("SSMC-H08", f"{file}: cell.quadrants", "is 3", "write 2 or 4")
+    _check_units(file, hardware)
+
+
+def _check_units(file: str, hardware: Hardware) -> None:
+    for quantity in too_short(hardware.quantities()):
+        fact = f"is {quantity.low:g} ns, shorter than a picosecond"
+        refuse("SSMC-H09", f"{file}: {quantity.key}", fact, "write nanoseconds, or 0")
+    for found in implausible(hardware):
+        remedy = f"check the unit ({found.check.why})"
+        refuse("SSMC-H09", f"{file}: {found.check.key}", found.fact, remedy)
+
+
+def refuse(code: str, node: str, fact: str, remedy: str) -> NoReturn:
+    """Raise the one line that names file and key, the fact, and the way out."""
+    raise UsageError(code, fact, remedy, node)

@@ -1,0 +1,1 @@
+"""Programs as native code on this machine: building the emitted C, and an executor that runs it."""

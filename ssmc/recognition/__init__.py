@@ -1,0 +1,1 @@
+"""What a foreign graph computes: the axes of its values, its recurrences as affine maps."""

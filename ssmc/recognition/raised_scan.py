@@ -1,0 +1,109 @@
+"""One ``Scan`` as a kernel: its recurrence, and which states, inputs and outputs belong to which channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from ssmc.errors import ModelError
+from ssmc.recognition.axes import Axes, Roles
+from ssmc.recognition.loop_body import analyse
+from ssmc.recognition.recurrence import Recogniser, Recurrence
+from ssmc.ir.build import node_name
+
+Index = NDArray[np.int64]
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class RaisedScan:
+    """What a Scan computes.
+
+    Attributes:
+        kernel: the recurrence over all states, inputs and outputs.
+        groups: which of them belong together.
+        output_shapes: per-step shape of every scan output, for one sample.
+    """
+
+    kernel: Recurrence
+    groups: Groups
+    output_shapes: list[Shape]
+
+
+def recognise_scan(node: ir.Node, axes: Axes) -> RaisedScan:
+    """Analyse the body of a Scan of the main graph.
+
+    Raises:
+        ModelError: SSMC-S01, S02 or S03, naming the guilty node.
+    """
+    count = node.attributes["num_scan_inputs"].as_int()
+    states, inputs = list(node.inputs[: len(node.inputs) - count]), list(node.inputs[len(node.inputs) - count :])
+    scanned = [_sample_axes(axes, value, node)[1] for value in inputs]
+    state_shapes = [_one_sample(axes, value, node) for value in states]
+    body = analyse(node.attributes["body"].as_graph(), state_shapes, scanned)
+    kernel = Recogniser(body, node_name(node)).recognise()
+    outputs = [form.shape for form in body.outputs]
+    return RaisedScan(kernel, group_channels(kernel, state_shapes, scanned, outputs), outputs)
+
+
+def _sample_axes(axes: Axes, value: ir.Value | None, node: ir.Node) -> tuple[Roles, tuple[int, ...]]:
+    """Roles of a scanned value and its per-step shape for one sample."""
+    assert value is not None
+    roles, shape = axes.roles[str(value.name)], axes.shapes[str(value.name)]
+    if roles[0] != "T":
+        raise ModelError(
+            "SSMC-S03", "the loop does not run over the leading time axis", "transpose time first", node_name(node)
+        )
+    return roles, tuple(1 if role == "N" else size for role, size in zip(roles[1:], shape[1:], strict=True))
+
+
+def _one_sample(axes: Axes, value: ir.Value | None, node: ir.Node) -> tuple[int, ...]:
+    assert value is not None
+    name = str(value.name)
+    if name not in axes.roles:
+        raise ModelError(
+            "SSMC-S03", "an initial state has a fixed batch size", "expand it to the batch", node_name(node)
+        )
+    return tuple(1 if r == "N" else d for r, d in zip(axes.roles[name], axes.shapes[name], strict=True))
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Index of states (G, n), inputs (G, m) and outputs (G, p) per group."""
+
+    states: Index
+    inputs: Index
+    outputs: Index
+
+
+def group_channels(kernel: Recurrence, states: list[Shape], inputs: list[Shape], outputs: list[Shape]) -> Groups:
+    """Channels as groups where the tensors have a common axis along which nothing mixes; else one dense group."""
+    sizes = {int(np.prod(shape)) for shape in inputs}
+    for count in sorted(sizes & {int(np.prod(shape)) for shape in outputs}, reverse=True):
+        labels = [_labels(shapes, count) for shapes in (states, inputs, outputs)]
+        if count > 1 and all(label is not None for label in labels):
+            s, u, y = (np.asarray(label) for label in labels)
+            columns = np.concatenate([s, u])
+            apart = not kernel.W[s[:, None] != columns].any() and not kernel.W_y[y[:, None] != columns].any()
+            if apart:
+                return Groups(*(np.stack([np.flatnonzero(label == g) for g in range(count)]) for label in (s, u, y)))
+    return Groups(
+        np.arange(kernel.W.shape[0])[None],
+        np.arange(kernel.W.shape[1] - kernel.W.shape[0])[None],
+        np.arange(kernel.W_y.shape[0])[None],
+    )
+
+
+def _labels(shapes: list[Shape], count: int) -> Index | None:
+    """Group of every element, from each tensor's first axis of length ``count``."""
+    labels = []
+    for shape in shapes:
+        if count not in shape:
+            return None
+        axis = shape.index(count)
+        broadcast = np.arange(count).reshape([-1 if a == axis else 1 for a in range(len(shape))])
+        labels.append(np.broadcast_to(broadcast, shape).ravel())
+    return np.concatenate(labels)

@@ -1,0 +1,121 @@
+"""The graph side of lowering: explicit partial-sum quantizers, so that onnxruntime runs what the converters do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from ssmc.ir.build import add_constant, node_name, remove_dead, replace_value, ssmc_node
+from ssmc.ir.functions import input_names
+from ssmc.ir.read_program import read_program
+from ssmc.ir.parts import parts_to_constants
+from ssmc.ir.program import Linear, Matrix, Program, StateSpace
+from ssmc.passes.place import KEY
+from ssmc.pipeline import Declined, Effect, Pass, PassResult
+from ssmc.hardware.model import Hardware
+from ssmc.targets.aimc.lowering.partial_sums import Place, lower
+from ssmc.targets.aimc.choices.place_and_pack import Objective, decide_places
+
+DTYPES: dict[str, type[np.generic]] = {"index": np.int64, "whole": np.bool_}
+
+
+@dataclass(frozen=True)
+class InsertPartialSums(Pass):
+    """Rewrite matrices that are not converted once to their partial sums (DESIGN §4).
+
+    Before: level *placed*.
+    After: ``LinearParts``, ``KernelParts``, ``KernelPair[After]Parts`` where slices, row splits, bit-serial drive or a
+        narrow converter need partial conversions; single conversions stay as they are.
+    Preserves: every code where all conversions are lossless; else BOUNDED, and the matrices are listed as declined.
+    Refuses: what does not fit the hardware (SSMC-A01, A02).
+
+    Attributes:
+        hardware: the chip.
+        place: ``auto`` decides per matrix here, where the hardware is known, and annotates the graph anew.
+        minimise: what that decision makes smaller.
+    """
+
+    hardware: Hardware
+    place: Place = "analog"
+    minimise: Objective = "energy"
+
+    @property
+    def name(self) -> str:
+        """Name in the pipeline."""
+        return "insert-partial-sums"
+
+    @property
+    def level(self) -> str:
+        """Level after the pass."""
+        return "placed"
+
+    @property
+    def effect(self) -> Effect:
+        """Exact where every conversion is lossless; a result says so."""
+        return Effect.BOUNDED
+
+    def _places(self, model: ir.Model, program: Program) -> dict[str, Place]:
+        """By matrix: decided here, or as the graph says."""
+        if self.place == "auto":
+            decided, _ = decide_places(program, self.hardware, "auto", self.minimise)
+            _annotate(model, decided)
+            return decided
+        places = {node_name(node): node.metadata_props.get(KEY, "auto") for node in model.graph}
+        policy: dict[str, Place] = {name: "digital" if place == "digital" else "auto" for name, place in places.items()}
+        return policy | {f"{name}.output": place for name, place in policy.items()}
+
+    def run(self, model: ir.Model) -> PassResult:
+        """Lower the program and write its partial sums into the graph."""
+        program = read_program(model)
+        lowered = lower(program, self.hardware, self._places(model, program))
+        matrices = {op.name: op for op in lowered.program.ops if isinstance(op, Linear | StateSpace)}
+        applied = []
+        for node in list(model.graph):
+            op = matrices.get(node_name(node))
+            found = [] if op is None else _matrices(op)
+            if any(matrix.parts for matrix, _ in found):
+                _replace(model.graph, node, found)
+                applied.append(
+                    f"{node_name(node)}: {' + '.join(str(max(len(m.parts), 1)) for m, _ in found)} conversions"
+                )
+        remove_dead(model.graph)
+        lossy = tuple(
+            Declined(p.name, f"lossy conversions: {p.why}") for p in lowered.plans.values() if p.kind == "lossy"
+        )
+        return PassResult(model, tuple(applied), lossy, Effect.BOUNDED if lossy else Effect.EXACT)
+
+
+def _annotate(model: ir.Model, places: dict[str, Place]) -> None:
+    """Where a node's matrices run; analog where one of them does."""
+    for node in model.graph:
+        found = {places[name] for name in (node_name(node), f"{node_name(node)}.output") if name in places}
+        if found:
+            node.metadata_props[KEY] = "analog" if "analog" in found else "digital"
+
+
+def _matrices(op: Linear | StateSpace) -> list[tuple[Matrix, str]]:
+    found = [(op.matrix, "")]
+    if isinstance(op, StateSpace) and op.output_matrix is not None:
+        found.append((op.output_matrix, "_y"))
+    return found
+
+
+def _replace(graph: ir.Graph, node: ir.Node, matrices: list[tuple[Matrix, str]]) -> None:
+    name, old = node_name(node), node.outputs[0]
+    inputs = {
+        key: value for key, value in zip(input_names(node.op_type), node.inputs, strict=True) if value is not None
+    }
+    for matrix, suffix in matrices:
+        for key, array in parts_to_constants(matrix, suffix).items():
+            dtype = DTYPES.get(key.removesuffix("_y"), np.float64)
+            inputs[key] = add_constant(graph, f"{name}.{key}", array, dtype)
+    extra = [f"{name}.parts.registers"] if node.op_type.startswith("Kernel") else []
+    new = ssmc_node(f"{node.op_type}Parts", inputs, f"{old.name}.parts", name=name, extra_outputs=extra)
+    new.metadata_props.update(node.metadata_props)
+    graph.insert_before(node, new)
+    kept = str(old.name)
+    replace_value(graph, old, new.outputs[0])
+    graph.remove(node, safe=True)
+    old.name, new.outputs[0].name = f"{kept}.whole", kept

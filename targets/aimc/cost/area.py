@@ -1,0 +1,80 @@
+"""Silicon area of a tile program: what it allocates, instance by instance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ssmc.targets.aimc.tiles import instructions as isa
+from ssmc.hardware.model import Hardware
+from ssmc.targets.aimc.tiles.instructions import TileProgram
+
+CHIP = "(chip)"
+
+
+@dataclass(frozen=True)
+class Area:
+    """``count`` instances of a component that serve ``op``, square micrometres in all."""
+
+    op: str
+    component: str
+    count: int
+    key: str
+    low: float
+    nominal: float
+    high: float
+
+
+def areas(tiles: TileProgram, hw: Hardware) -> list[Area]:
+    """Area per op and component; what ops share stands under ``(chip)``. Arrays count whole, used or not."""
+    found: list[Area] = []
+    for op, count in _arrays(tiles).items():
+        found += [
+            _area(op, "array", count, "array.area_um2", hw),
+            _area(op, "dac", count * hw.array.rows, "dac.area_um2", hw),
+            _area(op, "sample_hold", count * hw.array.columns, "sample_hold.area_um2", hw),
+            _area(op, "adc", count * hw.adcs_per_array, "adc.area_um2", hw),
+        ]
+        if any(isinstance(i, isa.Accumulate) and i.op == op for i in (*tiles.per_step, *tiles.per_sequence)):
+            found.append(_area(op, "shift_add", count * hw.adcs_per_array, "shift_add.area_um2", hw))
+    for op, register in tiles.registers.items():
+        found.append(
+            _area(op, "register", register.initial.size * register.bits, "memory.register_area_um2_per_bit", hw)
+        )
+    for op, total in tiles.accumulators.items():
+        found.append(_area(op, "register", total.size * total.bits, "memory.register_area_um2_per_bit", hw))
+    for op, bits in _memories(tiles).items():
+        found.append(_area(op, "weights", bits, "memory.buffer_area_um2_per_bit", hw))
+    buffered = sum(value.size * value.bits for value in tiles.values.values() if value.buffered)
+    found.append(_area(CHIP, "buffer", buffered, "memory.buffer_area_um2_per_bit", hw))
+    found.append(_area(CHIP, "digital_unit", 1, "digital.area_um2", hw))
+    return found
+
+
+def _arrays(tiles: TileProgram) -> dict[str, int]:
+    """Arrays by op; one that several share counts once, for the first."""
+    counts: dict[str, int] = {}
+    seen: set[int] = set()
+    for bank in tiles.banks.values():
+        new = set(bank.arrays) - seen
+        counts[bank.op] = counts.get(bank.op, 0) + len(new)
+        seen |= new
+    return counts
+
+
+def _memories(tiles: TileProgram) -> dict[str, int]:
+    """Bits of digital matrices (non-zero codes) and of tables, by op."""
+    bits: dict[str, int] = {}
+    for i in (*tiles.per_step, *tiles.per_sequence):
+        if isinstance(i, isa.MatVec):
+            width = int(np.abs(i.codes).max(initial=0)).bit_length() + 1
+            bits[i.op] = bits.get(i.op, 0) + int(np.count_nonzero(i.codes)) * width
+        if isinstance(i, isa.LookUp):
+            bits[i.op] = bits.get(i.op, 0) + i.table.size * tiles.values[i.writes].bits
+    return bits
+
+
+def _area(op: str, component: str, count: int, key: str, hw: Hardware) -> Area:
+    each = hw.quantity(key)
+    return Area(op, component, count, key, count * each.low, count * each.value, count * each.high)

@@ -1,0 +1,72 @@
+"""What a program costs beside its steps: writing the cells once, and leakage as long as it is on.
+
+    programming:  cells x cell.write_energy_pj;  cells / cell.write_parallel x cell.write_ns, one array after the other
+    leakage:      arrays x array.leakage_uw + digital.leakage_uw;  a step leaks that power for its initiation interval
+
+Keys that a hardware file leaves out are 0: then nothing is said, rather than that it is free.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ssmc.hardware.components import Quantity
+from ssmc.hardware.model import Hardware
+from ssmc.targets.aimc.lowering.mapping import Bank
+from ssmc.targets.aimc.tiles.instructions import TileProgram
+
+ENDS = ("low", "nominal", "high")
+PJ_PER_UW_NS = 1e-3
+
+
+@dataclass(frozen=True)
+class Share:
+    """``count`` times a key: low, nominal, high in picojoule or microwatt."""
+
+    op: str
+    count: int
+    key: str
+    low: float
+    nominal: float
+    high: float
+
+
+def programming(tiles: TileProgram, hw: Hardware) -> tuple[Share, ...]:
+    """Energy of writing every bank."""
+    key = "cell.write_energy_pj"
+    if not hw.quantity(key).high:
+        return ()
+    return tuple(_share(bank.op, written_cells(bank, hw), key, hw) for bank in tiles.banks.values())
+
+
+def programming_ns(tiles: TileProgram, hw: Hardware) -> float:
+    """Time of writing every bank."""
+    cells = sum(-(-written_cells(bank, hw) // hw.cell.write_parallel) for bank in tiles.banks.values())
+    return cells * hw.cell.write_ns.value
+
+
+def written_cells(bank: Bank, hw: Hardware) -> int:
+    """Cells of its blocks, and of the reference column of every array."""
+    columns = sum(bank.columns_of(tile, hw) for tile in bank.tiles) + hw.reference_columns * len(bank.arrays)
+    return bank.row_count * hw.rows_per_input * columns
+
+
+def leakage(tiles: TileProgram, hw: Hardware) -> tuple[Share, ...]:
+    """Power of the arrays in use, and of the digital unit."""
+    parts = ((tiles.arrays, "array.leakage_uw"), (1, "digital.leakage_uw"))
+    return tuple(_share("(chip)", count, key, hw) for count, key in parts if hw.quantity(key).high)
+
+
+def _share(op: str, count: int, key: str, hw: Hardware) -> Share:
+    each: Quantity = hw.quantity(key)
+    return Share(op, count, key, count * each.low, count * each.value, count * each.high)
+
+
+def total(shares: tuple[Share, ...]) -> dict[str, float]:
+    """Their sum."""
+    return {end: sum(getattr(share, end) for share in shares) for end in sorted(ENDS)}
+
+
+def leaked_pj(shares: tuple[Share, ...], ns: float) -> dict[str, float]:
+    """Energy of so many nanoseconds."""
+    return {end: uw * ns * PJ_PER_UW_NS for end, uw in total(shares).items()}

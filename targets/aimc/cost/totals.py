@@ -1,0 +1,223 @@
+"""Costs of a tile program: every figure is a count of executed instructions times a key of the hardware file.
+
+Per step is one pass over the per-step list; per sequence is T such passes and one over the per-sequence list.
+Latency, initiation interval and totals are three kinds of number and are never multiplied into each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from ssmc.targets.aimc.tiles import instructions as isa
+from ssmc.targets.aimc.cost.area import CHIP, Area, areas
+from ssmc.targets.aimc.cost.energy_events import Measured, charges
+from ssmc.hardware.model import Hardware
+from ssmc.targets.aimc.tiles.instructions import TileProgram
+from ssmc.targets.aimc.cost.schedule import Timing, schedule
+from ssmc.targets.aimc.cost.static_costs import leakage, leaked_pj, programming, programming_ns, total
+from ssmc.targets.base import Json
+
+SCHEMA = "ssmc.cost.aimc/1"
+CHARGED = (
+    "dac", "dac_bit", "array", "array_bit", "sample_hold", "hold_bit", "hold_pulse", "adc", "adc_step", "shift_add",
+    "adder", "multiplier", "mac", "requantize", "table", "divider", "register", "buffer", "bus", "weights",
+)  # fmt: skip
+BITS = ("register", "buffer", "weights")
+
+
+@dataclass(frozen=True)
+class Line:
+    """Events of one component for one op, in one pass over a list.
+
+    Attributes:
+        op, component, unit, key: as in `ssmc.targets.aimc.cost.energy_events.Charge`.
+        count: events.
+        bits: events times converted bits for converters, else 0.
+        low, nominal, high: picojoule.
+    """
+
+    op: str
+    component: str
+    unit: str
+    key: str
+    count: int
+    bits: int
+    low: float
+    nominal: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Everything that is charged for a tile program on its hardware."""
+
+    hardware: Hardware
+    tiles: TileProgram
+    per_step: tuple[Line, ...]
+    finish: tuple[Line, ...]
+    areas: tuple[Area, ...]
+    step_timing: Timing
+    finish_timing: Timing
+    measured: Measured | None = None
+
+    def to_json(self, steps: int) -> Json:
+        """Costs of one inference of ``steps`` steps: key-sorted plain numbers, units in the keys."""
+        data: Json = _json(self, steps)
+        return data
+
+
+def cost(tiles: TileProgram, hw: Hardware, measured: Measured | None = None) -> Cost:
+    """Charge every instruction; ``measured``: what data makes of it (`ssmc.targets.aimc.simulation.data_dependent_energy`)."""
+    return Cost(
+        hw,
+        tiles,
+        lines(tiles.per_step, tiles, hw, measured),
+        lines(tiles.per_sequence, tiles, hw, measured),
+        tuple(areas(tiles, hw)),
+        schedule(tiles.per_step, tiles, hw),
+        schedule(tiles.per_sequence, tiles, hw),
+        measured,
+    )
+
+
+def lines(
+    code: Iterable[isa.Instruction], tiles: TileProgram, hw: Hardware, measured: Measured | None = None
+) -> tuple[Line, ...]:
+    """Charges of one pass, summed per op, component and key."""
+    counts: dict[tuple[str, str, str, str, float], int] = {}
+    for i in code:
+        for charge in charges(i, tiles, hw, measured):
+            slot = (i.op, charge.component, charge.unit, charge.key, charge.scale)
+            counts[slot] = counts.get(slot, 0) + charge.count
+    out = []
+    for (op, component, unit, key, scale), count in counts.items():
+        each, bits = hw.quantity(key), count * hw.adc.bits if component == "adc" else 0
+        energies = (count * scale * value for value in (each.low, each.value, each.high))
+        out.append(Line(op, component, unit, key, count, bits, *energies))
+    return tuple(out)
+
+
+def _json(c: Cost, steps: int) -> Any:
+    counts = {
+        "per_step": _totals(c.per_step, ()),
+        "per_sequence": _totals(c.per_step, c.finish, steps),
+    }
+    interval = c.step_timing.initiation_interval_ns
+    figures = {key: {span: totals[key] for span, totals in counts.items()} for key in counts["per_step"]}
+    data = {
+        **figures,
+        "schema": SCHEMA,
+        "hardware": c.hardware.name,
+        "steps": steps,
+        **_allocation(c),
+        "area_um2": _interval(c.areas),
+        "latency_ns": {"per_step": c.step_timing.latency_ns, "finish": c.finish_timing.latency_ns},
+        "initiation_interval_ns": interval,
+        "max_steps_per_s": 1e9 / interval if interval else 0.0,
+        "limited_by": c.step_timing.limited_by,
+        "feedback_loops_ns": dict(sorted(c.step_timing.loops_ns.items())),
+        "occupancy_ns": c.step_timing.occupancy_ns,
+        "critical_path": _path(c.step_timing),
+        "components": _components(c, steps),
+        **_standing(c, steps),
+    }
+    return key_sorted(data)
+
+
+def _standing(c: Cost, steps: int) -> Json:
+    """Programming and leakage, where the hardware file has them; leakage of a step at the highest pace."""
+    found: Json = {}
+    written, leaks = programming(c.tiles, c.hardware), leakage(c.tiles, c.hardware)
+    if written:
+        found["programming_energy_pj"] = total(written)
+    if c.hardware.cell.write_ns.value:
+        found["programming_ns"] = programming_ns(c.tiles, c.hardware)
+    if leaks:
+        step = c.step_timing.initiation_interval_ns
+        inference = steps * step + c.finish_timing.latency_ns
+        found["leakage_uw"] = total(leaks)
+        found["leakage_energy_pj"] = {"per_step": leaked_pj(leaks, step), "per_sequence": leaked_pj(leaks, inference)}
+    return found
+
+
+def key_sorted(data: Any) -> Any:
+    """The same JSON with the keys of every object in order."""
+    if isinstance(data, dict):
+        return {key: key_sorted(data[key]) for key in sorted(data)}
+    return [key_sorted(item) for item in data] if isinstance(data, list) else data
+
+
+def _path(timing: Timing) -> list[Json]:
+    """The critical path, runs of the same instruction of an op taken together."""
+    runs = [(key, list(run)) for key, run in groupby(timing.path, key=lambda s: (s.op, s.instruction))]
+    return [
+        {"count": len(run), "instruction": name, "ns": sum(s.ns for s in run), "op": op} for (op, name), run in runs
+    ]
+
+
+def _totals(step: tuple[Line, ...], finish: tuple[Line, ...], steps: int = 1) -> Json:
+    def total(components: tuple[str, ...], field: str) -> float:
+        once: float = sum(getattr(line, field) for line in finish if line.component in components)
+        each: float = sum(getattr(line, field) for line in step if line.component in components)
+        return steps * each + once
+
+    return {
+        "energy_pj": {name: total(CHARGED, name) for name in ("high", "low", "nominal")},
+        "adc_conversions": total(("adc",), "count"),
+        "adc_conversion_bits": total(("adc",), "bits"),
+        "dac_drives": total(("dac",), "count"),
+        "cell_reads": total(("array",), "count"),
+        "digital_macs": total(("mac",), "count"),
+        "memory_bits": total(BITS, "count"),
+    }
+
+
+def _allocation(c: Cost) -> Json:
+    banks, hw = c.tiles.banks.values(), c.hardware
+    used = sum(bank.row_count * hw.rows_per_input * bank.columns_used(hw) for bank in banks)
+    allocated = c.tiles.arrays * hw.array.rows * hw.array.columns
+    return {
+        "arrays": c.tiles.arrays,
+        "cells_allocated": allocated,
+        "cells_used": used,
+        "cells_nonzero": int(sum(np.count_nonzero(bank.codes) for bank in banks)),
+        "utilisation": used / allocated if allocated else 0.0,
+    }
+
+
+def _interval(found: Iterable[Area]) -> Json:
+    found = list(found)
+    return {name: sum(getattr(area, name) for area in found) for name in ("high", "low", "nominal")}
+
+
+def _components(c: Cost, steps: int) -> list[Json]:
+    """One row per op and component: counts per step and sequence, energy of the sequence, area."""
+    rows: dict[tuple[str, str], Json] = {}
+    for line, times, per_step in [*((x, steps, True) for x in c.per_step), *((x, 1, False) for x in c.finish)]:
+        row = rows.setdefault((line.op, line.component), _row(line.op, line.component))
+        row.update(unit=line.unit, energy_key=line.key)
+        row["count_per_step"] += line.count if per_step else 0
+        row["count"] += line.count * times
+        for name in ("low", "nominal", "high"):
+            row[f"energy_pj_{name}"] += getattr(line, name) * times
+    for area in c.areas:
+        row = rows.setdefault((area.op, area.component), _row(area.op, area.component))
+        row.update(area_um2=row["area_um2"] + area.nominal, area_key=area.key, instances=row["instances"] + area.count)
+    order = [*dict.fromkeys(i.op for i in (*c.tiles.per_step, *c.tiles.per_sequence)), CHIP]
+    ranked = sorted(rows.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
+    return [row for _, row in ranked]
+
+
+def _row(op: str, component: str) -> Json:
+    energies = {f"energy_pj_{name}": 0.0 for name in ("low", "nominal", "high")}
+    keys = {"unit": "", "energy_key": "", "area_key": ""}
+    return (
+        {"op": op, "component": component, "count": 0, "count_per_step": 0, "instances": 0, "area_um2": 0.0}
+        | energies
+        | keys
+    )

@@ -1,0 +1,199 @@
+"""Which cells of which array hold which block of a matrix.
+
+A *block* is some outputs of one group of one row split. Four ways to place blocks:
+
+- ``one``: an array each, as in the literature (IMSSA, QS4D);
+- ``diagonal``: blocks of one matrix on the diagonal of an array, no row and no column in common, driven at once. The
+  cells off the diagonal hold code 0 and see both drives: on real devices they add noise and energy;
+- ``multiplexed``: blocks of one matrix wherever cells are free, driven one after the other (*waves*); rows that are not
+  driven add nothing. Remainders of a split matrix may be cut to fit;
+- ``shared``: the same with blocks of all matrices, which then wait for each other. Remainders of several large
+  matrices fill arrays this way.
+
+Where converters share a step (``adc.step``), blocks share an array only if their steps are equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from ssmc.hardware.model import Hardware
+
+Mode = Literal["one", "diagonal", "multiplexed", "shared"]
+MODES: tuple[Mode, ...] = ("one", "diagonal", "multiplexed", "shared")
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How blocks share arrays: the mode, and at most how many of a bank in one array (0: as many as fit)."""
+
+    mode: Mode = "one"
+    limit: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.mode}, up to {self.limit} an array" if self.limit else self.mode
+
+
+ONE = Packing()
+
+
+@dataclass(frozen=True)
+class Block:
+    """Outputs start..stop of a group of a bank, to be placed.
+
+    Attributes:
+        bank: index of the bank.
+        group, outputs: what it holds.
+        rows: physical rows.
+        width: physical columns of one output.
+        step: what its converters must share with the others of its array; None where nothing.
+        may_cut: whether its outputs may go to several places: a remainder of a split matrix.
+    """
+
+    bank: int
+    group: int
+    outputs: tuple[int, int]
+    rows: int
+    width: int
+    step: object = None
+    may_cut: bool = False
+
+    @property
+    def columns(self) -> int:
+        """Physical columns."""
+        return (self.outputs[1] - self.outputs[0]) * self.width
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A block with its array and the first of its physical rows and columns; ``wave`` is when it is driven."""
+
+    block: Block
+    array: int
+    row: int = 0
+    column: int = 0
+    wave: int = 0
+
+
+@dataclass(frozen=True)
+class Room:
+    """Free cells: a rectangle."""
+
+    row: int
+    column: int
+    rows: int
+    columns: int
+
+
+@dataclass
+class Shelf:
+    """An array that is being filled."""
+
+    array: int
+    step: object
+    rooms: list[Room]
+    banks: list[int] = field(default_factory=list)
+
+    def admits(self, block: Block, limit: int) -> bool:
+        """Whether the block may join at all."""
+        return self.step == block.step and (not limit or self.banks.count(block.bank) < limit)
+
+
+def pack(blocks: list[Block], packing: Packing, first: int, hw: Hardware) -> list[Placed]:
+    """Place blocks in arrays ``first``, ``first + 1``, ..; every cell belongs to one block at most."""
+    if packing.mode == "one":
+        return [Placed(block, first + k) for k, block in enumerate(blocks)]
+    if packing.mode == "diagonal":
+        return list(_diagonal(blocks, packing.limit, first, hw))
+    return _waves(_multiplexed(blocks, packing.limit, first, hw))
+
+
+def _diagonal(blocks: list[Block], limit: int, first: int, hw: Hardware) -> Iterator[Placed]:
+    """Along the diagonal while it lasts; a block that needs a whole row range shares with none."""
+    array, row, column, held, step, bank = first - 1, 0, 0, 0, None, -1
+    width = hw.array.columns - hw.reference_columns
+    for block in blocks:
+        fits = row + block.rows <= hw.array.rows and column + block.columns <= width
+        joins = held and fits and block.bank == bank and block.step == step and (not limit or held < limit)
+        if not joins:
+            array, row, column, held = array + 1, 0, 0, 0
+        yield Placed(block, array, row, column)
+        row, column, held = row + block.rows, column + block.columns, held + 1
+        step, bank = block.step, block.bank
+
+
+def _multiplexed(blocks: list[Block], limit: int, first: int, hw: Hardware) -> list[Placed]:
+    """Tallest first, each into the smallest free rectangle that takes it; what may be cut fills what is left."""
+    shelves: list[Shelf] = []
+    placed: list[Placed] = []
+    queue = sorted(blocks, key=lambda b: (-b.rows, -b.columns, b.bank, b.group, b.outputs))
+    while queue:
+        block = queue.pop(0)
+        spot = _whole(block, shelves, limit) or (_largest_cut(block, shelves, limit) if block.may_cut else None)
+        if spot is None:
+            whole = Room(0, 0, hw.array.rows, hw.array.columns - hw.reference_columns)
+            shelves.append(Shelf(first + len(shelves), block.step, [whole]))
+            spot = shelves[-1], whole
+        shelf, room = spot
+        taken = min(block.outputs[1] - block.outputs[0], room.columns // block.width)
+        cut = block.outputs[0] + taken
+        if cut < block.outputs[1]:
+            queue.insert(0, replace(block, outputs=(cut, block.outputs[1])))
+        part = replace(block, outputs=(block.outputs[0], cut))
+        placed.append(Placed(part, shelf.array, room.row, room.column))
+        shelf.banks.append(block.bank)
+        shelf.rooms.remove(room)
+        shelf.rooms += _left(room, part)
+    return placed
+
+
+def _whole(block: Block, shelves: list[Shelf], limit: int) -> tuple[Shelf, Room] | None:
+    """The smallest room that takes all outputs."""
+    fitting = [
+        (room.rows * room.columns, shelf.array, room.row, room.column, shelf, room)
+        for shelf in shelves
+        if shelf.admits(block, limit)
+        for room in shelf.rooms
+        if room.rows >= block.rows and room.columns >= block.columns
+    ]
+    return min(fitting, key=lambda f: f[:4])[4:] if fitting else None
+
+
+def _largest_cut(block: Block, shelves: list[Shelf], limit: int) -> tuple[Shelf, Room] | None:
+    """The room that takes most outputs."""
+    fitting = [
+        (-room.columns, shelf.array, room.row, room.column, shelf, room)
+        for shelf in shelves
+        if shelf.admits(block, limit)
+        for room in shelf.rooms
+        if room.rows >= block.rows and room.columns >= block.width
+    ]
+    return min(fitting, key=lambda f: f[:4])[4:] if fitting else None
+
+
+def _left(room: Room, block: Block) -> list[Room]:
+    """What a block in the corner of a room leaves: two rectangles, the larger one as large as possible."""
+    below, right = room.rows - block.rows, room.columns - block.columns
+    if below * room.columns >= right * room.rows:
+        parts = (
+            Room(room.row + block.rows, room.column, below, room.columns),
+            Room(room.row, room.column + block.columns, block.rows, right),
+        )
+    else:
+        parts = (
+            Room(room.row, room.column + block.columns, room.rows, right),
+            Room(room.row + block.rows, room.column, below, block.columns),
+        )
+    return [part for part in parts if part.rows and part.columns]
+
+
+def _waves(placed: list[Placed]) -> list[Placed]:
+    """Number the blocks of a bank in an array: one wave each, but the same rows under the same drive are one wave."""
+    seen: dict[tuple[int, int], dict[tuple[int, int], int]] = {}
+    out = []
+    for p in placed:
+        waves = seen.setdefault((p.block.bank, p.array), {})
+        out.append(replace(p, wave=waves.setdefault((p.block.group, p.row), len(waves))))
+    return out

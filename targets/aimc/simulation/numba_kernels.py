@@ -1,0 +1,266 @@
+"""Compiled inner loops of the simulator: the whole kernel time loop, and products of many steps, in lanes.
+
+Values are float32 codes (channels, T, L): L sequences side by side are the vector lanes, so one chip's matrix stays in
+the first cache through a whole sequence. Sums of integer codes below 2^24 are exact in float32. One product:
+
+    part k:   held = sum_i W[k,g,j,i] d_i,    d = whole codes, or bit ``plane`` of them, of the rows of part k
+              held += sqrt(sum_i V[k,g,j,i] d_i^2) z - sqrt(sum_i U[k,g,tile_j,i] d_i^2) z'     (read noise)
+              x = ratio held + bias;   x += bow (1 - ((x - (lo + hi) / 2) / ((hi - lo) / 2))^2)  (converter)
+              code_k = clip(round_half_even(x), lo, hi)
+    result    sum_k gain_k code_k, then, where there is one, the exact integer requantization
+
+and of a kernel, per step: ``d = [clip(round_half_even(r 2^-shift)); u]``, ``r' = clip(keep r + q[:n], lo, hi)``.
+"""
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False, disallow-untyped-decorators=False
+
+from __future__ import annotations
+
+import numpy as np
+from numba import float32, int32, int64, uint64
+
+from ssmc.targets.aimc.simulation.gauss import compiled, normal_pairs
+
+
+@compiled
+def recurrent(product, requant, state, keys, lengths, u, tail, first, later, clips):
+    """A kernel over all steps.
+
+    - product: weight, variance, shared (P, G, J or tiles, I), tile_of (J,), spans (P, 2), planes, signed (P,), ratio,
+      bias, lo, hi, bow (P, G, J), gain (P,); empty variance or shared: noiseless;
+    - requant: multiplier, offset, shift, divisor, lo, hi (G, J) int64; empty where the converter is the quantizer;
+    - state: keep, 2^-shift, dac_lo, dac_hi, lo, hi, initial (G, n) float32;
+    - keys, lengths: (L,);
+    - u: (G * m, T, L);
+    - tail: receives the outputs beyond the states, (G * p, T, L);
+    - first, later: receive the read-out before and after the update, (G * n, T, L), or are empty;
+    - clips: (P, G, J) int64, conversions outside the range, added.
+    """
+    keep, inverse, dac_lo, dac_hi, reg_lo, reg_hi, initial = state
+    groups, outputs = product[0].shape[1:3]
+    n, m = keep.shape[1], u.shape[0] // groups
+    inputs, p = n + m, outputs - n
+    steps, lanes = u.shape[1:]
+    v, work = np.empty((inputs, lanes), np.float32), workspace(outputs, inputs, product[2].shape[2], lanes)
+    q, register = np.empty((outputs, lanes), np.float32), np.empty((n, lanes), np.float32)
+    active = np.empty(lanes, np.float32)
+    for g in range(groups):
+        for k in range(n):
+            register[k, :] = initial[g, k]
+        for t in range(steps):
+            for k in range(n):
+                read_out(register[k], inverse[g, k], dac_lo[g, k], dac_hi[g, k], v[k])
+                if first.size:
+                    first[g * n + k, t, :] = v[k]
+            for k in range(m):
+                v[n + k, :] = u[g * m + k, t]
+            for lane in range(lanes):
+                active[lane] = float32(lengths[lane] > t)
+            convert(product, requant, g, t * groups + g, keys, active, v, q, work, clips)
+            for k in range(n):
+                update(register[k], keep[g, k], q[k], reg_lo[g, k], reg_hi[g, k])
+                if later.size:
+                    read_out(register[k], inverse[g, k], dac_lo[g, k], dac_hi[g, k], later[g * n + k, t])
+            for k in range(p):
+                tail[g * p + k, t, :] = q[n + k]
+
+
+@compiled
+def stateless(product, requant, keys, lengths, u, out, clips):
+    """Products of every step: u (G * I, T, L) to out (G * J, T, L); arguments as in `recurrent`."""
+    groups, outputs = product[0].shape[1:3]
+    inputs = u.shape[0] // groups
+    steps, lanes = u.shape[1:]
+    v, work = np.empty((inputs, lanes), np.float32), workspace(outputs, inputs, product[2].shape[2], lanes)
+    q, active = np.empty((outputs, lanes), np.float32), np.empty(lanes, np.float32)
+    for g in range(groups):
+        for t in range(steps):
+            for k in range(inputs):
+                v[k, :] = u[g * inputs + k, t]
+            for lane in range(lanes):
+                active[lane] = float32(lengths[lane] > t)
+            convert(product, requant, g, t * groups + g, keys, active, v, q, work, clips)
+            for j in range(outputs):
+                out[g * outputs + j, t, :] = q[j]
+
+
+@compiled
+def read_out(register, inverse, lo, hi, out):
+    """``clip(round_half_even(r 2^-shift), lo, hi)``; exact, the register has at most 24 bits."""
+    for lane in range(len(register)):
+        out[lane] = min(max(np.rint(register[lane] * inverse), lo), hi)
+
+
+@compiled
+def update(register, keep, q, lo, hi):
+    """``clip(keep r + q, lo, hi)``."""
+    for lane in range(len(register)):
+        register[lane] = min(max(keep * register[lane] + q[lane], lo), hi)
+
+
+@compiled
+def workspace(outputs, inputs, tiles, lanes):
+    """Scratch of `convert`: drive, its square, sums, variances, draws, common variances, bits.
+
+    One allocation each: the compiler must see that they do not overlap.
+    """
+    rows = max(outputs, tiles) + 1
+    drive = np.empty((2 * inputs, lanes), np.float32)
+    square = np.empty((2 * inputs, lanes), np.float32)
+    held = np.empty((rows, lanes), np.float32)
+    spread = np.empty((rows, lanes), np.float32)
+    draws = np.empty((rows, lanes), np.float32)
+    common = np.empty((tiles, lanes), np.float32)
+    return drive, square, held, spread, draws, common, np.empty(lanes, np.int32), np.empty(lanes, np.int32)
+
+
+@compiled
+def convert(product, requant, g, instant, keys, active, v, q, work, clips):
+    """All parts of one product of one group at one step: v (I, L) to q (J, L)."""
+    weight, variance, shared, tile_of, spans, planes, signed, ratio, bias, lo, hi, bow, gain = product
+    drive, square, held, spread, draws, common, high, low = work
+    parts, outputs = weight.shape[0], weight.shape[2]
+    half = (outputs + 1) // 2 + (shared.shape[2] + 1) // 2
+    q[:] = 0
+    for k in range(parts):
+        span = spans[k, 1] - spans[k, 0]
+        if k == 0 or planes[k] != planes[k - 1] or spans[k, 0] != spans[k - 1, 0]:
+            put_on_rows(v, spans[k, 0], span, planes[k], signed[k], drive, square)
+        span *= 2 if signed[k] else 1
+        if variance.size:
+            counter = uint64((instant * parts + k) * half)
+            noisy_sums(weight[k, g], variance[k, g], drive, square, span, held, spread)
+            for pair in range((outputs + 1) // 2):
+                normal_pairs(keys, counter + uint64(pair), draws[2 * pair], draws[2 * pair + 1], high, low)
+            add_noise(held, spread, draws, outputs)
+            if shared.size:
+                counter += uint64((outputs + 1) // 2)
+                tiles = shared.shape[2]
+                sums(shared[k, g], square, span, common)
+                for pair in range((tiles + 1) // 2):
+                    normal_pairs(keys, counter + uint64(pair), draws[2 * pair], draws[2 * pair + 1], high, low)
+                subtract_common(held, common, draws, tile_of)
+        else:
+            sums(weight[k, g], drive, span, held)
+        for j in range(outputs):
+            clips[k, g, j] += digitize(
+                held[j], ratio[k, g, j], bias[k, g, j], lo[k, g, j], hi[k, g, j], bow[k, g, j], gain[k], active, q[j]
+            )
+    if requant[0].size:
+        multiplier, offset, shift, divisor, least, most = requant
+        for j in range(outputs):
+            clips[0, g, j] += requantize(
+                q[j], multiplier[g, j], offset[g, j], shift[g, j], divisor[g, j], least[g, j], most[g, j], active
+            )
+
+
+@compiled
+def put_on_rows(v, start, span, plane, signed, drive, square):
+    """Whole codes, or one bit of them, or positive and negative codes on rows of their own; and the squares."""
+    lanes = v.shape[1]
+    for i in range(span):
+        for lane in range(lanes):
+            x = v[start + i, lane]
+            if plane >= 0:
+                x = float32(int32(int32(int32(x) >> int32(plane)) & int32(1)))
+            drive[i, lane] = max(x, float32(0)) if signed else x
+            square[i, lane] = drive[i, lane] * drive[i, lane]
+        if signed:
+            for lane in range(lanes):
+                drive[span + i, lane] = max(-v[start + i, lane], float32(0))
+                square[span + i, lane] = drive[span + i, lane] * drive[span + i, lane]
+
+
+@compiled
+def sums(weight, drive, span, held):
+    """``held[j] = sum_i weight[j, i] drive[i]``."""
+    whole = span - span % 4
+    for j in range(weight.shape[0]):
+        h = held[j]
+        h[:] = 0
+        for i in range(0, whole, 4):
+            w0, w1, w2, w3 = weight[j, i], weight[j, i + 1], weight[j, i + 2], weight[j, i + 3]
+            x0, x1, x2, x3 = drive[i], drive[i + 1], drive[i + 2], drive[i + 3]
+            for lane in range(len(h)):
+                h[lane] += w0 * x0[lane] + w1 * x1[lane] + w2 * x2[lane] + w3 * x3[lane]
+        for i in range(whole, span):
+            w0, x0 = weight[j, i], drive[i]
+            for lane in range(len(h)):
+                h[lane] += w0 * x0[lane]
+
+
+@compiled
+def noisy_sums(weight, variance, drive, square, span, held, spread):
+    """Sums, and their variances, in one pass."""
+    whole = span - span % 4
+    for j in range(weight.shape[0]):
+        h, s = held[j], spread[j]
+        h[:] = 0
+        s[:] = 0
+        for i in range(0, whole, 4):
+            w0, w1, w2, w3 = weight[j, i], weight[j, i + 1], weight[j, i + 2], weight[j, i + 3]
+            v0, v1, v2, v3 = variance[j, i], variance[j, i + 1], variance[j, i + 2], variance[j, i + 3]
+            x0, x1, x2, x3 = drive[i], drive[i + 1], drive[i + 2], drive[i + 3]
+            y0, y1, y2, y3 = square[i], square[i + 1], square[i + 2], square[i + 3]
+            for lane in range(len(h)):
+                h[lane] += w0 * x0[lane] + w1 * x1[lane] + w2 * x2[lane] + w3 * x3[lane]
+                s[lane] += v0 * y0[lane] + v1 * y1[lane] + v2 * y2[lane] + v3 * y3[lane]
+        for i in range(whole, span):
+            w0, v0, x0, y0 = weight[j, i], variance[j, i], drive[i], square[i]
+            for lane in range(len(h)):
+                h[lane] += w0 * x0[lane]
+                s[lane] += v0 * y0[lane]
+
+
+@compiled
+def add_noise(held, variance, draws, outputs):
+    """``held += sqrt(variance) z``."""
+    for j in range(outputs):
+        for lane in range(held.shape[1]):
+            held[j, lane] += np.sqrt(variance[j, lane]) * draws[j, lane]
+
+
+@compiled
+def subtract_common(held, common, draws, tile_of):
+    """What the offset column of a tile adds to all its outputs."""
+    for j in range(len(tile_of)):
+        tile = tile_of[j]
+        for lane in range(held.shape[1]):
+            held[j, lane] -= np.sqrt(common[tile, lane]) * draws[tile, lane]
+
+
+@compiled
+def digitize(held, ratio, bias, lo, hi, bow, gain, active, total):
+    """Adds the gained codes to ``total`` and returns how many of the active ones were clipped."""
+    clipped = float32(0)
+    centre, inverse = (lo + hi) * float32(0.5), float32(2) / max(hi - lo, float32(1))
+    for lane in range(len(held)):
+        x = held[lane] * ratio + bias
+        relative = (x - centre) * inverse
+        code = np.rint(x + bow * (float32(1) - relative * relative))
+        kept = min(max(code, lo), hi)
+        clipped += active[lane] if code != kept else float32(0)
+        total[lane] += gain * kept
+    return clipped
+
+
+@compiled
+def requantize(x, multiplier, offset, shift, divisor, lo, hi, active):
+    """``clip(round_half_even((multiplier x + offset) / 2^shift), lo, hi)``, or divided by ``divisor``; in place.
+
+    Returns how many active ones were clipped.
+    """
+    clipped = float32(0)
+    for lane in range(len(x)):
+        product = multiplier * int64(x[lane]) + offset
+        if divisor == 0:
+            floor = product >> shift
+            rest, whole = product - (floor << shift), int64(1) << shift
+        else:
+            floor = product // divisor
+            rest, whole = product - floor * divisor, divisor
+        twice = 2 * rest
+        floor += int64(twice > whole or (twice == whole and (floor & 1) == 1))
+        kept = min(max(floor, lo), hi)
+        clipped += active[lane] if floor != kept else float32(0)
+        x[lane] = float32(kept)
+    return clipped

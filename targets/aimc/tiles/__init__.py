@@ -1,0 +1,1 @@
+"""The tile program: its instructions, how a lowered program becomes them, and its files."""

@@ -1,0 +1,61 @@
+"""Which level every cell of every array is written to: what a chip is programmed with, and what proves a mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from ssmc.ir.rounding import FloatArray, IntArray
+from ssmc.hardware.model import Hardware
+from ssmc.targets.aimc.lowering.mapping import Bank, Tile
+
+
+def cell_levels(banks: Iterable[Bank], hw: Hardware) -> dict[int, IntArray]:
+    """Levels (rows, columns) of every array in use; cells without a code hold code 0."""
+    zero = 0 if hw.cells_per_code == 2 else (hw.cell.levels - 1) // 2
+    arrays: dict[int, IntArray] = {}
+    for bank in banks:
+        for tile in bank.tiles:
+            cells = arrays.setdefault(tile.array, np.full((hw.array.rows, hw.array.columns), zero, np.int64))
+            block = tile_levels(bank, tile, hw)
+            rows, columns = block.shape
+            cells[tile.row : tile.row + rows, tile.column : tile.column + columns] = block
+    return dict(sorted(arrays.items()))
+
+
+def cell_conductances(banks: Iterable[Bank], hw: Hardware) -> dict[int, FloatArray]:
+    """Target conductances in microsiemens, (rows, columns) of every array."""
+    base, unit = hw.cell.g_min_us.value, hw.level_us
+    return {array: base + unit * levels.astype(np.float64) for array, levels in cell_levels(banks, hw).items()}
+
+
+def tile_levels(bank: Bank, tile: Tile, hw: Hardware) -> IntArray:
+    """Levels of the cells of one tile, (physical rows, physical columns)."""
+    digits = bank.codes[tile.group, :, tile.outputs[0] : tile.outputs[1]]
+    flat = digits.transpose(2, 1, 0).reshape(bank.row_count, -1)
+    if hw.cells_per_code == 1:
+        return _rows(flat + (hw.cell.levels - 1) // 2, (hw.cell.levels - 1) // 2 - flat, hw)
+    plus, minus = np.maximum(flat, 0), np.maximum(-flat, 0)
+    pair, mirrored = (np.stack(p, -1).reshape(bank.row_count, -1) for p in ((plus, minus), (minus, plus)))
+    return _rows(pair, mirrored, hw)
+
+
+def _rows(positive: IntArray, negative: IntArray, hw: Hardware) -> IntArray:
+    """Rows as they are, or with unipolar drivers each followed by its mirror image."""
+    if hw.rows_per_input == 1:
+        return positive
+    return np.stack([positive, negative], 1).reshape(2 * len(positive), -1)
+
+
+def row_drive(codes: IntArray, hw: Hardware) -> IntArray:
+    """What the physical rows of a tile carry for input codes (rows,)."""
+    if hw.rows_per_input == 1:
+        return codes
+    return np.stack([np.maximum(codes, 0), np.maximum(-codes, 0)], 1).ravel()
+
+
+def waves(bank: Bank) -> Iterator[list[Tile]]:
+    """The tiles that are driven at once, wave by wave."""
+    for wave in range(bank.waves):
+        yield [tile for tile in bank.tiles if tile.wave == wave]

@@ -1,0 +1,272 @@
+"""The tile program: what the crossbar chip executes, one frozen dataclass per instruction (docs/tile-program.md).
+
+Operands are named: *values* (vectors of codes, one per sample), *banks* (arrays that work in lockstep),
+*registers* (states at the arrays) and *accumulators* (reductions over time). ``reads`` and ``writes`` are the
+values an instruction consumes and produces; everything else is a field of its own. The lists are straight-line
+code: ``setup`` runs once per chip, ``per_step`` once per time step, ``per_sequence`` once per input sequence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from typing import Literal
+
+from ssmc.ir.quant import QuantType
+from ssmc.ir.requant import Requant
+from ssmc.ir.rounding import FloatArray, IntArray
+from ssmc.targets.aimc.lowering.mapping import Bank
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """Base. ``op`` is the operation of the integer program that it belongs to."""
+
+    op: str
+    reads: tuple[str, ...]
+    writes: str
+
+
+@dataclass(frozen=True)
+class ProgramArray(Instruction):
+    """Write the digits of a bank into its cells."""
+
+    bank: str
+
+
+@dataclass(frozen=True)
+class Sample(Instruction):
+    """Real input features to codes."""
+
+    quant: QuantType
+
+
+@dataclass(frozen=True)
+class ReadOut(Instruction):
+    """``clip(round_shift(register, shift), lo, hi)``: a register onto the drivers; arrays (groups, n)."""
+
+    register: str
+    shift: IntArray
+    lo: IntArray
+    hi: IntArray
+
+
+@dataclass(frozen=True)
+class Drive(Instruction):
+    """Put the bank's row range of the joined values on its rows: whole codes, or one bit ``plane`` of them."""
+
+    bank: str
+    plane: int | None
+    width: int
+
+
+@dataclass(frozen=True)
+class Integrate(Instruction):
+    """Let the column currents settle and hold them: ``sum_i code[j, i] * drive[i]`` on every column at once."""
+
+    bank: str
+
+
+@dataclass(frozen=True)
+class Convert(Instruction):
+    """``clip(round_half_even(held / step), lo, hi)`` of one slice: a partial sum."""
+
+    bank: str
+    slice: int
+    step: int
+    lo: int
+    hi: int
+
+
+@dataclass(frozen=True)
+class ConvertQuantize(Instruction):
+    """``clip(round_half_even(ratio * held + bias), lo, hi)``: the converter is the quantizer."""
+
+    bank: str
+    requant: Requant
+
+
+@dataclass(frozen=True)
+class Accumulate(Instruction):
+    """``sum_k gains[k] * reads[k]``: shift and add partial sums. ``lossless``: equal to the exact integer sum."""
+
+    gains: tuple[int, ...]
+    lossless: bool
+
+
+@dataclass(frozen=True)
+class MatVec(Instruction):
+    """``codes @ v`` in the digital unit; codes (groups, outputs, inputs)."""
+
+    codes: IntArray
+
+
+@dataclass(frozen=True)
+class Requantize(Instruction):
+    """Accumulators to codes, in the digital unit."""
+
+    requant: Requant
+
+
+@dataclass(frozen=True)
+class Update(Instruction):
+    """``register = clip(keep * register + q, lo, hi)`` with the first n outputs of every group of q."""
+
+    register: str
+    keep: IntArray
+    lo: IntArray
+    hi: IntArray
+
+
+@dataclass(frozen=True)
+class Select(Instruction):
+    """Channels start..stop of every group: wiring."""
+
+    groups: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class LookUp(Instruction):
+    """``table[channel, code - lo]``; table (1 or size, levels)."""
+
+    table: IntArray
+    lo: int
+
+
+@dataclass(frozen=True)
+class Multiply(Instruction):
+    """``requant(a * b)``, channel by channel."""
+
+    requant: Requant
+
+
+@dataclass(frozen=True)
+class Add(Instruction):
+    """``clip(round_shift(sum_i multiplier_i * x_i + offset, shift), lo, hi)``, channel by channel."""
+
+    multiplier: IntArray
+    offset: IntArray
+    shift: IntArray
+    lo: IntArray
+    hi: IntArray
+
+
+@dataclass(frozen=True)
+class Normalize(Instruction):
+    """LayerNorm (``centred``) or RMSNorm over the channels, in integers: the equations of `ssmc.ir.program.Norm`."""
+
+    centred: bool
+    epsilon: int
+    gain: IntArray
+    offset: IntArray
+    shift: int
+    lo: int
+    hi: int
+
+
+@dataclass(frozen=True)
+class Reduce(Instruction):
+    """Add to an accumulator, or overwrite it: the reduction over time."""
+
+    accumulator: str
+    kind: Literal["sum", "last"]
+
+
+@dataclass(frozen=True)
+class Average(Instruction):
+    """``clip(round_half_even(ratio * accumulator / steps), lo, hi)``."""
+
+    accumulator: str
+    ratio: tuple[Fraction, ...]
+    lo: int
+    hi: int
+
+
+@dataclass(frozen=True)
+class Recall(Instruction):
+    """The accumulator as it is."""
+
+    accumulator: str
+
+
+@dataclass(frozen=True)
+class Emit(Instruction):
+    """Codes to real outputs: ``scale * code``."""
+
+    scale: FloatArray
+
+
+@dataclass(frozen=True)
+class Register:
+    """State registers of one kernel: initial contents (groups, n), ``bits`` each."""
+
+    initial: IntArray
+    bits: int
+
+
+@dataclass(frozen=True)
+class Value:
+    """A vector of codes. ``buffered``: it waits in the buffer; otherwise it is a wire within one op."""
+
+    size: int
+    bits: int
+    buffered: bool
+
+
+@dataclass(frozen=True)
+class Accumulator:
+    """A reduction over time: ``size`` channels of ``bits``."""
+
+    size: int
+    bits: int
+
+
+@dataclass(frozen=True)
+class TileProgram:
+    """Everything the chip needs, in execution order."""
+
+    hardware: str
+    banks: dict[str, Bank]
+    registers: dict[str, Register]
+    accumulators: dict[str, Accumulator]
+    values: dict[str, Value]
+    setup: tuple[Instruction, ...]
+    per_step: tuple[Instruction, ...]
+    per_sequence: tuple[Instruction, ...] = field(default=())
+
+    @property
+    def arrays(self) -> int:
+        """Arrays in use."""
+        return len({array for bank in self.banks.values() for array in bank.arrays})
+
+    @cached_property
+    def drive_widths(self) -> dict[str, int]:
+        """Bits of the drives of every bank."""
+        return {i.bank: i.width for i in (*self.per_step, *self.per_sequence) if isinstance(i, Drive)}
+
+
+INSTRUCTIONS: tuple[type[Instruction], ...] = (
+    ProgramArray,
+    Sample,
+    ReadOut,
+    Drive,
+    Integrate,
+    Convert,
+    ConvertQuantize,
+    Accumulate,
+    MatVec,
+    Requantize,
+    Update,
+    Select,
+    LookUp,
+    Multiply,
+    Add,
+    Normalize,
+    Reduce,
+    Average,
+    Recall,
+    Emit,
+)

@@ -1,0 +1,70 @@
+"""Which cells hold which kernel, as data to draw: arrays that look the same are listed once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ssmc.targets.aimc.tiles.cells import cell_levels
+from ssmc.hardware.model import Hardware
+from ssmc.targets.aimc.lowering.mapping import Bank
+from ssmc.targets.aimc.tiles.instructions import TileProgram
+from ssmc.targets.base import Json
+
+FINEST = 64
+SHADES = 9
+
+
+def layouts(tiles: TileProgram, hw: Hardware) -> list[Json]:
+    """Distinct layouts: how many arrays have it, the first of them, its blocks in physical rows and columns.
+
+    Of a kernel also where its states end among rows and columns (0: none); and what was written into the first array.
+    """
+    found: dict[int, list[Json]] = {}
+    for bank in tiles.banks.values():
+        rows = bank.row_count * hw.rows_per_input
+        for tile in bank.tiles:
+            columns = bank.columns_of(tile, hw)
+            box = {"row": tile.row, "column": tile.column, "rows": rows, "columns": columns}
+            states = _states(bank, tile.outputs, tiles, hw)
+            found.setdefault(tile.array, []).append({"matrix": bank.name, "wave": tile.wave, **states, **box})
+    groups: dict[str, list[int]] = {}
+    for array, blocks in sorted(found.items()):
+        groups.setdefault(repr(blocks), []).append(array)
+    written = cell_levels(tiles.banks.values(), hw)
+    zero = 0 if hw.cells_per_code == 2 else (hw.cell.levels - 1) // 2
+    return [
+        {
+            "adc_columns": hw.adc.columns_per_adc,
+            "arrays": len(arrays),
+            "blocks": found[arrays[0]],
+            "columns": hw.array.columns,
+            "first": arrays[0],
+            "reference_columns": hw.reference_columns,
+            "rows": hw.array.rows,
+            "utilisation": _used(found[arrays[0]], hw),
+            "written": shades(written[arrays[0]] != zero),
+        }
+        for arrays in groups.values()
+    ]
+
+
+def _states(bank: Bank, outputs: tuple[int, int], tiles: TileProgram, hw: Hardware) -> Json:
+    """Physical rows and columns of a block that belong to states."""
+    register = tiles.registers.get(bank.op)
+    n = 0 if register is None else register.initial.shape[1]
+    rows = min(max(n - bank.rows[0], 0), bank.row_count) * hw.rows_per_input
+    columns = min(max(n - outputs[0], 0), outputs[1] - outputs[0]) * len(bank.gains) * hw.cells_per_code
+    return {"state_rows": rows, "state_columns": columns}
+
+
+def shades(cells: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> list[str]:
+    """Share of cells that are not at code 0, as digits 0 to 9, on a grid of at most `FINEST` a side."""
+    rows, columns = (np.linspace(0, size, min(size, FINEST) + 1).astype(int) for size in cells.shape)
+    sums = np.add.reduceat(np.add.reduceat(cells.astype(int), rows[:-1], 0), columns[:-1], 1)
+    share = sums / np.outer(np.diff(rows), np.diff(columns))
+    return ["".join(str(digit) for digit in line) for line in np.ceil(SHADES * share).astype(int).tolist()]
+
+
+def _used(blocks: list[Json], hw: Hardware) -> float:
+    used = sum(block["rows"] * block["columns"] for block in blocks)
+    return float(used / (hw.array.rows * (hw.array.columns - hw.reference_columns)))

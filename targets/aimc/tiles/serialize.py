@@ -1,0 +1,62 @@
+"""The tile program as versioned JSON and arrays, and back: reading what was written is the identity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssmc.errors import UsageError
+from ssmc.ir.serialize import decode_fields, encode_fields
+from ssmc.targets.aimc.lowering.mapping import Bank
+from ssmc.targets.aimc.tiles.instructions import INSTRUCTIONS, Accumulator, Instruction, Register, TileProgram, Value
+from ssmc.targets.base import Arrays, Json
+
+SCHEMA = "ssmc.tiles/1"
+LISTS = ("setup", "per_step", "per_sequence")
+NAMED: dict[str, type] = {"banks": Bank, "registers": Register, "accumulators": Accumulator, "values": Value}
+_BY_NAME = {kind.__name__: kind for kind in INSTRUCTIONS}
+
+
+def tiles_to_json(tiles: TileProgram) -> tuple[Json, Arrays]:
+    """Key-sorted JSON without timestamps, and the arrays it names (keys start with ``tiles/``)."""
+    arrays: Arrays = {}
+    data: Json = {"schema": SCHEMA, "hardware": tiles.hardware}
+    for table in NAMED:
+        named = getattr(tiles, table)
+        data[table] = {name: encode_fields(item, f"tiles/{table}/{name}", arrays) for name, item in named.items()}
+    for name in LISTS:
+        code = getattr(tiles, name)
+        data[name] = [_instruction(i, f"tiles/{name}/{k}", arrays) for k, i in enumerate(code)]
+    return data, arrays
+
+
+def tiles_from_json(data: Json, arrays: Mapping[str, NDArray[np.generic]]) -> TileProgram:
+    """The tile program that `tiles_to_json` wrote.
+
+    Raises:
+        UsageError: SSMC-B03 another schema version, SSMC-B04 a field or an array is missing or malformed.
+    """
+    if data.get("schema") != SCHEMA:
+        raise UsageError(
+            "SSMC-B03", f"tile program schema is {data.get('schema')!r}, this ssmc reads {SCHEMA!r}", "recompile"
+        )
+    try:
+        parts: Json = {name: tuple(_read(item, arrays) for item in data[name]) for name in LISTS}
+        for table, kind in NAMED.items():
+            parts[table] = {name: decode_fields(kind, item, arrays) for name, item in data[table].items()}
+        return TileProgram(hardware=str(data["hardware"]), **parts)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, ZeroDivisionError) as cause:
+        fact = f"the tile program is damaged ({type(cause).__name__}: {cause})"
+        raise UsageError("SSMC-B04", fact, "recompile the model") from cause
+
+
+def _instruction(i: Instruction, path: str, arrays: Arrays) -> Json:
+    return {"do": type(i).__name__, **encode_fields(i, path, arrays)}
+
+
+def _read(item: Json, arrays: Mapping[str, NDArray[np.generic]]) -> Instruction:
+    found = decode_fields(_BY_NAME[item["do"]], item, arrays)
+    assert isinstance(found, Instruction)
+    return found

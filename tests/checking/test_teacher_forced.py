@@ -1,0 +1,71 @@
+"""The teacher-forced comparison must see wrong codes, and only those."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ssmc.errors import VerificationError
+from ssmc.importers.onnx_file import import_model
+from ssmc.checking.teacher_forced import Comparison, ForcedCheck
+from ssmc.ir.program import Linear, Op, Program, StateSpace, Table
+from ssmc.pipeline import run_pipeline
+from ssmc.targets.integer.target import IntegerTarget
+from ssmc.verify import random_feeds
+from tests.graphs import Spec, model
+
+SPEC = Spec(form="delta", pool="none", code_bits=6)
+
+
+def _check(spec: Spec = SPEC) -> tuple[ForcedCheck, dict[str, np.ndarray]]:
+    graph, check = import_model(model(spec)), ForcedCheck()
+    feeds = random_feeds(graph, batch=4, steps=20)
+    run_pipeline(graph, IntegerTarget().pipeline(), oracle=False, after=check.observers())
+    return check, feeds
+
+
+def _changed(program: Program, kind: type[Op]) -> Program:
+    """One weight, or one table entry, moved by one code."""
+    ops = list(program.ops)
+    index = next(i for i, op in enumerate(ops) if isinstance(op, kind))
+    op = ops[index]
+    if isinstance(op, Table):
+        ops[index] = replace(op, table=op.table + (np.arange(op.table.shape[1]) == op.table.shape[1] // 2))
+    elif isinstance(op, Linear | StateSpace):
+        codes = op.matrix.codes.copy()
+        codes[0, 0, 0] += 7
+        ops[index] = replace(op, matrix=replace(op.matrix, codes=codes))
+    return replace(program, ops=tuple(ops))
+
+
+def test_a_right_program_differs_nowhere_with_power_of_two_scales() -> None:
+    check, feeds = _check()
+    found = check.compare(feeds)
+    assert (found.ties, found.wrong) == (0, 0)
+    assert found.compared > 1000
+    assert not found.unseen
+
+
+@pytest.mark.parametrize("kind", [Linear, StateSpace, Table])
+def test_a_wrong_operation_is_named(kind: type[Op]) -> None:
+    check, feeds = _check()
+    assert check.program is not None
+    check.program = _changed(check.program, kind)
+    found = check.compare(feeds)
+    wrong = next(op for op in check.program.ops if isinstance(op, kind))
+    assert found.wrong > 0
+    assert found.first.startswith(wrong.name)
+    with pytest.raises(VerificationError) as caught:
+        found.require_legal()
+    assert (caught.value.code, caught.value.exit_status) == ("SSMC-V02", 3)
+
+
+def test_free_scales_differ_at_ties_at_most() -> None:
+    found = Comparison()
+    for seed in range(8):
+        check, feeds = _check(replace(SPEC, free=True, seed=seed))
+        check.compare(feeds, found)
+    assert found.wrong == 0
+    assert found.compared > 10_000

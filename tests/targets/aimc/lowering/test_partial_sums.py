@@ -1,0 +1,180 @@
+"""Lowering to converters: what is lossless loses nothing, what is not says so, what does not fit is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssmc.errors import ModelError
+from ssmc.ir import program as ir
+from ssmc.ir.requant import make_requant
+from ssmc.hardware.model import Hardware
+from ssmc.targets.aimc.lowering.partial_sums import lower
+from ssmc.targets.aimc.lowering.mapping import make_banks
+from ssmc.targets.aimc.lowering.conversion_plan import drive_planes, outputs_per_tile, slice_gains, slices, window
+from ssmc.ir.executor import Executor
+
+Programs = Callable[..., ir.Program]
+
+
+@given(st.integers(2, 12), st.sampled_from([2, 3, 4, 16, 100]), st.integers(0, 999))
+def test_slices_stand_for_the_codes_and_fit_the_cells(taox64: Hardware, bits: int, levels: int, seed: int) -> None:
+    hw = replace(taox64, cell=replace(taox64.cell, levels=levels))
+    top = (1 << (bits - 1)) - 1
+    codes = np.random.default_rng(seed).integers(-top, top + 1, (2, 3, 4))
+    gains = slice_gains(codes, hw)
+    digits = slices(codes, gains, hw)
+    assert (sum(gain * digit for gain, digit in zip(gains, digits, strict=True)) == codes).all()
+    assert max(int(np.abs(digit).max()) for digit in digits) <= hw.largest_digit
+
+
+@given(st.integers(-300, 0), st.integers(0, 300))
+def test_planes_stand_for_the_drive(isaac128: Hardware, lo: int, hi: int) -> None:
+    planes = drive_planes("m", (np.array([[lo]]), np.array([[hi]])), isaac128)
+    for code in {lo, hi, lo // 2, hi // 2, 0}:
+        assert sum(gain * ((code >> bit) & 1) for bit, gain in planes) == code
+
+
+@given(st.integers(-5000, 5000), st.integers(0, 5000), st.integers(1, 12), st.booleans())
+def test_the_window_covers_the_sums_with_the_smallest_step(
+    taox64: Hardware, low: int, width: int, bits: int, offset: bool
+) -> None:
+    hw = replace(taox64, adc=replace(taox64.adc, bits=bits, offset=offset))
+    step, first, last = window(low, low + width, hw)
+    assert last - first == (1 << bits) - 1
+    for total in (low, low + width):
+        assert first <= np.rint(total / step) <= last
+    if offset and width < 1 << bits:
+        assert step == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_lossless_lowering_changes_no_code(
+    shapes: Any, hardwares: Any, program_of: Programs, data: st.DataObject
+) -> None:
+    program, hw = program_of(data.draw(shapes)), data.draw(hardwares)
+    lowered = try_lower(program, hw)
+    if lowered is None or not lowered.exact:
+        return
+    x = np.random.default_rng(0).normal(0, 10, (3, 6, program.input_size))
+    assert np.array_equal(Executor(program).run(x), Executor(lowered.program).run(x))
+
+
+def try_lower(program: ir.Program, hw: Hardware) -> Any:
+    """None where the hardware is too small for the program: random pairs may not fit."""
+    try:
+        return lower(program, hw)
+    except ModelError as refused:
+        if refused.code not in {"SSMC-A01", "SSMC-A02"}:
+            raise
+        return None
+
+
+def test_presets_are_exact_on_an_8_bit_program(taox64: Hardware, isaac128: Hardware, program_of: Programs) -> None:
+    program = program_of(form="delta")
+    kinds = {hw.name: {plan.kind for plan in lower(program, hw).plans.values()} for hw in (taox64, isaac128)}
+    assert kinds == {"taox64": {"single"}, "isaac128": {"lossless"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"array": {"rows": 2}}, "3 inputs, 2 rows"),
+        ({"cell": {"levels": 16}}, "8-bit weights, 16 cell levels"),
+        ({"dac": {"bits": 1, "bit_serial": True}}, "bit-serial drive"),
+        ({"adc": {"bits": 6}}, "8-bit outputs, 6-bit converter"),
+        ({"adc": {"offset": False}}, "converter without programmable offset"),
+        ({"adc": {"step": "per_array"}}, "outputs with unlike steps, adc.step = per_array"),
+    ],
+)
+def test_the_reason_why_a_matrix_is_not_converted_once(
+    taox64: Hardware, program_of: Programs, change: dict[str, dict[str, Any]], why: str
+) -> None:
+    parts = {name: replace(getattr(taox64, name), **fields) for name, fields in change.items()}
+    plan = lower(program_of(channels=1, n=2, m=1), replace(taox64, **parts)).plans["ssm"]
+    assert plan.why == why
+    assert plan.kind in {"lossless", "lossy"}
+
+
+def linear(ratios: list[Fraction], outputs: int) -> ir.Program:
+    """x -> W x with one ratio per output and no bias."""
+    code = ir.QuantType(-128, 127, np.asarray(1.0))
+    matrix = ir.Matrix(np.full((1, outputs, 2), 3))
+    requant = make_requant(ratios, [Fraction(0)] * outputs, -128, 127, (-2000, 2000))
+    ops = (
+        ir.Quantize("q", ("x",), "u", code),
+        ir.Linear("w", ("u",), "y", matrix, requant),
+        ir.Dequantize("o", ("y",), "out", np.asarray(1.0)),
+    )
+    return ir.Program(
+        "x", 2, "out", outputs, ops, {"u": ir.Codes(2, code, "step"), "y": ir.Codes(outputs, code, "step")}
+    )
+
+
+@pytest.mark.parametrize(("step", "kind"), [("per_column", "single"), ("per_adc", "single"), ("per_array", "lossy")])
+def test_outputs_share_a_step_as_far_as_the_converter_does(taox64: Hardware, step: Any, kind: str) -> None:
+    adc = replace(taox64.adc, step=step, columns_per_adc=4, offset=False)
+    program = linear([Fraction(1, 4)] * 2 + [Fraction(1, 5)] * 2, 4)
+    assert lower(program, replace(taox64, adc=adc)).plans["w"].kind == kind
+
+
+def test_lossy_sums_are_requantized_over_what_they_can_reach(taox64: Hardware) -> None:
+    hw = replace(taox64, adc=replace(taox64.adc, bits=4))
+    lowered = lower(linear([Fraction(1, 6)], 1), hw)
+    part = lowered.plans["w"].matrix.parts[0]
+    assert (part.step, part.lo, part.hi, lowered.exact) == (128, -7, 8, False)
+    x = np.array([[[5.0, 7.0]], [[-128.0, -128.0]]])
+    sums = np.array([36.0, -768.0])
+    codes = np.clip(np.rint(sums / part.step), part.lo, part.hi) * part.step
+    assert Executor(lowered.program).run(x).ravel().tolist() == np.clip(np.rint(codes / 6), -128, 127).tolist()
+
+
+def test_what_does_not_fit_is_refused_with_the_matrix_named(taox64: Hardware, program_of: Programs) -> None:
+    program = program_of()
+    narrow = replace(taox64, dac=replace(taox64.dac, bits=6))
+    with pytest.raises(ModelError, match=r"SSMC-A02.*encoder: inputs -128\.\.127 have 8 bits.*takes 6"):
+        lower(program, narrow)
+    thin = replace(taox64, array=replace(taox64.array, columns=2), cell=replace(taox64.cell, levels=4))
+    with pytest.raises(ModelError, match=r"SSMC-A01.*encoder: one output needs 8 columns.*has 2"):
+        lower(program, thin)
+    few = replace(taox64, array=replace(taox64.array, count=2))
+    with pytest.raises(ModelError, match=r"SSMC-A03.*needs 4 arrays, 'taox64' has 2"):
+        make_banks(lower(program, few).plans, few)
+
+
+def test_digital_matrices_take_no_arrays(taox64: Hardware, program_of: Programs) -> None:
+    lowered = lower(program_of(), taox64, {"ssm": "digital"})
+    assert {plan.name: plan.kind for plan in lowered.plans.values()} == {
+        "encoder": "single",
+        "ssm": "digital",
+        "decoder": "single",
+    }
+    assert {bank.op for bank in make_banks(lowered.plans, taox64)} == {"encoder", "decoder"}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_every_code_has_its_cells_once(shapes: Any, hardwares: Any, program_of: Programs, data: st.DataObject) -> None:
+    hw = data.draw(hardwares)
+    lowered = try_lower(program_of(data.draw(shapes)), hw)
+    if lowered is None:
+        return
+    banks = make_banks(lowered.plans, hw)
+    tiles = [tile for bank in banks for tile in bank.tiles]
+    assert [tile.array for tile in tiles] == list(range(len(tiles)))
+    for bank in banks:
+        assert bank.row_count <= hw.array.rows
+        spans = [(tile.group, j) for tile in bank.tiles for j in range(*tile.outputs)]
+        assert sorted(spans) == [(g, j) for g in range(bank.groups) for j in range(bank.outputs)]
+        assert bank.outputs_per_tile <= outputs_per_tile(len(bank.gains), hw)
+    for plan in lowered.plans.values():
+        rows = [row for bank in banks if bank.name.split("[")[0] == plan.name for row in range(*bank.rows)]
+        assert rows == list(range(plan.matrix.inputs))

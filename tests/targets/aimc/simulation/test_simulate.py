@@ -1,0 +1,153 @@
+"""The compiled simulation: the same codes as single steps, draws that depend on nothing but their name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ssmc.ir import program as ir
+from ssmc.targets.aimc.simulation import simulate
+from ssmc.targets.aimc.tiles.assemble import assemble
+from ssmc.targets.aimc.simulation.chip import Chip
+from ssmc.targets.aimc.simulation.tile_executor import TileExecutor
+from ssmc.hardware.model import Hardware
+from ssmc.targets.aimc.lowering.partial_sums import lower
+from ssmc.targets.aimc.simulation.noise import IDEAL, NoiseModel
+from ssmc.targets.aimc.target import AimcCompiled, AimcTarget
+from ssmc.ir.executor import Executor
+
+pytest.importorskip("numba")
+Programs = Callable[..., ir.Program]
+
+
+def executors(program: ir.Program, hw: Hardware, noise: NoiseModel, seed: int = 0) -> tuple[TileExecutor, TileExecutor]:
+    """Fast and literal, on the same chip."""
+    lowered = lower(program, hw)
+    tiles = assemble(lowered, hw)
+    fast, literal = (TileExecutor(lowered.program, tiles, Chip(tiles, hw, noise, seed), flag) for flag in (False, True))
+    return fast, literal
+
+
+@pytest.mark.parametrize("preset", ["taox64", "isaac128"])
+@pytest.mark.parametrize("unfused", [False, True])
+@pytest.mark.parametrize("scheme", ["differential_columns", "offset_column"])
+def test_known_programs_are_simulated(
+    preset: str, unfused: bool, scheme: Any, program_of: Programs, request: pytest.FixtureRequest
+) -> None:
+    hw = request.getfixturevalue(preset)
+    hw = replace(hw, cell=replace(hw.cell, scheme=scheme))
+    for noise in (IDEAL, NoiseModel(0.01)):
+        fast, _ = executors(program_of(form="delta", unfused=unfused, output_after=unfused), hw, noise)
+        assert simulate.simulation_of(fast.tiles, fast.chip) is not None
+
+
+QUIET = [
+    NoiseModel(0.1, 0.05, stuck_high=0.02),
+    NoiseModel(device="reram_wan"),
+    NoiseModel(wire_ohm=200.0),
+    NoiseModel(adc_offset=1.0, adc_gain=0.02, adc_inl=2.0),
+]
+
+
+@pytest.mark.parametrize("noise", QUIET, ids=lambda noise: f"{noise.device}-{noise.wire_ohm}-{noise.adc_inl}")
+@pytest.mark.parametrize("quadrants", [2, 4])
+@pytest.mark.parametrize("scheme", ["differential_columns", "offset_column"])
+@pytest.mark.parametrize("preset", ["taox64", "isaac128"])
+def test_without_fresh_noise_it_computes_what_single_steps_compute(
+    preset: str, scheme: Any, quadrants: int, noise: NoiseModel, program_of: Programs, request: pytest.FixtureRequest
+) -> None:
+    """Same cells, same converters; float32 and float64 sums may part at a tie, so one code in hundreds may differ."""
+    hw: Hardware = request.getfixturevalue(preset)
+    small = replace(hw.array, rows=8, columns=48)
+    hw = replace(hw, cell=replace(hw.cell, scheme=scheme, quadrants=quadrants), array=small)
+    program = program_of(form="delta", channels=4, n=5, features=6, pool="none")
+    fast, literal = executors(program, hw, noise)
+    x = np.random.default_rng(1).normal(0, 10, (8, 12, 6))
+    assert (fast.run(x) != literal.run(x)).mean() < 0.01
+    assert (fast.run(x) != Executor(fast.program).run(x)).mean() > 0.01
+
+
+@pytest.mark.parametrize("scheme", ["differential_columns", "offset_column"])
+def test_kernels_that_share_arrays(scheme: Any, taox64: Hardware, program_of: Programs) -> None:
+    """Packed: other places on the wires, other converters; fast and literal see the same."""
+    hw = replace(taox64, cell=replace(taox64.cell, scheme=scheme))
+    noise = NoiseModel(0.05, 0.02, wire_ohm=20.0, adc_offset=1.0, adc_inl=1.0)
+    compiled = AimcTarget(hw, packing="multiplexed").emit(program_of(form="delta", channels=6, n=5, pool="none"))
+    assert any(tile.row or tile.column for bank in compiled.tiles.banks.values() for tile in bank.tiles)
+    fast, literal = (compiled.executor(noise=noise, seed=2, literal=flag) for flag in (False, True))
+    x = np.random.default_rng(1).normal(0, 10, (8, 12, 3))
+    assert (fast.run(x) != literal.run(x)).mean() < 0.01
+
+
+def test_draws_depend_on_chip_and_sequence_only(
+    taox64: Hardware, program_of: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = AimcTarget(taox64).emit(program_of(form="delta", channels=4, n=6))
+    x = np.random.default_rng(0).normal(0, 20, (20, 10, 3))
+    lengths = np.arange(20) % 11
+    whole = noisy(compiled).run(x, lengths)
+    monkeypatch.setattr(simulate, "LANES", 3)
+    assert (noisy(compiled).run(x, lengths) == whole).all()
+    in_two = noisy(compiled)
+    parts = [in_two.run(x[:7], lengths[:7]), in_two.run(x[7:], lengths[7:])]
+    assert (np.concatenate(parts) == whole).all()
+    assert (in_two.run(x, lengths) != whole).any()
+
+
+def noisy(compiled: AimcCompiled) -> TileExecutor:
+    return compiled.executor(noise=NoiseModel(0.0, 0.0, 0.05), seed=3)
+
+
+@pytest.mark.parametrize("scheme", ["differential_columns", "offset_column"])
+@pytest.mark.parametrize("quadrants", [2, 4])
+def test_fresh_noise_has_the_spread_of_single_steps(
+    scheme: Any, quadrants: int, taox64: Hardware, program_of: Programs
+) -> None:
+    """First step of many sequences: mean and variance of every output code, fast against literal."""
+    hw = replace(taox64, cell=replace(taox64.cell, scheme=scheme, quadrants=quadrants))
+    program = program_of(form="direct", channels=2, n=3, pool="none")
+    fast, literal = executors(program, hw, NoiseModel(0.0, 0.0, 0.05))
+    x = np.repeat(np.random.default_rng(0).normal(0, 10, (1, 2, 3)), 6000, 0)
+    a, b = fast.run(x)[:, 1], literal.run(x)[:, 1]
+    error = np.sqrt((a.var(0) + b.var(0)) / len(x)) + 1e-9
+    assert (np.abs(a.mean(0) - b.mean(0)) < 5 * error).all()
+    assert a.var(0) == pytest.approx(b.var(0), rel=0.12, abs=1e-3)
+
+
+def test_executed_is_counted(taox64: Hardware, program_of: Programs) -> None:
+    fast, _ = executors(program_of(), taox64, IDEAL)
+    fast.run(np.zeros((3, 7, 3)), [7, 2, 0])
+    assert dict(fast.executed) == {"per_step": 9, "per_sequence": 3}
+
+
+def test_clipped_conversions_are_counted(taox64: Hardware, program_of: Programs) -> None:
+    """Padding is not: as many as a literal execution finds outside its range."""
+    program = program_of(form="direct", channels=2, n=3, pool="none")
+    fast, _ = executors(program, taox64, NoiseModel(1e-9))
+    x = np.random.default_rng(0).normal(0, 60, (5, 9, 3))
+    lengths = np.array([9, 0, 4, 7, 1])
+    simulation = simulate.simulation_of(fast.tiles, fast.chip)
+    assert simulation is not None
+    clips = simulation.run(x, lengths, np.arange(5)).clips["encoder"][0, 0]
+    bank = fast.tiles.banks["encoder"].codes[0, 0]
+    requant = next(op.requant for op in program.ops if isinstance(op, ir.Linear))
+    codes = program.ops[0].quant.quantize(x)  # type: ignore[union-attr]
+    exact = codes @ bank.T * [float(r) for r in requant.ratio] + [float(b) for b in requant.bias]
+    outside = (np.rint(exact) < requant.lo) | (np.rint(exact) > requant.hi)
+    true = (np.arange(9) < lengths[:, None])[..., None] & outside
+    assert clips.tolist() == true.sum((0, 1)).tolist()
+    assert clips.sum() > 0
+
+
+def test_without_numba_single_steps_remain(
+    taox64: Hardware, program_of: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simulate, "find_spec", lambda name: None)
+    fast, literal = executors(program_of(), taox64, IDEAL)
+    assert simulate.simulation_of(fast.tiles, fast.chip) is None
+    x = np.random.default_rng(0).normal(0, 10, (3, 5, 3))
+    assert (fast.run(x) == literal.run(x)).all()
