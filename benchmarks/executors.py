@@ -20,8 +20,8 @@ from machine import ITEMS, bound_cycles, step_items, this_machine
 
 import ssmc
 from ssmc.data import Samples, load_samples
-from ssmc.native.executor import NativeExecutor
 from ssmc.ir.executor import Executor
+from ssmc.native.executor import NativeExecutor
 
 ROOT = Path(__file__).parents[1]
 DIGITS = ROOT / "examples" / "spoken_digits"

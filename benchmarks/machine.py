@@ -12,9 +12,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from ssmc.emit_c.emit import emit
 from ssmc.ir.program import Program, StateSpace
 from ssmc.native.build import build_library
-from ssmc.emit_c.emit import emit
 
 CHAIN = 4_000_000
 _SPIN = """\

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from ssmc import bundle
+import ssmc
 from ssmc.data import load_samples
-from ssmc.targets.aimc.simulation.monte_carlo import monte_carlo
 from ssmc.ir.executor import Executor
+from ssmc.targets.aimc.simulation.monte_carlo import monte_carlo
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "examples" / "spoken_digits"
@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--chips", type=int, default=20)
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "benchmarks" / "results" / "noise_speed.json")
     arguments = parser.parse_args()
-    made = bundle.compile(DEMO / "model.onnx", target="aimc", oracle=False)
+    made = ssmc.compile(DEMO / "model.onnx", target="aimc", oracle=False)
     samples = load_samples(DEMO / "test.npz")
     cold, _ = timed(lambda: monte_carlo(made, samples, chips=1, times_s=(0.0,)))
     seconds, result = timed(lambda: monte_carlo(made, samples, chips=arguments.chips, times_s=(0.0,)))

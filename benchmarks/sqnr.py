@@ -19,11 +19,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ssmc import bundle
+import ssmc
 from ssmc.analysis.compare import compare
 from ssmc.data import load_samples
-from ssmc.ir.program import StateSpace
 from ssmc.ir.executor import kernel_inputs
+from ssmc.ir.program import StateSpace
 from tests.analysis.kernels import random_codes, random_kernel, random_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,7 +65,7 @@ def on_random(count: int) -> dict[str, Any]:
 
 def on_demo(recordings: int) -> dict[str, Any]:
     """Every channel of every layer of the spoken-digits model."""
-    program = bundle.compile(DEMO / "model.onnx", oracle=False).compiled.program
+    program = ssmc.compile(DEMO / "model.onnx", oracle=False).compiled.program
     samples = load_samples(DEMO / "test.npz").head(recordings)
     fed = kernel_inputs(program, samples.batch(np.arange(len(samples))))
     rows: dict[str, Any] = {}

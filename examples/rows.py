@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 import ssmc
 from examples.parents import Task
 from examples.sweep import written
+from ssmc.analysis.qs4d_metrics import Qs4dModel, fp32_twin, headline, qs4d_figures
 from ssmc.bundle.check import accuracy
 from ssmc.bundle.check import evaluate as run_program
 from ssmc.data import Samples
 from ssmc.errors import ModelError
 from ssmc.export import export_onnx
-from ssmc.analysis.qs4d_metrics import Qs4dModel, fp32_twin, headline, qs4d_figures
 from ssmc.ir.program import Program, StateSpace
 from ssmc.qat import ModelConfig, QuantConfig, S4DClassifier
 from ssmc.qat.training import evaluate

@@ -9,8 +9,8 @@ import onnx_ir as ir
 
 from ssmc.analysis.kernels import KernelAnalysis, adc_bits, analyse
 from ssmc.ir.build import is_op, node_name
-from ssmc.ir.read_program import Constants, constants, read_program
 from ssmc.ir.program import StateSpace
+from ssmc.ir.read_program import Constants, constants, read_program
 from ssmc.ir.rounding import FloatArray
 from ssmc.passes.prune_structure import KERNELS, set_constants
 from ssmc.pipeline import Declined, Effect, Pass, PassResult

@@ -8,9 +8,9 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.errors import ModelError
-from ssmc.recognition.axes import name_axes
 from ssmc.ir.build import add_constant, constant_array, is_op, node_name, remove_dead, replace_value
 from ssmc.pipeline import Pass, PassResult
+from ssmc.recognition.axes import name_axes
 
 CHANNEL_AXIS = 1
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from ssmc.checking.teacher_forced import WITNESSES
 from ssmc.errors import ModelError
 from ssmc.folding.emit import Emitter
 from ssmc.folding.norm_rules import RULES
 from ssmc.folding.signals import Coded, Raw, Signal, Tokens
-from ssmc.recognition.axes import name_axes
-from ssmc.checking.teacher_forced import WITNESSES
 from ssmc.ir.build import is_op, node_name
 from ssmc.pipeline import Effect, Pass, PassResult
+from ssmc.recognition.axes import name_axes
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from ssmc.ir.build import is_op, node_name
-from ssmc.ir.read_program import constants
 from ssmc.ir.program import Op, Program, StateSpace
+from ssmc.ir.read_program import constants
 from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.passes.prune_structure import KERNELS, set_constants
 from ssmc.pipeline import Effect, Pass, PassResult

@@ -10,12 +10,12 @@ import onnx
 import onnx_ir as ir
 
 from ssmc.errors import ModelError
-from ssmc.recognition.axes import Axes, Roles, name_axes
-from ssmc.recognition.raised_scan import Groups, RaisedScan, recognise_scan
-from ssmc.recognition.recurrence import GRID_ERROR, Recurrence
 from ssmc.ir.build import add_constant, is_op, node_name, remove_dead, replace_value, ssmc_node
 from ssmc.ir.rounding import FloatArray, round_half_even
 from ssmc.pipeline import Pass, PassResult
+from ssmc.recognition.axes import Axes, Roles, name_axes
+from ssmc.recognition.raised_scan import Groups, RaisedScan, recognise_scan
+from ssmc.recognition.recurrence import GRID_ERROR, Recurrence
 from ssmc.verify import random_feeds, run_onnx
 
 

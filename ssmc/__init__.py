@@ -14,15 +14,20 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ssmc.version import __version__
+
 if TYPE_CHECKING:
-    from ssmc.bundle import Bundle as Bundle
-    from ssmc.bundle import compile as compile
-    from ssmc.bundle import load as load
+    from ssmc.bundle.compile import compile as compile
+    from ssmc.bundle.folder import Bundle as Bundle
+    from ssmc.bundle.folder import load as load
     from ssmc.export import export_onnx as export_onnx
 
-__version__ = "0.1.0"
-
-_HOME = {"Bundle": "ssmc.bundle", "compile": "ssmc.bundle", "load": "ssmc.bundle", "export_onnx": "ssmc.export"}
+_HOME = {
+    "Bundle": "ssmc.bundle.folder",
+    "compile": "ssmc.bundle.compile",
+    "export_onnx": "ssmc.export",
+    "load": "ssmc.bundle.folder",
+}
 
 __all__ = ["Bundle", "__version__", "compile", "export_onnx", "load"]
 

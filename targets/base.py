@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssmc.ir.program import Program
 from ssmc.ir.executor import Executor
+from ssmc.ir.program import Program
 
 Json = dict[str, Any]
 Arrays = dict[str, NDArray[np.generic]]

@@ -9,8 +9,8 @@ import onnx
 import onnx_ir as ir
 
 from ssmc.importers.onnx_file import import_model
-from ssmc.ir.read_program import read_program
 from ssmc.ir.program import Program
+from ssmc.ir.read_program import read_program
 from ssmc.pipeline import PipelineResult, run_pipeline
 from ssmc.targets.integer.target import IntegerTarget
 from tests.graphs import Spec, model

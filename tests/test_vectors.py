@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ssmc.ir.executor import State
 from ssmc.ir.program import Matrix, StateSpace
 from ssmc.ir.requant import make_requant
-from ssmc.ir.executor import State
 
 VECTORS = sorted((Path(__file__).parent / "vectors").glob("*.json"))
 

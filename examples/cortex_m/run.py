@@ -17,9 +17,9 @@ import board
 import click
 
 import ssmc
-from ssmc.ir.program import Program
 from ssmc.emit_c.emit import emit
 from ssmc.emit_c.source import Layer
+from ssmc.ir.program import Program
 from ssmc.targets.c99.target import CTarget
 
 ROOT = Path(__file__).parents[2]

@@ -22,11 +22,11 @@ import ssmc
 from ssmc.bundle.check import accuracy, evaluate
 from ssmc.bundle.compare import Comparison, compare_codes
 from ssmc.bundle.registry import make_target
+from ssmc.checking.teacher_forced import Comparison as ForcedComparison
+from ssmc.checking.teacher_forced import ForcedCheck
 from ssmc.cli.progress import counting
 from ssmc.data import Samples, load_samples
 from ssmc.importers import load_model
-from ssmc.checking.teacher_forced import Comparison as ForcedComparison
-from ssmc.checking.teacher_forced import ForcedCheck
 from ssmc.pipeline import run_pipeline
 from ssmc.report.summary import summary
 from ssmc.report.text import columns

@@ -16,7 +16,7 @@ import click
 import onnx
 from recordings import load_splits, write_npz
 
-from ssmc import bundle
+import ssmc
 from ssmc.data import Samples, load_samples
 from ssmc.quantize import QuantizeConfig, quantize
 
@@ -42,7 +42,7 @@ ROWS: tuple[tuple[int, int, dict[str, Any]], ...] = (
 )
 
 
-def accuracy(model: bundle.Bundle, samples: Samples) -> float:
+def accuracy(model: ssmc.Bundle, samples: Samples) -> float:
     """Share of right answers."""
     right = 0
     assert samples.label is not None
@@ -70,7 +70,7 @@ def main(data: Path, calibration: int, out: Path) -> None:
             config = QuantizeConfig(**(widths | options))
             made = quantize(HERE / "model_float.onnx", seen, config)
             onnx.save(made.model, Path(folder) / "model.onnx")
-            compiled = bundle.compile(Path(folder) / "model.onnx", oracle=False)
+            compiled = ssmc.compile(Path(folder) / "model.onnx", oracle=False)
             row = {"bits": bits, "activation_bits": activations, **options}
             row["delta_modes"] = round(sum(k.delta for k in made.kernels) / sum(k.modes for k in made.kernels), 3)
             row |= {name: round(accuracy(compiled, parts[name]), 4) for name in ("val", "test")}

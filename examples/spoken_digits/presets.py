@@ -15,13 +15,14 @@ import ssmc
 from ssmc.cli.progress import counting
 from ssmc.data import Samples, load_samples
 from ssmc.errors import ModelError
+from ssmc.hardware.file import load_hardware, preset_names
+from ssmc.hardware.model import Hardware
 from ssmc.ir.program import Program, StateSpace
 from ssmc.ir.serialize import Json
 from ssmc.report.units import quantity
-from ssmc.targets.aimc.choices.variants import compare
-from ssmc.hardware.model import Hardware, load_hardware, preset_names
-from ssmc.targets.aimc.simulation.monte_carlo import AtTime, MonteCarlo, monte_carlo
 from ssmc.targets.aimc.choices.place_and_pack import decide_places
+from ssmc.targets.aimc.choices.variants import compare
+from ssmc.targets.aimc.simulation.monte_carlo import AtTime, MonteCarlo, monte_carlo
 from ssmc.targets.aimc.simulation.statistics import Interval
 from ssmc.targets.aimc.target import AimcCompiled, AimcTarget
 

@@ -14,11 +14,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import ssmc
 from examples.spoken_digits.recordings import load_splits, write_npz
 from examples.sweep import drawing
-from ssmc import bundle
-from ssmc.bundle import Bundle
 from ssmc.bundle.check import accuracy, evaluate
+from ssmc.bundle.folder import Bundle
 from ssmc.bundle.pruning import Budget
 from ssmc.data import Samples, load_samples
 from ssmc.report.facts import dump_json
@@ -71,9 +71,9 @@ def main() -> None:
     parser.add_argument("--points", type=float, nargs="+", default=[0.4, 1, 2, 4, 8], help="budgets, percentage points")
     arguments = parser.parse_args()
     kept, test = held_out(arguments.data), load_samples(HERE / "test.npz")
-    rows: list[dict[str, Any]] = [figures(bundle.compile(HERE / "model.onnx", oracle=False), test)]
+    rows: list[dict[str, Any]] = [figures(ssmc.compile(HERE / "model.onnx", oracle=False), test)]
     for points in arguments.points:
-        made = bundle.compile(HERE / "model.onnx", prune=Budget(points, kept), oracle=False)
+        made = ssmc.compile(HERE / "model.onnx", prune=Budget(points, kept), oracle=False)
         rows.append({"pruning": made.report.pruning, **figures(made, test)})
         print(dump_json(rows[-1]))
     (HERE / "pruning.json").write_text(dump_json({"rows": rows}), encoding="utf-8")

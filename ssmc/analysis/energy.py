@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
 from ssmc.analysis.linear import linear_kernel
-from ssmc.analysis.run import padded, reference
 from ssmc.analysis.qs4d_metrics import live_states
+from ssmc.analysis.run import padded, reference
 from ssmc.ir.program import StateSpace
 from ssmc.ir.rounding import FloatArray, IntArray
 

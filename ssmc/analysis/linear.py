@@ -23,8 +23,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from ssmc.ir.matrix import Matrix
 from ssmc.analysis.qs4d_metrics import live_states
+from ssmc.ir.matrix import Matrix
 from ssmc.ir.program import StateSpace
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import FloatArray, IntArray

@@ -23,7 +23,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from ssmc.bundle import Bundle
+from ssmc.bundle.folder import Bundle
 from ssmc.data import Samples
 from ssmc.errors import UsageError
 from ssmc.ir.rounding import FloatArray

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.data import Samples
-from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.ir.executor import Executor
+from ssmc.ir.rounding import FloatArray, IntArray
 
 BATCH = 128
 EVERY = slice(None)

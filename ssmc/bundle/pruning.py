@@ -16,15 +16,15 @@ import onnx_ir as ir
 from ssmc.analysis.energy import NONE, Energies, energies
 from ssmc.data import Samples
 from ssmc.errors import UsageError, VerificationError
-from ssmc.ir.read_program import read_program
+from ssmc.ir.executor import Executor, check_input, kernel_inputs
 from ssmc.ir.program import Program, StateSpace
+from ssmc.ir.read_program import read_program
 from ssmc.ir.serialize import Json
+from ssmc.native.fast import FAST_FROM_STEPS, fast_executor
 from ssmc.passes.allocate_adc_bits import AllocateAdcBits
 from ssmc.passes.prune_budget import Cut, PruneBudget, cut_program
 from ssmc.passes.stabilize_poles import Poles, StabilizePoles
 from ssmc.pipeline import Pass, run_pipeline
-from ssmc.ir.executor import Executor, check_input, kernel_inputs
-from ssmc.native.fast import FAST_FROM_STEPS, fast_executor
 
 OBSERVED = 32
 BATCH = 128

@@ -16,9 +16,6 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from ssmc.errors import VerificationError
-from ssmc.recognition.axes import Axes, Roles, name_axes
-from ssmc.recognition.raised_scan import RaisedScan, recognise_scan
 from ssmc.checking.ties import (
     float_error,
     input_distance,
@@ -27,8 +24,8 @@ from ssmc.checking.ties import (
     product_distance,
     tie_distance,
 )
+from ssmc.errors import VerificationError
 from ssmc.ir.build import constant_array, is_op, node_name
-from ssmc.ir.read_program import read_program
 from ssmc.ir.program import (
     Dequantize,
     Last,
@@ -45,7 +42,10 @@ from ssmc.ir.program import (
     Table,
     requantize,
 )
+from ssmc.ir.read_program import read_program
 from ssmc.ir.rounding import FloatArray, IntArray, round_fraction, saturate
+from ssmc.recognition.axes import Axes, Roles, name_axes
+from ssmc.recognition.raised_scan import RaisedScan, recognise_scan
 from ssmc.verify import Arrays, run_onnx
 
 WITNESSES = "ssmc.witnesses"

@@ -54,8 +54,8 @@ def check(bundle: Path, data: Path, baseline: Path, update: bool, junit: Path | 
 
 
 def _measure(bundle: Path, data: Path) -> dict[str, Value]:
-    from ssmc.bundle import load
     from ssmc.bundle.check import evaluate, measure
+    from ssmc.bundle.folder import load
     from ssmc.data import load_samples
 
     loaded, samples = load(bundle), load_samples(data)

@@ -83,7 +83,7 @@ def compile_(
       ssmc compile model.onnx --prune-budget 1 --prune-data held_out.npz
       ssmc compile model.onnx --stop-after fold-constants -o stage
     """
-    from ssmc import bundle as bundles
+    from ssmc.bundle import compile as compiling
     from ssmc.bundle.files import require_target_folder, write_file
     from ssmc.bundle.registry import make_target
     from ssmc.errors import UsageError
@@ -96,16 +96,16 @@ def compile_(
             fact = "--stop-after with --prune-budget or --target-sqnr"
             raise UsageError("SSMC-U15", fact, "leave --stop-after out")
         with stages("compiling") as stage:
-            result = bundles.lower(
+            result = compiling.lower(
                 model, chosen, poles=poles, oracle=oracle, dump_dir=dump_dir, stop_after=stop_after, progress=stage
             )
-        write_file(output / "model.onnx", bundles.onnx_bytes(result.model))
+        write_file(output / "model.onnx", compiling.onnx_bytes(result.model))
         click.echo(f"graph after {stop_after}: {output / 'model.onnx'}")
         return
     require_target_folder(output)
     prune = _budget(prune_budget, prune_data)
     with stages("compiling") as stage:
-        bundle = bundles.compile(
+        bundle = compiling.compile(
             model,
             chosen,
             steps=steps,

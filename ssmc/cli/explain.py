@@ -32,14 +32,14 @@ def explain(bundle: Path, metric: str, op: str, steps: int | None, data: Path | 
       ssmc explain out adc.energy_pj --op blocks.0.ssm
       ssmc explain out array.read_energy_fj_per_cell --data test.npz
     """
-    from ssmc import bundle as bundles
+    from ssmc.bundle.folder import load
     from ssmc.data import load_samples
     from ssmc.errors import UsageError
     from ssmc.report.text import columns
     from ssmc.targets.aimc.cost.explain import explain as trace
     from ssmc.targets.aimc.target import AimcCompiled
 
-    loaded = bundles.load(bundle)
+    loaded = load(bundle)
     if not isinstance(loaded.compiled, AimcCompiled):
         fact = f"target '{loaded.target}' has no hardware file"
         raise UsageError("SSMC-U13", fact, "compile with --target aimc", str(bundle))

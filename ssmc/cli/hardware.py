@@ -38,8 +38,8 @@ def hardware(ctx: click.Context) -> None:
 @hardware.command("list", short_help="The presets.")
 def list_() -> None:
     """List the presets."""
+    from ssmc.hardware.file import load_hardware, preset_names
     from ssmc.report.text import columns
-    from ssmc.hardware.model import load_hardware, preset_names
 
     click.echo(columns(("name", "what it is"), [(name, load_hardware(name).description) for name in preset_names()]))
 
@@ -53,8 +53,8 @@ def show(hardware: str) -> None:
     Example:
       ssmc hardware show isaac128
     """
+    from ssmc.hardware.file import hardware_data, load_hardware
     from ssmc.report.text import columns
-    from ssmc.hardware.model import hardware_data, load_hardware
 
     loaded = load_hardware(hardware)
     tables = {name: table for name, table in hardware_data(loaded).items() if isinstance(table, dict)}
@@ -75,7 +75,7 @@ def validate(file: Path) -> None:
     Example:
       ssmc hardware validate my-chip.toml
     """
-    from ssmc.hardware.model import load_hardware
+    from ssmc.hardware.file import load_hardware
 
     loaded = load_hardware(file)
     assumed = sum(origin.startswith("assumed") for origin in loaded.origins.values())

@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from ssmc.analysis.kernels import KernelAnalysis
-    from ssmc.bundle import Bundle
+    from ssmc.bundle.folder import Bundle
 
 
 @click.command(short_help="Operations, code types, kernels, poles.")
@@ -59,9 +59,9 @@ def inspect(
 
 
 def _bundle(path: Path) -> Bundle:
-    from ssmc import bundle
+    import ssmc
 
-    return bundle.load(path) if path.is_dir() else bundle.compile(path, oracle=False, poles="keep")
+    return ssmc.load(path) if path.is_dir() else ssmc.compile(path, oracle=False, poles="keep")
 
 
 def _analysis(bundle: Bundle, data: Path | None, samples: int, sqnr: float) -> tuple[KernelAnalysis, ...]:
@@ -69,8 +69,8 @@ def _analysis(bundle: Bundle, data: Path | None, samples: int, sqnr: float) -> t
 
     from ssmc.analysis.kernels import analyse
     from ssmc.data import load_samples
-    from ssmc.ir.program import StateSpace
     from ssmc.ir.executor import check_input, kernel_inputs
+    from ssmc.ir.program import StateSpace
 
     program = bundle.compiled.program
     fed = {}

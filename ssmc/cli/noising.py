@@ -41,8 +41,8 @@ def noise(
     Example:
       ssmc noise out --data test.npz --chips 20 --times 0,1d,30d --html noise.html
     """
-    from ssmc.bundle import load
     from ssmc.bundle.files import write_file
+    from ssmc.bundle.folder import load
     from ssmc.data import load_samples
     from ssmc.errors import UsageError
     from ssmc.report.facts import dump_json

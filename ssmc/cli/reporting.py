@@ -19,8 +19,8 @@ def report(bundle: Path, html: Path | None, as_json: bool) -> None:
       ssmc report out
       ssmc report out --html report.html
     """
-    from ssmc.bundle import load
     from ssmc.bundle.files import write_file
+    from ssmc.bundle.folder import load
     from ssmc.report.facts import dump_json
     from ssmc.report.html import render_html
     from ssmc.report.text import report_text

@@ -22,9 +22,9 @@ def run(bundle: Path, data: Path, noise: bool, seed: int | None, output: Path | 
     Example:
       ssmc run out --data test.npz --noise --seed 1 -o outputs.npz
     """
-    from ssmc.bundle import load
     from ssmc.bundle.check import accuracy, evaluate
     from ssmc.bundle.files import npz_bytes, write_file
+    from ssmc.bundle.folder import load
     from ssmc.data import load_samples
     from ssmc.errors import UsageError
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ssmc.ir.program import Dequantize, Last, Op, Program, Quantize, Slice
 from ssmc.emit_c.source import unique
 from ssmc.emit_c.widths import CType, narrowest
+from ssmc.ir.program import Dequantize, Last, Op, Program, Quantize, Slice
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ssmc.emit_c.source import SourceFile, comment_text
+from ssmc.emit_c.widths import CType, accumulator, narrowest
 from ssmc.errors import ModelError
 from ssmc.ir.program import Matrix, Op, Program
 from ssmc.ir.rounding import IntArray
-from ssmc.emit_c.source import SourceFile, comment_text
-from ssmc.emit_c.widths import CType, accumulator, narrowest
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ssmc.errors import ModelError
-from ssmc.ir.program import Product, Sum, Table
 from ssmc.emit_c.context import Context, arguments
 from ssmc.emit_c.requants import define_requant
 from ssmc.emit_c.source import Layer, block, literal
 from ssmc.emit_c.widths import INT64, accumulator
+from ssmc.errors import ModelError
+from ssmc.ir.program import Product, Sum, Table
 
 
 def emit_table(ctx: Context, op: Table) -> Layer:

@@ -7,6 +7,21 @@ from fractions import Fraction
 
 import numpy as np
 
+from ssmc.emit_c.buffers import Field, Planner, input_type
+from ssmc.emit_c.context import Context
+from ssmc.emit_c.elementwise import emit_product, emit_sum, emit_table
+from ssmc.emit_c.fold import fold_multipliers
+from ssmc.emit_c.kernel import FEW_GROUPS
+from ssmc.emit_c.kernel_blocks import emit_blocks
+from ssmc.emit_c.kernel_rows import emit_rows
+from ssmc.emit_c.linear import emit_linear
+from ssmc.emit_c.norm import emit_norm
+from ssmc.emit_c.reductions import emit_last_step, emit_mean, emit_sum_step
+from ssmc.emit_c.requants import define_requant
+from ssmc.emit_c.source import Layer, SourceFile, unique
+from ssmc.emit_c.states import Registers
+from ssmc.emit_c.text import header_text, output_type, source_text
+from ssmc.emit_c.widths import INT32, INT64, CType, narrowest
 from ssmc.errors import ModelError
 from ssmc.ir.program import (
     Dequantize,
@@ -25,21 +40,6 @@ from ssmc.ir.program import (
     Table,
 )
 from ssmc.ir.requant import make_requant
-from ssmc.emit_c.buffers import Field, Planner, input_type
-from ssmc.emit_c.context import Context
-from ssmc.emit_c.elementwise import emit_product, emit_sum, emit_table
-from ssmc.emit_c.fold import fold_multipliers
-from ssmc.emit_c.kernel import FEW_GROUPS
-from ssmc.emit_c.kernel_blocks import emit_blocks
-from ssmc.emit_c.kernel_rows import emit_rows
-from ssmc.emit_c.linear import emit_linear
-from ssmc.emit_c.norm import emit_norm
-from ssmc.emit_c.reductions import emit_last_step, emit_mean, emit_sum_step
-from ssmc.emit_c.requants import define_requant
-from ssmc.emit_c.source import Layer, SourceFile, unique
-from ssmc.emit_c.states import Registers
-from ssmc.emit_c.text import header_text, output_type, source_text
-from ssmc.emit_c.widths import INT32, INT64, CType, narrowest
 
 INT16_ENDS = -(1 << 15), (1 << 15) - 1
 

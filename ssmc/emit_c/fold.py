@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from ssmc.emit_c.packing import packed_bits
 from ssmc.ir.program import Linear, Matrix, Op, Program, StateSpace
 from ssmc.ir.requant import Requant
-from ssmc.emit_c.packing import packed_bits
 
 
 def fold_multipliers(program: Program) -> Program:

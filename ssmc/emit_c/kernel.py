@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssmc.ir.program import StateSpace
-from ssmc.ir.rounding import IntArray
 from ssmc.emit_c.blocks import read_rows
 from ssmc.emit_c.context import Context, arguments, bound, check_matrix, sum_type
 from ssmc.emit_c.requants import define_requant
 from ssmc.emit_c.states import Registers
 from ssmc.emit_c.widths import CType
+from ssmc.ir.program import StateSpace
+from ssmc.ir.rounding import IntArray
 
 FEW_GROUPS = 4
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from ssmc.ir.program import StateSpace
 from ssmc.emit_c.blocks import read_rows
 from ssmc.emit_c.context import Context
 from ssmc.emit_c.kernel import Parts, kernel_arguments, make_parts
@@ -12,6 +11,7 @@ from ssmc.emit_c.linear import Rows, row_sums
 from ssmc.emit_c.source import Layer, block
 from ssmc.emit_c.states import Registers, define_registers
 from ssmc.emit_c.widths import narrowest
+from ssmc.ir.program import StateSpace
 
 
 def emit_rows(ctx: Context, op: StateSpace, field: str) -> tuple[Layer, Registers]:

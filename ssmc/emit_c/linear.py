@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssmc.ir.program import Linear
-from ssmc.ir.rounding import IntArray
 from ssmc.emit_c.context import Context, arguments, bound, check_matrix, sum_type
 from ssmc.emit_c.packing import packed_bits
 from ssmc.emit_c.requants import define_requant
 from ssmc.emit_c.source import Layer, SourceFile, block
 from ssmc.emit_c.widths import CType, narrowest
+from ssmc.ir.program import Linear
+from ssmc.ir.rounding import IntArray
 
 SPARSE_BELOW = 0.4
 UNROLLED = 4

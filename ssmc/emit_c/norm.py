@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from ssmc.errors import ModelError
-from ssmc.ir.program import NORM_FRACTION, Norm
 from ssmc.emit_c.context import Context, arguments
 from ssmc.emit_c.source import Layer, block, literal
+from ssmc.errors import ModelError
+from ssmc.ir.program import NORM_FRACTION, Norm
 
 LARGEST = 1 << 22
 

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ssmc.ir.rounding import IntArray
 from ssmc.emit_c.widths import holding
+from ssmc.ir.rounding import IntArray
 
 SUB_BYTE = (1, 2, 4)
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ssmc.emit_c.source import Param, SourceFile, block, comment_text
+from ssmc.emit_c.widths import INT64, CType, accumulator
 from ssmc.errors import ModelError
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import IntArray
-from ssmc.emit_c.source import Param, SourceFile, block, comment_text
-from ssmc.emit_c.widths import INT64, CType, accumulator
 
 TABLE = -2
 DIVIDE = -1

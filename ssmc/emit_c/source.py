@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ssmc.ir.rounding import IntArray
 from ssmc.emit_c.packing import pack_rows, packed_bits
 from ssmc.emit_c.widths import CType, holding, narrowest
+from ssmc.ir.rounding import IntArray
 
 COLUMN = 108
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssmc.ir.program import StateSpace
-from ssmc.ir.rounding import IntArray, round_shift
 from ssmc.emit_c.source import SourceFile
 from ssmc.emit_c.widths import CType, narrowest
+from ssmc.ir.program import StateSpace
+from ssmc.ir.rounding import IntArray, round_shift
 
 
 @dataclass(frozen=True)

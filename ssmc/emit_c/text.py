@@ -8,12 +8,12 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ssmc.ir.program import Dequantize, Ids, Program, Quantize
 from ssmc.emit_c.buffers import Field, input_needs_clamp, input_type, output_value
 from ssmc.emit_c.context import Context
 from ssmc.emit_c.helpers import helper_text
 from ssmc.emit_c.source import Layer, SourceFile, block, comment_text
 from ssmc.emit_c.widths import CType, narrowest
+from ssmc.ir.program import Dequantize, Ids, Program, Quantize
 
 #: a mean counts no further
 FULL = ("if (state->steps == UINT32_MAX) {", "    return; /* longer than a mean can count */", "}")

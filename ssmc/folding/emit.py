@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import ArrayLike
 
+from ssmc.checking.teacher_forced import Witness
 from ssmc.errors import ModelError
 from ssmc.folding.signals import (
     Added,
@@ -23,14 +24,13 @@ from ssmc.folding.signals import (
     Raw,
     Signal,
 )
-from ssmc.recognition.axes import Axes
-from ssmc.checking.teacher_forced import Witness
 from ssmc.ir.build import node_name, ssmc_node
 from ssmc.ir.functions import OPSET
 from ssmc.ir.grid import factor_rows
-from ssmc.ir.read_program import constants as read_constants
 from ssmc.ir.program import Rate
+from ssmc.ir.read_program import constants as read_constants
 from ssmc.ir.rounding import FloatArray, round_half_even
+from ssmc.recognition.axes import Axes
 
 Constants = dict[str, ArrayLike]
 OUTPUT_ROLES = (("N", "T", "C"), ("N", "C"), ("N", "T"), ("N",))

@@ -10,10 +10,10 @@ import onnx_ir as ir
 from ssmc.errors import ModelError
 from ssmc.folding.emit import Emitter
 from ssmc.folding.signals import Signal
-from ssmc.recognition.axes import Roles
 from ssmc.ir.affine import evaluate
 from ssmc.ir.build import constant_array, node_name
 from ssmc.ir.rounding import FloatArray
+from ssmc.recognition.axes import Roles
 
 Operands = Sequence[Signal | None]
 Rule = Callable[[ir.Node, Operands, Emitter], list[Signal]]

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from ssmc.recognition.axes import Roles
 from ssmc.ir.program import Rate
 from ssmc.ir.rounding import FloatArray, IntArray
+from ssmc.recognition.axes import Roles
 
 MOST_TABLE_BITS = 12
 

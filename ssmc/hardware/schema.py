@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ssmc.hardware.components import Quantity, Rule
-from ssmc.hardware.model import SCALED, SCHEMA, Hardware, load_hardware, preset_names, rules, sections
+from ssmc.hardware.file import SCALED, SCHEMA, load_hardware, preset_names
+from ssmc.hardware.model import Hardware, rules, sections
 from ssmc.hardware.node_scaling import NODES_NM, SUPPLY_V
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -3,7 +3,8 @@
 A program is a list of operations on named vectors of integer codes. Everything happens once per time step,
 except what follows a reduction over time, which happens once per sequence. Shapes: N samples, G groups
 (channels of an SSM; 1 for a dense matrix), and per group n states, m inputs, p outputs.
-The graph of a compiled model (domain ``ssmc``, see `ssmc.ir.read_program`) and this view say the same thing; targets read this.
+The graph of a compiled model (domain ``ssmc``, see `ssmc.ir.read_program`) and this view say the same thing;
+targets read this.
 """
 
 from __future__ import annotations

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ssmc.ir.program import Last, Mean, Op, Slice
-from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.emit_c.buffers import output_value
-from ssmc.native.build import build_library
 from ssmc.emit_c.emit import Emitted, emit
 from ssmc.emit_c.glue import READ, glue_text
 from ssmc.ir.executor import Executor, State, Trace, check_input, check_lengths, first_of
+from ssmc.ir.program import Last, Mean, Op, Slice
+from ssmc.ir.rounding import FloatArray, IntArray
+from ssmc.native.build import build_library
 
 CHUNKS_PER_CORE = 4
 PREFIX = "model"

@@ -8,10 +8,10 @@ Figures: ``benchmarks/``.
 from __future__ import annotations
 
 from ssmc.errors import SsmcError
+from ssmc.ir.executor import Executor
 from ssmc.ir.program import Program
 from ssmc.native.build import find_compiler
 from ssmc.native.executor import NativeExecutor
-from ssmc.ir.executor import Executor
 
 #: time steps in all from which building the C is worth its second
 FAST_FROM_STEPS = 2000

@@ -2,10 +2,11 @@
 
 from ssmc.qat.calibration import calibrate
 from ssmc.qat.config import Mode, QuantConfig
-from ssmc.qat.fake_quant import Quantizer, set_noise
+from ssmc.qat.fake_quant import Quantizer
 from ssmc.qat.linear import QuantLinear
 from ssmc.qat.model import Block, ModelConfig, S4DClassifier, set_mode
 from ssmc.qat.s4d import S4D
+from ssmc.qat.weights import set_noise
 
 __all__ = [
     "S4D",

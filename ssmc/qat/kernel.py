@@ -22,7 +22,7 @@ from torch import Tensor
 from ssmc.analysis import stable
 from ssmc.ir.rounding import FloatArray
 from ssmc.qat.config import Granularity, QuantConfig
-from ssmc.qat.fake_quant import WeightNoise, grid_scale, straight_to, weight_codes, weight_scale
+from ssmc.qat.weights import WeightNoise, grid_scale, straight_to, weight_codes, weight_scale
 
 
 @dataclass(frozen=True)

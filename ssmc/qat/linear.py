@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ssmc.qat.config import Grid, Mode, QuantConfig
-from ssmc.qat.fake_quant import WeightNoise, weight_codes, weight_scale
+from ssmc.qat.weights import WeightNoise, weight_codes, weight_scale
 
 BIAS_LIMIT = 1 << 23
 

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from ssmc.qat.config import Mode, QuantConfig, signed_range
 from ssmc.qat.devices import has_triton
-from ssmc.qat.fake_quant import LearnedStep, Quantizer, StepSearch, WeightNoise
+from ssmc.qat.fake_quant import LearnedStep, Quantizer, StepSearch
 from ssmc.qat.kernel import Kernel, Scales, best_spread, convolution, discretise, quantize_kernel, real_kernel
 from ssmc.qat.recurrence import StepRanges, float_step, quantized_step, run_loop, run_scan
+from ssmc.qat.weights import WeightNoise
 
 LARGEST_SHIFT = 14
 

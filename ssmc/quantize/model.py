@@ -13,7 +13,6 @@ import onnx_ir as ir
 from ssmc.data import Samples
 from ssmc.errors import ModelError, UsageError, VerificationError
 from ssmc.importers import load_model
-from ssmc.recognition.axes import name_axes
 from ssmc.ir.build import constant_array, graphs, is_op, node_name, remove_dead
 from ssmc.ir.functions import attach_functions
 from ssmc.ir.read_program import Constants, constants
@@ -27,6 +26,7 @@ from ssmc.quantize.modes import Modes, to_modes
 from ssmc.quantize.nodes import Nodes, float_scan, quantized_scan
 from ssmc.quantize.points import Plan, Planner
 from ssmc.quantize.steps import best_step, weight_codes
+from ssmc.recognition.axes import name_axes
 from ssmc.verify import run_onnx
 
 MOST_DEVIATION = 1e-3

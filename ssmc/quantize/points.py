@@ -13,8 +13,8 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.errors import ModelError
-from ssmc.recognition.axes import Axes
 from ssmc.ir.build import constant_array, is_op, node_name
+from ssmc.recognition.axes import Axes
 
 LAYOUT = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Cast", "Dropout", "Expand"})
 SELECT = frozenset({"Split", "Slice", "Gather"})

@@ -9,10 +9,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ssmc.errors import ModelError
+from ssmc.ir.build import node_name
 from ssmc.recognition.axes import Axes, Roles
 from ssmc.recognition.loop_body import analyse
 from ssmc.recognition.recurrence import Recogniser, Recurrence
-from ssmc.ir.build import node_name
 
 Index = NDArray[np.int64]
 Shape = tuple[int, ...]

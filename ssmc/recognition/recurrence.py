@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ssmc.errors import ModelError
-from ssmc.recognition.loop_body import Block, LoopBody
 from ssmc.ir.affine import Affine
 from ssmc.ir.rounding import FloatArray, round_half_even
+from ssmc.recognition.loop_body import Block, LoopBody
 
 MOST_REGISTER_BITS = 24
 GRID_ERROR = 2.0**-20

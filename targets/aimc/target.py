@@ -12,31 +12,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.data import Samples
+from ssmc.hardware.file import hardware_data, hardware_from_data, load_hardware
+from ssmc.hardware.model import Hardware
 from ssmc.ir.program import Program
 from ssmc.ir.serialize import program_from_json, program_to_json
 from ssmc.passes.place import Place
+from ssmc.passes.to_integers import to_integers
 from ssmc.pipeline import Pass
-from ssmc.targets.aimc.simulation.data_dependent_energy import measure
-from ssmc.targets.aimc.tiles.assemble import assemble
-from ssmc.targets.aimc.simulation.chip import Chip
+from ssmc.targets.aimc.choices.insert_partial_sums import InsertPartialSums
+from ssmc.targets.aimc.choices.lowering_deviation import lowering_deviation
+from ssmc.targets.aimc.choices.margins import limit, one_more_adc, real_time
+from ssmc.targets.aimc.choices.place_and_pack import Choice, Objective, decide_packing, decide_places
 from ssmc.targets.aimc.choices.variants import compare, figures_of
 from ssmc.targets.aimc.cost.totals import Cost, cost, key_sorted
-from ssmc.targets.aimc.choices.lowering_deviation import lowering_deviation
-from ssmc.targets.aimc.tiles.serialize import tiles_from_json, tiles_to_json
-from ssmc.targets.aimc.simulation.tile_executor import TileExecutor
-from ssmc.hardware.model import Hardware, hardware_data, hardware_from_data, load_hardware
-from ssmc.targets.aimc.choices.insert_partial_sums import InsertPartialSums
-from ssmc.targets.aimc.tiles.layout import layouts
+from ssmc.targets.aimc.lowering.mapping import Packings
+from ssmc.targets.aimc.lowering.packing import Mode, Packing
 from ssmc.targets.aimc.lowering.partial_sums import Lowered, lower, unlowered
 from ssmc.targets.aimc.lowering.partial_sums import Place as Policy
-from ssmc.targets.aimc.lowering.mapping import Packings
-from ssmc.targets.aimc.choices.margins import limit, one_more_adc, real_time
+from ssmc.targets.aimc.simulation.chip import Chip
+from ssmc.targets.aimc.simulation.data_dependent_energy import measure
 from ssmc.targets.aimc.simulation.noise import IDEAL, NoiseModel, noise_of
-from ssmc.targets.aimc.lowering.packing import Mode, Packing
+from ssmc.targets.aimc.simulation.tile_executor import TileExecutor
+from ssmc.targets.aimc.tiles.assemble import assemble
 from ssmc.targets.aimc.tiles.instructions import TileProgram
-from ssmc.targets.aimc.choices.place_and_pack import Choice, Objective, decide_packing, decide_places
+from ssmc.targets.aimc.tiles.layout import layouts
+from ssmc.targets.aimc.tiles.serialize import tiles_from_json, tiles_to_json
 from ssmc.targets.base import Arrays, Compiled, Json, Target
-from ssmc.targets.integer.target import IntegerTarget
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class AimcCompiled(Compiled):
 
     @cached_property
     def deviation(self) -> Json | None:
-        """What lossy conversions change (`ssmc.targets.aimc.choices.lowering_deviation`); None where all are lossless."""
+        """What lossy conversions change (`lowering_deviation`); None where all are lossless."""
         return lowering_deviation(self.source, self.lowered)
 
     @cached_property
@@ -106,7 +107,7 @@ class AimcCompiled(Compiled):
         return cost(self.tiles, self.hardware)
 
     def costs_on(self, samples: Samples) -> Cost:
-        """The same with the energies that these sequences make of it (`ssmc.targets.aimc.simulation.data_dependent_energy`)."""
+        """The same with the energies that these sequences make of it (`measure`)."""
         return cost(self.tiles, self.hardware, measure(self.program, self.tiles, self.hardware, samples))
 
     @cached_property
@@ -183,8 +184,11 @@ class AimcTarget(Target):
 
     def pipeline(self) -> tuple[Pass, ...]:
         """The integer target's passes, then placement and the converters' partial sums."""
-        integer = IntegerTarget(self.output_lag).pipeline()
-        return (*integer, Place(self.place), InsertPartialSums(self.chip, self.place, self.minimise))
+        return (
+            *to_integers(self.output_lag),
+            Place(self.place),
+            InsertPartialSums(self.chip, self.place, self.minimise),
+        )
 
     @cached_property
     def chip(self) -> Hardware:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssmc.ir.program import Program, Quantize
-from ssmc.ir.rounding import IntArray
 from ssmc.emit_c.buffers import output_value
 from ssmc.emit_c.emit import Emitted
 from ssmc.emit_c.source import Constant
 from ssmc.emit_c.text import per_step
 from ssmc.emit_c.widths import INT16
 from ssmc.ir.executor import Executor
+from ssmc.ir.program import Program, Quantize
+from ssmc.ir.rounding import IntArray
 
 LENGTHS = (1, 2, 5, 12)
 

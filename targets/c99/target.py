@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssmc.emit_c.emit import Emitted, emit
 from ssmc.errors import UsageError
+from ssmc.ir.executor import Executor
 from ssmc.ir.program import Program
 from ssmc.ir.serialize import program_from_json, program_to_json
+from ssmc.native.build import find_compiler
+from ssmc.native.executor import NativeExecutor
+from ssmc.passes.to_integers import to_integers
 from ssmc.pipeline import Pass
 from ssmc.targets.base import Arrays, Compiled, Json, Target
-from ssmc.native.build import find_compiler
-from ssmc.emit_c.emit import Emitted, emit
-from ssmc.native.executor import NativeExecutor
 from ssmc.targets.c99.readme import operations, readme_text
 from ssmc.targets.c99.selftest import make_vectors, selftest_text
-from ssmc.ir.executor import Executor
-from ssmc.targets.integer.target import IntegerTarget
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ class CTarget(Target):
         return "c"
 
     def pipeline(self) -> tuple[Pass, ...]:
-        """The integer target's."""
-        return IntegerTarget().pipeline()
+        """Those of every target: to integer operations (`ssmc.passes.to_integers`)."""
+        return to_integers()
 
     def emit(self, program: Program) -> CCompiled:
         """The program in C.

@@ -10,19 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.errors import ModelError
+from ssmc.ir.executor import Executor
 from ssmc.ir.matrix import weight_bits
 from ssmc.ir.program import Program, StateSpace
 from ssmc.ir.serialize import program_from_json, program_to_json
-from ssmc.passes.canonicalize_quantizers import CanonicalizeQuantizers
-from ssmc.passes.fold_batch_norm import FoldBatchNorm
-from ssmc.passes.fold_constants import FoldConstants
-from ssmc.passes.fold_quantization import FoldQuantization
-from ssmc.passes.fuse_kernel import FuseKernel
-from ssmc.passes.prune_structure import PruneStructure
-from ssmc.passes.raise_recurrences import RaiseRecurrences
+from ssmc.passes.to_integers import to_integers
 from ssmc.pipeline import Pass
 from ssmc.targets.base import Arrays, Compiled, Json, Target
-from ssmc.ir.executor import Executor
 from ssmc.targets.integer.integer_onnx import integer_onnx
 
 
@@ -89,15 +83,7 @@ class IntegerTarget(Target):
 
     def pipeline(self) -> tuple[Pass, ...]:
         """From the imported graph to one integer operation per quantizer."""
-        return (
-            CanonicalizeQuantizers(),
-            FoldConstants(),
-            FoldBatchNorm(),
-            RaiseRecurrences(),
-            FoldQuantization(),
-            PruneStructure(),
-            FuseKernel(self.output_lag),
-        )
+        return to_integers(self.output_lag)
 
     def emit(self, program: Program) -> IntegerCompiled:
         """The program is the compiled model."""

@@ -8,7 +8,6 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ssmc.ir import program as ir
 from ssmc.analysis.qs4d_metrics import (
     Qs4dLayer,
     Qs4dModel,
@@ -22,6 +21,7 @@ from ssmc.analysis.qs4d_metrics import (
     qs4d_model,
     uses,
 )
+from ssmc.ir import program as ir
 from ssmc.ir.quant import QuantType
 from ssmc.ir.requant import Requant, make_requant
 

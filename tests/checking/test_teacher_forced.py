@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ssmc.checking.teacher_forced import Comparison, ForcedCheck
 from ssmc.errors import VerificationError
 from ssmc.importers.onnx_file import import_model
-from ssmc.checking.teacher_forced import Comparison, ForcedCheck
 from ssmc.ir.program import Linear, Op, Program, StateSpace, Table
 from ssmc.pipeline import run_pipeline
 from ssmc.targets.integer.target import IntegerTarget

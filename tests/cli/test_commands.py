@@ -176,7 +176,7 @@ def test_a_moved_cost_is_reported_with_old_new_and_tolerance(
 def test_a_changed_hardware_key_fails_the_check(
     model: Path, bundles: dict[str, Path], data: Path, tmp_path: Path, key: str
 ) -> None:
-    from ssmc.hardware.model import PRESETS
+    from ssmc.hardware.file import PRESETS
 
     head, adc, rest = (PRESETS / "taox64.toml").read_text().partition("[adc]")
     old = float(re.search(rf"^{key} = {{ value = ([\d.]+)", rest, re.MULTILINE)[1])  # type: ignore[index]

@@ -78,7 +78,7 @@ def test_explain_and_hardware_new_refuse_by_name(tmp_path: Path) -> None:
 
 
 def test_unknown_hardware_and_unknown_key_name_file_and_key(model: Path, tmp_path: Path) -> None:
-    from ssmc.hardware.model import PRESETS
+    from ssmc.hardware.file import PRESETS
 
     fails(2, "H01", "compile", model, "--target", "aimc", "--hardware", "nowhere", "-o", tmp_path / "out")
     text = (PRESETS / "taox64.toml").read_text()

@@ -9,17 +9,17 @@ from click.testing import CliRunner
 torch = pytest.importorskip("torch")
 
 import ssmc  # noqa: E402 - after the torch skip
+from ssmc.checking.teacher_forced import ForcedCheck  # noqa: E402
 from ssmc.cli import cli  # noqa: E402
 from ssmc.export import export_onnx  # noqa: E402
 from ssmc.importers import load_model  # noqa: E402
-from ssmc.checking.teacher_forced import ForcedCheck  # noqa: E402
+from ssmc.ir.executor import Executor  # noqa: E402
 from ssmc.ir.program import Ids, StateSpace, Table  # noqa: E402
+from ssmc.native.build import find_compiler  # noqa: E402
 from ssmc.pipeline import run_pipeline  # noqa: E402
 from ssmc.qat import Mode, ModelConfig, QuantConfig, Quantizer, calibrate, set_mode  # noqa: E402
 from ssmc.qat.linear import QuantLinear  # noqa: E402
 from ssmc.qat.model import Block  # noqa: E402
-from ssmc.native.build import find_compiler  # noqa: E402
-from ssmc.ir.executor import Executor  # noqa: E402
 from ssmc.targets.integer.target import IntegerTarget  # noqa: E402
 from ssmc.verify import run_onnx  # noqa: E402
 

@@ -13,17 +13,8 @@ import pytest
 
 from ssmc.errors import UsageError
 from ssmc.hardware.adc_models import murmann_area_um2, murmann_energy_pj
-from ssmc.hardware.model import (
-    PRESETS,
-    Hardware,
-    hardware_data,
-    hardware_from_data,
-    load_hardware,
-    parse_hardware,
-    preset_names,
-    rules,
-    sections,
-)
+from ssmc.hardware.file import PRESETS, hardware_data, hardware_from_data, load_hardware, parse_hardware, preset_names
+from ssmc.hardware.model import Hardware, rules, sections
 from ssmc.hardware.node_scaling import area_factor, energy_factor
 from ssmc.hardware.plausibility import CHECKS, implausible
 from ssmc.hardware.schema import hardware_schema, schema_text, template, with_tables

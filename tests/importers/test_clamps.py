@@ -6,12 +6,12 @@ import numpy as np
 import onnx
 import pytest
 
+from ssmc.checking.teacher_forced import ForcedCheck
 from ssmc.errors import ModelError
 from ssmc.importers.onnx_file import import_model
-from ssmc.checking.teacher_forced import ForcedCheck
+from ssmc.ir.executor import Executor
 from ssmc.ir.program import Dequantize, Quantize
 from ssmc.pipeline import run_pipeline
-from ssmc.ir.executor import Executor
 from ssmc.targets.integer.target import IntegerTarget
 from ssmc.verify import run_onnx
 from tests.compiling import program_of

@@ -14,20 +14,20 @@ from hypothesis import HealthCheck, given, settings
 from onnx import TensorProto
 
 import ssmc
+from ssmc.analysis.qs4d_metrics import uses
 from ssmc.bundle.compare import compare_codes
+from ssmc.checking.teacher_forced import ForcedCheck
 from ssmc.cli import cli
 from ssmc.data import Samples
+from ssmc.emit_c.emit import emit
 from ssmc.errors import ModelError, UsageError
 from ssmc.importers.onnx_file import import_model
-from ssmc.checking.teacher_forced import ForcedCheck
-from ssmc.analysis.qs4d_metrics import uses
+from ssmc.ir.executor import Executor
 from ssmc.ir.program import Ids, Program, Table
+from ssmc.native.build import find_compiler
+from ssmc.native.executor import Library, NativeExecutor
 from ssmc.pipeline import run_pipeline
 from ssmc.targets.aimc.target import AimcTarget
-from ssmc.native.build import find_compiler
-from ssmc.emit_c.emit import emit
-from ssmc.native.executor import Library, NativeExecutor
-from ssmc.ir.executor import Executor
 from ssmc.targets.integer.integer_onnx import integer_onnx
 from ssmc.targets.integer.target import IntegerTarget
 from ssmc.verify import run_onnx

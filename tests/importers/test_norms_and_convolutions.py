@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from ssmc.errors import ModelError
 from ssmc.importers.onnx_file import import_model
-from ssmc.ir.read_program import read_program
-from ssmc.ir.program import Norm, Program, StateSpace
-from ssmc.pipeline import run_pipeline
 from ssmc.ir.executor import Executor
+from ssmc.ir.program import Norm, Program, StateSpace
+from ssmc.ir.read_program import read_program
+from ssmc.pipeline import run_pipeline
 from ssmc.targets.integer.target import IntegerTarget
 from ssmc.verify import run_onnx
 

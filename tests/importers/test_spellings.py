@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 import pytest
 
-from ssmc.recognition.axes import name_axes
 from ssmc.importers.onnx_file import import_model
-from ssmc.ir.program import Last, Linear, Mean, StateSpace, Table
 from ssmc.ir.executor import Executor
+from ssmc.ir.program import Last, Linear, Mean, StateSpace, Table
+from ssmc.recognition.axes import name_axes
 from ssmc.verify import run_onnx
 from tests.compiling import lower, program_of
 from tests.graphs import Graph, signed, unsigned

@@ -9,11 +9,11 @@ import pytest
 from scipy.special import erf, expit
 
 from ssmc.errors import ModelError
+from ssmc.ir.executor import Executor
 from ssmc.ir.program import Program, Table
 from ssmc.ir.rounding import FloatArray
 from ssmc.native.build import find_compiler
 from ssmc.native.executor import NativeExecutor
-from ssmc.ir.executor import Executor
 from ssmc.verify import run_onnx
 from tests.compiling import program_of
 from tests.graphs import Graph, signed

@@ -11,10 +11,10 @@ import pytest
 
 from ssmc.errors import ModelError
 from ssmc.importers.onnx_file import load_model
-from ssmc.ir.read_program import read_program
-from ssmc.ir.program import StateSpace
-from ssmc.pipeline import run_pipeline
 from ssmc.ir.executor import Executor
+from ssmc.ir.program import StateSpace
+from ssmc.ir.read_program import read_program
+from ssmc.pipeline import run_pipeline
 from ssmc.targets.integer.target import IntegerTarget
 from ssmc.verify import run_onnx
 

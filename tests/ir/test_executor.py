@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmc.errors import UsageError
+from ssmc.ir.executor import Executor
 from ssmc.ir.program import Codes, Dequantize, Mean, Program, Quantize
 from ssmc.ir.quant import QuantType
-from ssmc.ir.executor import Executor
 from ssmc.targets.integer.target import IntegerTarget
 from tests.compiling import program_of
 from tests.graphs import Spec, sample

@@ -11,11 +11,10 @@ import pytest
 import ssmc
 from ssmc.bundle.compare import compare_codes
 from ssmc.data import load_samples
-from ssmc.ir.program import Program
-from ssmc.native import build
-from ssmc.native.executor import NativeExecutor
-from ssmc.native import fast
 from ssmc.ir.executor import Executor
+from ssmc.ir.program import Program
+from ssmc.native import build, fast
+from ssmc.native.executor import NativeExecutor
 from ssmc.targets.integer.target import IntegerCompiled
 from tests.targets.c99.programs import random_program
 

@@ -8,8 +8,8 @@ import pytest
 
 from ssmc.analysis.kernels import analyse
 from ssmc.analysis.linear import poles
-from ssmc.ir.read_program import read_program
 from ssmc.ir.program import Program, StateSpace
+from ssmc.ir.read_program import read_program
 from ssmc.passes.allocate_adc_bits import AllocateAdcBits, coarser
 from ssmc.pipeline import Effect
 from ssmc.quantize import QuantizeConfig, quantize

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 
 from ssmc.importers.onnx_file import import_model
+from ssmc.ir.executor import Executor
 from ssmc.ir.functions import attach_functions
 from ssmc.ir.levels import check_level
 from ssmc.ir.read_program import read_program
 from ssmc.passes.fuse_kernel import FuseKernel
 from ssmc.passes.prune_structure import PruneStructure
 from ssmc.pipeline import Effect, Pass, run_pipeline
-from ssmc.ir.executor import Executor
 from ssmc.targets.integer.target import IntegerTarget
 from ssmc.verify import run_onnx
 from tests.compiling import lower, ops_of, same

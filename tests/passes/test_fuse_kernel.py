@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ssmc.ir.executor import Executor
 from ssmc.ir.functions import attach_functions
-from ssmc.ir.read_program import read_program
 from ssmc.ir.program import StateSpace
+from ssmc.ir.read_program import read_program
 from ssmc.passes.fuse_kernel import FuseKernel
 from ssmc.pipeline import Effect
-from ssmc.ir.executor import Executor
 from tests.compiling import lower, ops_of
 from tests.graphs import Spec, sample
 

@@ -6,18 +6,18 @@ import numpy as np
 import onnx
 import pytest
 
-from ssmc import bundle
+import ssmc
 from ssmc.analysis.energy import energies, modes
+from ssmc.analysis.qs4d_metrics import live_outputs, live_states, metrics
 from ssmc.bundle.pruning import Budget, correct, rank, with_cuts, with_poles
 from ssmc.data import Samples
 from ssmc.errors import UsageError, VerificationError
 from ssmc.importers.onnx_file import import_model
-from ssmc.analysis.qs4d_metrics import live_outputs, live_states, metrics
-from ssmc.ir.read_program import read_program
+from ssmc.ir.executor import Executor, kernel_inputs
 from ssmc.ir.program import Program, StateSpace
+from ssmc.ir.read_program import read_program
 from ssmc.passes.prune_budget import Cut, PruneBudget, cut_program
 from ssmc.pipeline import Effect, run_pipeline
-from ssmc.ir.executor import Executor, kernel_inputs
 from ssmc.targets.integer.target import IntegerTarget
 from tests.compiling import program_of
 from tests.graphs import Spec, model, sample
@@ -103,7 +103,7 @@ def test_energy_of_a_mode_is_what_its_removal_takes_from_the_linear_output() -> 
 def test_the_budget_holds_on_the_data(points: float) -> None:
     program = program_of(model(SPEC), "fold-quantization")
     samples = labelled(program)
-    found = bundle.compile(import_model(model(SPEC)), "int", prune=Budget(points, samples), oracle=False, poles="keep")
+    found = ssmc.compile(import_model(model(SPEC)), "int", prune=Budget(points, samples), oracle=False, poles="keep")
     facts = found.report.pruning
     assert facts["accuracy_before"] == 1.0
     assert facts["accuracy_after"] >= 1.0 - points / 100
@@ -115,7 +115,7 @@ def test_the_budget_holds_on_the_data(points: float) -> None:
 
 def test_everything_may_go_for_a_hundred_points() -> None:
     program = program_of(model(SPEC), "fold-quantization")
-    found = bundle.compile(import_model(model(SPEC)), prune=Budget(100, labelled(program)), oracle=False, poles="keep")
+    found = ssmc.compile(import_model(model(SPEC)), prune=Budget(100, labelled(program)), oracle=False, poles="keep")
     assert not any(live_states(op).any() for op in kernels(found.compiled.program))
 
 

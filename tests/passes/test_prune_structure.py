@@ -7,10 +7,10 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from ssmc.ir.read_program import read_program
-from ssmc.ir.program import Linear, Program, StateSpace
-from ssmc.passes.prune_structure import PruneStructure
 from ssmc.ir.executor import Executor
+from ssmc.ir.program import Linear, Program, StateSpace
+from ssmc.ir.read_program import read_program
+from ssmc.passes.prune_structure import PruneStructure
 from ssmc.verify import run_onnx
 from tests.compiling import lower, program_of
 from tests.graphs import Graph, Spec, sample, signed

@@ -7,16 +7,16 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from ssmc import bundle
+import ssmc
 from ssmc.analysis.linear import poles
 from ssmc.analysis.stable import into_circle
 from ssmc.errors import ModelError
 from ssmc.importers.onnx_file import import_model
-from ssmc.ir.read_program import read_program
+from ssmc.ir.executor import Executor
 from ssmc.ir.program import Program, StateSpace
+from ssmc.ir.read_program import read_program
 from ssmc.passes.stabilize_poles import StabilizePoles
 from ssmc.pipeline import Effect, PassResult
-from ssmc.ir.executor import Executor
 from tests.compiling import lower
 from tests.passes.test_prune_structure import X, recurrence
 
@@ -95,9 +95,9 @@ def test_into_circle() -> None:
 def test_compiling_refuses_keeps_or_moves() -> None:
     proto = recurrence(turning(3, 3), DRIVE, READ)
     with pytest.raises(ModelError, match="SSMC-S06"):
-        bundle.compile(import_model(proto))
-    assert radius(bundle.compile(import_model(proto), poles="keep").compiled.program) > 1
-    made = bundle.compile(import_model(proto), poles="move")
+        ssmc.compile(import_model(proto))
+    assert radius(ssmc.compile(import_model(proto), poles="keep").compiled.program) > 1
+    made = ssmc.compile(import_model(proto), poles="move")
     assert radius(made.compiled.program) < 1
     (facts,) = (p for p in made.report.passes if p.name == "stabilize-poles")
     assert facts.effect == "bounded"

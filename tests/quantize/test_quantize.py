@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from ssmc import bundle
+import ssmc
 from ssmc.data import Samples, load_samples
 from ssmc.errors import ModelError, UsageError
 from ssmc.ir.program import Linear, StateSpace
@@ -35,7 +35,7 @@ def save(proto: onnx.ModelProto, folder: Path, name: str = "float.onnx") -> Path
 def distance(folder: Path, proto: onnx.ModelProto, made: onnx.ModelProto) -> float:
     """Relative RMS error of the compiled program on fresh data; compiling compares it with onnxruntime."""
     x = np.random.default_rng(5).standard_normal((8, 80, FEATURES)).astype(np.float32)
-    compiled = bundle.compile(save(made, folder, "made.onnx"))  # with the oracle
+    compiled = ssmc.compile(save(made, folder, "made.onnx"))  # with the oracle
     expected = run_onnx(proto, {"x": x})[0]
     return float(np.sqrt(((compiled.run(x) - expected) ** 2).mean() / (expected**2).mean()))
 
@@ -84,7 +84,7 @@ def test_options_compile(tmp_path: Path, options: dict[str, object]) -> None:
 def test_widths_are_those_asked_for(tmp_path: Path) -> None:
     config = QuantizeConfig(kernel_bits=5, state_bits=7, adc_bits=6, weight_bits=2, activation_bits=4, form="delta")
     made = quantize(save(float_model(), tmp_path), samples(), config)
-    program = bundle.compile(save(made.model, tmp_path, "made.onnx"), oracle=False).compiled.program
+    program = ssmc.compile(save(made.model, tmp_path, "made.onnx"), oracle=False).compiled.program
     (kernel,) = (op for op in program.ops if isinstance(op, StateSpace))
     assert (kernel.matrix.weight_bits, kernel.state_dac_bits) == (5, 7)
     assert (kernel.requant.hi.max(), kernel.requant.lo.min()) == (31, -32)
@@ -116,7 +116,7 @@ def test_what_cannot_be_quantized_is_refused(tmp_path: Path) -> None:
 def test_the_demo_at_eight_bits_answers_like_the_float_model(tmp_path: Path) -> None:
     data = load_samples(DEMO / "test.npz")
     made = quantize(DEMO / "model_float.onnx", data.head(8))
-    compiled = bundle.compile(save(made.model, tmp_path), oracle=False)
+    compiled = ssmc.compile(save(made.model, tmp_path), oracle=False)
     assert {kernel.modes for kernel in made.kernels} == {512}
     few = np.arange(12, 300, 12)
     x, lengths = data.batch(few)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import ssmc
+from ssmc.emit_c.widths import accumulator
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.program import Linear, Product, StateSpace
 from ssmc.report.widths import accumulator_bits
-from ssmc.emit_c.widths import accumulator
 from tests.compiling import program_of
 from tests.graphs import Spec, model
 from tests.targets.c99.programs import random_program

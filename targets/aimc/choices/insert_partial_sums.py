@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from ssmc.hardware.model import Hardware
 from ssmc.ir.build import add_constant, node_name, remove_dead, replace_value, ssmc_node
 from ssmc.ir.functions import input_names
-from ssmc.ir.read_program import read_program
 from ssmc.ir.parts import parts_to_constants
 from ssmc.ir.program import Linear, Matrix, Program, StateSpace
+from ssmc.ir.read_program import read_program
 from ssmc.passes.place import KEY
 from ssmc.pipeline import Declined, Effect, Pass, PassResult
-from ssmc.hardware.model import Hardware
-from ssmc.targets.aimc.lowering.partial_sums import Place, lower
 from ssmc.targets.aimc.choices.place_and_pack import Objective, decide_places
+from ssmc.targets.aimc.lowering.partial_sums import Place, lower
 
 DTYPES: dict[str, type[np.generic]] = {"index": np.int64, "whole": np.bool_}
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from ssmc.ir.executor import Executor
 from ssmc.ir.program import Program, Quantize
 from ssmc.ir.rounding import FloatArray
 from ssmc.ir.serialize import Json
 from ssmc.targets.aimc.lowering.partial_sums import Lowered
-from ssmc.ir.executor import Executor
 
 SEQUENCES, STEPS, SEED = 4, 64, 0
 

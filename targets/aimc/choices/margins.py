@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ssmc.targets.aimc.cost.area import areas
-from ssmc.targets.aimc.cost.totals import Cost
-from ssmc.targets.aimc.cost.explain import explain
 from ssmc.hardware.model import Hardware
+from ssmc.targets.aimc.cost.area import areas
+from ssmc.targets.aimc.cost.explain import explain
 from ssmc.targets.aimc.cost.schedule import schedule
 from ssmc.targets.aimc.cost.static_costs import leakage, total
+from ssmc.targets.aimc.cost.totals import Cost
 from ssmc.targets.base import Json
 
 

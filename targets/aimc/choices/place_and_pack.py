@@ -1,8 +1,8 @@
 """Where matrices run and how blocks share arrays: a small search that minimises a stated cost.
 
-The cost is that of the assembled program (`ssmc.targets.aimc.cost.totals`): energy of a step, area, initiation interval,
-or their product. Placement first: matrix by matrix, digital or analog, whichever makes the cost smaller. Then the
-packing: the cheapest candidate for all matrices that keeps up with the sample rate, then matrix by matrix.
+The cost is that of the assembled program (`ssmc.targets.aimc.cost.totals`): energy of a step, area, initiation
+interval, or their product. Placement first: matrix by matrix, digital or analog, whichever makes the cost smaller.
+Then the packing: the cheapest candidate for all matrices that keeps up with the sample rate, then matrix by matrix.
 Cost knows no noise and blocks on a diagonal disturb each other, so `diagonal` is used only where it is asked for.
 """
 
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ssmc.errors import ModelError
-from ssmc.ir.program import Program
-from ssmc.targets.aimc.tiles.assemble import assemble
-from ssmc.targets.aimc.cost.totals import Cost, cost
 from ssmc.hardware.model import Hardware
-from ssmc.targets.aimc.lowering.partial_sums import Lowered, Place, lower, matrices
+from ssmc.ir.program import Program
+from ssmc.targets.aimc.cost.totals import Cost, cost
 from ssmc.targets.aimc.lowering.mapping import Packings
 from ssmc.targets.aimc.lowering.packing import Packing
+from ssmc.targets.aimc.lowering.partial_sums import Lowered, Place, lower, matrices
+from ssmc.targets.aimc.tiles.assemble import assemble
 from ssmc.targets.base import Json
 
 Objective = Literal["energy", "area", "interval", "product"]

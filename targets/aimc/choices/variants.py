@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from ssmc.errors import SsmcError
+from ssmc.hardware.model import Hardware
 from ssmc.ir.program import Matrix, Op, Program, StateSpace
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import IntArray
-from ssmc.targets.aimc.tiles.assemble import assemble
 from ssmc.targets.aimc.cost.totals import cost
-from ssmc.hardware.model import Hardware
 from ssmc.targets.aimc.lowering.partial_sums import Lowered, Place, lower
+from ssmc.targets.aimc.tiles.assemble import assemble
 from ssmc.targets.base import Json
 
 SHOWN = (

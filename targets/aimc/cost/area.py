@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssmc.targets.aimc.tiles import instructions as isa
 from ssmc.hardware.model import Hardware
+from ssmc.targets.aimc.tiles import instructions as isa
 from ssmc.targets.aimc.tiles.instructions import TileProgram
 
 CHIP = "(chip)"

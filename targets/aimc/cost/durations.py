@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from ssmc.targets.aimc.tiles import instructions as isa
-from ssmc.targets.aimc.cost.energy_events import LANE_WORK, charges, converted_bits
 from ssmc.hardware.model import Hardware
-from ssmc.targets.aimc.lowering.mapping import Bank
-from ssmc.targets.aimc.lowering.conversion_plan import converter_of
-from ssmc.targets.aimc.tiles.instructions import TileProgram
 from ssmc.hardware.pulses import conversion_steps, pulse_steps, trains
+from ssmc.targets.aimc.cost.energy_events import LANE_WORK, charges, converted_bits
+from ssmc.targets.aimc.lowering.conversion_plan import converter_of
+from ssmc.targets.aimc.lowering.mapping import Bank
+from ssmc.targets.aimc.tiles import instructions as isa
+from ssmc.targets.aimc.tiles.instructions import TileProgram
 
 NS_PER_US = 1e3
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ssmc.ir.quant import bits_for
-from ssmc.targets.aimc.tiles import instructions as isa
 from ssmc.hardware.model import Hardware, rules
-from ssmc.targets.aimc.lowering.mapping import Bank
-from ssmc.targets.aimc.tiles.instructions import TileProgram
 from ssmc.hardware.pulses import conversion_steps, magnitude_bits, pulse_steps
+from ssmc.ir.quant import bits_for
+from ssmc.targets.aimc.lowering.mapping import Bank
+from ssmc.targets.aimc.tiles import instructions as isa
+from ssmc.targets.aimc.tiles.instructions import TileProgram
 
 PJ_PER_FJ = 1e-3
 LANE_WORK = ("adder", "multiplier", "mac", "requantize", "table", "divider")

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ssmc.errors import UsageError
-from ssmc.targets.aimc.tiles import instructions as isa
-from ssmc.targets.aimc.cost.energy_events import charges
-from ssmc.targets.aimc.cost.totals import BITS, Cost
 from ssmc.targets.aimc.cost.durations import duration_ns, terms
+from ssmc.targets.aimc.cost.energy_events import charges
 from ssmc.targets.aimc.cost.schedule import dataflow, loop_paths, resources, sites_of
 from ssmc.targets.aimc.cost.static_costs import leakage, programming
+from ssmc.targets.aimc.cost.totals import BITS, Cost
+from ssmc.targets.aimc.tiles import instructions as isa
 
 COUNTED = {
     "adc_conversions": ("adc",),

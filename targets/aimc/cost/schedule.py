@@ -20,9 +20,9 @@ from itertools import pairwise
 
 import networkx as nx
 
-from ssmc.targets.aimc.tiles import instructions as isa
-from ssmc.targets.aimc.cost.durations import duration_ns
 from ssmc.hardware.model import Hardware
+from ssmc.targets.aimc.cost.durations import duration_ns
+from ssmc.targets.aimc.tiles import instructions as isa
 from ssmc.targets.aimc.tiles.instructions import TileProgram
 
 DIGITAL = "digital unit"

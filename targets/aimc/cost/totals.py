@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from ssmc.targets.aimc.tiles import instructions as isa
+from ssmc.hardware.model import Hardware
 from ssmc.targets.aimc.cost.area import CHIP, Area, areas
 from ssmc.targets.aimc.cost.energy_events import Measured, charges
-from ssmc.hardware.model import Hardware
-from ssmc.targets.aimc.tiles.instructions import TileProgram
 from ssmc.targets.aimc.cost.schedule import Timing, schedule
 from ssmc.targets.aimc.cost.static_costs import leakage, leaked_pj, programming, programming_ns, total
+from ssmc.targets.aimc.tiles import instructions as isa
+from ssmc.targets.aimc.tiles.instructions import TileProgram
 from ssmc.targets.base import Json
 
 SCHEMA = "ssmc.cost.aimc/1"
@@ -72,7 +72,7 @@ class Cost:
 
 
 def cost(tiles: TileProgram, hw: Hardware, measured: Measured | None = None) -> Cost:
-    """Charge every instruction; ``measured``: what data makes of it (`ssmc.targets.aimc.simulation.data_dependent_energy`)."""
+    """Charge every instruction; ``measured``: the energies that data make of it (`data_dependent_energy.measure`)."""
     return Cost(
         hw,
         tiles,

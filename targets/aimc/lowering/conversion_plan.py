@@ -16,11 +16,11 @@ from typing import Literal
 import numpy as np
 
 from ssmc.errors import ModelError
+from ssmc.hardware.model import Hardware
 from ssmc.ir.program import Matrix, PartialSum
 from ssmc.ir.quant import bits_for
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import IntArray, round_divide
-from ssmc.hardware.model import Hardware
 from ssmc.targets.aimc.lowering.ranges import Range, reach
 
 Kind = Literal["single", "lossless", "lossy", "digital"]

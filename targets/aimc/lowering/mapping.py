@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ssmc.errors import ModelError
-from ssmc.ir.rounding import IntArray
 from ssmc.hardware.model import Hardware
-from ssmc.targets.aimc.lowering.packing import ONE, Block, Packing, pack
+from ssmc.ir.rounding import IntArray
 from ssmc.targets.aimc.lowering.conversion_plan import MatrixPlan, outputs_per_tile, slices
+from ssmc.targets.aimc.lowering.packing import ONE, Block, Packing, pack
 
 
 @dataclass(frozen=True)

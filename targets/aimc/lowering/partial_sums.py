@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from ssmc.hardware.model import Hardware
 from ssmc.ir.program import Linear, Matrix, Op, Program, StateSpace
 from ssmc.ir.requant import Requant, make_requant
-from ssmc.hardware.model import Hardware
 from ssmc.targets.aimc.lowering.conversion_plan import MatrixPlan, analog_plan, digital_plan
 from ssmc.targets.aimc.lowering.ranges import Range, input_range
 

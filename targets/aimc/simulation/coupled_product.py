@@ -1,4 +1,4 @@
-"""A product as a chip drives it: groups that share a drive (`ssmc.targets.aimc.simulation.coupled`) are one, with more states."""
+"""A product as a chip drives it: groups that share a drive (`coupled`) are one, with more states."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import IntArray
+from ssmc.targets.aimc.lowering.mapping import Bank
 from ssmc.targets.aimc.simulation.chip import Chip, Converters, Programmed
 from ssmc.targets.aimc.simulation.coupled import Array, Coupling, whole_bank
-from ssmc.targets.aimc.lowering.mapping import Bank
 from ssmc.targets.aimc.simulation.stages import Product
 
 

@@ -18,17 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.data import Samples
+from ssmc.hardware.model import Hardware
 from ssmc.ir.rounding import FloatArray
+from ssmc.targets.aimc.cost.energy_events import Factors
+from ssmc.targets.aimc.lowering.mapping import Bank
+from ssmc.targets.aimc.simulation.chip import Chip
+from ssmc.targets.aimc.simulation.noise import Real
+from ssmc.targets.aimc.simulation.simulate import blocks
+from ssmc.targets.aimc.simulation.tile_executor import Frame, TileExecutor
 from ssmc.targets.aimc.tiles import instructions as isa
 from ssmc.targets.aimc.tiles.cells import tile_levels
-from ssmc.targets.aimc.cost.energy_events import Factors
-from ssmc.targets.aimc.simulation.chip import Chip
-from ssmc.targets.aimc.simulation.tile_executor import Frame, TileExecutor
-from ssmc.hardware.model import Hardware
-from ssmc.targets.aimc.lowering.mapping import Bank
-from ssmc.targets.aimc.simulation.noise import Real
 from ssmc.targets.aimc.tiles.instructions import TileProgram
-from ssmc.targets.aimc.simulation.simulate import blocks
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.ir.requant import Requant
+from ssmc.targets.aimc.lowering.mapping import Bank
 from ssmc.targets.aimc.simulation.chip import Chip, Converters
 from ssmc.targets.aimc.simulation.coupled import Coupling
 from ssmc.targets.aimc.simulation.coupled_product import Driven, as_driven
-from ssmc.targets.aimc.lowering.mapping import Bank
 from ssmc.targets.aimc.simulation.stages import Kernel, Part, Product
 
 Arrays = tuple[NDArray[Any], ...]
@@ -24,7 +24,7 @@ NO_REQUANT: Arrays = tuple(np.zeros((0, 0), np.int64) for _ in range(6))
 
 @dataclass(frozen=True)
 class Loaded:
-    """`ssmc.targets.aimc.simulation.numba_kernels.convert`'s ``product`` and ``requant``; groups that are driven at once are one."""
+    """`numba_kernels.convert`'s ``product`` and ``requant``; groups that are driven at once are one."""
 
     product: Arrays
     requant: Arrays

@@ -10,25 +10,43 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from os import cpu_count
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.data import Samples
+from ssmc.hardware.devices import DAY_S
+from ssmc.hardware.model import Hardware
+from ssmc.ir.program import Program
 from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.targets.aimc.simulation.chip import Chip
-from ssmc.hardware.devices import DAY_S
-from ssmc.targets.aimc.simulation.tile_executor import TileExecutor
 from ssmc.targets.aimc.simulation.noise import IDEAL, NoiseModel, noise_of
 from ssmc.targets.aimc.simulation.poles import poles
 from ssmc.targets.aimc.simulation.simulate import Simulation, blocks, outputs, simulation_of
 from ssmc.targets.aimc.simulation.stages import Kernel, Product, stages_of
 from ssmc.targets.aimc.simulation.statistics import Interval, crossed_bootstrap, wilson
-from ssmc.targets.aimc.target import AimcCompiled
+from ssmc.targets.aimc.simulation.tile_executor import TileExecutor
+from ssmc.targets.aimc.tiles.instructions import TileProgram
 
 SCHEMA = "ssmc.noise/1"
 TIMES_S = (0.0, DAY_S, 30 * DAY_S)
+
+
+class OnChip(Protocol):
+    """What is simulated: a program, its tile program, and the hardware (`ssmc.targets.aimc.target.AimcCompiled`)."""
+
+    @property
+    def program(self) -> Program:
+        """Whose codes an ideal chip computes."""
+
+    @property
+    def tiles(self) -> TileProgram:
+        """What a chip executes."""
+
+    @property
+    def hardware(self) -> Hardware:
+        """Where."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +146,7 @@ def monte_carlo(
         seed: of the first chip.
         progress: told the number of chips done, ``len(times_s) * chips`` in all.
     """
-    compiled: AimcCompiled = getattr(bundle, "compiled", bundle)
+    compiled: OnChip = getattr(bundle, "compiled", bundle)
     model = noise_of(compiled.hardware) if noise is None else noise
     ideal = _look(compiled, samples, IDEAL, 0, 0.0)
     truth = ideal.outputs.argmax(-1) if samples.label is None else samples.label
@@ -155,7 +173,7 @@ def monte_carlo(
     )
 
 
-def _look(compiled: AimcCompiled, samples: Samples, noise: NoiseModel, seed: int, time_s: float) -> _Seen:
+def _look(compiled: OnChip, samples: Samples, noise: NoiseModel, seed: int, time_s: float) -> _Seen:
     chip = Chip(compiled.tiles, compiled.hardware, noise, seed, time_s)
     found = {
         stage.product.op: np.abs(poles(stage, chip, compiled.tiles.banks)).ravel()

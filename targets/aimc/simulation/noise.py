@@ -5,7 +5,7 @@ A digit d of a slice is the pair g+ = g_min + max(d, 0) u, g- = g_min + max(-d, 
 and g_ref = g_min + z u in the last one, z = (levels - 1) // 2.
 
 *Once per chip*: writable levels, programming ``g -> max(0, g + sigma N(0, 1))``, stuck cells. *Per time since
-programming*: drift and 1/f noise (`ssmc.hardware.devices`), wires (`ssmc.targets.aimc.simulation.wires`). *Per product*: every
+programming*: drift and 1/f noise (`ssmc.hardware.devices`), wires (`wires`). *Per product*: every
 cell has fresh spread read_sigma_relative g. The column sum then is Gaussian with variance ``sum_i v_i^2 (sigma_r / u)^2
 (g+_i^2 + g-_i^2)``: exact, one more product, no copies of the matrix. An offset column's share is common to the columns
 of its tile. Published 1/f noise is integrated up to the bandwidth of a read, so the fresh spread is a part of it: what

@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 from numba import float32, int64
 
-from ssmc.targets.aimc.simulation.numba_kernels import requantize
 from ssmc.targets.aimc.simulation.gauss import compiled
+from ssmc.targets.aimc.simulation.numba_kernels import requantize
 
 
 @compiled

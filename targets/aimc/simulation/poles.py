@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssmc.targets.aimc.lowering.mapping import Bank
 from ssmc.targets.aimc.simulation.chip import Chip, Programmed
 from ssmc.targets.aimc.simulation.coupled import Coupling
 from ssmc.targets.aimc.simulation.coupled_product import coupling_of
-from ssmc.targets.aimc.lowering.mapping import Bank
 from ssmc.targets.aimc.simulation.stages import Kernel, Product
 
 Real = NDArray[np.floating]

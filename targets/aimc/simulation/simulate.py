@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from ssmc.ir.program import Norm
 from ssmc.ir.rounding import FloatArray, IntArray
-from ssmc.targets.aimc.tiles import instructions as isa
 from ssmc.targets.aimc.simulation.chip import Chip
 from ssmc.targets.aimc.simulation.coupled import Coupling
 from ssmc.targets.aimc.simulation.kernel_arguments import EXACT, Loaded, fits_integers, integers, load, state_arrays
 from ssmc.targets.aimc.simulation.reductions import average
 from ssmc.targets.aimc.simulation.stages import Kernel, Product, Stage, stages_of
+from ssmc.targets.aimc.tiles import instructions as isa
 
 Codes = NDArray[Any]
 LANES = 64

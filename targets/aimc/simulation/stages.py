@@ -13,8 +13,8 @@ import numpy as np
 
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import IntArray
-from ssmc.targets.aimc.tiles import instructions as isa
 from ssmc.targets.aimc.lowering.mapping import Bank
+from ssmc.targets.aimc.tiles import instructions as isa
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ssmc.ir.executor import Executor, State, Trace, check_input, check_lengths, first_of
 from ssmc.ir.program import Norm, Sum, Table
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import FloatArray, IntArray, round_half_even, round_shift, saturate
-from ssmc.targets.aimc.tiles import instructions as isa
 from ssmc.targets.aimc.simulation.chip import Chip, Converters
+from ssmc.targets.aimc.simulation.exact_products import ExactProduct, shorten
 from ssmc.targets.aimc.simulation.noise import Real
 from ssmc.targets.aimc.simulation.reductions import average
-from ssmc.targets.aimc.simulation.exact_products import ExactProduct, shorten
 from ssmc.targets.aimc.simulation.simulate import Simulation, run_blocks, simulation_of
-from ssmc.ir.executor import Executor, State, Trace, check_input, check_lengths, first_of
+from ssmc.targets.aimc.tiles import instructions as isa
 
 
 @dataclass

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ssmc.hardware.model import Hardware
 from ssmc.ir.program import (
     Dequantize,
     Last,
@@ -23,10 +24,10 @@ from ssmc.ir.program import (
 )
 from ssmc.ir.quant import bits_for
 from ssmc.ir.requant import Requant
-from ssmc.hardware.model import Hardware
-from ssmc.targets.aimc.lowering.partial_sums import OUTPUT, Lowered
-from ssmc.targets.aimc.lowering.mapping import Bank, Packings, make_banks
 from ssmc.targets.aimc.lowering.conversion_plan import MatrixPlan
+from ssmc.targets.aimc.lowering.mapping import Bank, Packings, make_banks
+from ssmc.targets.aimc.lowering.partial_sums import OUTPUT, Lowered
+from ssmc.targets.aimc.lowering.ranges import input_range
 from ssmc.targets.aimc.tiles.instructions import (
     Accumulate,
     Accumulator,
@@ -54,7 +55,6 @@ from ssmc.targets.aimc.tiles.instructions import (
     Update,
     Value,
 )
-from ssmc.targets.aimc.lowering.ranges import input_range
 
 LONGEST_SEQUENCE = 1 << 20
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.hardware.model import Hardware
+from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.targets.aimc.lowering.mapping import Bank, Tile
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ssmc.targets.aimc.tiles.cells import cell_levels
 from ssmc.hardware.model import Hardware
 from ssmc.targets.aimc.lowering.mapping import Bank
+from ssmc.targets.aimc.tiles.cells import cell_levels
 from ssmc.targets.aimc.tiles.instructions import TileProgram
 from ssmc.targets.base import Json
 

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from ssmc.hardware.file import load_hardware
+from ssmc.hardware.model import Hardware
 from ssmc.ir import program as ir
 from ssmc.ir.quant import QuantType
 from ssmc.ir.requant import Requant, make_requant
 from ssmc.ir.rounding import IntArray
-from ssmc.hardware.model import Hardware, load_hardware
 
 
 @dataclass(frozen=True)
@@ -173,16 +174,6 @@ def shapes() -> st.SearchStrategy[Shape]:
 @pytest.fixture(scope="session")
 def hardwares() -> st.SearchStrategy[Hardware]:
     return random_hardware()
-
-
-@pytest.fixture(scope="session")
-def taox64() -> Hardware:
-    return load_hardware("taox64")
-
-
-@pytest.fixture(scope="session")
-def isaac128() -> Hardware:
-    return load_hardware("isaac128")
 
 
 @pytest.fixture(scope="session")

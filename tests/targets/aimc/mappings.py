@@ -9,13 +9,13 @@ import numpy as np
 from hypothesis import strategies as st
 
 from ssmc.errors import ModelError
-from ssmc.targets.aimc.tiles.assemble import assemble
+from ssmc.hardware.model import Hardware
+from ssmc.ir.executor import Executor, Trace
+from ssmc.targets.aimc.lowering.packing import MODES, Packing
+from ssmc.targets.aimc.lowering.partial_sums import Lowered, lower, matrices
 from ssmc.targets.aimc.simulation.chip import Chip
 from ssmc.targets.aimc.simulation.tile_executor import TileExecutor
-from ssmc.hardware.model import Hardware
-from ssmc.targets.aimc.lowering.partial_sums import Lowered, lower, matrices
-from ssmc.targets.aimc.lowering.packing import MODES, Packing
-from ssmc.ir.executor import Executor, Trace
+from ssmc.targets.aimc.tiles.assemble import assemble
 from tests.targets.aimc.conftest import Shape, build, random_hardware, random_shape
 
 LENGTHS = np.array([5, 0, 3])

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ssmc.targets.aimc.simulation.chip import Chip
 from ssmc.hardware.devices import DAY_S, DEVICES
 from ssmc.hardware.model import Hardware
 from ssmc.targets.aimc.lowering.mapping import Bank, Tile
+from ssmc.targets.aimc.simulation.chip import Chip
 from ssmc.targets.aimc.simulation.noise import IDEAL, NoiseModel, conductance, draws_of, noise_of, programming_sigma
 from ssmc.targets.aimc.tiles.instructions import TileProgram
 

@@ -9,15 +9,16 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from ssmc.hardware.file import load_hardware
+from ssmc.hardware.model import Hardware
+from ssmc.hardware.peak import peak
+from ssmc.hardware.published import HERMES, ISAAC, NEURRAM, isaac_chip, isaac_tile
 from ssmc.ir import program as ir
 from ssmc.ir.quant import QuantType
 from ssmc.ir.requant import make_requant
-from ssmc.targets.aimc.tiles.assemble import assemble
 from ssmc.targets.aimc.cost.totals import cost
-from ssmc.hardware.model import Hardware, load_hardware
 from ssmc.targets.aimc.lowering.partial_sums import lower
-from ssmc.hardware.peak import peak
-from ssmc.hardware.published import HERMES, ISAAC, NEURRAM, isaac_chip, isaac_tile
+from ssmc.targets.aimc.tiles.assemble import assemble
 
 TOLERANCE = 0.15
 Programs = Callable[..., ir.Program]

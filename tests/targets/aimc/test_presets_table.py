@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from ssmc.hardware.model import preset_names
+from ssmc.hardware.file import preset_names
 
 ROOT = Path(__file__).parents[3]
 

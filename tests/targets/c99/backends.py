@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from ssmc.errors import ModelError
+from ssmc.ir.executor import Executor
 from ssmc.ir.program import Program, Quantize
 from ssmc.ir.rounding import IntArray
-from ssmc.targets.aimc.target import AimcTarget
 from ssmc.native.executor import NativeExecutor
-from ssmc.ir.executor import Executor
+from ssmc.targets.aimc.target import AimcTarget
 from tests.targets.c99 import harness
 
 Values = dict[str, IntArray]

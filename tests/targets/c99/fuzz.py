@@ -22,10 +22,10 @@ import numpy as np
 import ssmc
 from ssmc.data import load_samples
 from ssmc.errors import ModelError
+from ssmc.ir.executor import Executor
 from ssmc.ir.program import Linear, Product, Program, Quantize, StateSpace
 from ssmc.ir.rounding import IntArray
 from ssmc.native.executor import NativeExecutor
-from ssmc.ir.executor import Executor
 from tests.targets.c99 import harness
 from tests.targets.c99.backends import BACKENDS, CHIPS, CORTEX_M, CROSSBAR, REFERENCE, Tally, reference, walk
 from tests.targets.c99.programs import random_codes, random_program

@@ -11,11 +11,11 @@ from types import ModuleType
 
 import numpy as np
 
+from ssmc.emit_c.buffers import Field
+from ssmc.emit_c.emit import Emitted, emit
 from ssmc.ir.program import Program
 from ssmc.ir.rounding import IntArray
-from ssmc.emit_c.buffers import Field
 from ssmc.native.build import STRICT
-from ssmc.emit_c.emit import Emitted, emit
 
 SANITIZE = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 BOARD = Path(__file__).parents[3] / "examples" / "cortex_m"

@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ssmc.emit_c.blocks import find_blocks
+from ssmc.emit_c.emit import Emitted, emit
+from ssmc.emit_c.fold import fold_multipliers
+from ssmc.emit_c.packing import pack_rows, packed_bits, unpack_rows
 from ssmc.errors import ModelError
 from ssmc.ir import program as p
 from ssmc.ir.quant import QuantType
-from ssmc.emit_c.blocks import find_blocks
 from ssmc.native.build import STRICT
-from ssmc.emit_c.emit import Emitted, emit
-from ssmc.emit_c.fold import fold_multipliers
 from ssmc.native.executor import Library
-from ssmc.emit_c.packing import pack_rows, packed_bits, unpack_rows
 from tests.targets.c99.programs import random_program
 
 

@@ -9,11 +9,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from ssmc.emit_c.context import bound
 from ssmc.ir import program as p
+from ssmc.ir.executor import Executor
 from ssmc.ir.quant import QuantType
 from ssmc.ir.requant import make_requant
-from ssmc.emit_c.context import bound
-from ssmc.ir.executor import Executor
 from ssmc.targets.integer.integer_onnx import integer_onnx
 from ssmc.verify import run_onnx
 from tests.targets.c99 import fuzz, harness

@@ -14,12 +14,12 @@ from click.testing import CliRunner
 import ssmc
 from ssmc.cli import cli
 from ssmc.data import load_samples
+from ssmc.emit_c.emit import emit
 from ssmc.errors import UsageError
+from ssmc.ir.executor import Executor
 from ssmc.ir.program import Linear
 from ssmc.native.build import STRICT
-from ssmc.emit_c.emit import emit
 from ssmc.targets.c99.target import CCompiled, CTarget
-from ssmc.ir.executor import Executor
 from tests.compiling import program_of
 from tests.graphs import Spec
 from tests.targets.c99.programs import random_program

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ssmc.importers.onnx_file import import_model
 from ssmc.checking.teacher_forced import ForcedCheck
+from ssmc.importers.onnx_file import import_model
+from ssmc.ir.executor import Executor
 from ssmc.ir.program import Linear, StateSpace
 from ssmc.pipeline import run_pipeline
-from ssmc.ir.executor import Executor
 from ssmc.targets.integer.target import IntegerTarget
 from ssmc.verify import run_onnx
 from tests.compiling import lower, program_of

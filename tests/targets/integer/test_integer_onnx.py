@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from ssmc.errors import ModelError
 from ssmc.ir import program as p
+from ssmc.ir.executor import Executor
 from ssmc.ir.program import Program
 from ssmc.ir.quant import QuantType
-from ssmc.ir.executor import Executor
 from ssmc.targets.integer.integer_functions import DOMAIN
 from ssmc.targets.integer.integer_onnx import integer_onnx
 from ssmc.verify import run_onnx

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from ssmc.hardware.model import Hardware
 from ssmc.ir import program as ir
+from ssmc.ir.executor import Executor
 from ssmc.report.crossbar import crossbar_sections
 from ssmc.targets.aimc.choices.lowering_deviation import SEQUENCES, STEPS, drawn_input, lowering_deviation
-from ssmc.hardware.model import Hardware
 from ssmc.targets.aimc.lowering.partial_sums import lower
 from ssmc.targets.aimc.target import AimcTarget
-from ssmc.ir.executor import Executor
 
 Programs = Callable[..., ir.Program]
 

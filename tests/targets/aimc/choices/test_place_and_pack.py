@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmc.errors import ModelError
-from ssmc.ir import program as ir
-from ssmc.targets.aimc.tiles.assemble import assemble
-from ssmc.targets.aimc.cost.totals import cost
 from ssmc.hardware.model import Hardware
-from ssmc.targets.aimc.lowering.partial_sums import lower
+from ssmc.ir import program as ir
 from ssmc.targets.aimc.choices.place_and_pack import OBJECTIVES, Figures, decide_packing, decide_places, weigh
+from ssmc.targets.aimc.cost.totals import cost
+from ssmc.targets.aimc.lowering.partial_sums import lower
 from ssmc.targets.aimc.target import AimcTarget
+from ssmc.targets.aimc.tiles.assemble import assemble
 
 Programs = Callable[..., ir.Program]
 

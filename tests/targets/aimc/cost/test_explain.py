@@ -11,15 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmc.errors import ModelError, UsageError
+from ssmc.hardware.file import load_hardware
+from ssmc.hardware.model import Hardware
 from ssmc.ir import program as ir
-from ssmc.targets.aimc.tiles.assemble import assemble
-from ssmc.targets.aimc.cost.totals import cost
+from ssmc.targets.aimc.choices.margins import one_more_adc, real_time, with_adcs
 from ssmc.targets.aimc.cost.durations import duration_ns, terms
 from ssmc.targets.aimc.cost.explain import COUNTED, METRICS, explain
-from ssmc.hardware.model import Hardware, load_hardware
-from ssmc.targets.aimc.lowering.partial_sums import lower
-from ssmc.targets.aimc.choices.margins import one_more_adc, real_time, with_adcs
+from ssmc.targets.aimc.cost.totals import cost
 from ssmc.targets.aimc.lowering.packing import MODES, Packing
+from ssmc.targets.aimc.lowering.partial_sums import lower
+from ssmc.targets.aimc.tiles.assemble import assemble
 
 Programs = Callable[..., ir.Program]
 

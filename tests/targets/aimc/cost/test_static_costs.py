@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 
 from ssmc.data import Samples
-from ssmc.ir import program as ir
-from ssmc.targets.aimc.tiles import instructions as isa
-from ssmc.targets.aimc.simulation.data_dependent_energy import activity, conductance_seen, factors, measure
 from ssmc.hardware.components import Quantity
-from ssmc.targets.aimc.cost.totals import cost
-from ssmc.targets.aimc.cost.explain import explain
-from ssmc.hardware.model import Hardware, load_hardware
-from ssmc.targets.aimc.lowering.mapping import Bank, Tile
+from ssmc.hardware.file import load_hardware
+from ssmc.hardware.model import Hardware
+from ssmc.ir import program as ir
 from ssmc.targets.aimc.choices.margins import real_time
+from ssmc.targets.aimc.cost.explain import explain
+from ssmc.targets.aimc.cost.totals import cost
+from ssmc.targets.aimc.lowering.mapping import Bank, Tile
+from ssmc.targets.aimc.simulation.data_dependent_energy import activity, conductance_seen, factors, measure
 from ssmc.targets.aimc.target import AimcTarget
+from ssmc.targets.aimc.tiles import instructions as isa
 
 Programs = Callable[..., ir.Program]
 

@@ -14,15 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmc.errors import ModelError
+from ssmc.hardware.model import Hardware
 from ssmc.ir import program as ir
+from ssmc.ir.executor import Executor
 from ssmc.ir.quant import QuantType
 from ssmc.ir.requant import make_requant
-from ssmc.targets.aimc.tiles.assemble import assemble
 from ssmc.targets.aimc.choices.variants import compare, unfuse
 from ssmc.targets.aimc.cost.totals import Cost, cost
-from ssmc.hardware.model import Hardware
 from ssmc.targets.aimc.lowering.partial_sums import Place, lower
-from ssmc.ir.executor import Executor
+from ssmc.targets.aimc.tiles.assemble import assemble
 
 Programs = Callable[..., ir.Program]
 

@@ -14,17 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmc.errors import ModelError
+from ssmc.hardware.model import Hardware
 from ssmc.ir import program as ir
 from ssmc.ir.quant import QuantType
 from ssmc.ir.requant import make_requant
 from ssmc.ir.rounding import IntArray
-from ssmc.targets.aimc.tiles.assemble import assemble
-from ssmc.targets.aimc.tiles.cells import cell_conductances, cell_levels, row_drive, waves
 from ssmc.targets.aimc.cost.totals import cost
-from ssmc.hardware.model import Hardware
-from ssmc.targets.aimc.lowering.partial_sums import lower
 from ssmc.targets.aimc.lowering.mapping import Bank, make_banks
 from ssmc.targets.aimc.lowering.packing import MODES, Block, Packing, pack
+from ssmc.targets.aimc.lowering.partial_sums import lower
+from ssmc.targets.aimc.tiles.assemble import assemble
+from ssmc.targets.aimc.tiles.cells import cell_conductances, cell_levels, row_drive, waves
 
 Programs = Callable[..., ir.Program]
 

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmc.errors import ModelError
-from ssmc.ir import program as ir
-from ssmc.ir.requant import make_requant
 from ssmc.hardware.model import Hardware
-from ssmc.targets.aimc.lowering.partial_sums import lower
-from ssmc.targets.aimc.lowering.mapping import make_banks
-from ssmc.targets.aimc.lowering.conversion_plan import drive_planes, outputs_per_tile, slice_gains, slices, window
+from ssmc.ir import program as ir
 from ssmc.ir.executor import Executor
+from ssmc.ir.requant import make_requant
+from ssmc.targets.aimc.lowering.conversion_plan import drive_planes, outputs_per_tile, slice_gains, slices, window
+from ssmc.targets.aimc.lowering.mapping import make_banks
+from ssmc.targets.aimc.lowering.partial_sums import lower
 
 Programs = Callable[..., ir.Program]
 

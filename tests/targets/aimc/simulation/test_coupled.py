@@ -9,21 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ssmc.hardware.model import Hardware
 from ssmc.ir import program as ir
+from ssmc.targets.aimc.lowering.mapping import Bank, Tile
+from ssmc.targets.aimc.lowering.packing import Packing
+from ssmc.targets.aimc.lowering.partial_sums import lower
 from ssmc.targets.aimc.simulation import simulate
-from ssmc.targets.aimc.tiles.assemble import assemble
 from ssmc.targets.aimc.simulation.chip import Chip
 from ssmc.targets.aimc.simulation.coupled import Coupling, coupling_of
-from ssmc.targets.aimc.simulation.tile_executor import TileExecutor
-from ssmc.hardware.model import Hardware
-from ssmc.targets.aimc.lowering.partial_sums import lower
-from ssmc.targets.aimc.lowering.mapping import Bank, Tile
 from ssmc.targets.aimc.simulation.noise import NoiseModel
-from ssmc.targets.aimc.lowering.packing import Packing
 from ssmc.targets.aimc.simulation.poles import poles
-from ssmc.targets.aimc.tiles.instructions import TileProgram
 from ssmc.targets.aimc.simulation.stages import Kernel, stages_of
+from ssmc.targets.aimc.simulation.tile_executor import TileExecutor
 from ssmc.targets.aimc.target import AimcTarget
+from ssmc.targets.aimc.tiles.assemble import assemble
+from ssmc.targets.aimc.tiles.instructions import TileProgram
 
 Programs = Callable[..., ir.Program]
 SCHEMES = ["differential_columns", "offset_column"]

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from ssmc.data import Samples
+from ssmc.hardware.devices import DAY_S
+from ssmc.hardware.model import Hardware
 from ssmc.ir import program as ir
 from ssmc.targets.aimc.simulation import simulate
 from ssmc.targets.aimc.simulation.chip import Chip
-from ssmc.hardware.devices import DAY_S
-from ssmc.hardware.model import Hardware
 from ssmc.targets.aimc.simulation.monte_carlo import monte_carlo
 from ssmc.targets.aimc.simulation.noise import IDEAL, NoiseModel
 from ssmc.targets.aimc.simulation.poles import effective, poles

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ssmc.ir import program as ir
-from ssmc.targets.aimc.tiles.assemble import assemble
-from ssmc.targets.aimc.simulation.chip import Chip
 from ssmc.hardware.model import Hardware
-from ssmc.targets.aimc.lowering.partial_sums import lower
+from ssmc.ir import program as ir
 from ssmc.targets.aimc.lowering.mapping import Bank, Tile
+from ssmc.targets.aimc.lowering.partial_sums import lower
+from ssmc.targets.aimc.simulation.chip import Chip
 from ssmc.targets.aimc.simulation.noise import NoiseModel, noise_of, program_cells
-from ssmc.targets.aimc.tiles.instructions import TileProgram
 from ssmc.targets.aimc.target import AimcTarget
+from ssmc.targets.aimc.tiles.assemble import assemble
+from ssmc.targets.aimc.tiles.instructions import TileProgram
 
 Programs = Callable[..., ir.Program]
 SCHEMES = ["differential_columns", "offset_column"]

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ssmc.ir import program as ir
-from ssmc.targets.aimc.simulation import simulate
-from ssmc.targets.aimc.tiles.assemble import assemble
-from ssmc.targets.aimc.simulation.chip import Chip
-from ssmc.targets.aimc.simulation.tile_executor import TileExecutor
 from ssmc.hardware.model import Hardware
-from ssmc.targets.aimc.lowering.partial_sums import lower
-from ssmc.targets.aimc.simulation.noise import IDEAL, NoiseModel
-from ssmc.targets.aimc.target import AimcCompiled, AimcTarget
+from ssmc.ir import program as ir
 from ssmc.ir.executor import Executor
+from ssmc.targets.aimc.lowering.partial_sums import lower
+from ssmc.targets.aimc.simulation import simulate
+from ssmc.targets.aimc.simulation.chip import Chip
+from ssmc.targets.aimc.simulation.noise import IDEAL, NoiseModel
+from ssmc.targets.aimc.simulation.tile_executor import TileExecutor
+from ssmc.targets.aimc.target import AimcCompiled, AimcTarget
+from ssmc.targets.aimc.tiles.assemble import assemble
 
 pytest.importorskip("numba")
 Programs = Callable[..., ir.Program]

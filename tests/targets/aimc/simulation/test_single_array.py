@@ -7,10 +7,10 @@ import pytest
 
 pytest.importorskip("numba")
 
-from ssmc.targets.aimc.simulation.single_array import Crossbar
-from ssmc.targets.aimc.simulation.gauss import derive, fill_normals, lane_keys
 from ssmc.hardware.model import Hardware
+from ssmc.targets.aimc.simulation.gauss import derive, fill_normals, lane_keys
 from ssmc.targets.aimc.simulation.noise import IDEAL, NoiseModel
+from ssmc.targets.aimc.simulation.single_array import Crossbar
 
 WIDE = {"lo": -(1 << 23), "hi": 1 << 23}
 

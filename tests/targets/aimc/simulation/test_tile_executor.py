@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from ssmc.hardware.model import Hardware
 from ssmc.ir import program as ir
+from ssmc.ir.executor import Executor
 from ssmc.ir.quant import QuantType
 from ssmc.ir.requant import make_requant
-from ssmc.targets.aimc.tiles.assemble import assemble
+from ssmc.targets.aimc.lowering.partial_sums import Place, lower
 from ssmc.targets.aimc.simulation.chip import Chip
 from ssmc.targets.aimc.simulation.tile_executor import TileExecutor
-from ssmc.hardware.model import Hardware
-from ssmc.targets.aimc.lowering.partial_sums import Place, lower
-from ssmc.ir.executor import Executor
+from ssmc.targets.aimc.tiles.assemble import assemble
 from tests.targets.aimc.mappings import Mapping, check, mappings
 
 Programs = Callable[..., ir.Program]

@@ -9,12 +9,12 @@ import pytest
 from scipy.sparse import lil_matrix
 from scipy.sparse.linalg import spsolve
 
-from ssmc.targets.aimc.simulation.chip import Chip
 from ssmc.hardware.model import Hardware
 from ssmc.targets.aimc.lowering.mapping import Bank, Tile
+from ssmc.targets.aimc.simulation.chip import Chip
 from ssmc.targets.aimc.simulation.noise import NoiseModel
-from ssmc.targets.aimc.tiles.instructions import TileProgram
 from ssmc.targets.aimc.simulation.wires import with_wires
+from ssmc.targets.aimc.tiles.instructions import TileProgram
 
 Real = np.ndarray[Any, Any]
 

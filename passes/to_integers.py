@@ -1,0 +1,29 @@
+"""The passes that every target begins with: from the imported graph to one integer operation per quantizer."""
+
+from __future__ import annotations
+
+from ssmc.passes.canonicalize_quantizers import CanonicalizeQuantizers
+from ssmc.passes.fold_batch_norm import FoldBatchNorm
+from ssmc.passes.fold_constants import FoldConstants
+from ssmc.passes.fold_quantization import FoldQuantization
+from ssmc.passes.fuse_kernel import FuseKernel
+from ssmc.passes.prune_structure import PruneStructure
+from ssmc.passes.raise_recurrences import RaiseRecurrences
+from ssmc.pipeline import Pass
+
+
+def to_integers(output_lag: int | None = None) -> tuple[Pass, ...]:
+    """The tuple, in order.
+
+    Args:
+        output_lag: of kernels whose output reads the new state, see `FuseKernel`.
+    """
+    return (
+        CanonicalizeQuantizers(),
+        FoldConstants(),
+        FoldBatchNorm(),
+        RaiseRecurrences(),
+        FoldQuantization(),
+        PruneStructure(),
+        FuseKernel(output_lag),
+    )

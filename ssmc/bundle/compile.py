@@ -1,0 +1,151 @@
+"""An ONNX model to a bundle: import, run the target's passes, emit, and gather the report."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from ssmc.analysis.qs4d_metrics import metrics
+from ssmc.bundle.folder import Bundle
+from ssmc.bundle.pruning import Budget, Pruning, find_cuts, with_cuts, with_poles
+from ssmc.bundle.registry import make_target, options_of
+from ssmc.checking.teacher_forced import ForcedCheck
+from ssmc.importers import load_model
+from ssmc.ir.program import StateSpace
+from ssmc.ir.read_program import read_program
+from ssmc.ir.serialize import Json
+from ssmc.passes.stabilize_poles import Poles
+from ssmc.pipeline import Pass, PipelineResult, run_pipeline
+from ssmc.report.facts import make_report
+from ssmc.targets.base import Target
+from ssmc.verify import random_feeds
+from ssmc.version import __version__
+
+STEPS = 100
+Progress = Callable[[str], None]
+
+
+def compile(
+    model: str | Path | ir.Model,
+    target: str | Target = "int",
+    *,
+    hardware: str | None = None,
+    place: str | None = None,
+    steps: int = STEPS,
+    oracle: bool = True,
+    dump_dir: str | Path | None = None,
+    poles: Poles = "refuse",
+    target_sqnr: float | None = None,
+    prune: Budget | None = None,
+    progress: Progress = lambda name: None,
+) -> Bundle:
+    """Compile an ONNX model.
+
+    Args:
+        model: path of an ONNX file, or an imported model.
+        target: ``int``, ``c`` or ``aimc``, or a target with its options.
+        hardware: preset name or TOML file (aimc).
+        place: ``auto``, ``analog`` or ``digital`` (aimc).
+        steps: time steps of the inference that the report counts.
+        oracle: run onnxruntime after every pass and compare.
+        dump_dir: where to keep the graph after every pass.
+        poles: what becomes of unstable ones (`StabilizePoles`).
+        target_sqnr: dB that delta kernels are to keep with the fewest ADC bits (`AllocateAdcBits`); None: bits stay.
+        prune: accuracy that structural pruning may cost, and the data to measure it on.
+        progress: told the name of every pass as it begins.
+
+    Raises:
+        ModelError: the model cannot be accepted.
+        UsageError: an argument or a file it names is wrong.
+        VerificationError: a pass changed the meaning of the model, or pruning cost more than its budget.
+    """
+    began = time.perf_counter()
+    chosen = target if not isinstance(target, str) else make_target(target, hardware=hardware, place=place)
+    name = model.graph.name if isinstance(model, ir.Model) else Path(model).stem
+    graph = model if isinstance(model, ir.Model) else load_model(model)
+    passes = with_poles(chosen.pipeline(), poles, target_sqnr)
+    found = None if prune is None else find_cuts(graph, passes, prune, progress)
+    passes = passes if found is None else with_cuts(passes, found.cuts)
+    result = lower(graph, chosen, passes=passes, oracle=oracle, dump_dir=dump_dir, progress=progress)
+    progress("emit")
+    program = read_program(result.model)
+    compiled = chosen.emit(program)
+    if found is not None and prune is not None:
+        progress("verify pruning")
+        found.require_kept(read_program(result.model), prune)
+    report = make_report(
+        version=__version__,
+        program=compiled.program,
+        target={"name": chosen.name, **options_of(chosen)},
+        records=result.records,
+        model_name=name or "",
+        cost=compiled.cost(steps),
+        metrics=metrics(program) if any(isinstance(op, StateSpace) for op in program.ops) else {},
+        pruning=found.to_json() if found is not None else {},
+    )
+    trace = _trace(result, (time.perf_counter() - began) * 1e3, found)
+    return Bundle(chosen.name, compiled, report, trace, onnx_bytes(result.model))
+
+
+def lower(
+    model: str | Path | ir.Model,
+    target: Target,
+    *,
+    passes: tuple[Pass, ...] | None = None,
+    poles: Poles = "refuse",
+    oracle: bool = True,
+    dump_dir: str | Path | None = None,
+    stop_after: str | None = None,
+    progress: Progress = lambda name: None,
+) -> PipelineResult:
+    """Run the target's passes (or those given instead), or those up to ``stop_after``, without emitting.
+
+    With ``oracle``, what lies between the canonical and the folded graph is compared teacher-forced as well.
+    """
+    graph = model if isinstance(model, ir.Model) else load_model(model)
+    dump = None if dump_dir is None else Path(dump_dir)
+    steps = with_poles(target.pipeline(), poles) if passes is None else passes
+    if not oracle:
+        return run_pipeline(graph, steps, oracle=False, dump_dir=dump, stop_after=stop_after, progress=progress)
+    check, feeds = ForcedCheck(), random_feeds(graph)
+    result = run_pipeline(
+        graph,
+        steps,
+        dump_dir=dump,
+        stop_after=stop_after,
+        progress=progress,
+        after=check.observers(),
+        judged=check.judged,
+    )
+    if check.program is None:
+        return result
+    found = check.compare(feeds)
+    found.require_legal()
+    return replace(result, compared=found.compared, ties=found.ties)
+
+
+def onnx_bytes(model: ir.Model) -> bytes:
+    """The serialized model, the same bytes for the same graph."""
+    return bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+
+
+def _trace(result: PipelineResult, ms: float, found: Pruning | None) -> Json:
+    import onnxruntime
+
+    return {
+        "schema": "ssmc.trace/1",
+        "ms": ms,
+        "passes": [{"name": r.name, "ms": r.ms, "deviation": r.deviation} for r in result.records],
+        "teacher_forced": {"compared": result.compared, "ties": result.ties},
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        **({} if found is None else {"pruned": found.trace()}),
+    }

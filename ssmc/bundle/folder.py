@@ -1,0 +1,146 @@
+"""A bundle: a model compiled for one target, in memory or as a folder of files.
+
+    program.json   the target's program             weights.npz   its arrays
+    model.onnx     the same graph for onnxruntime   report.json   what is known about it
+    report.html    the report to look at            report.md     its tables as text
+    trace.json     timings and measured deviations
+
+and what the target adds (c: the sources and their README).
+
+
+``program.json``, ``weights.npz``, ``model.onnx`` and ``report.json`` are the same bytes for the same input.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ssmc.bundle.files import MARKER, npz_bytes, write_folder
+from ssmc.bundle.registry import target_class
+from ssmc.data import read_npz
+from ssmc.errors import SsmcError, UsageError
+from ssmc.ir.rounding import FloatArray
+from ssmc.ir.serialize import Arrays, Json
+from ssmc.report.facts import Report, dump_json, report_from_json
+from ssmc.report.html import render_html
+from ssmc.report.markdown import render_markdown
+from ssmc.targets.base import Compiled
+from ssmc.version import __version__
+
+SCHEMA = "ssmc.bundle/1"
+RECOMPILE = "compile the model again"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A compiled model.
+
+    Attributes:
+        target: name of the target.
+        compiled: the target's compiled model.
+        report: what is known about it.
+        trace: timings and measured deviations of the compilation, machine-dependent.
+        model: the final graph, a serialized ONNX model that onnxruntime runs.
+    """
+
+    target: str
+    compiled: Compiled
+    report: Report
+    trace: Json
+    model: bytes
+
+    def run(self, x: ArrayLike, lengths: ArrayLike | None = None, **options: Any) -> FloatArray:
+        """Outputs for a padded batch x (N, T, features) with true ``lengths`` (N,).
+
+        ``options`` are the target's (aimc: ``noise``, ``seed``). Returns (N, size), or (N, T, size) where the
+        output is per step.
+        """
+        batch = np.asarray(x)
+        return self.compiled.fast_executor(int(np.prod(batch.shape[:2])), **options).run(batch, lengths)
+
+    def cost(self, steps: int = 1) -> Json:
+        """Costs of one inference of ``steps`` time steps; units are in the keys."""
+        return self.compiled.cost(steps)
+
+    def files(self) -> dict[str, bytes]:
+        """Every file of the folder."""
+        program, arrays = self.compiled.files()
+        whole = {"schema": SCHEMA, "ssmc": __version__, "target": self.target, "program": program}
+        report = self.report.to_json()
+        return {
+            MARKER: dump_json(whole).encode(),
+            "weights.npz": npz_bytes(arrays),
+            "model.onnx": self.model,
+            "report.json": dump_json(report).encode(),
+            "report.html": render_html(report_from_json(report)).encode(),
+            "report.md": render_markdown(report_from_json(report)).encode(),
+            "trace.json": dump_json(self.trace).encode(),
+            **self.compiled.extra_files(),
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the folder, whole or not at all.
+
+        Raises:
+            UsageError: SSMC-B01 where it cannot be written or holds something else.
+        """
+        write_folder(Path(folder), self.files())
+        return Path(folder)
+
+    @staticmethod
+    def load(folder: str | Path) -> Bundle:
+        """Read a bundle back; see `load`."""
+        return load(folder)
+
+
+def load(folder: str | Path) -> Bundle:
+    """Read a bundle back.
+
+    Raises:
+        UsageError: SSMC-B02 not a bundle, SSMC-B03 of another version, SSMC-B04 damaged.
+    """
+    folder = Path(folder)
+    if not (folder / MARKER).is_file():
+        raise UsageError(
+            "SSMC-B02", f"not a bundle (no {MARKER})", "give the folder that 'ssmc compile -o' wrote", str(folder)
+        )
+    whole = _read_json(folder / MARKER)
+    if whole.get("schema") != SCHEMA:
+        fact = f"schema is {whole.get('schema')!r}, this ssmc reads {SCHEMA!r}"
+        raise UsageError("SSMC-B03", fact, RECOMPILE, str(folder))
+    try:
+        compiled = target_class(whole["target"]).load(whole["program"], _read_arrays(folder / "weights.npz"))
+        report = report_from_json(_read_json(folder / "report.json"))
+        model = (folder / "model.onnx").read_bytes()
+    except SsmcError:
+        raise
+    except (OSError, KeyError, IndexError, TypeError, ValueError, AttributeError) as cause:
+        raise _damaged(folder, cause) from cause
+    return Bundle(whole["target"], compiled, report, _read_json(folder / "trace.json"), model)
+
+
+def _read_json(path: Path) -> Json:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(data, dict):
+            raise ValueError("not an object")
+    except (OSError, ValueError) as cause:
+        raise _damaged(path, cause) from cause
+    return data
+
+
+def _read_arrays(path: Path) -> Arrays:
+    try:
+        return read_npz(path)
+    except (OSError, ValueError) as cause:
+        raise _damaged(path, cause) from cause
+
+
+def _damaged(path: Path, cause: Exception) -> UsageError:
+    return UsageError("SSMC-B04", f"the bundle is damaged ({type(cause).__name__}: {cause})", RECOMPILE, str(path))
