@@ -6,6 +6,8 @@ code, guilty node, fact, remedy. The codes are listed in docs/errors.md.
 
 from __future__ import annotations
 
+from ssmc.printable import printable
+
 
 class SsmcError(Exception):
     """A fact the user can act on.
@@ -29,7 +31,7 @@ class SsmcError(Exception):
     def __str__(self) -> str:
         where = f"{self.node}: " if self.node else ""
         line = f"error[{self.code}]: {where}{self.fact}; {self.remedy}"
-        return " ".join(line.split())
+        return printable(" ".join(line.split()))
 
 
 class ModelError(SsmcError):

@@ -35,7 +35,7 @@ class ChannelFacts:
             hold, largest over the states; the bound is None where the kernel does not decay. At most 1: no overflow.
         worst_adc, typical_adc: likewise for what the converters see, state rows and output rows.
         sqnr_db: predicted signal to quantization noise of the weakest output; None: the model is not valid here.
-        why: why it is not: ``unstable``, ``no signal``, ``errors are not white``, ``saturation``.
+        why: why there is no ratio: ``unstable``, ``no signal``, ``saturation``, ``errors are not white``, ``no noise``.
         from_readout, from_state, from_output: shares of the noise by quantizer.
         adc_bits: fewest converter bits that reach the target; None: none up to 16, or not valid.
     """
@@ -125,8 +125,9 @@ def _figures(kernel: LinearKernel, noise: OutputNoise, seen: Observation, target
             ~(seen.signal > 0).all(-1),
             (verdict.overload > MOST_OVERLOAD).any(-1),
             ~verdict.valid.all(-1),
+            ~np.isfinite(ratio.min(-1)),
         ],
-        ["no signal", "saturation", "errors are not white"],
+        ["no signal", "saturation", "errors are not white", "no noise"],
         "",
     )
     total = np.maximum(noise.total.sum(-1), np.finfo(float).tiny)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from ssmc.data import Samples
 from ssmc.errors import UsageError
 from ssmc.ir.rounding import FloatArray
 from ssmc.ir.serialize import Json
+from ssmc.printable import printable
 from ssmc.report.units import flatten
 
 SCHEMA = "ssmc.baseline/1"
@@ -51,7 +53,7 @@ class Moved:
     tolerance: str
 
     def __str__(self) -> str:
-        return f"{self.metric}: {_shown(self.old)} -> {_shown(self.new)} (tolerance {self.tolerance})"
+        return printable(f"{self.metric}: {_shown(self.old)} -> {_shown(self.new)} (tolerance {self.tolerance})")
 
 
 def evaluate(
@@ -79,7 +81,7 @@ def measure(bundle: Bundle, samples: Samples, outputs: FloatArray) -> dict[str, 
     if samples.label is not None:
         found["accuracy"] = accuracy(outputs, samples.label)
     costs = {key: value for key, value in bundle.cost(samples.mean_steps).items() if key not in NOT_GATED}
-    found |= {f"cost.{key}": float(value) for key, value in flatten(costs)}
+    found |= {f"cost.{key}": float(value) for key, value in flatten(costs) if math.isfinite(value)}
     return dict(sorted(found.items()))
 
 
@@ -156,6 +158,8 @@ def read_baseline(path: Path) -> Json:
         data: Json = json.loads(path.read_text(encoding="utf-8"))
         if data["schema"] != SCHEMA:
             raise ValueError(f"schema {data['schema']!r}")
+        if not metrics_of(data):
+            raise ValueError("it holds no metric")
         for name, entry in metrics_of(data).items():
             _check_entry(name, entry)
     except FileNotFoundError as cause:
@@ -168,16 +172,22 @@ def read_baseline(path: Path) -> Json:
 
 def _check_entry(name: str, entry: Json) -> None:
     unknown = set(entry) - {"value", "absolute", "relative"}
-    if unknown or not isinstance(entry["value"], int | float | str):
+    if unknown or "value" not in entry:
         raise ValueError(f"metric {name} has keys {sorted(entry)}")
-    if any(not isinstance(entry[k], int | float) or entry[k] < 0 for k in ("absolute", "relative") if k in entry):
-        raise ValueError(f"metric {name}: a tolerance is a number, 0 or more")
+    if not isinstance(entry["value"], str) and not _is_number(entry["value"]):
+        raise ValueError(f"metric {name}: its value {entry['value']!r} is no finite number and no digest")
+    if any(not _is_number(entry[k]) or entry[k] < 0 for k in ("absolute", "relative") if k in entry):
+        raise ValueError(f"metric {name}: a tolerance is a finite number, 0 or more")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def baseline_text(baseline: Json) -> str:
     """The baseline as a file, one metric a line so that a review shows which moved."""
     lines = [
-        f"  {json.dumps(name)}: {json.dumps(entry, sort_keys=True)}"
+        f"  {json.dumps(name)}: {json.dumps(entry, sort_keys=True, allow_nan=False)}"
         for name, entry in sorted(metrics_of(baseline).items())
     ]
     listed = ",\n".join(lines)
@@ -190,7 +200,7 @@ def junit(metrics: Mapping[str, Value], moved: list[Moved], baseline: Json, name
     cases = sorted(metrics_of(baseline))
     suite = ElementTree.Element("testsuite", name=name, tests=str(len(cases)), failures=str(len(failed)))
     for metric in cases:
-        case = ElementTree.SubElement(suite, "testcase", classname=name, name=metric)
+        case = ElementTree.SubElement(suite, "testcase", classname=name, name=printable(metric))
         if metric in failed:
             ElementTree.SubElement(case, "failure", message=str(failed[metric]))
     return bytes(ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from html import escape
 
 from ssmc.ir.serialize import Json
 from ssmc.report.array_drawing import HUES, figure
-from ssmc.report.markup import Cell, Html, section, table
+from ssmc.report.markup import Cell, Html, escape, section, table
 from ssmc.report.units import number, quantity, words
 
 LOOP_WIDTH = 980.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -127,8 +128,20 @@ def analysis_from_json(data: Json) -> KernelAnalysis:
 
 
 def dump_json(data: Json) -> str:
-    """Key-sorted JSON text, the same for the same data."""
-    return json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    """Key-sorted JSON text in ASCII, the same for the same data; a number that is not finite is null."""
+    return json.dumps(_finite(data), indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _finite(data: Any) -> Any:
+    """The same with null for every number that is infinite or undefined, which JSON cannot hold."""
+    match data:
+        case dict():
+            return {key: _finite(value) for key, value in data.items()}
+        case list() | tuple():
+            return [_finite(value) for value in data]
+        case float() if not math.isfinite(data):
+            return None
+    return data
 
 
 def make_report(

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import html as standard
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
+
+from ssmc.printable import printable
+
+
+def escape(text: str) -> str:
+    """Text for an element or an attribute, without hidden characters."""
+    return standard.escape(printable(text))
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from html import escape
 from importlib.resources import files
 
 from ssmc.ir.serialize import Json
-from ssmc.report.markup import card, section, table
+from ssmc.report.markup import card, escape, section, table
 from ssmc.report.noise_plots import accuracy_plot, clip_maps, duration, pole_plot
 from ssmc.report.text import columns
 

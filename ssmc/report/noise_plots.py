@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from html import escape
 from math import ceil, floor, log10
 
 from ssmc.ir.serialize import Json
+from ssmc.report.markup import escape
 
 WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM, TOP = 980, 300, 62, 12, 36, 16
 MAP_WIDTH, MAP_HEIGHT = 460.0, 130.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 
+from ssmc.report.markup import escape
 from ssmc.report.units import quantity
 
 SMALLEST = 1e-4

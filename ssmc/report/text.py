@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ssmc.analysis.kernels import KernelAnalysis
 from ssmc.ir.serialize import Json
+from ssmc.printable import printable
 from ssmc.report.costs import comparison_rows, constant_rows, metric_rows, total_rows
 from ssmc.report.crossbar import decision_lines, schedule_lines
 from ssmc.report.facts import Report, is_computed_exactly
@@ -17,7 +18,7 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Rows in columns as wide as their widest entry; nothing where there are no rows."""
     if not rows:
         return ""
-    every = [list(head), *map(list, rows)]
+    every = [[printable(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(row[i]) for row in every) for i in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in every]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
@@ -43,7 +44,7 @@ def _timing(row: Json | None) -> tuple[str, str]:
 
 def declined_lines(report: Report) -> str:
     """One line for every place where a pass declined to act."""
-    return "\n".join(f"{p.name}: {node}: {reason}" for p in report.passes for node, reason in p.declined)
+    return "\n".join(printable(f"{p.name}: {node}: {reason}") for p in report.passes for node, reason in p.declined)
 
 
 def ops_table(report: Report) -> str:
@@ -116,7 +117,7 @@ def channel_rows(kernel: KernelAnalysis) -> list[tuple[str, ...]]:
 def channels_table(kernel: KernelAnalysis) -> str:
     """One kernel, channel by channel."""
     fed = "the data" if kernel.signal == "data" else "white codes, as loud as fits"
-    title = f"{kernel.name}: ranges and noise for {fed}; adc bits for {kernel.target_db:g} dB"
+    title = f"{printable(kernel.name)}: ranges and noise for {fed}; adc bits for {kernel.target_db:g} dB"
     return f"{title}\n{columns(CHANNEL_HEAD, channel_rows(kernel))}"
 
 
@@ -144,7 +145,7 @@ def metrics_table(report: Report) -> str:
 
 def report_text(report: Report, trace: Json | None = None) -> Iterator[str]:
     """The blocks of the whole report, in order."""
-    name = f"{report.model['name'] or 'model'} on {report.target['name']}"
+    name = printable(f"{report.model['name'] or 'model'} on {report.target['name']}")
     yield "\n".join([name, *(f"  {value:>12}  {label}  {note}".rstrip() for value, label, note in summary(report))])
     yield from filter(None, [pipeline_table(report, trace), declined_lines(report), ops_table(report)])
     yield from filter(
