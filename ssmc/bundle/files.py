@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import glob
 import io
+import json
 import os
 import shutil
+import stat
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssmc.bundle.exchange import exchange
 from ssmc.errors import UsageError
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -43,25 +47,29 @@ def require_target_folder(folder: Path) -> None:
         )
     parent = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     if not parent.is_dir():
-        raise UsageError("SSMC-B01", f"'{parent.name}' is a file", "choose a folder with -o", str(folder))
+        raise UsageError("SSMC-B01", f"'{parent.name}' is {_kind(parent)}", "choose a folder with -o", str(folder))
     if not os.access(parent, os.W_OK):
         raise UsageError("SSMC-B01", "cannot write there", "choose another folder with -o", str(folder))
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write the files beside ``folder`` and move them into its place; other files in it are kept.
+    """Write the files beside ``folder`` and put them into its place in one step.
+
+    A symbolic link to a folder stays and its target is replaced. What an earlier bundle listed as its own is gone
+    afterwards, other files in the folder are kept. A reader sees the old bundle or the new one.
 
     Raises:
         UsageError: SSMC-B01 where that is not possible; then ``folder`` is as it was.
     """
     require_target_folder(folder)
-    fresh = folder.parent / f".{folder.name}.{os.getpid()}.new"
-    old = folder.parent / f".{folder.name}.{os.getpid()}.old"
+    place = folder.resolve()
+    fresh = place.parent / _temporary(place.name)
     try:
         fresh.mkdir(parents=True)
+        _clear_leftovers(place)
         for name, data in files.items():
             (fresh / name).write_bytes(data)
-        _swap(folder, fresh, old)
+        put_folder(fresh, place, owned=_listed(place))
     except OSError as cause:
         fact = f"cannot write: {cause.strerror or cause}"
         raise UsageError("SSMC-B01", fact, "choose another folder with -o", str(folder)) from cause
@@ -69,20 +77,52 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _swap(folder: Path, fresh: Path, old: Path) -> None:
-    if not folder.exists():
-        fresh.rename(folder)
-        return
-    for entry in folder.iterdir():
-        if not (fresh / entry.name).exists():
-            _copy(entry, fresh / entry.name)
-    folder.rename(old)
+def read_files(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
+    """The files of those names that the folder has, all of one state of it, whoever replaces it meanwhile.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    names = tuple(names)
+    while True:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            found = {name: _read_at(handle, name) for name in names}
+            complete = None not in found.values()
+            if complete or os.path.samestat(os.fstat(handle), os.stat(folder)):  # else it is being removed: again
+                return {name: data for name, data in found.items() if data is not None}
+        finally:
+            os.close(handle)
+
+
+def _read_at(handle: int, name: str) -> bytes | None:
     try:
-        fresh.rename(folder)
+        with open(name, "rb", opener=lambda path, flags: os.open(path, flags, dir_fd=handle)) as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def put_folder(fresh: Path, place: Path, owned: Collection[str] = ()) -> None:
+    """Rename ``fresh`` to ``place``; where a folder is, exchange the two and keep its files but those ``owned``."""
+    try:
+        fresh.rename(place)
     except OSError:
-        old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+        if not place.is_dir():
+            raise
+        for entry in place.iterdir():
+            if entry.name not in owned and not (fresh / entry.name).exists():
+                _copy(entry, fresh / entry.name)
+        exchange(fresh, place)
+
+
+def _listed(place: Path) -> list[str]:
+    """Names that the bundle in ``place`` lists as its files; none where it lists nothing."""
+    try:
+        whole = json.loads((place / MARKER).read_text(encoding="utf-8"))
+        return list(whole["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _copy(source: Path, to: Path) -> None:
@@ -93,16 +133,52 @@ def _copy(source: Path, to: Path) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write one file whole or not at all.
+    """Write one file whole or not at all; a symbolic link stays, and the file that it names is replaced.
 
     Raises:
-        UsageError: SSMC-B05.
+        UsageError: SSMC-B05; also for a device, a pipe or a folder, which are not replaced.
     """
-    fresh = path.parent / f".{path.name}.{os.getpid()}.new"
+    place = path.resolve()
+    if place.exists() and not place.is_file():
+        raise UsageError("SSMC-B05", f"is {_kind(place)}", "give the name of a file", str(path))
+    fresh = place.parent / _temporary(place.name)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _clear_leftovers(place)
         fresh.write_bytes(data)
-        fresh.replace(path)
+        if place.exists():
+            shutil.copymode(place, fresh)
+        fresh.replace(place)
     except OSError as cause:
         fresh.unlink(missing_ok=True)
         raise UsageError("SSMC-B05", f"cannot write: {cause.strerror}", "choose another place", str(path)) from cause
+
+
+def _kind(path: Path) -> str:
+    mode = path.stat().st_mode
+    kinds = {stat.S_ISREG: "a file", stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
+    return next((name for test, name in kinds.items() if test(mode)), "a device")
+
+
+def _temporary(name: str) -> str:
+    """Name of a place beside ``name``, of this process alone."""
+    return f".{name}.{os.getpid()}.new"
+
+
+def _clear_leftovers(place: Path) -> None:
+    """Remove what a process that was killed while it wrote ``place`` has left beside it."""
+    for left in place.parent.glob(f".{glob.escape(place.name)}.*"):
+        process, _, end = left.name.removeprefix(f".{place.name}.").partition(".")
+        useless = end == "new" or (end == "old" and place.exists())
+        if useless and process.isdecimal() and not _runs(int(process)):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
