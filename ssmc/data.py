@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from ssmc.errors import UsageError
 from ssmc.ir.rounding import IntArray
 
 RealArray = NDArray[np.generic]
+MEMBERS = ("x", "lengths", "flat", "offsets", "label")
+MOST_CLASSES = 1 << 31
 LAYOUT = "store x (n, T, d), or flat (total, d) and offsets (n + 1,), and optionally label (n,)"
 
 
@@ -93,39 +95,57 @@ def load_samples(path: str | Path) -> Samples:
 
     Raises:
         UsageError: SSMC-D10 no such file, SSMC-D11 not an npz of plain arrays, SSMC-D12 arrays missing,
-            SSMC-D13 shapes or offsets that do not fit, SSMC-D14 not real numbers, SSMC-D15 labels that do not fit.
+            SSMC-D13 shapes or offsets that do not fit, SSMC-D14 not real numbers, SSMC-D15 labels that do not fit,
+            SSMC-D16 no step in the whole file.
     """
-    arrays = _read(Path(path))
+    arrays = _read(Path(path), MEMBERS)
     name = Path(path).name
     if "x" in arrays:
         flat, offsets = _flatten(arrays["x"], arrays.get("lengths"), name)
     elif "flat" in arrays and "offsets" in arrays:
         flat, offsets = arrays["flat"], _whole(arrays["offsets"], "offsets", name)
     else:
-        raise UsageError("SSMC-D12", f"holds {', '.join(sorted(arrays)) or 'nothing'}", LAYOUT, name)
+        raise UsageError("SSMC-D12", f"holds {', '.join(_members(Path(path))) or 'nothing'}", LAYOUT, name)
     flat = flat[:, None] if flat.ndim == 1 else flat
     _check_layout(flat, offsets, name)
+    if not len(flat):
+        fact = "holds no sequence" if len(offsets) == 1 else f"its {len(offsets) - 1} sequences have no steps"
+        raise UsageError("SSMC-D16", fact, "give at least one sequence with a step", name)
     return Samples(flat, offsets, _labels(arrays.get("label"), len(offsets) - 1, name))
 
 
-def _read(path: Path) -> dict[str, RealArray]:
+def _read(path: Path, names: Collection[str]) -> dict[str, RealArray]:
     if not path.is_file():
         raise UsageError("SSMC-D10", "no such file", "give the path of an .npz file", str(path))
     try:
-        return read_npz(path)
+        return read_npz(path.read_bytes(), names)
     except (ValueError, OSError) as cause:
         raise UsageError("SSMC-D11", f"not readable as npz without pickle ({cause})", LAYOUT, path.name) from cause
 
 
-def read_npz(path: Path) -> dict[str, RealArray]:
-    """Every array of an npz file, without pickle; ValueError where it is anything else."""
+def read_npz(data: bytes, names: Collection[str] | None = None) -> dict[str, RealArray]:
+    """The arrays of an npz archive, without pickle; ValueError where it is anything else.
+
+    Args:
+        data: the archive.
+        names: those to read where it has them; others may be anything. None: all.
+    """
     try:
-        file = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+        file = np.load(io.BytesIO(data), allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise ValueError("a single array, not an archive of named arrays")
-        return {key: file[key] for key in file.files}
-    except (EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as cause:
+        arrays = {key: file[key] for key in file.files if names is None or key in names}
+    except (EOFError, KeyError, NotImplementedError, OverflowError, zipfile.BadZipFile, zlib.error) as cause:
         raise ValueError(f"damaged archive: {cause}") from cause
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"its member '{key}' is no array")
+    return arrays
+
+
+def _members(path: Path) -> list[str]:
+    with zipfile.ZipFile(path) as archive:
+        return sorted(name.removesuffix(".npy") for name in archive.namelist())
 
 
 def _flatten(x: RealArray, lengths: RealArray | None, name: str) -> tuple[RealArray, IntArray]:
@@ -144,7 +164,7 @@ def _flatten(x: RealArray, lengths: RealArray | None, name: str) -> tuple[RealAr
 def _check_layout(flat: RealArray, offsets: IntArray, name: str) -> None:
     if flat.dtype.kind not in "fiu":
         raise UsageError("SSMC-D14", f"sequences have dtype {flat.dtype}", "store real numbers", name)
-    rising = offsets.ndim == 1 and len(offsets) > 1 and bool((np.diff(offsets) >= 0).all())
+    rising = offsets.ndim == 1 and len(offsets) > 0 and bool((np.diff(offsets) >= 0).all())
     if flat.ndim != 2 or not rising or offsets[0] != 0 or offsets[-1] != len(flat):
         fact = f"flat {flat.shape} and offsets {offsets.shape} do not describe sequences"
         raise UsageError("SSMC-D13", fact, "offsets rise from 0 to len(flat), one more than there are sequences", name)
@@ -156,6 +176,9 @@ def _labels(label: RealArray | None, n: int, name: str) -> IntArray | None:
     if label.shape != (n,) or label.dtype.kind not in "iu":
         fact = f"label is {label.dtype} {label.shape}, there are {n} sequences"
         raise UsageError("SSMC-D15", fact, "give one class number a sequence", name)
+    if n and not 0 <= int(label.min()) <= int(label.max()) < MOST_CLASSES:
+        fact = f"labels go from {label.min()} to {label.max()}"
+        raise UsageError("SSMC-D15", fact, "number the classes from 0", name)
     return label.astype(np.int64)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,12 @@ BAD = {
     "SSMC-D14": {"x": np.full((1, 2, 1), "a")},
     "SSMC-D15 count": {"x": np.zeros((2, 2, 1)), "label": np.array([1])},
     "SSMC-D15 real": {"x": np.zeros((2, 2, 1)), "label": np.array([0.5, 1])},
+    "SSMC-D15 negative": {"x": np.zeros((2, 2, 1)), "label": np.array([0, -1])},
+    "SSMC-D15 huge": {"x": np.zeros((1, 2, 1)), "label": np.array([1 << 63], np.uint64)},
+    "SSMC-D16 no sequence": {"x": np.zeros((0, 2, 1))},
+    "SSMC-D16 no sequence, ragged": {"flat": np.zeros((0, 1)), "offsets": np.array([0])},
+    "SSMC-D16 no steps": {"x": np.zeros((3, 0, 1)), "label": np.zeros(3, int)},
+    "SSMC-D16 all empty": {"x": np.zeros((2, 4, 1)), "lengths": np.zeros(2, int)},
     "SSMC-D11 pickle": {"x": np.array([None, {}], object)},
 }
 
@@ -81,3 +88,15 @@ def test_spread_takes_sequences_evenly_with_their_labels() -> None:
     assert few.flat.ravel().tolist() == [0, 6, 7, 8, 9]
     assert few.offsets.tolist() == [0, 1, 5]
     assert len(samples.spread(9)) == 4
+
+
+def test_a_stray_member_is_not_looked_at_and_a_broken_one_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.npz", x=np.zeros((1, 2, 1)))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("readme.txt", b"mine")
+        archive.writestr("pickled.npy", b"")
+    assert len(load_samples(path)) == 1
+    with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
+        archive.writestr("x.npy", b"")
+    with pytest.raises(UsageError, match=r"SSMC-D11.*'x' is no array"):
+        load_samples(tmp_path / "b.npz")

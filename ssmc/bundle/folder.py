@@ -137,7 +137,7 @@ def _read_json(path: Path) -> Json:
 
 def _read_arrays(path: Path) -> Arrays:
     try:
-        return read_npz(path)
+        return read_npz(path.read_bytes())
     except (OSError, ValueError) as cause:
         raise _damaged(path, cause) from cause
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ssmc.data import Samples
 from ssmc.hardware.devices import DAY_S
 from ssmc.hardware.model import Hardware
+from ssmc.ir.executor import check_input
 from ssmc.ir.program import Program
 from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.targets.aimc.simulation.chip import Chip
@@ -145,8 +146,12 @@ def monte_carlo(
         noise: default the hardware's nominal noise.
         seed: of the first chip.
         progress: told the number of chips done, ``len(times_s) * chips`` in all.
+
+    Raises:
+        UsageError: SSMC-D01..D03 where the sequences do not fit the model.
     """
     compiled: OnChip = getattr(bundle, "compiled", bundle)
+    check_input(compiled.program, samples.flat[None])
     model = noise_of(compiled.hardware) if noise is None else noise
     ideal = _look(compiled, samples, IDEAL, 0, 0.0)
     truth = ideal.outputs.argmax(-1) if samples.label is None else samples.label
