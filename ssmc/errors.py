@@ -34,6 +34,10 @@ class SsmcError(Exception):
         return printable(" ".join(line.split()))
 
 
+class SsmcWarning(UserWarning):
+    """Something that the user should know and that did not stop the work."""
+
+
 class ModelError(SsmcError):
     """The model cannot be accepted (exit status 1)."""
 

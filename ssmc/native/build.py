@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ssmc.errors import UsageError
 
+DIGEST_BYTES = 32
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Wconversion")
 FAST = ("-std=c99", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math")
 PORTABLE = ("-std=c99", "-O3", "-fno-math-errno")
@@ -25,8 +26,11 @@ PORTABLE = ("-std=c99", "-O3", "-fno-math-errno")
 def find_compiler() -> tuple[str, ...] | None:
     """The system's C compiler: ``$CC``, else gcc, clang or cc; None where there is none."""
     if os.environ.get("CC"):
-        given = tuple(shlex.split(os.environ["CC"]))
-        return given if shutil.which(given[0]) else None
+        try:
+            given = tuple(shlex.split(os.environ["CC"]))
+        except ValueError:  # a quotation that does not close
+            return None
+        return given if given and shutil.which(given[0]) else None
     found = next((path for name in ("gcc", "clang", "cc") if (path := shutil.which(name))), None)
     return None if found is None else (found,)
 
@@ -68,8 +72,10 @@ def _version(compiler: tuple[str, ...]) -> str:
 def build_library(files: Mapping[str, str], compiler: tuple[str, ...] | None = None) -> ctypes.CDLL:
     """Compile the ``.c`` files among ``files`` (name -> text) into one loaded shared library.
 
+    A kept library ends in the SHA-256 of the rest, so that a damaged one is built again and not loaded.
+
     Raises:
-        UsageError: SSMC-C25 no compiler, or it fails.
+        UsageError: SSMC-C25 no compiler, or it fails; SSMC-C27 the library cannot be kept or loaded.
     """
     tool = compiler or find_compiler()
     if tool is None:
@@ -78,9 +84,22 @@ def build_library(files: Mapping[str, str], compiler: tuple[str, ...] | None = N
     for text in (*tool, *FAST, _version(tool), _machine(), *(x for name in sorted(files) for x in (name, files[name]))):
         key.update(text.encode() + b"\0")
     target = cache_folder() / f"{key.hexdigest()[:32]}.so"
-    if not target.is_file():
-        _compile(files, tool, target)
-    return ctypes.CDLL(str(target))
+    try:
+        if not _is_whole(target):
+            _compile(files, tool, target)
+        return ctypes.CDLL(str(target))
+    except OSError as cause:
+        fact = f"the built library cannot be kept or loaded: {cause.strerror or cause}"
+        raise UsageError("SSMC-C27", fact, "free some space, or set XDG_CACHE_HOME", str(target.parent)) from cause
+
+
+def _is_whole(library: Path) -> bool:
+    """Whether a kept library is there and ends in its own digest."""
+    try:
+        data = library.read_bytes()
+    except FileNotFoundError:
+        return False
+    return hashlib.sha256(data[:-DIGEST_BYTES]).digest() == data[-DIGEST_BYTES:]
 
 
 def _compile(files: Mapping[str, str], tool: tuple[str, ...], target: Path) -> None:
@@ -97,6 +116,10 @@ def _compile(files: Mapping[str, str], tool: tuple[str, ...], target: Path) -> N
         else:
             message = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[0]
             raise UsageError("SSMC-C25", f"the C compiler fails: {message}", "set CC to another", tool[0])
+        built = (Path(folder) / "built.so").read_bytes()
         fresh = target.with_name(f".{target.name}.{os.getpid()}")
-        shutil.copyfile(Path(folder) / "built.so", fresh)
-        fresh.replace(target)
+        try:
+            fresh.write_bytes(built + hashlib.sha256(built).digest())
+            fresh.replace(target)
+        finally:
+            fresh.unlink(missing_ok=True)

@@ -7,12 +7,16 @@ Figures: ``benchmarks/``.
 
 from __future__ import annotations
 
-from ssmc.errors import SsmcError
+import warnings
+
+from ssmc.errors import SsmcError, SsmcWarning
 from ssmc.ir.executor import Executor
 from ssmc.ir.program import Program
 from ssmc.native.build import find_compiler
 from ssmc.native.executor import NativeExecutor
 
+#: codes of failures that the user can mend; a program that C cannot say is none
+ENVIRONMENT = ("SSMC-C25", "SSMC-C27")
 #: time steps in all from which building the C is worth its second
 FAST_FROM_STEPS = 2000
 
@@ -29,6 +33,8 @@ def fast_executor(program: Program, threads: int = 0) -> Executor:
     executor = NativeExecutor(program, threads=threads)
     try:
         executor.batched  # noqa: B018 (builds it: what C cannot do, or a broken compiler, shows here)
-    except SsmcError:
+    except SsmcError as cause:
+        if cause.code in ENVIRONMENT:
+            warnings.warn(f"running without compiled code, much slower: {cause}", SsmcWarning, stacklevel=2)
         return Executor(program)
     return executor

@@ -11,6 +11,7 @@ import pytest
 import ssmc
 from ssmc.bundle.compare import compare_codes
 from ssmc.data import load_samples
+from ssmc.errors import SsmcWarning
 from ssmc.ir.executor import Executor
 from ssmc.ir.program import Program
 from ssmc.native import build, fast
@@ -100,7 +101,40 @@ def test_without_a_compiler_the_reference_runs(program: Program, monkeypatch: py
 def test_a_broken_compiler_falls_back(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "find_compiler", lambda: ("false",))
     monkeypatch.setattr(fast, "find_compiler", lambda: ("false",))
-    assert type(fast.fast_executor(program)) is Executor
+    with pytest.warns(SsmcWarning, match="SSMC-C25"):
+        assert type(fast.fast_executor(program)) is Executor
+
+
+@needs_compiler
+def test_a_full_cache_falls_back(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(build.cache_folder() / "other"))
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.warns(SsmcWarning, match=r"SSMC-C27.*No space left"):
+        assert type(fast.fast_executor(program)) is Executor
+
+
+@needs_compiler
+@pytest.mark.parametrize("damage", [b"", b"\x7fELF", slice(0, -40), slice(40, None)])
+def test_a_damaged_library_is_built_again(
+    program: Program, damage: bytes | slice, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    NativeExecutor(program).batched  # noqa: B018 (built once)
+    (library,) = (tmp_path / "ssmc").iterdir()
+    whole = library.read_bytes()
+    library.unlink()  # the loaded one stays mapped
+    library.write_bytes(damage if isinstance(damage, bytes) else whole[damage])
+    assert isinstance(fast.fast_executor(program), NativeExecutor)
+    assert library.read_bytes() == whole
+
+
+@pytest.mark.parametrize("text", ["gcc 'open", " ", "/no/such/tool", "/"])
+def test_an_odd_cc_is_no_compiler(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", text)
+    assert build.find_compiler.__wrapped__() is None
 
 
 @needs_compiler
