@@ -11,7 +11,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from ssmc.errors import ModelError
 from ssmc.importers.qonnx import QONNX, QUANTIZERS, detach_bodies
-from ssmc.ir.build import add_constant, constant_array, graphs, is_op, node_name, remove_dead, replace_value, ssmc_node
+from ssmc.ir.build import (
+    add_constant,
+    constant_array,
+    graph_of,
+    graphs,
+    is_op,
+    node_name,
+    remove_dead,
+    replace_value,
+    required,
+    ssmc_node,
+)
+from ssmc.ir.rounding import round_half_even
 from ssmc.pipeline import Pass, PassResult
 
 Array = NDArray[Any]
@@ -77,8 +89,7 @@ def _rewrite(node: ir.Node, main: ir.Graph) -> ir.Node | None:
 
 
 def _dequantize(node: ir.Node, main: ir.Graph) -> ir.Node | None:
-    source = node.inputs[0]
-    assert source is not None
+    source = required(node, 0)
     codes = constant_array(source)
     if codes is not None:
         return _dequant_constant(node, codes, main)
@@ -93,8 +104,7 @@ def _dequantize(node: ir.Node, main: ir.Graph) -> ir.Node | None:
         producer = clipped.producer() if clipped is not None else None
     if producer is None or not is_op(producer, "QuantizeLinear"):
         return None
-    x = producer.inputs[0]
-    assert x is not None
+    x = required(producer, 0)
     scale, zero = _scale_and_zero(producer, x)
     out_scale, out_zero = _scale_and_zero(node, x)
     if zero != out_zero:
@@ -121,12 +131,10 @@ def _insert(
 
 
 def _replace(node: ir.Node, new: ir.Node) -> ir.Node:
-    graph = node.graph
-    assert graph is not None
+    graph = graph_of(node)
     graph.insert_before(node, new)
     name, old, value = node.outputs[0].name, node.outputs[0], new.outputs[0]
     value.shape = old.shape
-    assert isinstance(graph, ir.Graph)
     replace_value(graph, old, value)
     old.name, value.name = f"{name}.old", name
     graph.remove(node, safe=True)
@@ -156,7 +164,7 @@ def fold_constant_quantizer(node: ir.Node, main: ir.Graph) -> bool:
     if x is None or any(value is None for value in rest):
         return False
     scale, out_scale, lo, hi = (np.asarray(value, np.float32) for value in rest)
-    codes = np.clip(np.rint(np.asarray(x, np.float32) / scale), lo, hi)
+    codes = np.clip(round_half_even(np.asarray(x, np.float32) / scale), lo, hi)
     _weights(node, codes.astype(np.int64), np.broadcast_to(out_scale, _scale_shape(out_scale, codes)), main)
     return True
 
@@ -219,7 +227,7 @@ def _bounds(node: ir.Node) -> tuple[float, float] | None:
 
 
 def _qonnx(node: ir.Node, main: ir.Graph) -> ir.Node:
-    arrays = [constant_array(value) for value in node.inputs[1:4]]
+    arrays = [constant_array(required(node, index)) for index in (1, 2, 3)]
     if any(array is None for array in arrays):
         raise ModelError(
             "SSMC-Q02", "scale, zero point or width is not a constant", "freeze the quantizers", node_name(node)
@@ -245,8 +253,7 @@ def _qonnx(node: ir.Node, main: ir.Graph) -> ir.Node:
         )
     lo = -(1 << (bits - 1)) + narrow if signed else 0
     hi = (1 << (bits - 1)) - 1 if signed else (1 << bits) - 1 - narrow
-    x = node.inputs[0]
-    assert x is not None
+    x = required(node, 0)
     return _insert(node, x, scale, scale, lo, hi, main)
 
 
@@ -266,8 +273,7 @@ def _round(node: ir.Node, main: ir.Graph) -> ir.Node | None:
 
 def _divided(node: ir.Node) -> tuple[ir.Value, Array]:
     """What is rounded, and its constant divisor: taken as the scale, so that no reciprocal is ever rounded."""
-    x = node.inputs[0]
-    assert x is not None
+    x = required(node, 0)
     quotient = x.producer()
     if quotient is not None and is_op(quotient, "Div") and quotient.inputs[0] is not None:
         divisor = constant_array(quotient.inputs[1])

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.ir.affine import evaluate
-from ssmc.ir.build import constant_array, graphs, is_op, node_name, remove_dead
+from ssmc.ir.build import constant_array, graph_of, graphs, is_op, node_name, remove_dead
 from ssmc.ir.functions import DOMAIN
 from ssmc.passes.canonicalize_quantizers import fold_constant_quantizer
 from ssmc.pipeline import Pass, PassResult
@@ -64,5 +64,4 @@ def _fold(node: ir.Node, main: ir.Graph) -> None:
         value = ir.val(f"{out.name}.folded", const_value=ir.tensor(data, name=f"{out.name}.folded"))
         main.register_initializer(value)
         out.replace_all_uses_with(value)
-    assert isinstance(node.graph, ir.Graph)
-    node.graph.remove(node, safe=True)
+    graph_of(node).remove(node, safe=True)

@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from ssmc.errors import ModelError
-from ssmc.ir.build import add_constant, is_op, node_name, remove_dead, replace_value, ssmc_node
+from ssmc.ir.build import add_constant, is_op, node_name, remove_dead, replace_value, required, ssmc_node
 from ssmc.ir.rounding import FloatArray, round_half_even
 from ssmc.pipeline import Pass, PassResult
 from ssmc.recognition.axes import Axes, Roles, name_axes
@@ -100,7 +100,7 @@ def _refuse(node: ir.Node) -> None:
 def _initial(model: ir.Model, node: ir.Node) -> FloatArray:
     """The initial states of one sample, flattened and joined; they must not depend on the input."""
     count = len(node.inputs) - node.attributes["num_scan_inputs"].as_int()
-    names = [str(value.name) for value in node.inputs[:count] if value is not None]
+    names = [str(required(node, index).name) for index in range(count)]
     proto = ir.to_proto(model)
     known = {out.name for out in proto.graph.output}
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(names) if name not in known)
@@ -156,8 +156,8 @@ def _collect_inputs(graph: ir.Graph, node: ir.Node, axes: Axes, groups: Groups, 
     """All scanned inputs as one value (N, T, G * m), group-major."""
     count = node.attributes["num_scan_inputs"].as_int()
     parts = []
-    for number, value in enumerate(node.inputs[len(node.inputs) - count :]):
-        assert value is not None
+    for number in range(count):
+        value = required(node, number - count)
         roles = axes.roles[str(value.name)]
         perm = [roles.index("N"), 0, *(a for a, r in enumerate(roles) if r not in ("N", "T"))]
         parts.append(_to_rows(graph, node, value, perm, f"{name}.u{number}"))

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ssmc.errors import ModelError
+from ssmc.ir.build import known_shape
 
 SAMPLES = 2
 STEPS = 12
@@ -140,6 +141,4 @@ def vocabulary(value: ir.Value) -> int:
 def input_sizes(value: ir.Value, batch: int, steps: int) -> list[int]:
     """Concrete sizes: symbolic axes become ``batch``, then ``steps``, in order."""
     free = [batch, steps]
-    shape = value.shape
-    assert shape is not None
-    return [int(d) if isinstance(d, int) else free.pop(0) if free else 1 for d in shape]
+    return [int(d) if isinstance(d, int) else free.pop(0) if free else 1 for d in known_shape(value)]

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ssmc.analysis.linear import LinearKernel
-from ssmc.ir.rounding import FloatArray
+from ssmc.ir.rounding import FloatArray, round_half_even
 
 MOST_DOUBLINGS = 64
 CONVERGED = 2.0**-50
@@ -131,7 +131,7 @@ def observability(kernel: LinearKernel, steps: float | None = None) -> FloatArra
     W = lyapunov(A, kernel.C[..., :, None] * kernel.C[..., None, :])
     if steps is None:
         return W
-    count = max(round(steps), 1)
+    count = max(int(round_half_even(steps)), 1)
     power = flushed(np.linalg.matrix_power(A, count))
     return np.asarray(W - lyapunov(A, W - power @ W @ power.swapaxes(-1, -2)) / count)
 

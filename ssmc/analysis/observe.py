@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ssmc.analysis.linear import LinearKernel
 from ssmc.analysis.noise import OutputNoise, flushed, observability
 from ssmc.analysis.run import overloaded, padded, reference
-from ssmc.ir.rounding import FloatArray, IntArray
+from ssmc.ir.rounding import FloatArray, IntArray, round_half_even
 
 HARMONICS = 3
 LAGS = 32
@@ -81,7 +81,7 @@ def white_codes(lo: FloatArray, hi: FloatArray, spread: FloatArray, seed: int = 
     """Input sequences (T, H, m), the same every time: Gaussian, of deviation ``spread``, amid lo..hi, all (H, m)."""
     rng = np.random.default_rng(seed)
     draws = (rng.standard_normal((WHITE_STEPS, *lo.shape)) for _ in range(WHITE_SEQUENCES))
-    return [np.clip(np.rint((lo + hi) / 2 + spread * draw), lo, hi).astype(np.int64) for draw in draws]
+    return [np.clip(round_half_even((lo + hi) / 2 + spread * draw), lo, hi).astype(np.int64) for draw in draws]
 
 
 def observe(kernel: LinearKernel, sequences: Sequence[IntArray], start: FloatArray) -> Observation:

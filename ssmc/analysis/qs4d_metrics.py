@@ -31,7 +31,7 @@ from ssmc.ir.matrix import weight_bits
 from ssmc.ir.program import Linear, Op, Program, StateSpace, Table
 from ssmc.ir.quant import bits_for
 from ssmc.ir.requant import Requant
-from ssmc.ir.rounding import IntArray
+from ssmc.ir.rounding import IntArray, round_half_even
 
 FP32 = 32
 
@@ -255,7 +255,7 @@ def qs4d_figures(model: Qs4dModel, *, b_term: bool = False, true_decoder: bool =
     size += first.channels * model.d_in * model.coder
     size += last.channels * (model.d_out if true_decoder else model.d_in) * model.coder
     adc += first.channels * first.act + model.d_out * last.act
-    return Figures(round(ace), round(size), round(adc))
+    return Figures(*(int(round_half_even(bits)) for bits in (ace, size, adc)))
 
 
 def qs4d_bits(codes: IntArray) -> int:

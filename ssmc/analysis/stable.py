@@ -29,7 +29,7 @@ def stable_codes(wanted: FloatArray, step: FloatArray, limit: int, delta: bool, 
     a, b = points[..., 0], points[..., 1]
     found = poles(points, g)
     aim = np.asarray((step * (wanted[..., 0] + 1j * wanted[..., 1]))[..., None], np.complex128)
-    stable = (room(found, delta) > ROUNDING) & ((b != 0) | (a == np.round(a)))
+    stable = (room(found, delta) > ROUNDING) & ((b != 0) | (a == round_half_even(a)))
     euclidean = np.abs(found - aim) / g
     distance = np.where(room(aim, delta) > INTEGRATOR, mismatch(aim, found, delta), euclidean)
     best = np.take_along_axis(points, np.where(stable, distance, np.inf).argmin(-1)[..., None, None], -2)[..., 0, :]
@@ -52,7 +52,7 @@ def block(points: FloatArray) -> FloatArray:
 def poles(points: FloatArray, step: FloatArray) -> ComplexArray:
     """The pole g (a + ib), or g (a + i sqrt(b^2 - 1/4)) of a `block` with half an odd a; lambda - 1 in delta form."""
     a, b = points[..., 0], points[..., 1]
-    turning = np.sqrt(np.maximum(b**2 - np.where(a != np.round(a), 0.25, 0.0), 0))
+    turning = np.sqrt(np.maximum(b**2 - np.where(a != round_half_even(a), 0.25, 0.0), 0))
     return np.asarray(step * (a + 1j * np.copysign(turning, b)))
 
 

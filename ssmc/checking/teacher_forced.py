@@ -25,7 +25,7 @@ from ssmc.checking.ties import (
     tie_distance,
 )
 from ssmc.errors import VerificationError
-from ssmc.ir.build import constant_array, is_op, node_name
+from ssmc.ir.build import constant_array, is_op, node_name, required
 from ssmc.ir.program import (
     Dequantize,
     Last,
@@ -43,7 +43,7 @@ from ssmc.ir.program import (
     requantize,
 )
 from ssmc.ir.read_program import read_program
-from ssmc.ir.rounding import FloatArray, IntArray, round_fraction, saturate
+from ssmc.ir.rounding import FloatArray, IntArray, round_fraction, round_half_even, saturate
 from ssmc.recognition.axes import Axes, Roles, name_axes
 from ssmc.recognition.raised_scan import RaisedScan, recognise_scan
 from ssmc.verify import Arrays, run_onnx
@@ -62,7 +62,7 @@ class Witness:
 
     def codes(self, real: NDArray[np.generic]) -> IntArray:
         """The tensor's codes, (N, T, C) or (N, C)."""
-        return np.rint((self.rows(real) - self.offset) / self.scale).astype(np.int64)
+        return round_half_even((self.rows(real) - self.offset) / self.scale).astype(np.int64)
 
     def rows(self, real: NDArray[np.generic]) -> FloatArray:
         """The tensor's numbers as (N, T, C) or (N, C)."""
@@ -162,7 +162,7 @@ class Teacher:
             batch = 1 + roles.index("N")
             moved = np.moveaxis(states, (batch, 0), (0, 1))
             flat.append(moved.reshape(*moved.shape[:2], -1))
-        codes = np.rint(np.concatenate(flat, -1) / found.kernel.sigma).astype(np.int64)
+        codes = round_half_even(np.concatenate(flat, -1) / found.kernel.sigma).astype(np.int64)
         return codes[..., found.groups.states]
 
 
@@ -201,14 +201,14 @@ def _quantized(canonical: ir.Model) -> dict[str, tuple[str, FloatArray]]:
     found = {}
     for node in canonical.graph:
         scale = constant_array(node.inputs[1]) if is_op(node, "Quant", domain="ssmc") else None
-        if scale is not None and node.inputs[0] is not None:
-            found[str(node.outputs[0].name)] = (str(node.inputs[0].name), np.asarray(scale, np.float64))
+        if scale is not None:
+            found[str(node.outputs[0].name)] = (str(required(node, 0).name), np.asarray(scale, np.float64))
     return found
 
 
 def _state_roles(node: ir.Node, axes: Axes) -> list[Roles]:
     count = len(node.inputs) - node.attributes["num_scan_inputs"].as_int()
-    return [axes.roles[str(value.name)] for value in node.inputs[:count] if value is not None]
+    return [axes.roles[str(required(node, index).name)] for index in range(count)]
 
 
 def _expose_states(node: onnx.NodeProto) -> list[str]:

@@ -94,7 +94,6 @@ def _body(
     scaled = _scaled(tables, wide)
     kinds = rows.kinds()
     lines = [f"const {wide.name} scaled = {scaled};"]
-    used = [tables[key] for key in ("multiplier", "offset")]
     if kinds == {"shift"}:
         code = _shifted(file, tables["shift"], wide)
         return _ignore_row([*lines, f"return {_clamped(file, code, rows, tables, wide, reach)};"])
@@ -108,7 +107,6 @@ def _body(
     if "shift" in kinds:
         code = _shifted(file, tables["shift"], wide)
         lines += [f"return {_clamped(file, code, rows, tables, wide, None)};"]
-    assert used
     return _ignore_row(lines)
 
 

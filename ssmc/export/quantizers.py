@@ -19,6 +19,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ssmc.export.names import Names, quantizer_name
+from ssmc.ir.build import graph_of, required
+from ssmc.ir.rounding import round_half_even
 
 Array = NDArray[np.float32]
 
@@ -107,12 +109,11 @@ def _axis(scale: Array, rank: int | None) -> int | None:
 
 
 def _lower(node: ir.Node, constants: Constants, name: str) -> None:
-    spec, x, old = _spec(node), node.inputs[0], node.outputs[0]
-    assert x is not None
+    spec, x, old = _spec(node), required(node, 0), node.outputs[0]
     fixed = _array(x)
     build = Builder(node, constants, name)
     if fixed is not None:
-        codes = np.clip(np.rint(fixed / spec.scale), spec.lo, spec.hi).astype(container(spec.lo, spec.hi))
+        codes = np.clip(round_half_even(fixed / spec.scale), spec.lo, spec.hi).astype(container(spec.lo, spec.hi))
         new = build.dequantize(constants.add(f"{name}_int", codes), spec.out_scale, codes.ndim)
     elif _full_or_narrow(spec):
         new = build.quantize_dequantize(x, spec)
@@ -120,9 +121,7 @@ def _lower(node: ir.Node, constants: Constants, name: str) -> None:
         new = build.float_arithmetic(x, spec)
     new.shape, new.type, new.name = old.shape, old.type, name
     old.replace_all_uses_with(new, replace_graph_outputs=True)
-    graph = node.graph
-    assert graph is not None
-    graph.remove(node, safe=True)
+    graph_of(node).remove(node, safe=True)
 
 
 def _full_or_narrow(spec: Spec) -> bool:
@@ -142,9 +141,7 @@ class Builder:
         """One node, named after the quantizer and the operator."""
         node = ir.node(kind, list(inputs), attributes or None, name=f"{self.name}/{kind}")
         node.outputs[0].name = f"{self.name}/{kind}"
-        graph = self.before.graph
-        assert graph is not None
-        graph.insert_before(self.before, node)
+        graph_of(self.before).insert_before(self.before, node)
         return node.outputs[0]
 
     def quantize_dequantize(self, x: ir.Value, spec: Spec) -> ir.Value:

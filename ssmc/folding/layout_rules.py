@@ -8,22 +8,21 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.folding.emit import Emitter
-from ssmc.folding.operands import Operands, Rule, attribute, real_constant, refuse
+from ssmc.folding.operands import Operands, Rule, attribute, real_constant, refuse, signal_of
 from ssmc.folding.signals import Averaged, Coded, Mapped, Signal
+from ssmc.ir.build import required
 from ssmc.recognition.axes import Roles
 
 
 def _transpose(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    signal = operands[0]
-    assert signal is not None
+    signal = signal_of(node, operands)
     perm = node.attributes["perm"].as_ints() if "perm" in node.attributes else range(len(signal.roles))[::-1]
     return [replace(signal, roles=tuple(signal.roles[a] for a in perm))]
 
 
 def _reshape(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     """Reshape, Squeeze, Unsqueeze, Flatten: legal while batch, time and channels stay in order and whole."""
-    signal = operands[0]
-    assert signal is not None
+    signal = signal_of(node, operands)
     measured = emitter.axes.roles[str(node.outputs[0].name)]
     atoms = [atom for role in signal.roles for atom in (list(role) if role in ("NT", "TN") else [role]) if atom != "1"]
     new = [atom for role in measured for atom in (["N", "T"] if role == "NT" else [role]) if atom != "1"]
@@ -40,9 +39,7 @@ def _reshape(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal
 
 
 def _identity(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    signal = operands[0]
-    assert signal is not None
-    return [signal]
+    return [signal_of(node, operands)]
 
 
 def _channels(node: ir.Node, signal: Signal, start: int, stop: int, emitter: Emitter, name: str) -> Signal:
@@ -61,8 +58,7 @@ def _channels(node: ir.Node, signal: Signal, start: int, stop: int, emitter: Emi
 
 
 def _split(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    signal = operands[0]
-    assert signal is not None
+    signal = signal_of(node, operands)
     axis = attribute(node, "axis", 0) % len(signal.roles)
     if signal.roles[axis] != "C":
         raise refuse(node, f"a split of axis {signal.roles[axis]}", "only channels may be split", "SSMC-T01")
@@ -75,12 +71,10 @@ def _split(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
 
 
 def _slice(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    signal = operands[0]
-    assert signal is not None
-    given = [real_constant(v, node).astype(np.int64) if v is not None else None for v in node.inputs[1:]]
-    start, stop, axes, steps = [*given, None, None][:4]
-    assert start is not None
-    assert stop is not None
+    signal = signal_of(node, operands)
+    start, stop = (real_constant(required(node, i), node).astype(np.int64) for i in (1, 2))
+    given = [real_constant(v, node).astype(np.int64) if v is not None else None for v in node.inputs[3:]]
+    axes, steps = [*given, None, None][:2]
     if len(start) != 1 or axes is None or (steps is not None and steps[0] != 1):
         raise refuse(node, "a slice of several axes or with a stride", "slice channels one axis at a time", "SSMC-T01")
     axis = int(axes[0]) % len(signal.roles)
@@ -100,8 +94,7 @@ def _without(roles: Roles, axis: int, put: str | None) -> Roles:
 
 def _gather(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     """The last step, or consecutive channels."""
-    signal = operands[0]
-    assert signal is not None
+    signal = signal_of(node, operands)
     index = real_constant(node.inputs[1], node).astype(np.int64)
     axis = attribute(node, "axis", 0) % len(signal.roles)
     name = str(node.outputs[0].name)

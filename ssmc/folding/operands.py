@@ -24,6 +24,19 @@ def refuse(node: ir.Node, fact: str, remedy: str, code: str = "SSMC-T02") -> Mod
     return ModelError(code, fact, remedy, node_name(node))
 
 
+def signal_of(node: ir.Node, operands: Operands, index: int = 0) -> Signal:
+    """The operand that must depend on the model's input.
+
+    Raises:
+        ModelError: SSMC-T02 where it is a constant, so that only another operand depends on the input.
+    """
+    signal = operands[index]
+    if signal is None:
+        fact = f"input {index} of {node.op_type} is a constant, another input depends on the model's input"
+        raise refuse(node, fact, "compute the other inputs from constants")
+    return signal
+
+
 def real_constant(value: ir.Value | None, node: ir.Node) -> FloatArray:
     """The real value of a constant expression, ``ssmc::Dequant`` included, exact products in float64."""
     array = constant_array(value)

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from ssmc.folding.embedding_rules import gather
 from ssmc.folding.emit import Emitter, Grid, unquantized_weights
 from ssmc.folding.layout_rules import LAYOUT_RULES
-from ssmc.folding.operands import Operands, Rule, attribute, per_channel, real_constant, refuse
+from ssmc.folding.operands import Operands, Rule, attribute, per_channel, real_constant, refuse, signal_of
 from ssmc.folding.signals import (
     Added,
     Averaged,
@@ -32,8 +32,7 @@ from ssmc.ir.rounding import FloatArray
 
 
 def _quant(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    signal = operands[0]
-    assert signal is not None
+    signal = signal_of(node, operands)
     step, scale, lo, hi = (np.asarray(constant_array(v), np.float64) for v in node.inputs[1:])
     grid = Grid(per_channel(step, signal, node), per_channel(scale, signal, node), int(lo), int(hi))
     return [emitter.close(signal, grid, str(node.outputs[0].name))]
@@ -41,8 +40,7 @@ def _quant(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
 
 def _split_operands(node: ir.Node, operands: Operands) -> tuple[Signal, FloatArray, int]:
     position = next(i for i, x in enumerate(operands) if x is not None)
-    signal = operands[position]
-    assert signal is not None
+    signal = signal_of(node, operands, position)
     constant = real_constant(node.inputs[1 - position], node)
     return signal, per_channel(constant, signal, node), position
 
@@ -117,8 +115,7 @@ def _matmul(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]
     a, b = operands
     if a is not None and b is not None:
         raise refuse(node, "a matrix product of two signals", "only constant matrices compile")
-    signal = a if a is not None else b
-    assert signal is not None
+    signal = signal_of(node, operands, 0 if a is not None else 1)
     weight = real_constant(node.inputs[1 if a is not None else 0], node)
     axis = len(signal.roles) - (1 if a is not None else 2)
     if weight.ndim != 2:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ssmc.ir.build import add_constant
+from ssmc.ir.build import add_constant, known_shape
 
 ID_TYPES = (ir.DataType.INT64, ir.DataType.INT32)
 
@@ -17,13 +17,13 @@ def widen_ids(model: ir.Model) -> None:
     """
     graph = model.graph
     old = graph.inputs[0]
-    assert old.shape is not None
-    if old.dtype not in ID_TYPES or (old.dtype is ID_TYPES[0] and len(old.shape) == 3):
+    shape = known_shape(old)
+    if old.dtype not in ID_TYPES or (old.dtype is ID_TYPES[0] and len(shape) == 3):
         return
     name, steps = str(old.name), []
-    new = ir.val(name, dtype=ir.DataType.INT64, shape=ir.Shape([*old.shape.dims[:2], 1]))
+    new = ir.val(name, dtype=ir.DataType.INT64, shape=ir.Shape([*shape.dims[:2], 1]))
     value = new
-    if len(old.shape) == 2:
+    if len(shape) == 2:
         axis = add_constant(graph, f"{name}.axis", [2], np.int64)
         steps.append(ir.node("Squeeze", [value, axis], outputs=[ir.val(f"{name}.ids", dtype=value.dtype)]))
         value = steps[-1].outputs[0]
@@ -31,7 +31,7 @@ def widen_ids(model: ir.Model) -> None:
         kind = {"to": ir.DataType.INT32.value}
         steps.append(ir.node("Cast", [value], kind, outputs=[ir.val(f"{name}.int32", dtype=old.dtype)]))
         value = steps[-1].outputs[0]
-    value.shape = old.shape
+    value.shape = shape
     old.replace_all_uses_with(value)
     old.name = f"{name}.old"
     graph.inputs[0] = new

@@ -13,7 +13,7 @@ import onnx_ir.passes.common as common
 from ssmc.errors import ModelError, UsageError
 from ssmc.importers.ids import ID_TYPES, widen_ids
 from ssmc.importers.qonnx import QONNX, attach_bodies
-from ssmc.ir.build import constant_array, graphs, node_name
+from ssmc.ir.build import constant_array, graphs, known_shape, node_name
 
 OPSETS = range(15, 26)
 IR_VERSION = 10
@@ -159,9 +159,9 @@ def _check_ends(model: ir.Model, source: str) -> None:
         raise ModelError(
             "SSMC-M06", f"input has shape {value.shape}", "export it as (batch, time, features)", str(value.name)
         )
-    assert value.shape is not None
-    free = sum(not isinstance(dim, int) for dim in value.shape)
-    if free != 2 or not all(isinstance(dim, int) for dim in value.shape.dims[2:]):
-        fact = f"input has shape {value.shape}: {free} dynamic axes"
+    shape = known_shape(value)
+    free = sum(not isinstance(dim, int) for dim in shape)
+    if free != 2 or not all(isinstance(dim, int) for dim in shape.dims[2:]):
+        fact = f"input has shape {shape}: {free} dynamic axes"
         remedy = "export with batch and time dynamic (dynamic_shapes) and the features fixed"
         raise ModelError("SSMC-M08", fact, remedy, str(value.name))

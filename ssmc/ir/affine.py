@@ -84,6 +84,14 @@ def not_affine(node: ir.Node, fact: str) -> ModelError:
     )
 
 
+def _signal(node: ir.Node, operands: Sequence[Operand | None], index: int) -> Affine:
+    """The operand that must be a signal; another one is, where this one is constant."""
+    form = operands[index]
+    if not isinstance(form, Affine):
+        raise not_affine(node, f"input {index} of {node.op_type} is a constant, another one a signal")
+    return form
+
+
 def evaluate(node: ir.Node, operands: Sequence[Constant | None]) -> list[Constant]:
     """Run one node on constants with onnx's reference evaluator, real numbers in float64."""
     from onnx.reference import ReferenceEvaluator
@@ -163,14 +171,11 @@ def _add(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
     forms = [x if isinstance(x, Affine) else constant_form(np.asarray(x)) for x in operands]
     shape = np.broadcast_shapes(*(form.shape for form in forms))
     width = max(form.matrix.shape[1] for form in forms)
-    total: Affine | None = None
-    for form in (broadcast(form, shape) for form in forms):
-        matrix = _wide(form.matrix, width)
-        if total is None:
-            total = Affine(shape, matrix, form.constant)
-        else:
-            total = Affine(shape, (total.matrix + sign * matrix).tocsr(), total.constant + sign * form.constant)
-    assert total is not None
+    first, *others = (broadcast(form, shape) for form in forms)
+    total = Affine(shape, _wide(first.matrix, width), first.constant)
+    for form in others:
+        matrix = (total.matrix + sign * _wide(form.matrix, width)).tocsr()
+        total = Affine(shape, matrix, total.constant + sign * form.constant)
     return [total]
 
 
@@ -198,8 +203,7 @@ def _div(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
 
 
 def _neg(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
-    form = operands[0]
-    assert isinstance(form, Affine)
+    form = _signal(node, operands, 0)
     return [scale_by(form, np.asarray(-1.0))]
 
 
@@ -209,8 +213,7 @@ def _matmul(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
         raise not_affine(node, "a matrix product of two signals")
     if isinstance(left, Affine):
         return [_contract(left, np.asarray(right, np.float64), signal_left=True)]
-    assert isinstance(right, Affine)
-    return [_contract(right, np.asarray(left, np.float64), signal_left=False)]
+    return [_contract(_signal(node, operands, 1), np.asarray(left, np.float64), signal_left=False)]
 
 
 def _contract(form: Affine, weight: FloatArray, signal_left: bool) -> Affine:
@@ -239,8 +242,7 @@ def _contract(form: Affine, weight: FloatArray, signal_left: bool) -> Affine:
 
 
 def _reduce_sum(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
-    form = operands[0]
-    assert isinstance(form, Affine)
+    form = _signal(node, operands, 0)
     axes = operands[1] if len(operands) > 1 and operands[1] is not None else None
     if "axes" in node.attributes:  # ReduceMean before opset 18
         axes = np.asarray(node.attributes["axes"].as_ints())
@@ -267,8 +269,7 @@ def _einsum(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
         out = "".join(sorted(letter for letter in terms if letter != "," and terms.count(letter) == 1))
     specs = terms.split(",")
     position = next(i for i, x in enumerate(operands) if isinstance(x, Affine))
-    form, weight = operands[position], np.asarray(operands[1 - position], np.float64)
-    assert isinstance(form, Affine)
+    form, weight = _signal(node, operands, position), np.asarray(operands[1 - position], np.float64)
     size = len(form.constant)
     basis = np.eye(size).reshape(*form.shape, size)
     if "." in node.attributes["equation"].as_string():

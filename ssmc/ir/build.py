@@ -8,9 +8,46 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import ArrayLike, NDArray
 
+from ssmc.errors import ModelError
 from ssmc.ir.functions import DOMAIN, input_names
 
 Array = NDArray[np.generic]
+
+
+def required(node: ir.Node, index: int) -> ir.Value:
+    """Input ``index`` of a node whose operator has no meaning without it; negative indices count from the end.
+
+    Raises:
+        ModelError: SSMC-M10 where the node leaves the input out.
+    """
+    value = node.inputs[index] if -len(node.inputs) <= index < len(node.inputs) else None
+    if value is None:
+        position = index if index >= 0 else len(node.inputs) + index
+        fact = f"{node.op_type} has no input {position}, and its operator requires one"
+        raise ModelError("SSMC-M10", fact, "connect the input and export the model again", node_name(node))
+    return value
+
+
+def known_shape(value: ir.Value) -> ir.Shape:
+    """The shape of a value, symbolic axes included.
+
+    Raises:
+        ModelError: SSMC-M11 where the model does not say it.
+    """
+    if value.shape is None:
+        raise ModelError("SSMC-M11", "its shape is not known", "export the model with shapes", str(value.name))
+    return value.shape
+
+
+def graph_of(node: ir.Node) -> ir.Graph:
+    """The graph in which a node stands.
+
+    Raises:
+        ValueError: the node was removed from its graph, or its graph is a function's body: a bug of ours.
+    """
+    if not isinstance(node.graph, ir.Graph):
+        raise ValueError(f"{node_name(node)} stands in no graph")
+    return node.graph
 
 
 def constant_array(value: ir.Value | None) -> Array | None:

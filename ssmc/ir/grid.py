@@ -6,7 +6,7 @@ from math import gcd
 
 import numpy as np
 
-from ssmc.ir.rounding import FloatArray, IntArray
+from ssmc.ir.rounding import FloatArray, IntArray, round_half_even
 
 MOST_WEIGHT_BITS = 16
 SNAP_CODES = 511
@@ -38,7 +38,7 @@ def snap_row(row: FloatArray) -> tuple[IntArray, float] | None:
     top = float(np.abs(row).max())
     for code in range(1, SNAP_CODES + 1):
         gain = top / code
-        codes = np.rint(row / gain)
+        codes = round_half_even(row / gain)
         if np.abs(row / gain - codes).max() <= code * SNAP_ERROR:
             return codes.astype(np.int64), gain
     return None

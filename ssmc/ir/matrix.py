@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssmc.ir.rounding import IntArray, saturate
+from ssmc.ir.rounding import IntArray, round_half_even, saturate
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class PartialSum:
 
     def convert(self, total: IntArray) -> IntArray:
         """ADC codes of column sums (..., G, out)."""
-        half_even = np.rint(total / self.step).astype(np.int64) if self.step > 1 else total
+        half_even = round_half_even(total / self.step).astype(np.int64) if self.step > 1 else total
         return saturate(half_even, self.lo, self.hi)
 
 

@@ -17,7 +17,7 @@ from ssmc.ir.functions import input_names
 from ssmc.ir.parts import constants_to_matrix
 from ssmc.ir.quant import QuantType
 from ssmc.ir.requant import LIMIT, Requant, make_requant
-from ssmc.ir.rounding import FloatArray, IntArray
+from ssmc.ir.rounding import FloatArray, IntArray, round_fraction
 
 Constants = dict[str, FloatArray]
 MOST_NORM = 1 << 22
@@ -220,7 +220,7 @@ def fit_sum(row: tuple[Fraction, Fraction, Fraction], reach: tuple[int, int]) ->
     """
     best = (0, 0, 0, 0, 0.0)
     for shift in range(48):
-        numbers = [round(value * (1 << shift)) for value in row]
+        numbers = [round_fraction(value * (1 << shift)) for value in row]
         size = abs(numbers[0]) * reach[0] + abs(numbers[1]) * reach[1] + abs(numbers[2]) + (1 << shift)
         if shift and 2 * size >= LIMIT:
             break
@@ -250,9 +250,9 @@ def _norm(node: ir.Node, reader: _Reader) -> tuple[p.Op, p.Codes]:
         fact = f"{size} channels of codes up to {max(map(abs, reader.ends(x)))} overflow its integer variance"
         raise ModelError("SSMC-T03", fact, "normalize fewer channels or narrower codes", node_name(node))
     shift = 20 + 28 - int(np.ceil(np.log2(max(float(np.abs(gain).max()), 2.0**-10))))
-    scaled = np.array([round(Fraction(float(g)) * (1 << (shift - 20))) for g in gain], np.int64)
-    moved = np.array([round(Fraction(float(b)) * (1 << shift)) for b in offset], np.int64)
-    epsilon = round(Fraction(float(c["epsilon"])) * size * size * (1 << p.NORM_FRACTION))
+    scaled = np.array([round_fraction(Fraction(float(g)) * (1 << (shift - 20))) for g in gain], np.int64)
+    moved = np.array([round_fraction(Fraction(float(b)) * (1 << shift)) for b in offset], np.int64)
+    epsilon = round_fraction(Fraction(float(c["epsilon"])) * size * size * (1 << p.NORM_FRACTION))
     root, top = float(np.sqrt(size)), float(np.abs(gain).max())
     bound = top * (2.0**-21 + root * (2.0**-29 + 2.0**-18 / max(size - 1, 1))) + root * 2.0 ** (19 - shift)
     op = p.Norm(

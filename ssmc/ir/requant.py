@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ssmc.errors import ModelError
-from ssmc.ir.rounding import IntArray, round_divide, round_shift, saturate
+from ssmc.ir.rounding import IntArray, round_divide, round_fraction, round_shift, saturate
 
 LIMIT = 1 << 62
 SEARCHED_LEVELS = 1 << 12
@@ -173,7 +173,7 @@ def _smallest_shift(
     probes = sorted({0, (hi - lo) // 2, hi - lo - 1} & set(range(hi - lo)))
     q = np.arange(lo + 1, hi + 1, dtype=np.int64)
     for shift in range(LARGEST_SHIFT + 1):
-        m, b = round(ratio * (1 << shift)), round(bias * (1 << shift))
+        m, b = round_fraction(ratio * (1 << shift)), round_fraction(bias * (1 << shift))
         bound = max(abs(m) * reach + abs(b), max(abs(lo), abs(hi)) << (shift + 1)) + (1 << shift)
         if 2 * bound >= LIMIT:
             return None
@@ -213,7 +213,7 @@ def thresholds(ratio: Fraction, bias: Fraction, lo: int, hi: int) -> IntArray:
 
 
 def _constant_threshold(bias: Fraction, q: int) -> int:
-    return -LIMIT if round(bias) >= q else LIMIT
+    return -LIMIT if round_fraction(bias) >= q else LIMIT
 
 
 def _shift_thresholds(m: int, b: int, shift: int, q: IntArray, signed: tuple[int, int]) -> IntArray:

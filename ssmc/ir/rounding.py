@@ -1,19 +1,31 @@
-"""Every rounding in ssmc: half to even, exact on integers. Nothing else in the code base rounds codes."""
+"""Every rounding to an integer in ssmc: half to even, exact on integers and fractions.
+
+Nothing else rounds codes, except loops that numba, torch or triton compile and that cannot call these functions;
+tests/test_rules.py lists those files and looks through all others.
+"""
 
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
+FloatT = TypeVar("FloatT", bound=np.floating)
 
 
 def round_half_even(x: ArrayLike) -> FloatArray:
     """Nearest integer of real numbers, ties to even (IEEE 754 roundTiesToEven, ONNX ``Round``)."""
     return np.rint(np.asarray(x, np.float64))
+
+
+def round_in_place(x: NDArray[FloatT]) -> NDArray[FloatT]:
+    """`round_half_even` of a floating-point array in its own precision, written over its argument."""
+    np.rint(x, out=x)
+    return x
 
 
 def round_fraction(x: Fraction) -> int:

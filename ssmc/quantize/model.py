@@ -13,7 +13,7 @@ import onnx_ir as ir
 from ssmc.data import Samples
 from ssmc.errors import ModelError, UsageError, VerificationError
 from ssmc.importers import load_model
-from ssmc.ir.build import constant_array, graphs, is_op, node_name, remove_dead
+from ssmc.ir.build import constant_array, graphs, is_op, known_shape, node_name, remove_dead, required
 from ssmc.ir.functions import attach_functions
 from ssmc.ir.read_program import Constants, constants
 from ssmc.ir.rounding import FloatArray
@@ -86,8 +86,7 @@ def quantize(
 
 
 def _check_data(model: ir.Model, samples: Samples) -> None:
-    shape = model.graph.inputs[0].shape
-    assert shape is not None
+    shape = known_shape(model.graph.inputs[0])
     if samples.features != shape[2]:
         fact = f"calibration sequences have {samples.features} features, the model takes {shape[2]}"
         raise UsageError("SSMC-D01", fact, "give sequences (steps, features) as the model reads them")
@@ -137,7 +136,7 @@ def _calibrate(
         _replace(raised.graph, twin, y)
     _standard(raised)
     proto = ir.to_proto(raised)
-    names = list(dict.fromkeys([*(str(v.name) for v in plan.points), *(str(k.inputs[0].name) for k in modes)]))  # type: ignore[union-attr]
+    names = list(dict.fromkeys([*(str(v.name) for v in plan.points), *(str(required(k, 0).name) for k in modes)]))
     source, output = proto.graph.input[0].name, proto.graph.output[0].name
     known = {source, output}
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
@@ -206,8 +205,7 @@ def _kernel(
     config: QuantizeConfig,
     grids: dict[ir.Value, tuple[float, tuple[int, int]]],
 ) -> KernelChoice:
-    u = node.inputs[0]
-    assert u is not None
+    u = required(node, 0)
     groups, _, _, m = modes.B.shape
     fed = [x[0].reshape(len(x[0]), groups, m) for x in seen[str(u.name)]]
     data = np.concatenate([x.ravel() for x in fed])
@@ -265,10 +263,8 @@ def _tidy(model: ir.Model) -> None:
         before = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
         if is_op(node, "Transpose") and is_op(before, "Transpose") and before is not None:
             first, second = (x.attributes["perm"].as_ints() for x in (before, node))
-            source = before.inputs[0]
             if [first[i] for i in second] == list(range(len(first))) and not node.outputs[0].is_graph_output():
-                assert source is not None
-                node.outputs[0].replace_all_uses_with(source)
+                node.outputs[0].replace_all_uses_with(required(before, 0))
     _standard(model)
 
 

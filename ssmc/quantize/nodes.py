@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import ArrayLike
 
-from ssmc.ir.build import add_constant
+from ssmc.ir.build import add_constant, required
 from ssmc.ir.read_program import constants
 from ssmc.ir.rounding import FloatArray
 from ssmc.quantize.modes import Modes
@@ -80,7 +80,7 @@ def float_scan(graph: ir.Graph, node: ir.Node, modes: Modes) -> ir.Value:
     name = f"{node.name}.float"
     outer = Nodes(graph, place=node)
     matrix = outer.const(f"{name}.M", modes.dense)
-    return _scan(outer, node, modes.dense.shape, matrix, None, node.inputs[0], name)
+    return _scan(outer, node, modes.dense.shape, matrix, None, required(node, 0), name)
 
 
 def quantized_scan(
@@ -101,11 +101,10 @@ def _scan(
     shape: tuple[int, ...],
     matrix: ir.Value,
     kernel: QuantizedKernel | None,
-    u: ir.Value | None,
+    u: ir.Value,
     name: str,
 ) -> ir.Value:
     G, rows, columns = shape
-    assert u is not None
     p = constants(node)["W_y"].shape[1]
     n = rows - p
     m = columns - n

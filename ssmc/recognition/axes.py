@@ -13,7 +13,7 @@ import onnx
 import onnx_ir as ir
 
 from ssmc.errors import ModelError
-from ssmc.ir.build import is_op
+from ssmc.ir.build import is_op, known_shape, required
 from ssmc.verify import run_onnx
 
 Roles = tuple[str, ...]
@@ -59,12 +59,12 @@ def _role(size: int, first: bool, second: bool, swapped: bool) -> str:
 
 def _free_axes(model: ir.Model) -> list[int]:
     value = model.graph.inputs[0]
-    assert value.shape is not None
-    free = [axis for axis, dim in enumerate(value.shape) if not isinstance(dim, int)]
+    shape = known_shape(value)
+    free = [axis for axis, dim in enumerate(shape) if not isinstance(dim, int)]
     if len(free) != 2:
         raise ModelError(
             "SSMC-M08",
-            f"input has shape {value.shape}: {len(free)} dynamic axes",
+            f"input has shape {shape}: {len(free)} dynamic axes",
             "export with batch and time dynamic (dynamic_shapes) and the features fixed",
             str(value.name),
         )
@@ -84,12 +84,11 @@ def _shapes(
     model: ir.Model, proto: onnx.ModelProto, names: list[str], free: list[int], sizes: tuple[int, int]
 ) -> dict[str, tuple[int, ...]]:
     value = model.graph.inputs[0]
-    assert value.shape is not None
-    dims = [d if isinstance(d, int) else 0 for d in value.shape]
+    dims = [d if isinstance(d, int) else 0 for d in known_shape(value)]
     for axis, size in zip(free, sizes, strict=True):
         dims[axis] = size
-    assert value.dtype is not None
-    results = run_onnx(proto, {names[0]: np.zeros(dims, value.dtype.numpy())}, names[1:])
+    dtype = (value.dtype or ir.DataType.FLOAT).numpy()
+    results = run_onnx(proto, {names[0]: np.zeros(dims, dtype)}, names[1:])
     return {names[0]: tuple(dims)} | {n: out.shape for n, out in zip(names[1:], results, strict=True)}
 
 
@@ -97,15 +96,14 @@ def _first_is_time(model: ir.Model, first: dict[str, tuple[int, ...]], base: dic
     """Whether the input's first dynamic axis is the one that a recurrence walks."""
     for node in model.graph:
         if is_op(node, "StateSpace", "StateSpaceAfter", domain="ssmc"):
-            name = str(node.inputs[0].name) if node.inputs[0] is not None else ""
+            name = str(required(node, 0).name)
             return first[name][1] != base[name][1]
         if is_op(node, "Scan"):
             count = node.attributes["num_scan_inputs"].as_int()
             axes = node.attributes.get("scan_input_axes")
-            for index, value in enumerate(node.inputs[len(node.inputs) - count :]):
-                assert value is not None
+            for index in range(count):
                 axis = axes.as_ints()[index] if axes is not None else 0
-                name = str(value.name)
+                name = str(required(node, index - count).name)
                 if name in base:
                     return first[name][axis] != base[name][axis]
     return False

@@ -55,10 +55,6 @@ class LoopBody:
     next_states: tuple[Affine, ...]
     outputs: tuple[Affine, ...]
 
-    def block_of(self, column: int) -> Block:
-        """The block that owns a basis column."""
-        return next(b for b in self.blocks if b.start <= column < b.start + b.size)
-
 
 def analyse(body: ir.Graph, state_shapes: list[tuple[int, ...]], input_shapes: list[tuple[int, ...]]) -> LoopBody:
     """Evaluate a Scan body on affine forms; shapes are those of one sample (batch 1).
@@ -93,14 +89,14 @@ def _new_block(blocks: list[Block], kind: str, shape: tuple[int, ...], **rest: o
 
 
 def _operand(environment: Mapping[ir.Value, Operand], value: ir.Value | None) -> Operand | None:
-    if value is None:
-        return None
+    return None if value is None else _known(environment, value)
+
+
+def _known(environment: Mapping[ir.Value, Operand], value: ir.Value) -> Operand:
     if value in environment:
         return environment[value]
     array = constant_array(value)
-    if array is not None:
-        return array
-    return outer_constant(value)
+    return outer_constant(value) if array is None else array
 
 
 def outer_constant(value: ir.Value) -> Constant:
@@ -124,8 +120,7 @@ def _computed(value: ir.Value) -> Constant | None:
 
 
 def _form(environment: Mapping[ir.Value, Operand], value: ir.Value) -> Affine:
-    operand = _operand(environment, value)
-    assert operand is not None
+    operand = _known(environment, value)
     return operand if isinstance(operand, Affine) else constant_form(operand)
 
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ssmc.errors import ModelError
-from ssmc.ir.build import node_name
+from ssmc.ir.build import node_name, required
 from ssmc.recognition.axes import Axes, Roles
 from ssmc.recognition.loop_body import analyse
 from ssmc.recognition.recurrence import Recogniser, Recurrence
@@ -40,7 +40,8 @@ def recognise_scan(node: ir.Node, axes: Axes) -> RaisedScan:
         ModelError: SSMC-S01, S02 or S03, naming the guilty node.
     """
     count = node.attributes["num_scan_inputs"].as_int()
-    states, inputs = list(node.inputs[: len(node.inputs) - count]), list(node.inputs[len(node.inputs) - count :])
+    given = [required(node, index) for index in range(len(node.inputs))]
+    states, inputs = given[: len(given) - count], given[len(given) - count :]
     scanned = [_sample_axes(axes, value, node)[1] for value in inputs]
     state_shapes = [_one_sample(axes, value, node) for value in states]
     body = analyse(node.attributes["body"].as_graph(), state_shapes, scanned)
@@ -49,9 +50,8 @@ def recognise_scan(node: ir.Node, axes: Axes) -> RaisedScan:
     return RaisedScan(kernel, group_channels(kernel, state_shapes, scanned, outputs), outputs)
 
 
-def _sample_axes(axes: Axes, value: ir.Value | None, node: ir.Node) -> tuple[Roles, tuple[int, ...]]:
+def _sample_axes(axes: Axes, value: ir.Value, node: ir.Node) -> tuple[Roles, tuple[int, ...]]:
     """Roles of a scanned value and its per-step shape for one sample."""
-    assert value is not None
     roles, shape = axes.roles[str(value.name)], axes.shapes[str(value.name)]
     if roles[0] != "T":
         raise ModelError(
@@ -60,8 +60,7 @@ def _sample_axes(axes: Axes, value: ir.Value | None, node: ir.Node) -> tuple[Rol
     return roles, tuple(1 if role == "N" else size for role, size in zip(roles[1:], shape[1:], strict=True))
 
 
-def _one_sample(axes: Axes, value: ir.Value | None, node: ir.Node) -> tuple[int, ...]:
-    assert value is not None
+def _one_sample(axes: Axes, value: ir.Value, node: ir.Node) -> tuple[int, ...]:
     name = str(value.name)
     if name not in axes.roles:
         raise ModelError(

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
 from ssmc.errors import ModelError, SsmcError, UsageError
+from ssmc.folding.operands import signal_of
+from ssmc.folding.signals import Raw
 from ssmc.importers.onnx_file import import_model, load_model
 from ssmc.pipeline import run_pipeline
 from ssmc.targets.integer.target import IntegerTarget
@@ -386,6 +389,16 @@ def test_the_input_of_a_recurrence_is_quantized() -> None:
     (y,) = g.loop(raw, [(H,)], lambda b, s, ut: ([plain(b, s[0], ut)[0]], s))
     error = refusal(end(g, y))
     assert (error.code, error.node) == ("SSMC-Q06", "scan")
+
+
+def test_an_operation_whose_data_is_a_constant_and_whose_shape_is_a_signal() -> None:
+    data, shape = ir.val("data"), ir.val("shape")
+    node = ir.node("Reshape", [data, shape], name="guilty")
+    signal = Raw(("N", "T", "C"), H, np.ones(H))
+    assert signal_of(node, [None, signal], 1) is signal
+    with pytest.raises(ModelError) as caught:
+        signal_of(node, [None, signal])
+    assert (caught.value.code, caught.value.node) == ("SSMC-T02", "guilty")
 
 
 def test_an_output_that_does_not_depend_on_the_input() -> None:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ssmc.hardware.devices import DEVICES
 from ssmc.hardware.model import Hardware
+from ssmc.ir.rounding import round_half_even
 from ssmc.targets.aimc.lowering.mapping import Bank
 from ssmc.targets.aimc.simulation.wires import with_wires
 
@@ -176,7 +177,7 @@ def _written_level(levels: Real, hw: Hardware, noise: NoiseModel) -> Real:
     if noise.writable_levels < 2:
         return levels
     step = (hw.cell.levels - 1) / (noise.writable_levels - 1)
-    return np.asarray(np.rint(levels / step) * step)
+    return np.asarray(round_half_even(levels / step) * step)
 
 
 def _wired(cells: Cells, bank: Bank, hw: Hardware, noise: NoiseModel) -> Cells:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from ssmc.ir.executor import Executor, State, Trace, check_input, check_lengths, first_of
 from ssmc.ir.program import Norm, Sum, Table
 from ssmc.ir.requant import Requant
-from ssmc.ir.rounding import FloatArray, IntArray, round_half_even, round_shift, saturate
+from ssmc.ir.rounding import FloatArray, IntArray, round_half_even, round_in_place, round_shift, saturate
 from ssmc.targets.aimc.simulation.chip import Chip, Converters
 from ssmc.targets.aimc.simulation.exact_products import ExactProduct, shorten
 from ssmc.targets.aimc.simulation.noise import Real
@@ -210,7 +210,7 @@ def convert(held: Real, i: isa.Convert, converters: Converters | None = None) ->
     codes: Real = held / held.dtype.type(i.step)
     if converters is not None:
         codes = converters.distort(codes, 0.0, i.lo, i.hi)
-    return np.clip(np.rint(codes, out=codes), i.lo, i.hi, out=codes)
+    return np.clip(round_in_place(codes), i.lo, i.hi, out=codes)
 
 
 def accumulate(i: isa.Accumulate, converted: dict[str, Real]) -> Real:
