@@ -43,7 +43,7 @@ class Registry:
     own: Collection[str]
 
     def names(self) -> tuple[str, ...]:
-        """ssmc's own names in their order, then those of packages, sorted; nothing is imported."""
+        """The names of ssmc's own in their order, then those of packages, sorted; nothing is imported."""
         return (*self.own, *sorted(self._declared().keys() - set(self.own)))
 
     def find(self, name: str) -> EntryPoint | None:

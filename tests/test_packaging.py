@@ -114,6 +114,7 @@ def test_help_imports_nothing_heavy() -> None:
         "scipy",
         "networkx",
         "numba",
+        "importlib.metadata",
     }
 
 

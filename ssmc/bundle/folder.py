@@ -122,7 +122,8 @@ def load(folder: str | Path) -> Bundle:
         raise UsageError("SSMC-B03", fact, RECOMPILE, str(folder))
     try:
         package = Package(**whole["package"]) if "package" in whole else None
-        compiled = _target_of(whole["target"], package, folder).load(whole["program"], _read_arrays(folder / "weights.npz"))
+        kind = _target_of(whole["target"], package, folder)
+        compiled = kind.load(whole["program"], _read_arrays(folder / "weights.npz"))
         report = report_from_json(_read_json(folder / "report.json"))
         model = (folder / "model.onnx").read_bytes()
     except SsmcError:

@@ -47,7 +47,8 @@ def _type_of(name: str, kind: type[Target], key: str) -> Any:
         return get_type_hints(kind)[key]
     except NameError as cause:
         fact = f"the option types of target '{name}' are unknown when it runs ({cause})"
-        raise UsageError("SSMC-U16", fact, "import them outside of TYPE_CHECKING, where the target is defined") from cause
+        remedy = "import them outside of TYPE_CHECKING, where the target is defined"
+        raise UsageError("SSMC-U16", fact, remedy) from cause
 
 
 def _read(name: str, key: str, text: str, hint: Any) -> object:
