@@ -14,6 +14,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ssmc.checkout import require_linked
 from ssmc.version import __version__
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from ssmc.bundle.folder import Bundle as Bundle
     from ssmc.bundle.folder import load as load
     from ssmc.export import export_onnx as export_onnx
+
+require_linked(__path__[0])
 
 _HOME = {
     "Bundle": "ssmc.bundle.folder",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ class Compiled(ABC):
     """A model compiled for one target: it runs, it counts, and it can be written to files."""
 
     program: Program
+    #: the target simulates devices: `executor` takes ``noise`` and ``seed``
+    has_devices: ClassVar[bool] = False
 
     @abstractmethod
     def executor(self, **options: Any) -> Executor:

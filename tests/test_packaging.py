@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -38,6 +39,58 @@ def test_the_links_resolve(name: str) -> None:
     assert link.resolve() == ROOT / name
 
 
+@pytest.fixture
+def unlinked(tmp_path: Path) -> Path:
+    """The repository as a ZIP file or git without symbolic links leaves it."""
+    for top in ("ssmc", "passes", "targets"):
+        shutil.copytree(ROOT / top, tmp_path / top, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("passes", "targets"):
+        (tmp_path / "ssmc" / name).unlink()
+        (tmp_path / "ssmc" / name).write_text(f"../{name}")
+    return tmp_path
+
+
+def python_in(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Python in a checkout, the ssmc that runs this test on the path behind it."""
+    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{ROOT}"}
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment, cwd=root)
+
+
+@pytest.mark.parametrize(("leave", "found"), [(True, "is a text file"), (False, "is missing")])
+def test_a_checkout_without_links_names_the_remedy(unlinked: Path, leave: bool, found: str) -> None:
+    for name in () if leave else ("passes", "targets"):
+        (unlinked / "ssmc" / name).unlink()
+    for arguments in (("-c", "import ssmc"), ("-m", "ssmc", "--help")):
+        run = python_in(unlinked, *arguments)
+        assert run.returncode == 1
+        last = run.stderr.splitlines()[-1]
+        assert f"error[SSMC-E01]: {unlinked / 'ssmc' / 'passes'}: {found}" in last
+        assert "pip install -e ." in last
+        assert "git checkout -- ssmc/passes ssmc/targets" in last
+    assert run.stderr.count("\n") == 1, "the command line says it in one line"
+
+
+MAPPED = """
+import importlib.util, sys
+class Mapped:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        part = name.removeprefix("ssmc.")
+        if part in ("passes", "targets"):
+            file = f"{sys.argv[1]}/{part}/__init__.py"
+            return importlib.util.spec_from_file_location(name, file, submodule_search_locations=[sys.argv[1]])
+sys.meta_path.insert(0, Mapped)
+import ssmc.passes
+print(ssmc.passes.__file__)
+"""
+
+
+def test_a_checkout_without_links_runs_where_an_installation_maps_it(unlinked: Path) -> None:
+    own = python_in(unlinked, "-c", MAPPED, str(unlinked))
+    assert own.stdout.strip() == str(unlinked / "passes" / "__init__.py")
+    assert "SSMC-E01" in python_in(unlinked, "-c", MAPPED, str(ROOT)).stderr, "the passes of another ssmc"
+
+
 def test_every_data_file_is_packaged() -> None:
     patterns = [p for group in PYPROJECT["tool"]["setuptools"]["package-data"].values() for p in group]
     files = [path for top in ("ssmc", "passes", "targets") for path in (ROOT / top).rglob("*") if path.is_file()]
@@ -61,6 +114,7 @@ def test_help_imports_nothing_heavy() -> None:
         "scipy",
         "networkx",
         "numba",
+        "importlib.metadata",
     }
 
 

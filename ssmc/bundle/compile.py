@@ -14,7 +14,7 @@ import onnx_ir as ir
 from ssmc.analysis.qs4d_metrics import metrics
 from ssmc.bundle.folder import Bundle
 from ssmc.bundle.pruning import Budget, Pruning, find_cuts, with_cuts, with_poles
-from ssmc.bundle.registry import make_target, options_of
+from ssmc.bundle.registry import make_target, options_of, package_providing
 from ssmc.checking.teacher_forced import ForcedCheck
 from ssmc.importers import load_model
 from ssmc.ir.program import StateSpace
@@ -49,7 +49,8 @@ def compile(
 
     Args:
         model: path of an ONNX file, or an imported model.
-        target: ``int``, ``c`` or ``aimc``, or a target with its options.
+        target: name of a target, ssmc's own (``int``, ``c``, ``aimc``) or of an installed package, or a target with
+            its options.
         hardware: preset name or TOML file (aimc).
         place: ``auto``, ``analog`` or ``digital`` (aimc).
         steps: time steps of the inference that the report counts.
@@ -90,7 +91,7 @@ def compile(
         pruning=found.to_json() if found is not None else {},
     )
     trace = _trace(result, (time.perf_counter() - began) * 1e3, found)
-    return Bundle(chosen.name, compiled, report, trace, onnx_bytes(result.model))
+    return Bundle(chosen.name, compiled, report, trace, onnx_bytes(result.model), package_providing(chosen.name))
 
 
 def lower(

@@ -14,7 +14,7 @@ and what the target adds (c: the sources and their README).
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,14 @@ from numpy.typing import ArrayLike
 from ssmc.bundle.files import MARKER, npz_bytes, write_folder
 from ssmc.bundle.registry import target_class
 from ssmc.data import read_npz
+from ssmc.entry_points import Package
 from ssmc.errors import SsmcError, UsageError
 from ssmc.ir.rounding import FloatArray
 from ssmc.ir.serialize import Arrays, Json
 from ssmc.report.facts import Report, dump_json, report_from_json
 from ssmc.report.html import render_html
 from ssmc.report.markdown import render_markdown
-from ssmc.targets.base import Compiled
+from ssmc.targets.base import Compiled, Target
 from ssmc.version import __version__
 
 SCHEMA = "ssmc.bundle/1"
@@ -47,6 +48,7 @@ class Bundle:
         report: what is known about it.
         trace: timings and measured deviations of the compilation, machine-dependent.
         model: the final graph, a serialized ONNX model that onnxruntime runs.
+        package: the installed package that provides the target; None for ssmc's own.
     """
 
     target: str
@@ -54,6 +56,7 @@ class Bundle:
     report: Report
     trace: Json
     model: bytes
+    package: Package | None = None
 
     def run(self, x: ArrayLike, lengths: ArrayLike | None = None, **options: Any) -> FloatArray:
         """Outputs for a padded batch x (N, T, features) with true ``lengths`` (N,).
@@ -72,6 +75,8 @@ class Bundle:
         """Every file of the folder."""
         program, arrays = self.compiled.files()
         whole = {"schema": SCHEMA, "ssmc": __version__, "target": self.target, "program": program}
+        if self.package is not None:
+            whole["package"] = asdict(self.package)
         report = self.report.to_json()
         return {
             MARKER: dump_json(whole).encode(),
@@ -103,7 +108,8 @@ def load(folder: str | Path) -> Bundle:
     """Read a bundle back.
 
     Raises:
-        UsageError: SSMC-B02 not a bundle, SSMC-B03 of another version, SSMC-B04 damaged.
+        UsageError: SSMC-B02 not a bundle, SSMC-B03 of another version, SSMC-B04 damaged, SSMC-U10 of a target whose
+            package is not installed.
     """
     folder = Path(folder)
     if not (folder / MARKER).is_file():
@@ -115,14 +121,28 @@ def load(folder: str | Path) -> Bundle:
         fact = f"schema is {whole.get('schema')!r}, this ssmc reads {SCHEMA!r}"
         raise UsageError("SSMC-B03", fact, RECOMPILE, str(folder))
     try:
-        compiled = target_class(whole["target"]).load(whole["program"], _read_arrays(folder / "weights.npz"))
+        package = Package(**whole["package"]) if "package" in whole else None
+        kind = _target_of(whole["target"], package, folder)
+        compiled = kind.load(whole["program"], _read_arrays(folder / "weights.npz"))
         report = report_from_json(_read_json(folder / "report.json"))
         model = (folder / "model.onnx").read_bytes()
     except SsmcError:
         raise
     except (OSError, KeyError, IndexError, TypeError, ValueError, AttributeError) as cause:
         raise _damaged(folder, cause) from cause
-    return Bundle(whole["target"], compiled, report, _read_json(folder / "trace.json"), model)
+    return Bundle(whole["target"], compiled, report, _read_json(folder / "trace.json"), model, package)
+
+
+def _target_of(name: str, package: Package | None, folder: Path) -> type[Target]:
+    try:
+        return target_class(name)
+    except UsageError as missing:
+        if missing.code != "SSMC-U10":
+            raise
+        whose = f" of {package}" if package else ""
+        remedy = "install it" if package else "declare it as an entry point in the group ssmc.targets"
+        fact = f"the bundle was written by target '{name}'{whose}, which is not installed"
+        raise UsageError("SSMC-U10", fact, remedy, str(folder)) from missing
 
 
 def _read_json(path: Path) -> Json:

@@ -38,6 +38,13 @@ if TYPE_CHECKING:
     type=click.IntRange(0, 0),
     help="0: fuse kernels whose output reads the new state, within a bound (int, aimc). Default: exact, unfused.",
 )
+@click.option(
+    "--option",
+    "pairs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any option of the target, by the name that 'ssmc targets' lists. Repeatable.",
+)
 @click.option("--stabilize", is_flag=True, help="Move unstable poles to a stable grid point instead of refusing them.")
 @click.option(
     "--target-sqnr",
@@ -64,6 +71,7 @@ if TYPE_CHECKING:
 def compile_(
     model: Path,
     target: str,
+    pairs: tuple[str, ...],
     output: Path,
     steps: int,
     oracle: bool,
@@ -85,11 +93,11 @@ def compile_(
     """
     from ssmc.bundle import compile as compiling
     from ssmc.bundle.files import require_target_folder, write_file
-    from ssmc.bundle.registry import make_target
+    from ssmc.bundle.options import target_with
     from ssmc.errors import UsageError
     from ssmc.report.text import pipeline_table, report_text
 
-    chosen = make_target(target, **options)
+    chosen = target_with(target, options, pairs)
     poles: Poles = "move" if stabilize else "refuse"
     if stop_after is not None:
         if prune_budget is not None or target_sqnr is not None:

@@ -37,11 +37,11 @@ def hardware(ctx: click.Context) -> None:
 
 @hardware.command("list", short_help="The presets.")
 def list_() -> None:
-    """List the presets."""
-    from ssmc.hardware.file import load_hardware, preset_names
+    """List the presets, ssmc's own and those of installed packages."""
+    from ssmc.hardware.file import known_names
     from ssmc.report.text import columns
 
-    click.echo(columns(("name", "what it is"), [(name, load_hardware(name).description) for name in preset_names()]))
+    click.echo(columns(("name", "what it is"), [(name, _described(name)) for name in known_names()]))
 
 
 @hardware.command(short_help="Every key, its interval, and where it is from.")
@@ -103,6 +103,17 @@ def new(file: Path, force: bool) -> None:
         fact = f"cannot be written ({type(cause).__name__})"
         raise UsageError("SSMC-H10", fact, "choose a folder that exists", str(file)) from cause
     click.echo(f"wrote {file}; replace the values, then: ssmc hardware validate {file}")
+
+
+def _described(name: str) -> str:
+    """The preset's description; the error where the package that provides it is broken."""
+    from ssmc.errors import UsageError
+    from ssmc.hardware.file import load_hardware
+
+    try:
+        return load_hardware(name).description
+    except UsageError as broken:
+        return str(broken)
 
 
 def _interval(entry: dict[str, object]) -> str:

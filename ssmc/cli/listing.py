@@ -13,14 +13,23 @@ def targets() -> None:
     Example:
       ssmc targets
     """
-    from ssmc.bundle.registry import TARGETS, make_target, options_of
+    from ssmc.bundle.registry import REGISTRY
     from ssmc.report.text import columns
 
-    rows = [
-        (name, line, ", ".join(f"{k}={v}" for k, v in options_of(make_target(name)).items()))
-        for name, (_, _, line) in TARGETS.items()
-    ]
-    click.echo(columns(("target", "what it is", "options"), rows))
+    click.echo(columns(("target", "what it is", "options"), [_row(name) for name in REGISTRY.names()]))
+
+
+def _row(name: str) -> tuple[str, str, str]:
+    """Name, what it is and options of a target; the error in place of the second where its package is broken."""
+    from ssmc.bundle.registry import make_target, options_of
+    from ssmc.errors import UsageError
+
+    try:
+        target = make_target(name)
+    except UsageError as broken:
+        return name, str(broken), ""
+    line = (type(target).__doc__ or "").strip().splitlines()[0]
+    return name, line, ", ".join(f"{key}={value}" for key, value in options_of(target).items())
 
 
 @click.command(short_help="List the passes of a target.")

@@ -32,7 +32,7 @@ def run(bundle: Path, data: Path, noise: bool, seed: int | None, output: Path | 
         raise UsageError("SSMC-U12", "--seed without --noise", "add --noise, or leave the seed out")
     loaded, samples = load(bundle), load_samples(data)
     options = {"noise": True, "seed": seed or 0} if noise else {}
-    if noise and loaded.target != "aimc":
+    if noise and not loaded.compiled.has_devices:
         raise UsageError(
             "SSMC-U12", f"target '{loaded.target}' has no devices to be noisy", "leave --noise out, or compile for aimc"
         )

@@ -15,10 +15,16 @@ import torch
 
 from ssmc.errors import UsageError
 from ssmc.export import export_onnx
+from ssmc.export.adapters import Swap
 
 
-def export_checkpoint(factory: str, checkpoint: Path | None, example: tuple[int, ...], output: Path) -> None:
+def export_checkpoint(
+    factory: str, checkpoint: Path | None, example: tuple[int, ...], output: Path
+) -> tuple[Swap, ...]:
     """Build the model, load its weights, export it with an example of zeros, real (N, T, D) or token ids (N, T).
+
+    Returns:
+        The layers that were swapped for scans.
 
     Raises:
         UsageError: SSMC-U21 no such factory, SSMC-U22 the checkpoint does not fit, SSMC-B05 cannot write.
@@ -31,7 +37,7 @@ def export_checkpoint(factory: str, checkpoint: Path | None, example: tuple[int,
     if not output.absolute().parent.is_dir():
         raise UsageError("SSMC-B05", "its folder does not exist", "create it or choose another -o", str(output))
     kind = torch.int64 if len(example) == 2 else torch.float32
-    export_onnx(model.eval(), torch.zeros(example, dtype=kind), output)
+    return export_onnx(model.eval(), torch.zeros(example, dtype=kind), output)
 
 
 def find_factory(text: str) -> Callable[[], Any]:

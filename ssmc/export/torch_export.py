@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ssmc.errors import ModelError, UsageError
+from ssmc.export.adapters import Swap, swap_layers
 from ssmc.export.clean import clean
 from ssmc.export.names import Names, name_nodes, scopes
 from ssmc.export.quantizers import lower_quantizers
@@ -24,30 +25,37 @@ from ssmc.qat.fake_quant import LearnedStep
 OPSET = 21
 
 
-def export_onnx(model: nn.Module, example: Tensor | tuple[Tensor, ...], path: str | os.PathLike[str]) -> None:
+def export_onnx(
+    model: nn.Module, example: Tensor | tuple[Tensor, ...], path: str | os.PathLike[str]
+) -> tuple[Swap, ...]:
     """Write ``model`` as ONNX (opset 21): batch and length dynamic, one Scan a recurrence, Q/DQ quantizers.
 
     Args:
         model: any module torch can export. A module with ``freeze()`` (``ssmc.qat``) is copied and frozen first, so
-            that the file holds integer weights; float convolutions become the recurrence they equal.
+            that the file holds integer weights; float convolutions become the recurrence they equal. State-space
+            layers that an adapter knows (`ssmc.export.adapters`) are swapped for scans.
         example: the input (N, T, ...), or several inputs; first axis batch, second time. Its values do not matter.
         path: replaced only when the whole file is written.
 
+    Returns:
+        The layers that were swapped.
+
     Raises:
-        ModelError: torch cannot export the module (SSMC-X01).
+        ModelError: torch cannot export the module (SSMC-X01); a swapped layer computes something else (SSMC-X04).
         UsageError: the example has no time axis, or the file cannot be written (SSMC-X02, SSMC-X03).
     """
     examples = example if isinstance(example, tuple) else (example,)
-    proto = ir.to_proto(to_ir(model, examples))
-    _write(Path(path), proto.SerializeToString(deterministic=True))
+    exported, swaps = to_ir(model, examples)
+    _write(Path(path), ir.to_proto(exported).SerializeToString(deterministic=True))
+    return swaps
 
 
-def to_ir(model: nn.Module, examples: tuple[Tensor, ...]) -> ir.Model:
-    """The exported graph before it is written."""
+def to_ir(model: nn.Module, examples: tuple[Tensor, ...]) -> tuple[ir.Model, tuple[Swap, ...]]:
+    """The exported graph before it is written, and the layers that were swapped."""
     for x in examples:
         if x.ndim < 2 or min(x.shape[:2]) < 1:
             raise UsageError("SSMC-X02", f"example has shape {tuple(x.shape)}", "give at least (batch, time, ...)")
-    model = copy.deepcopy(model).eval()
+    model, swaps = swap_layers(copy.deepcopy(model).eval(), examples)
     for module in model.modules():
         if isinstance(module, LearnedStep):
             module.freeze()
@@ -59,7 +67,7 @@ def to_ir(model: nn.Module, examples: tuple[Tensor, ...]) -> ir.Model:
     names = Names(["x", "y", *exported.graph.initializers])
     lower_quantizers(exported, nodes, names)
     name_nodes(nodes, names)
-    return clean(exported)
+    return clean(exported), swaps
 
 
 def _at_least_two(x: Tensor) -> Tensor:

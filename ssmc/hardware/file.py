@@ -7,17 +7,22 @@ A file with an unknown, missing or out-of-range key is refused: a cost figure is
 from __future__ import annotations
 
 import difflib
+import os
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ssmc.entry_points import Registry
 from ssmc.hardware.adc_models import figures
 from ssmc.hardware.checks import check_together, refuse
 from ssmc.hardware.components import NOT_GIVEN, Quantity, Rule
 from ssmc.hardware.model import Hardware, rules, sections
 from ssmc.hardware.node_scaling import NODES_NM, SOURCE, SUPPLY_V, area_factor, energy_factor
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 SCHEMA = "ssmc.hardware/1"
 PRESETS = Path(__file__).parent / "presets"
@@ -31,13 +36,23 @@ def preset_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in PRESETS.glob("*.toml")))
 
 
+def known_names() -> tuple[str, ...]:
+    """Names of the shipped hardware files, then of those that installed packages add."""
+    return _registry().names()
+
+
+def _registry() -> Registry:
+    return Registry("ssmc.hardware", "hardware preset", preset_names())
+
+
 def load_hardware(name_or_path: str | Path) -> Hardware:
-    """A shipped preset by name, or the user's own file.
+    """A preset by name, shipped or of an installed package, or the user's own file.
 
     Raises:
         UsageError: SSMC-H01 no such preset or file, SSMC-H02 not TOML or another schema, SSMC-H03 unknown key,
             SSMC-H04 missing key, SSMC-H05 wrong type, SSMC-H06 not allowed, SSMC-H07 neither source nor assumed,
-            SSMC-H08 keys that contradict each other, SSMC-H09 implausible figures (a wrong unit).
+            SSMC-H08 keys that contradict each other, SSMC-H09 implausible figures (a wrong unit), SSMC-U40 two
+            packages provide the preset, SSMC-U41 the package that provides it is broken.
     """
     path = _find(name_or_path)
     try:
@@ -92,14 +107,24 @@ def _written(key: str, value: Any, hardware: Hardware) -> dict[str, Any]:
 
 
 def _find(name_or_path: str | Path) -> Path:
-    preset = PRESETS / f"{name_or_path}.toml"
+    entry = _registry().find(str(name_or_path))
+    if entry is not None:
+        return _path_of(entry)
     if str(name_or_path) in preset_names():
-        return preset
+        return PRESETS / f"{name_or_path}.toml"
     path = Path(name_or_path)
     if path.suffix != ".toml" and not path.exists():
-        known = ", ".join(preset_names())
+        known = ", ".join(known_names())
         refuse("SSMC-H01", str(name_or_path), "is no preset", f"use one of {known}, or a file that ends in .toml")
     return path
+
+
+def _path_of(entry: EntryPoint) -> Path:
+    """The file of a package's preset: its entry point names a variable that holds the path."""
+    found = _registry().load(entry)
+    if not isinstance(found, str | os.PathLike):
+        raise _registry().unusable(entry, "is no path of a hardware file")
+    return Path(found)
 
 
 @dataclass(frozen=True)

@@ -162,14 +162,14 @@ class NativeExecutor(Executor):
         library = self.batched
         first = first_of(self.program)
         scale = np.ascontiguousarray(np.broadcast_to(first.quant.scale, (self.program.input_size,)), np.float64)
-        threads = self.threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        threads = self.threads or usable_cores()
 
         def one(chunk: tuple[int, int]) -> None:
             memory = np.zeros(library.state_bytes + 64, np.uint8)
             memory = memory[-memory.ctypes.data % 64 :]
             library.call(function, memory, x, x.shape[1], steps, scale, y, *chunk)
 
-        chunks = list(_chunks(len(x), threads or 1))
+        chunks = list(_chunks(len(x), threads))
         if len(chunks) <= 1 or threads == 1:
             for chunk in chunks:
                 one(chunk)
@@ -182,3 +182,10 @@ def _chunks(n: int, threads: int) -> Iterator[tuple[int, int]]:
     size = max(1, -(-n // (CHUNKS_PER_CORE * threads)))
     for start in range(0, n, size):
         yield start, min(n, start + size)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use; all of the machine's where the system does not say which."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

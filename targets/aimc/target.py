@@ -79,6 +79,7 @@ class AimcCompiled(Compiled):
     tiles: TileProgram
     hardware: Hardware
     options: Options
+    has_devices = True
 
     @cached_property
     def program(self) -> Program:  # type: ignore[override]
@@ -156,7 +157,7 @@ class AimcCompiled(Compiled):
 
 @dataclass(frozen=True)
 class AimcTarget(Target):
-    """Analog in-memory computing.
+    """Tile program for analog crossbars: cost, ideal and noisy simulation.
 
     Attributes:
         hardware: a preset's name, a TOML file, or loaded hardware.

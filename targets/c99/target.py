@@ -80,7 +80,7 @@ class CCompiled(Compiled):
 
 @dataclass(frozen=True)
 class CTarget(Target):
-    """Portable C99.
+    """The integer program as portable C99 for a microcontroller, with a self-test.
 
     Attributes:
         prefix: of all names and files; a C identifier.

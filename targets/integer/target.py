@@ -67,7 +67,7 @@ class IntegerCompiled(Compiled):
 
 @dataclass(frozen=True)
 class IntegerTarget(Target):
-    """Integers only, exact: what every other target is compared with.
+    """Integer program for a processor: reference executor, exact.
 
     Attributes:
         output_lag: 0 to fuse kernels whose output reads the new state within a bound (`FuseKernel`); None to keep

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ssmc.errors import SsmcWarning
 from ssmc.ir.executor import Executor
 from ssmc.ir.program import Program
 from ssmc.native import build, fast
+from ssmc.native import executor as native
 from ssmc.native.executor import NativeExecutor
 from ssmc.targets.integer.target import IntegerCompiled
 from tests.targets.c99.programs import random_program
@@ -149,3 +151,13 @@ def test_the_second_time_nothing_is_built(program: Program, monkeypatch: pytest.
     NativeExecutor(program).batched  # noqa: B018 (built once)
     monkeypatch.setattr(build, "_compile", lambda *_: pytest.fail("built again"))
     NativeExecutor(program).batched  # noqa: B018 (taken from the cache)
+
+
+@needs_compiler
+def test_one_thread_is_one_thread_on_any_system(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(native, "ThreadPoolExecutor", lambda threads: pytest.fail(f"{threads} threads"))
+    x = np.zeros((8, 3, program.input_size), np.int16)
+    NativeExecutor(program, threads=1).run(x)
+    assert native.usable_cores() == 4
