@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import ssmc
+from examples.lib.sweep import drawing
 from examples.spoken_digits.recordings import load_splits, write_npz
-from examples.sweep import drawing
 from ssmc.bundle.check import accuracy, evaluate
 from ssmc.bundle.folder import Bundle
 from ssmc.bundle.pruning import Budget

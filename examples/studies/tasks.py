@@ -1,4 +1,4 @@
-"""Every experiment by name, and the options of what sweeps over one."""
+"""Every task by name, and the options of a study of one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import click
 
 from examples.commands.train import task as commands
 from examples.ecg.train import task as ecg
-from examples.parents import Task
+from examples.lib import options
+from examples.lib.parents import Task
 from examples.smnist.train import task as smnist
 from examples.spoken_digits.experiment import task as spoken_digits
 
@@ -22,12 +23,7 @@ TASKS: dict[str, Callable[[Path], Task]] = {
 }
 
 
-def options(command: Any) -> Any:
-    """Task, data, and threads."""
-    for option in (
-        click.option("--threads", default=1, show_default=True),
-        click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True),
-        click.option("--task", "name", type=click.Choice(sorted(TASKS)), required=True),
-    ):
-        command = option(command)
-    return command
+def study_options(command: Any) -> Any:
+    """Adds --task and --data, the arguments ``name`` and ``data`` of the command, and --threads."""
+    name = click.option("--task", "name", type=click.Choice(sorted(TASKS)), required=True, help="Task to study.")
+    return name(options.data(options.threads(command)))
