@@ -12,17 +12,18 @@ pytest.importorskip("torch")
 
 import torch
 
-from examples.bits import EVERYTHING, TENSORS, config
 from examples.commands.words import resampled
-from examples.parents import HERE, Task, float_model, load_parameters, parameters, save_parameters
-from examples.poles import distances
-from examples.results import loss
-from examples.rows import wrong
-from examples.tasks import TASKS
+from examples.lib.folders import EXAMPLES
+from examples.lib.parents import Task, float_model, load_parameters, parameters, save_parameters
+from examples.lib.rows import wrong
+from examples.studies.bits import EVERYTHING, TENSORS, config
+from examples.studies.poles import distances
+from examples.studies.results import loss
+from examples.studies.tasks import TASKS
 from ssmc.qat import Mode, ModelConfig, QuantConfig, S4DClassifier, set_mode
 
 SHAPE = ModelConfig(d_input=2, d_output=3, d_model=4, d_state=4, layers=1)
-FLOAT_MODELS = sorted(HERE.glob("*/models/float-*.npz"))
+FLOAT_MODELS = sorted(EXAMPLES.glob("*/models/float-*.npz"))
 
 
 def test_a_float_model_comes_back_from_its_file_with_the_same_answers(tmp_path: Path) -> None:
@@ -87,12 +88,12 @@ def test_a_loss_is_told_with_both_intervals() -> None:
 
 def test_every_task_says_how_to_train_it() -> None:
     assert sorted(TASKS) == sorted(
-        path.parent.name for path in HERE.glob("*/results.json") if "rows" in json.loads(path.read_text())
+        path.parent.name for path in EXAMPLES.glob("*/results.json") if "rows" in json.loads(path.read_text())
     )
 
 
 def test_distances_of_poles_are_those_of_the_committed_models() -> None:
-    with np.load(HERE / "smnist" / "models" / "float-s0.npz", allow_pickle=False) as stored:
+    with np.load(EXAMPLES / "smnist" / "models" / "float-s0.npz", allow_pickle=False) as stored:
         parts = [{k: stored[f"blocks.{i}.ssm.{k}"] for k in ("log_dt", "log_A_real", "A_imag")} for i in range(2)]
     poles = [np.exp(np.exp(p["log_dt"])[:, None] * (-np.exp(p["log_A_real"]) + 1j * p["A_imag"])) for p in parts]
     np.testing.assert_allclose(distances("smnist"), np.abs(np.concatenate(poles).flatten() - 1), atol=1e-5)

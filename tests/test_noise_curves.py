@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from examples.noise import briefly, tolerated
-from examples.parents import Task
+from examples.lib.parents import Task
+from examples.studies.noise import briefly, tolerated
 from ssmc.qat.training import Phase
 
 CURVES = sorted((Path(__file__).parent.parent / "examples").glob("*/noise.json"))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
-from examples.results import HERE, PAGE, page, rows
+from examples.lib.folders import EXAMPLES
+from examples.studies.results import PAGE, page, rows
 
 KEYS = {
     "task", "architecture", "method", "form", "bits", "n_test", "accuracy_compiled", "accuracy_torch", "ace",
     "size_bits", "adc", "seed", "command",
 }  # fmt: skip
-TASKS = sorted(p.parent.name for p in HERE.glob("*/results.json") if "rows" in json.loads(p.read_text()))
+TASKS = sorted(p.parent.name for p in EXAMPLES.glob("*/results.json") if "rows" in json.loads(p.read_text()))
 
 
 def test_the_page_says_what_the_rows_say():
@@ -25,5 +25,5 @@ def test_every_row_is_whole_and_its_model_is_here(task):
     for row in rows(task):
         assert set(row) >= KEYS
         if row["method"] != "float":
-            assert (Path(HERE) / task / "models" / f"{row['name']}.onnx").is_file()
+            assert (EXAMPLES / task / "models" / f"{row['name']}.onnx").is_file()
             assert row["accuracy_compiled"] == pytest.approx(row["accuracy_torch"], abs=0.004)

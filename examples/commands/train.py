@@ -8,13 +8,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import click
 
 from examples.commands.words import Words
-from examples.experiment import options, run, speech_model
-from examples.parents import Task
+from examples.lib.experiment import row_command
+from examples.lib.parents import Task
+from examples.lib.speech import speech_model
 from ssmc.qat.training import Phase
 
 FLOAT = (Phase("float", 60, 4e-3, 1e-3),)
@@ -26,12 +24,7 @@ def task(path: Path) -> Task:
     return Task("commands", "asc12_8khz.npz", Words(path), speech_model(12), FLOAT, QAT)
 
 
-@click.command(help=__doc__)
-@options
-def main(data: Path, **options: Any) -> None:
-    """One row of results."""
-    run(task(data), "examples.commands.train", **options)
-
+main = row_command(task, "examples.commands.train", __doc__)
 
 if __name__ == "__main__":
     main()

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from examples.dense import Dense, Epoch, Part
+from examples.lib.dense import Dense, Epoch, Part
+from examples.lib.speech import FRAME, PEAK
 
-FRAME = 32
-PEAK = 32767
 SPEEDS = (0.88, 1.12)
 PARTS = {"train": 0, "val": 1, "test": 2}
 

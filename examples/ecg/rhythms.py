@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from examples.ragged import Part, Ragged, Sequence
+from examples.lib.ragged import Part, Ragged, Sequence
 
 FRAME = 4  # samples of 10 ms
 LOUDEST = 4000  # counts; 1000 are 1 mV

@@ -8,13 +8,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import click
 
 from examples.ecg.rhythms import FRAME, Rhythms
-from examples.experiment import options, run
-from examples.parents import Task
+from examples.lib.experiment import row_command
+from examples.lib.parents import Task
 from ssmc.qat import ModelConfig
 from ssmc.qat.training import Phase
 
@@ -30,12 +27,7 @@ def task(path: Path) -> Task:
     return Task("ecg", "cinc2017_af_100hz.npz", Rhythms(path), shape, FLOAT, QAT)
 
 
-@click.command(help=__doc__)
-@options
-def main(data: Path, **options: Any) -> None:
-    """One row of results."""
-    run(task(data), "examples.ecg.train", **options)
-
+main = row_command(task, "examples.ecg.train", __doc__)
 
 if __name__ == "__main__":
     main()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from examples.dense import Dense, Part
+from examples.lib.dense import Dense, Part
 
 HELD_OUT = 5000  # last of the 60,000 training images, for choosing the model
 MIDDLE = 128  # pixel value that is presented as 0

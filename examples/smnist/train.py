@@ -8,12 +8,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import click
-
-from examples.experiment import options, run
-from examples.parents import Task
+from examples.lib.experiment import row_command
+from examples.lib.parents import Task
 from examples.smnist.digits import Digits
 from ssmc.qat import ModelConfig
 from ssmc.qat.training import Phase
@@ -33,12 +30,7 @@ def task(path: Path) -> Task:
     return Task("smnist", "mnist.npz", Digits(path), shape, FLOAT, QAT)
 
 
-@click.command(help=__doc__)
-@options
-def main(data: Path, **options: Any) -> None:
-    """One row of results."""
-    run(task(data), "examples.smnist.train", **options)
-
+main = row_command(task, "examples.smnist.train", __doc__)
 
 if __name__ == "__main__":
     main()

@@ -11,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-FRAME = 32
-PEAK = 32767
+from examples.lib.speech import FRAME, PEAK
+from ssmc.data import Samples
+from ssmc.qat.training import Batch
+
 HELD_OUT = range(5, 10)  # recordings of each speaker and digit for choosing the model; 0..4 are the official test part
 
 Audio = NDArray[np.float64]
@@ -96,10 +98,44 @@ def evaluation_batches(split: Split, size: int = 50) -> Iterator[tuple[Tensor, T
         yield *pad([items[i] for i in chunk]), torch.from_numpy(split.label[chunk].astype(np.int64))
 
 
+def samples(split: Split) -> Samples:
+    """The split as a program takes it: int16 frames."""
+    items = [frames(x) for x in split.audio]
+    offsets = np.concatenate([[0], np.cumsum([len(x) for x in items])]).astype(np.int64)
+    return Samples(np.concatenate(items), offsets, split.label.astype(np.int64))
+
+
 def write_npz(split: Split, path: Path) -> None:
     """``flat`` (sum_T, 32) int16 frames as the model takes them, ``offsets``, ``label``, ``speaker``."""
-    items = [frames(x) for x in split.audio]
-    offsets = np.concatenate([[0], np.cumsum([len(x) for x in items])])
-    np.savez_compressed(
-        path, flat=np.concatenate(items), offsets=offsets.astype(np.int64), label=split.label, speaker=split.speaker
-    )
+    found = samples(split)
+    np.savez_compressed(path, flat=found.flat, offsets=found.offsets, label=split.label, speaker=split.speaker)
+
+
+class Recordings:
+    """fsdd.npz; satisfies ``examples.lib.parents.TaskData``."""
+
+    def __init__(self, path: Path, batch: int = 32) -> None:
+        self.batch = batch
+        self.splits = load_splits(path)
+
+    def training(self, rng: np.random.Generator) -> list[Batch]:
+        """One augmented epoch."""
+        return [*training_batches(self.splits["train"], self.batch, rng)]
+
+    def validation(self) -> Iterator[Batch]:
+        """Held-out recordings of the training part."""
+        return evaluation_batches(self.splits["val"])
+
+    def testing(self) -> Iterator[Batch]:
+        """The official test part."""
+        return evaluation_batches(self.splits["test"])
+
+    def calibration(self) -> list[Tensor]:
+        """128 recordings, evenly over the training part."""
+        audio = self.splits["train"].audio
+        chosen = np.linspace(0, len(audio) - 1, 128).astype(int)
+        return [torch.from_numpy(frames(audio[i]).astype(np.float32))[None] for i in chosen]
+
+    def samples(self) -> Samples:
+        """The test part, for a program."""
+        return samples(self.splits["test"])

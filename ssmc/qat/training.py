@@ -5,18 +5,17 @@ from __future__ import annotations
 import copy
 import math
 import os
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import click
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
+
+from ssmc.qat.observer import EpochFigures, Observer
 
 Batch = tuple[Tensor, Tensor | None, Tensor]  # x (N, T, d), lengths (N) or None where all are T, label (N)
 POLES = ("log_dt", "log_A_real", "A_imag", "log2_step")
@@ -77,9 +76,10 @@ def evaluate(model: nn.Module, batches: Iterable[Batch]) -> tuple[float, float]:
 
 
 class Trainer:
-    """Trains ``model`` phase by phase, where it is; ``state``, what a checkpoint holds, has one entry a phase.
+    """Trains ``model`` phase by phase, on the device where it is.
 
-    A ``teacher`` must be on the device of the model.
+    A ``teacher`` must be on the device of the model. ``observers`` are told about every batch and every epoch; without
+    them a training is silent. ``state`` is what the checkpoint holds, one entry for each phase.
     """
 
     def __init__(
@@ -90,17 +90,17 @@ class Trainer:
         seed: int = 0,
         resume: bool = False,
         teacher: nn.Module | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.model, self.data, self.seed, self.teacher = model, data, seed, teacher
-        self.checkpoint = checkpoint
+        self.checkpoint, self.observers = checkpoint, observers
         resume = resume and checkpoint.exists()
         self.state: dict[str, Any] = torch.load(checkpoint, "cpu", weights_only=False) if resume else {}
 
     def train(self, phase: Phase) -> None:
         """Train one phase from where the checkpoint left it; leaves the kept epoch (`Phase.keep`) in ``model``.
 
-        What the checkpoint holds of a phase of this name with other epochs or rates is not gone on with: the phase
-        begins anew.
+        Where the checkpoint has a phase of this name with other epochs or rates, the phase begins anew.
         """
         new = {"phase": phase, "epoch": 0, "best": None, "key": (-1.0, -math.inf), "seconds": 0.0}
         at = self.state.setdefault(phase.name, new)
@@ -137,8 +137,9 @@ class Trainer:
                 seconds=at["seconds"] + time.monotonic() - start,
             )
             self._save()
-            text = f"val {accuracy:.4f} loss {loss:.4f} ({at['seconds']:.0f} s)"
-            click.echo(f"{phase.name} epoch {epoch + 1}/{phase.epochs}: {text}")
+            figures = EpochFigures(phase.name, epoch + 1, phase.epochs, accuracy, loss, at["seconds"])
+            for observer in self.observers:
+                observer.on_epoch(figures)
 
     def _epoch(self, phase: Phase, epoch: int, optimizer: torch.optim.Optimizer, schedule: Any) -> None:
         """One pass over the data; random numbers depend on (seed, phase, epoch) alone."""
@@ -146,13 +147,15 @@ class Trainer:
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
         self.model.train()
         batches = self.data.training(np.random.default_rng(key))
-        for batch in tqdm(batches, leave=False, disable=not sys.stderr.isatty()):
+        for done, batch in enumerate(batches, start=1):
             loss = self._loss(phase, *_coarser(batch, phase.coarse))
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
+            for observer in self.observers:
+                observer.on_batch(done, len(batches))
 
     def _loss(self, phase: Phase, x: Tensor, lengths: Tensor | None, label: Tensor) -> Tensor:
         if phase.mixed:

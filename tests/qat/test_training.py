@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 
 from ssmc.qat import Mode, ModelConfig, QuantConfig, S4DClassifier, calibrate, set_mode  # noqa: E402
 from ssmc.qat.kernel import discretise  # noqa: E402
+from ssmc.qat.observer import EpochFigures, Observer  # noqa: E402
 from ssmc.qat.training import Phase, Trainer, evaluate, mixture  # noqa: E402
 
 
@@ -63,6 +64,57 @@ def test_training_learns_and_a_resumed_one_ends_with_the_same_weights(tmp_path):
     trainer = Trainer(resumed, Tones(), tmp_path / "b.pt", resume=True)
     assert trainer.state["float"]["epoch"] == 3
     trainer.train(phase)
+    assert all(np.array_equal(a, b) for a, b in zip(weights(whole), weights(resumed), strict=True))
+
+
+class Recorder(Observer):
+    """Keeps all that it is told."""
+
+    def __init__(self):
+        self.batches, self.epochs = [], []
+
+    def on_batch(self, done, total):
+        self.batches.append((done, total))
+
+    def on_epoch(self, figures):
+        self.epochs.append(figures)
+
+
+def test_observers_are_told_every_batch_and_what_every_epoch_measured(tmp_path, monkeypatch):
+    seen = iter([(0.5, 0.7), (0.75, 0.6)])
+    monkeypatch.setattr("ssmc.qat.training.evaluate", lambda *_: next(seen))
+    one, other = Recorder(), Recorder()
+    trainer = Trainer(model(), Tones(), tmp_path / "o.pt", observers=(one, other))
+    trainer.train(Phase("float", 2, 1e-3, 1e-3))
+    assert one.batches == other.batches == 2 * [(done, 4) for done in (1, 2, 3, 4)]
+    times = [figures.seconds for figures in one.epochs]
+    assert one.epochs == other.epochs == [
+        EpochFigures("float", 1, 2, 0.5, 0.7, times[0]),
+        EpochFigures("float", 2, 2, 0.75, 0.6, times[1]),
+    ]  # fmt: skip
+    assert 0 < times[0] < times[1] == trainer.state["float"]["seconds"]
+
+
+def test_a_training_without_observers_is_silent(tmp_path, capfd):
+    Trainer(model(), Tones(), tmp_path / "o.pt").train(Phase("float", 1, 1e-3, 1e-3))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_observer_that_raises_loses_no_epoch(tmp_path):
+    """The checkpoint is written first: a training resumed from there ends as one that was not stopped."""
+
+    class Stop(Observer):
+        def on_epoch(self, figures):
+            if figures.epoch == 2:
+                raise KeyboardInterrupt
+
+    phase, whole, resumed = Phase("float", 3, 2e-2, 5e-3), model(), model()
+    Trainer(whole, Tones(), tmp_path / "a.pt").train(phase)
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(model(), Tones(), tmp_path / "b.pt", observers=(Stop(),)).train(phase)
+    rest = Recorder()
+    Trainer(resumed, Tones(), tmp_path / "b.pt", resume=True, observers=(rest,)).train(phase)
+    assert [figures.epoch for figures in rest.epochs] == [3]
     assert all(np.array_equal(a, b) for a, b in zip(weights(whole), weights(resumed), strict=True))
 
 

@@ -1,6 +1,6 @@
 """How far the modes of the committed float models are from 1: |lambda - 1|, by which delta form makes noise smaller.
 
-python -m examples.poles
+python -m examples.studies.poles
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from examples.parents import HERE
+from examples.lib.folders import EXAMPLES
 from ssmc.qat.kernel import discretise
 
 FASTEST_DELTA = 1 / math.sqrt(2)  # where mixed form becomes direct
@@ -20,7 +20,7 @@ FASTEST_DELTA = 1 / math.sqrt(2)  # where mixed form becomes direct
 def distances(task: str) -> NDArray[np.float32]:
     """|lambda - 1| of every mode of every layer and seed."""
     found = []
-    for path in sorted((HERE / task / "models").glob("float-s*.npz")):
+    for path in sorted((EXAMPLES / task / "models").glob("float-s*.npz")):
         with np.load(path, allow_pickle=False) as stored:
             layers = [name.removesuffix("log_dt") for name in stored.files if name.endswith("log_dt")]
             for layer in layers:
@@ -30,7 +30,7 @@ def distances(task: str) -> NDArray[np.float32]:
 
 
 if __name__ == "__main__":
-    for task in sorted({path.parent.parent.name for path in HERE.glob("*/models/float-s*.npz")}):
+    for task in sorted({path.parent.parent.name for path in EXAMPLES.glob("*/models/float-s*.npz")}):
         each = distances(task)
         fast = 100 * np.mean(each > FASTEST_DELTA)
         print(f"{task}: {len(each)} modes, median |lambda - 1| {np.median(each):.2f}, {fast:.0f} % above 1/sqrt 2")

@@ -1,45 +1,34 @@
 """What the experiments share: from the float model of a seed to its quantized children, and the command line.
 
 A run is `python -m examples.TASK.train --data FILE --quant TOML --method qat --seed 0`. The float model of a seed is
-trained once and committed (`examples.parents`); every number of a row (`examples.rows`) is of the compiled integer
-program, but for accuracy_torch.
+trained once and committed (`examples.lib.parents`). The numbers of a row (`examples.lib.rows`) are measured on the
+compiled integer program, except accuracy_torch and accuracy_val.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
-from examples.parents import Task, float_model, parameters, tuned
-from examples.rows import compiled, costs, float_row, result_row, save_row
-from ssmc.qat import ModelConfig, QuantConfig, S4DClassifier, calibrate
+from examples.lib import options
+from examples.lib.parents import Task, float_model, parameters, tuned
+from examples.lib.rows import compiled, costs, float_row, result_row, save_row
+from ssmc.qat import QuantConfig, S4DClassifier, calibrate
 from ssmc.qat.pruning import prune_modes
 from ssmc.qat.training import evaluate
 
-METHODS = (
-    "what to make a row of; twin: the float model trained on as its quantized children are; "
-    "retest: compile and test every committed model again  [default: qat]"
-)
-
-
-def speech_model(classes: int) -> ModelConfig:
-    """The shape of the models of speech: frames of 32 samples, 3 layers, H = 64, 8 complex modes; 16-bit audio in."""
-    return ModelConfig(
-        d_input=32,
-        d_output=classes,
-        d_model=64,
-        d_state=16,
-        layers=3,
-        dropout=0.1,
-        input_gain=2.0**-15,
-        dt_min=4e-3,
-        dt_max=0.3,
-    )
+METHODS = {
+    "float": "the float model",
+    "twin": "the float model, trained for as long again as its quantized children",
+    "ptq": "quantized without training",
+    "qat": "quantized and fine-tuned",
+    "retest": "no new row: compile and test every committed model again",
+}
 
 
 def calibrated(task: Task, quant: QuantConfig, seed: int, modes: int | None = None) -> S4DClassifier:
@@ -66,18 +55,9 @@ def quantized(
 
 
 def run(
-    task: Task,
-    module: str,
-    *,
-    method: str,
-    quant: Path | None,
-    modes: int | None,
-    epochs: int | None,
-    seed: int,
-    threads: int,
+    task: Task, module: str, *, method: str, quant: Path | None, modes: int | None, epochs: int | None, seed: int
 ) -> None:
     """One row: train what is missing, compile, test, save the row and the model."""
-    torch.set_num_threads(threads)
     if method == "retest":
         return retest(task)
     words = f"python -m {module} --data {task.file} --method {method} --seed {seed}"
@@ -110,20 +90,30 @@ def retest(task: Task) -> None:
             click.echo(f"{row['name']}: {100 * row['accuracy_compiled']:.2f} % of {row['n_test']}")
 
 
-def options(command: Any) -> Any:
-    """The options that every experiment takes."""
-    for option in reversed(
-        [
-            click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True),
-            click.option(
-                "--method", type=click.Choice(["float", "twin", "ptq", "qat", "retest"]), default="qat", help=METHODS
-            ),
-            click.option("--quant", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML of bits"),
-            click.option("--modes", type=int, help="prune to this many complex modes a channel"),
-            click.option("--epochs", type=int, help="of the last phase of quantization-aware training"),
-            click.option("--seed", default=0, show_default=True),
-            click.option("--threads", default=1, show_default=True),
-        ]
-    ):
-        command = option(command)
-    return command
+def row_command(task: Callable[[Path], Task], module: str, words: str | None) -> click.Command:
+    """The command that makes one row of results.
+
+    Args:
+        task: makes the task from its data file.
+        module: run by ``python -m``; the row records it.
+        words: docstring of the module, shown by ``--help``.
+    """
+
+    @click.command(help=words)
+    @options.data
+    @click.option(
+        "--method",
+        type=click.Choice(list(METHODS)),
+        default="qat",
+        show_default=True,
+        help="; ".join(f"{name}: {meaning}" for name, meaning in METHODS.items()) + ".",
+    )
+    @click.option("--quant", type=options.FILE, help="Bit widths, a TOML file.")
+    @click.option("--modes", type=int, help="Prune every channel to this many complex modes.")
+    @click.option("--epochs", type=int, help="Epochs of the last phase of quantization-aware training.")
+    @options.seed
+    @options.threads
+    def main(data: Path, **chosen: Any) -> None:
+        run(task(data), module, **chosen)
+
+    return main

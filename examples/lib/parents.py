@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from examples.lib.folders import EXAMPLES, RUNS
+from examples.lib.progress import ConsoleProgress
 from ssmc.data import Samples
 from ssmc.qat import Mode, ModelConfig, S4DClassifier, set_mode
 from ssmc.qat.training import Batch, Data, Phase, Trainer
 
-RUNS = Path("runs")
-HERE = Path(__file__).parent
 QUANTIZER_STATE = ("shift", "keep", "spread")
 
 
@@ -47,8 +47,8 @@ class Task:
 
     @property
     def folder(self) -> Path:
-        """Where results and models of the task are committed."""
-        return HERE / self.name
+        """Folder of the committed results and models of the task."""
+        return EXAMPLES / self.name
 
 
 def float_model(task: Task, seed: int) -> S4DClassifier:
@@ -81,11 +81,12 @@ def trained(
     phases: tuple[Phase, ...],
     teacher: S4DClassifier | None = None,
 ) -> S4DClassifier:
-    """``model`` after ``phases``, from where the checkpoint ``name`` in ``runs/`` left them; on a GPU where one is."""
+    """``model`` after ``phases``, resumed from the checkpoint ``name`` in ``runs/``; on a GPU where there is one."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     teacher = None if teacher is None else teacher.to(device)
     checkpoint = RUNS / task.name / f"{name}.pt"
-    trainer = Trainer(model.to(device), task.data, checkpoint, seed, resume=True, teacher=teacher)
+    observers = (ConsoleProgress(),)
+    trainer = Trainer(model.to(device), task.data, checkpoint, seed, resume=True, teacher=teacher, observers=observers)
     for phase in phases:
         trainer.train(phase)
     return model.cpu().eval()

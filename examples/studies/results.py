@@ -1,6 +1,6 @@
 """Write the tables of docs/results.md from the rows of examples/*/results.json.
 
-python -m examples.results
+python -m examples.studies.results
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ import json
 import math
 import re
 import statistics
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from examples.lib.folders import EXAMPLES
+
 SEEDS = 3
 REFERENCES = {"float": "its float parent", "twin": "the float parent trained on"}
-HERE = Path(__file__).parent
-PAGE = HERE.parent / "docs" / "results.md"
+PAGE = EXAMPLES.parent / "docs" / "results.md"
 HEAD = (
     "method", "form", "A B C D", "state, ADC", "act", "mixing", "coder", "N", "seed",
     "compiled", "torch", "held out", "ACE", "size", "ADC",
@@ -29,7 +29,7 @@ BLOCK = re.compile(r"(<!-- rows of (\w+) -->\n).*?(<!-- end -->)", re.S)
 
 def rows(task: str) -> list[dict[str, Any]]:
     """Committed rows: float first, then more bits before fewer."""
-    path = HERE / task / "results.json"
+    path = EXAMPLES / task / "results.json"
     found = json.loads(path.read_text()).get("rows", []) if path.exists() else []
     order = {"float": 0, "ptq": 1, "qat": 2}
     return sorted(found, key=lambda r: (order[r["method"]], -r["bits"]["A"], -r["bits"]["mixing"], r["name"]))

@@ -1,7 +1,7 @@
 """Accuracy against the bits of one tensor, everything else at 8 bits: after training, and fine-tuned.
 
 \b
-    python -m examples.bits --task spoken_digits --data fsdd.npz
+    python -m examples.studies.bits --task spoken_digits --data fsdd.npz
 
 Every point is the compiled integer program on the whole test part. Writes bits.json and bits.svg into the folder of
 the task; points that the file already has are not made again. The published curves beside ours are of another task,
@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
-from examples.experiment import calibrated
-from examples.parents import Task, float_model, tuned
-from examples.rows import compiled, exported
-from examples.sweep import begun, drawing, written
-from examples.tasks import TASKS, options
+from examples.lib import options
+from examples.lib.experiment import calibrated
+from examples.lib.parents import Task, float_model, tuned
+from examples.lib.rows import compiled, exported
+from examples.lib.sweep import begun, drawing, written
+from examples.studies.tasks import TASKS, study_options
 from ssmc.qat import QuantConfig, S4DClassifier
 from ssmc.qat.training import Phase, evaluate
 
@@ -111,12 +111,11 @@ def _line(points: dict[int, float]) -> tuple[list[int], list[float]]:
 
 
 @click.command(help=__doc__)
-@options
-@click.option("--epochs", default=2, show_default=True, help="of fine-tuning, with the float model as teacher")
-@click.option("--seed", default=0, show_default=True)
-def main(name: str, data: Path, epochs: int, seed: int, threads: int) -> None:
-    """All points that are not there yet."""
-    torch.set_num_threads(threads)
+@study_options
+@click.option("--epochs", default=2, show_default=True, help="Epochs of fine-tuning, with the float model as teacher.")
+@options.seed
+def main(name: str, data: Path, epochs: int, seed: int) -> None:
+    """Measure the points that are missing, then draw all."""
     task = TASKS[name](data)
     task = replace(task, qat_phases=(Phase("qat", epochs, 1e-3, 2e-4, distil=1.0),))
     path = task.folder / "bits.json"

@@ -1,10 +1,10 @@
 """Accuracy against conductance noise: Gaussian on every cell, relative to the largest code, drawn for every batch.
 
 \b
-    python -m examples.noise --task commands --data asc12_8khz.npz --epochs 2 --draws 2 --seeds 3 \
+    python -m examples.studies.noise --task commands --data asc12_8khz.npz --epochs 2 --draws 2 --seeds 3 \
         --quant examples/quant/direct-8.toml --quant examples/quant/direct-8-noise.toml \
         --quant examples/quant/delta-8.toml --quant examples/quant/delta-8-noise.toml
-    python -m examples.noise --task smnist --data mnist.npz --epochs 1 --draws 2 --samples 1000 \
+    python -m examples.studies.noise --task smnist --data mnist.npz --epochs 1 --draws 2 --samples 1000 \
         --quant examples/quant/direct-8.toml --quant examples/quant/direct-8-noise.toml \
         --quant examples/quant/delta-8.toml --quant examples/quant/delta-8-noise.toml
 
@@ -22,10 +22,11 @@ import click
 import numpy as np
 import torch
 
-from examples.experiment import quantized
-from examples.parents import Task
-from examples.sweep import begun, drawing, written
-from examples.tasks import TASKS, options
+from examples.lib import options
+from examples.lib.experiment import quantized
+from examples.lib.parents import Task
+from examples.lib.sweep import begun, drawing, written
+from examples.studies.tasks import TASKS, study_options
 from ssmc.qat import QuantConfig, S4DClassifier, set_noise
 from ssmc.qat.training import Batch, evaluate
 
@@ -84,13 +85,13 @@ def briefly(task: Task, epochs: int | None) -> Task:
 
 
 @click.command(help=__doc__)
-@options
-@click.option("--quant", "files", type=click.Path(exists=True, path_type=Path), multiple=True, required=True)
-@click.option("--method", type=click.Choice(["ptq", "qat"]), default="qat", show_default=True)
-@click.option("--epochs", type=int, help="fine-tune so long, without a teacher  [default: as the task does]")
-@click.option("--samples", type=int, help="first so many of the test part  [default: all]")
-@click.option("--draws", default=5, show_default=True)
-@click.option("--seeds", default=1, show_default=True, help="float models, each with its quantized children")
+@study_options
+@click.option("--quant", "files", type=options.FILE, multiple=True, required=True, help="Bit widths, a TOML file.")
+@click.option("--method", type=click.Choice(["ptq", "qat"]), default="qat", show_default=True, help="ptq: no training.")
+@click.option("--epochs", type=int, help="Epochs of fine-tuning without a teacher.  [default: as the task does]")
+@click.option("--samples", type=int, help="Number of test sequences, from the first on.  [default: all]")
+@click.option("--draws", default=5, show_default=True, help="Draws of the noise at each level.")
+@click.option("--seeds", default=1, show_default=True, help="Number of float models, each with its quantized children.")
 def main(
     name: str,
     data: Path,
@@ -100,10 +101,8 @@ def main(
     samples: int | None,
     draws: int,
     seeds: int,
-    threads: int,
 ) -> None:
-    """Curves of all models."""
-    torch.set_num_threads(threads)
+    """Measure the curves that are missing, then draw all."""
     task = briefly(TASKS[name](data), epochs)
     test = task.data.test[:samples]  # type: ignore[attr-defined]
     batches = list(test.batches(TOGETHER))

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 import ssmc
-from examples.parents import Task
-from examples.sweep import written
+from examples.lib.parents import Task
+from examples.lib.sweep import written
 from ssmc.analysis.qs4d_metrics import Qs4dModel, fp32_twin, headline, qs4d_figures
 from ssmc.bundle.check import accuracy
 from ssmc.bundle.check import evaluate as run_program

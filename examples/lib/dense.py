@@ -59,7 +59,7 @@ class Epoch(Sequence[Batch]):
 
 
 class Dense:
-    """Three parts of a data set; satisfies ``examples.parents.TaskData``."""
+    """Three parts of a data set; satisfies ``examples.lib.parents.TaskData``."""
 
     epoch = Epoch
 

@@ -42,7 +42,7 @@ class Part:
 
 
 class Ragged:
-    """Three parts of a data set; satisfies ``examples.parents.TaskData``."""
+    """Three parts of a data set; satisfies ``examples.lib.parents.TaskData``."""
 
     def __init__(self, train: Part, val: Part, test: Part, batch: int) -> None:
         self.train, self.val, self.test, self.batch = train, val, test, batch

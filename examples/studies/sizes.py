@@ -1,7 +1,7 @@
 """Bits against width and against state size: accuracy over model size, after a few epochs of fine-tuning.
 
 \b
-    python -m examples.sizes --task spoken_digits --data fsdd.npz
+    python -m examples.studies.sizes --task spoken_digits --data fsdd.npz
 
 Widths H have float models of their own, trained for the same number of epochs; state sizes are the widest trained model
 with fewer modes a channel. Every point is the compiled integer program on the whole test part. Writes sizes.json and
@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
-from examples.experiment import calibrated
-from examples.parents import Task, float_model, tuned
-from examples.rows import compiled, costs, exported
-from examples.sweep import begun, drawing, written
-from examples.tasks import TASKS, options
+from examples.lib import options
+from examples.lib.experiment import calibrated
+from examples.lib.parents import Task, float_model, tuned
+from examples.lib.rows import compiled, costs, exported
+from examples.lib.sweep import begun, drawing, written
+from examples.studies.tasks import TASKS, study_options
 from ssmc.qat import QuantConfig
 from ssmc.qat.training import Phase, evaluate
 
@@ -87,13 +87,12 @@ def plot(document: dict[str, Any], path: Path) -> None:
 
 
 @click.command(help=__doc__)
-@options
-@click.option("--float-epochs", default=30, show_default=True, help="of every float model")
-@click.option("--epochs", default=2, show_default=True, help="of fine-tuning, with the float model as teacher")
-@click.option("--seed", default=0, show_default=True)
-def main(name: str, data: Path, float_epochs: int, epochs: int, seed: int, threads: int) -> None:
-    """All points that are not there yet."""
-    torch.set_num_threads(threads)
+@study_options
+@click.option("--float-epochs", default=30, show_default=True, help="Epochs of training of each float model.")
+@click.option("--epochs", default=2, show_default=True, help="Epochs of fine-tuning, with the float model as teacher.")
+@options.seed
+def main(name: str, data: Path, float_epochs: int, epochs: int, seed: int) -> None:
+    """Measure the points that are missing, then draw all."""
     task = replace(TASKS[name](data), qat_phases=(Phase("qat", epochs, 1e-3, 2e-4, distil=1.0),))
     path = task.folder / "sizes.json"
     setting = {"epochs": epochs, "float_epochs": float_epochs, "seed": seed, "samples": len(task.data.samples())}
