@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 import zipfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -77,17 +77,21 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def read_files(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
-    """The files of those names that the folder has, all of one state of it, whoever replaces it meanwhile.
+def read_files(folder: Path, others: Callable[[bytes], Iterable[str]]) -> dict[str, bytes]:
+    """The marker and the files that it asks for, where they exist: all of one state of the folder, whoever replaces it.
+
+    Args:
+        folder: of a bundle.
+        others: from the marker's bytes to the names of the other files.
 
     Raises:
         OSError: a file cannot be read.
     """
-    names = tuple(names)
     while True:
         handle = os.open(folder, os.O_RDONLY)
         try:
-            found = {name: _read_at(handle, name) for name in names}
+            marker = _read_at(handle, MARKER)
+            found = {MARKER: marker, **{name: _read_at(handle, name) for name in others(marker or b"")}}
             complete = None not in found.values()
             if complete or os.path.samestat(os.fstat(handle), os.stat(folder)):  # else it is being removed: again
                 return {name: data for name, data in found.items() if data is not None}
@@ -117,12 +121,17 @@ def put_folder(fresh: Path, place: Path, owned: Collection[str] = ()) -> None:
 
 
 def _listed(place: Path) -> list[str]:
-    """Names that the bundle in ``place`` lists as its files; none where it lists nothing."""
+    """Names that the bundle in ``place`` lists as its files; none where there is no bundle."""
+    return list(listed_files((place / MARKER).read_bytes())) if (place / MARKER).is_file() else []
+
+
+def listed_files(marker: bytes) -> dict[str, str | None]:
+    """The files that a marker lists, with their SHA-256 where it gives one; none where it lists nothing."""
     try:
-        whole = json.loads((place / MARKER).read_text(encoding="utf-8"))
-        return list(whole["files"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+        files = json.loads(marker)["files"]
+        return {str(name): digest for name, digest in files.items() if os.path.basename(name) == name}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _copy(source: Path, to: Path) -> None:

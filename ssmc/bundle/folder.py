@@ -9,32 +9,37 @@ and what the target adds (c: the sources and their README).
 
 
 ``program.json``, ``weights.npz``, ``model.onnx`` and ``report.json`` are the same bytes for the same input.
+``program.json`` lists the other files with their SHA-256 (``trace.json`` without), and `load` checks those it reads.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ssmc.bundle.files import MARKER, npz_bytes, write_folder
+from ssmc.bundle.files import MARKER, listed_files, npz_bytes, read_files, write_folder
 from ssmc.bundle.registry import target_class
 from ssmc.data import read_npz
 from ssmc.entry_points import Package
-from ssmc.errors import SsmcError, UsageError
+from ssmc.errors import SsmcError, UsageError, VerificationError
 from ssmc.ir.rounding import FloatArray
-from ssmc.ir.serialize import Arrays, Json
+from ssmc.ir.serialize import Json
 from ssmc.report.facts import Report, dump_json, report_from_json
 from ssmc.report.html import render_html
 from ssmc.report.markdown import render_markdown
 from ssmc.targets.base import Compiled, Target
 from ssmc.version import __version__
 
-SCHEMA = "ssmc.bundle/1"
+SCHEMA = "ssmc.bundle/2"
+TRACE = "trace.json"
+READ = (".json", ".npz", ".onnx")
 RECOMPILE = "compile the model again"
 
 
@@ -74,28 +79,38 @@ class Bundle:
     def files(self) -> dict[str, bytes]:
         """Every file of the folder."""
         program, arrays = self.compiled.files()
-        whole = {"schema": SCHEMA, "ssmc": __version__, "target": self.target, "program": program}
-        if self.package is not None:
-            whole["package"] = asdict(self.package)
         report = self.report.to_json()
-        return {
-            MARKER: dump_json(whole).encode(),
+        others = {
             "weights.npz": npz_bytes(arrays),
             "model.onnx": self.model,
             "report.json": dump_json(report).encode(),
             "report.html": render_html(report_from_json(report)).encode(),
             "report.md": render_markdown(report_from_json(report)).encode(),
-            "trace.json": dump_json(self.trace).encode(),
             **self.compiled.extra_files(),
         }
+        whole = {"schema": SCHEMA, "ssmc": __version__, "target": self.target, "program": program}
+        whole["files"] = {TRACE: None, **{name: sha256(data).hexdigest() for name, data in others.items()}}
+        if self.package is not None:
+            whole["package"] = asdict(self.package)
+        return {MARKER: dump_json(whole).encode(), TRACE: dump_json(self.trace).encode(), **others}
 
     def save(self, folder: str | Path) -> Path:
-        """Write the folder, whole or not at all.
+        """Write the folder, whole or not at all, once its files have been read back.
 
         Raises:
-            UsageError: SSMC-B01 where it cannot be written or holds something else.
+            UsageError: SSMC-B01 where it cannot be written or holds something else, SSMC-U10 where `load` would not
+                find the target.
+            VerificationError: SSMC-V05 where the files cannot be read back.
         """
-        write_folder(Path(folder), self.files())
+        files = self.files()
+        try:
+            read_bundle(files, Path(folder))
+        except UsageError as cause:
+            if cause.code == "SSMC-U10":
+                raise
+            remedy = "report this with the model; nothing was written"
+            raise VerificationError("SSMC-V05", f"the bundle cannot be read back: {cause.fact}", remedy) from cause
+        write_folder(Path(folder), files)
         return Path(folder)
 
     @staticmethod
@@ -116,21 +131,42 @@ def load(folder: str | Path) -> Bundle:
         raise UsageError(
             "SSMC-B02", f"not a bundle (no {MARKER})", "give the folder that 'ssmc compile -o' wrote", str(folder)
         )
-    whole = _read_json(folder / MARKER)
+    try:
+        files = read_files(folder, lambda marker: [name for name in listed_files(marker) if name.endswith(READ)])
+    except OSError as cause:
+        raise _damaged(folder, cause) from cause
+    return read_bundle(files, folder)
+
+
+def read_bundle(files: Mapping[str, bytes], folder: Path) -> Bundle:
+    """The bundle of those files; ``folder`` is where they are from, for messages. Raises as `load`."""
+    whole = _json(files, MARKER, folder)
     if whole.get("schema") != SCHEMA:
         fact = f"schema is {whole.get('schema')!r}, this ssmc reads {SCHEMA!r}"
-        raise UsageError("SSMC-B03", fact, RECOMPILE, str(folder))
+        again = f"compile the model again: ssmc compile MODEL.onnx --target {whole.get('target', 'TARGET')} -o {folder}"
+        raise UsageError("SSMC-B03", fact, again, str(folder))
+    _check_digests(files, folder)
     try:
         package = Package(**whole["package"]) if "package" in whole else None
         kind = _target_of(whole["target"], package, folder)
-        compiled = kind.load(whole["program"], _read_arrays(folder / "weights.npz"))
-        report = report_from_json(_read_json(folder / "report.json"))
-        model = (folder / "model.onnx").read_bytes()
+        compiled = kind.load(whole["program"], read_npz(files["weights.npz"]))
+        report = report_from_json(_json(files, "report.json", folder))
+        return Bundle(whole["target"], compiled, report, _json(files, TRACE, folder), files["model.onnx"], package)
     except SsmcError:
         raise
-    except (OSError, KeyError, IndexError, TypeError, ValueError, AttributeError) as cause:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as cause:
         raise _damaged(folder, cause) from cause
-    return Bundle(whole["target"], compiled, report, _read_json(folder / "trace.json"), model, package)
+
+
+def _check_digests(files: Mapping[str, bytes], folder: Path) -> None:
+    """Refuse a file that is not the one that was written."""
+    for name, digest in listed_files(files[MARKER]).items():
+        if not name.endswith(READ):
+            continue
+        if name not in files:
+            raise UsageError("SSMC-B04", "the file is missing", RECOMPILE, str(folder / name))
+        if digest is not None and sha256(files[name]).hexdigest() != digest:
+            raise UsageError("SSMC-B04", "the file is not the one that was written", RECOMPILE, str(folder / name))
 
 
 def _target_of(name: str, package: Package | None, folder: Path) -> type[Target]:
@@ -145,21 +181,14 @@ def _target_of(name: str, package: Package | None, folder: Path) -> type[Target]
         raise UsageError("SSMC-U10", fact, remedy, str(folder)) from missing
 
 
-def _read_json(path: Path) -> Json:
+def _json(files: Mapping[str, bytes], name: str, folder: Path) -> Json:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(files[name])
         if not isinstance(data, dict):
             raise ValueError("not an object")
-    except (OSError, ValueError) as cause:
-        raise _damaged(path, cause) from cause
+    except (KeyError, ValueError, RecursionError) as cause:
+        raise _damaged(folder / name, cause) from cause
     return data
-
-
-def _read_arrays(path: Path) -> Arrays:
-    try:
-        return read_npz(path.read_bytes())
-    except (OSError, ValueError) as cause:
-        raise _damaged(path, cause) from cause
 
 
 def _damaged(path: Path, cause: Exception) -> UsageError:

@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 import warnings
+from hashlib import sha256
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,6 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import ssmc as library
+from ssmc.bundle.files import npz_bytes
 from ssmc.cli import cli
 from tests.graphs import Spec
 from tests.graphs import model as model_of
@@ -143,14 +145,22 @@ def test_check_passes_on_its_own_baseline(bundles: dict[str, Path], data: Path, 
     assert int(suite.get("tests", "0")) > 3
 
 
-def test_one_changed_weight_code_fails_the_check(bundles: dict[str, Path], data: Path, tmp_path: Path) -> None:
-    done("check", bundles["int"], "--data", data, "--baseline", tmp_path / "b.json", "--update")
-    changed = shutil.copytree(bundles["int"], tmp_path / "changed")
-    with np.load(changed / "weights.npz") as file:
+def change_a_weight(folder: Path) -> None:
+    """One code more or less, and the digest of the file to match: as if another model had been compiled."""
+    with np.load(folder / "weights.npz") as file:
         arrays = dict(file)
     key = next(key for key in sorted(arrays) if key.endswith("matrix/codes"))
     arrays[key].ravel()[0] += 1 if arrays[key].ravel()[0] < 127 else -1
-    np.savez(changed / "weights.npz", **arrays)  # type: ignore[arg-type]
+    (folder / "weights.npz").write_bytes(npz_bytes(arrays))
+    program = json.loads((folder / "program.json").read_text())
+    program["files"]["weights.npz"] = sha256((folder / "weights.npz").read_bytes()).hexdigest()
+    (folder / "program.json").write_text(json.dumps(program))
+
+
+def test_one_changed_weight_code_fails_the_check(bundles: dict[str, Path], data: Path, tmp_path: Path) -> None:
+    done("check", bundles["int"], "--data", data, "--baseline", tmp_path / "b.json", "--update")
+    changed = shutil.copytree(bundles["int"], tmp_path / "changed")
+    change_a_weight(changed)
     result = ssmc("check", changed, "--data", data, "--baseline", tmp_path / "b.json", "--junit", tmp_path / "j.xml")
     assert result.exit_code == 4
     assert "moved: weights.sha256" in result.stdout

@@ -174,7 +174,9 @@ def test_a_damaged_bundle_is_refused(bundles: dict[str, Path], tmp_path: Path, d
         else:
             content = (folder / damage).read_bytes()
             (folder / damage).write_bytes(content[: len(content) // 2])
-        fails(2, "B03" if damage == "schema" else "B04", "report", folder)
+        line = fails(2, "B03" if damage == "schema" else "B04", "report", folder)
+        named = {"array": "weights.npz", "schema": f"ssmc compile MODEL.onnx --target {target} -o {folder}"}
+        assert named.get(damage, damage) in line
 
 
 @pytest.mark.parametrize(
