@@ -10,6 +10,7 @@ import pytest
 from tests.graph_writer import Graph
 from tests.importers.refusing import CODE, H, codes, end, looped, plain, refusal, start
 
+
 def _cumulative(g: Graph, u: str) -> str:
     return g.op("CumSum", u, g.const(1, np.int64), out="guilty")
 
