@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from tests.graphs import Spec, _Builder, signed
+from tests.graph_writer import signed
+from tests.graphs import Spec, _Builder
 
 VOCABULARY = 19
 

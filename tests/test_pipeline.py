@@ -16,7 +16,8 @@ from ssmc.ir.build import add_constant
 from ssmc.pipeline import Effect, Pass, PassResult, run_pipeline
 from ssmc.targets.integer.target import IntegerTarget
 from ssmc.verify import run_onnx
-from tests.graphs import Graph, Spec, model, reference, sample, signed
+from tests.graph_writer import Graph, signed
+from tests.graphs import Spec, model, reference, sample
 
 PASSES = IntegerTarget().pipeline()
 NAMES = [step.name for step in PASSES]

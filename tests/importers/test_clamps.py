@@ -15,7 +15,7 @@ from ssmc.pipeline import run_pipeline
 from ssmc.targets.integer.target import IntegerTarget
 from ssmc.verify import run_onnx
 from tests.compiling import program_of
-from tests.graphs import Floats, Graph, signed
+from tests.graph_writer import Floats, Graph, signed
 
 CLAMPS = {
     "relu": lambda g, x: g.op("Relu", x),

@@ -32,7 +32,8 @@ from ssmc.targets.integer.integer_onnx import integer_onnx
 from ssmc.targets.integer.target import IntegerTarget
 from ssmc.verify import run_onnx
 from tests.compiling import program_of
-from tests.graphs import Graph, Spec, signed
+from tests.graph_writer import Graph, signed
+from tests.graphs import Spec
 from tests.graphs_tokens import VOCABULARY, token_model, tokens
 from tests.strategies import specs
 from tests.targets.c99 import harness

@@ -14,7 +14,7 @@ from ssmc.ir.program import Last, Linear, Mean, StateSpace, Table
 from ssmc.recognition.axes import name_axes
 from ssmc.verify import run_onnx
 from tests.compiling import lower, program_of
-from tests.graphs import Graph, signed, unsigned
+from tests.graph_writer import Graph, signed, unsigned
 
 CODE = signed(8, 2.0**-5)
 H, F = 3, 2

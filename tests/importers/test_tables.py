@@ -16,7 +16,7 @@ from ssmc.native.build import find_compiler
 from ssmc.native.executor import NativeExecutor
 from ssmc.verify import run_onnx
 from tests.compiling import program_of
-from tests.graphs import Graph, signed
+from tests.graph_writer import Graph, signed
 
 Build = Callable[[Graph, str], str]
 

@@ -15,7 +15,7 @@ from ssmc.ir.functions import attach_functions
 from ssmc.passes.canonicalize_quantizers import CanonicalizeQuantizers
 from ssmc.passes.fold_constants import FoldConstants
 from ssmc.verify import run_onnx
-from tests.graphs import QONNX, Graph, signed, unsigned
+from tests.graph_writer import QONNX, Graph, signed, unsigned
 
 X = (np.arange(-60, 60, dtype=np.float32) / 8).reshape(2, 30, 2)
 TIES = np.float32([[[-1.5, -0.5], [0.5, 1.5], [2.5, 100.0], [-100.0, 0.25]]])

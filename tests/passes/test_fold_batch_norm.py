@@ -8,7 +8,7 @@ from ssmc.importers.onnx_file import import_model
 from ssmc.ir.build import constant_array
 from ssmc.passes.fold_batch_norm import FoldBatchNorm
 from ssmc.verify import run_onnx
-from tests.graphs import Graph
+from tests.graph_writer import Graph
 
 RNG = np.random.default_rng(0)
 PARAMETERS = [RNG.standard_normal(3), RNG.standard_normal(3), RNG.standard_normal(3), RNG.uniform(0.5, 2, 3)]

@@ -8,7 +8,7 @@ from ssmc.ir.functions import attach_functions
 from ssmc.passes.canonicalize_quantizers import CanonicalizeQuantizers
 from ssmc.passes.fold_constants import FoldConstants
 from ssmc.verify import run_onnx
-from tests.graphs import Graph, signed
+from tests.graph_writer import Graph, signed
 
 X = np.random.default_rng(0).standard_normal((2, 4, 2)).astype(np.float32)
 

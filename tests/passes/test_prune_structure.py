@@ -13,7 +13,8 @@ from ssmc.ir.read_program import read_program
 from ssmc.passes.prune_structure import PruneStructure
 from ssmc.verify import run_onnx
 from tests.compiling import lower, program_of
-from tests.graphs import Graph, Spec, sample, signed
+from tests.graph_writer import Graph, signed
+from tests.graphs import Spec, sample
 
 CODE = signed(8, 2.0**-4)
 X = np.random.default_rng(0).standard_normal((3, 12, 2)).astype(np.float32)

@@ -19,7 +19,8 @@ from ssmc.qat import (  # noqa: E402
     set_mode,
     set_noise,
 )
-from ssmc.qat.fake_quant import StepSearch, WeightNoise  # noqa: E402
+from ssmc.qat.fake_quant import StepSearch  # noqa: E402
+from ssmc.qat.weights import WeightNoise  # noqa: E402
 
 
 def small(seed: int = 0, **options):

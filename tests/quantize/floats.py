@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from tests.graphs import Graph
+from tests.graph_writer import Graph
 
 FEATURES, CLASSES = 3, 4
 

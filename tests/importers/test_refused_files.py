@@ -1,0 +1,141 @@
+"""Files that are no model, and models with the wrong opset, weights, axes or types, are declined."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from ssmc.errors import ModelError, UsageError
+from ssmc.importers.onnx_file import import_model, load_model
+from ssmc.pipeline import run_pipeline
+from ssmc.targets.integer.target import IntegerTarget
+from tests.graph_writer import Graph
+from tests.graphs import Spec, model
+from tests.importers.refusing import CODE, end, looped, plain, refusal, start
+
+
+def test_a_truncated_file(tmp_path: Path) -> None:
+    data = model(Spec()).SerializeToString()
+    for keep in (0, 1, 10, len(data) // 2, len(data) - 1):
+        path = tmp_path / "cut.onnx"
+        path.write_bytes(data[:keep])
+        with pytest.raises(ModelError) as caught:
+            load_model(path)
+        assert caught.value.code in {"SSMC-M01", "SSMC-M03"}
+        assert caught.value.node == "cut.onnx"
+
+
+def test_a_file_that_is_not_onnx(tmp_path: Path) -> None:
+    path = tmp_path / "picture.onnx"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" * 20)
+    with pytest.raises(ModelError) as caught:
+        load_model(path)
+    assert caught.value.code == "SSMC-M01"
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_model(tmp_path / "none.onnx")
+    assert (caught.value.code, caught.value.exit_status) == ("SSMC-U01", 2)
+
+
+def test_a_wrong_opset() -> None:
+    proto = model(Spec())
+    proto.opset_import[0].version = 9
+    error = refusal(proto)
+    assert (error.code, error.node) == ("SSMC-M02", "model")
+    assert "opset 9" in error.fact
+
+
+def test_an_invalid_graph() -> None:
+    g, u = start()
+    error = refusal(end(g, g.op("Add", u, "nowhere")))
+    assert error.code == "SSMC-M03"
+    assert "nowhere" in error.fact
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite(value: float) -> None:
+    g, u = start()
+    bias = g.const([0.0, value, 0.0], name="layer.bias")
+    error = refusal(end(g, g.op("Add", u, bias)))
+    assert (error.code, error.node) == ("SSMC-M04", "layer.bias")
+
+
+def test_nan_weights_captured_by_a_loop() -> None:
+    def step(b: Graph, state: str, u: str) -> tuple[str, str]:
+        total = b.op("Mul", state, b.const([0.5, np.nan, 0.5], name="layer.A"))
+        return b.quant(b.op("Add", total, u), CODE, "s.q"), state
+
+    error = refusal(looped(step))
+    assert (error.code, error.node) == ("SSMC-M04", "layer.A")
+
+
+def test_an_infinite_clipping_bound_is_harmless() -> None:
+    g, u = start()
+    h = g.op("Clip", u, g.const(0.0), g.const(np.inf))
+    result = run_pipeline(import_model(end(g, h)), IntegerTarget().pipeline())
+    assert not any(record.declined for record in result.records)
+
+
+def _with_input(shape: list[str | int], dtype: int = TensorProto.FLOAT) -> onnx.ModelProto:
+    proto = model(Spec(features=2))
+    proto.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", dtype, shape))
+    return proto
+
+
+@pytest.mark.parametrize(
+    ("shape", "code"),
+    [
+        ([1, "time", 2], "SSMC-M08"),
+        (["batch", 16, 2], "SSMC-M08"),
+        (["batch", "time", "features"], "SSMC-M08"),
+        (["batch", 2], "SSMC-M06"),
+    ],
+)
+def test_static_or_missing_axes(shape: list[str | int], code: str) -> None:
+    error = refusal(_with_input(shape))
+    assert (error.code, error.node) == (code, "x")
+
+
+def test_time_first() -> None:
+    g = Graph()
+    u = g.quant("x", CODE, "u")
+    turned = g.op("Transpose", u, perm=[1, 0, 2])
+    (y,) = g.loop(turned, [(2,)], lambda b, s, ut: ([plain(b, s[0], ut)[0]], s))
+    proto = end(g, y, ("batch", "time", 2))
+    error = refusal(proto)
+    assert (error.code, error.node) == ("SSMC-M06", "x")
+    assert "(batch, time, features)" in error.fact
+
+
+def test_an_input_that_is_not_float32() -> None:
+    error = refusal(_with_input(["batch", "time", 2], TensorProto.INT64))
+    assert error.code in {"SSMC-M06", "SSMC-M03"}
+
+
+def test_two_outputs() -> None:
+    proto = model(Spec())
+    proto.graph.output.append(onnx.ValueInfoProto(name="u"))
+    error = refusal(proto)
+    assert error.code in {"SSMC-M06", "SSMC-M03"}
+
+
+def test_an_unknown_operator_domain() -> None:
+    g, u = start()
+    proto = end(g, g.op("Magic", u, out="guilty", domain="com.example"))
+    proto.opset_import.append(helper.make_opsetid("com.example", 1))
+    error = refusal(proto)
+    assert (error.code, error.node) == ("SSMC-M07", "guilty")
+
+
+def test_batch_norm_in_training_mode() -> None:
+    proto = model(Spec(norm=True))
+    node = next(n for n in proto.graph.node if n.op_type == "BatchNormalization")
+    node.attribute.append(helper.make_attribute("training_mode", 1))
+    error = refusal(proto)
+    assert (error.code, error.node) == ("SSMC-M09", "l0.bn")
