@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ssmc.data import Samples
 from ssmc.errors import UsageError
-from ssmc.hardware.file import hardware_data, hardware_from_data, load_hardware
+from ssmc.hardware.file import hardware_data, hardware_from_data, load_hardware, preset_names
 from ssmc.hardware.model import Hardware
 from ssmc.ir.program import Program
 from ssmc.passes.place import Place
@@ -266,6 +266,8 @@ class AimcTarget(Target):
 
 def _command(program: Json) -> str:
     """The command that compiles a bundle of another version again, with the options that its file names."""
-    given = {**asdict(Options()), **program.get("options", {})}
-    changed = [f"--{key} {value}" for key, value in given.items() if value != getattr(Options(), key, value)]
-    return " ".join(["ssmc compile MODEL.onnx --target aimc --hardware", program["hardware"]["name"], *changed])
+    hardware = program.get("hardware", {}).get("name")
+    given = {"hardware": hardware if hardware in preset_names() else "FILE.toml", **program.get("options", {})}
+    usual = asdict(Options())
+    words = [f"--{key} {value}" for key, value in given.items() if value != usual.get(key)]
+    return " ".join(["ssmc compile MODEL.onnx --target aimc", *words, "-o FOLDER"])
