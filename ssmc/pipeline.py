@@ -37,12 +37,17 @@ class Declined:
 
 @dataclass(frozen=True)
 class PassResult:
-    """The new graph with what was done and what was not."""
+    """The new graph with what was done and what was not.
+
+    Attributes:
+        decided: what `Target.emit_decided` needs of the pass's decisions, so that nothing is decided twice.
+    """
 
     model: ir.Model
     applied: tuple[str, ...] = ()
     declined: tuple[Declined, ...] = ()
     effect: Effect | None = None
+    decided: object = None
 
 
 @dataclass(frozen=True)
@@ -98,12 +103,14 @@ class PipelineResult:
     Attributes:
         compared, ties: codes compared with onnxruntime teacher-forced, and those that differ at ties of the real
             value; None where that was not done.
+        decided: of the last pass that handed something on (`PassResult.decided`).
     """
 
     model: ir.Model
     records: tuple[PassRecord, ...]
     compared: int | None = None
     ties: int | None = None
+    decided: object = None
 
 
 def run_pipeline(
@@ -134,12 +141,14 @@ def run_pipeline(
         raise UsageError("SSMC-U03", f"no pass is named '{stop_after}'", f"choose one of {', '.join(names)}")
     judge = Oracle(model) if oracle else None
     records: list[PassRecord] = []
+    decided: object = None
     for index, step in enumerate(passes):
         progress(step.name)
         start = time.perf_counter()
         result = step.run(model)
         elapsed = (time.perf_counter() - start) * 1e3
         model = result.model
+        decided = decided if result.decided is None else result.decided
         attach_functions(model)
         check_level(model, step.level, step.name)
         effect = result.effect or step.effect
@@ -152,7 +161,7 @@ def run_pipeline(
             _require_exact(step.name, deviation, TIES if step.name in judged else judge.tolerance)
         if step.name == stop_after:
             break
-    return PipelineResult(model, tuple(records))
+    return PipelineResult(model, tuple(records), decided=decided)
 
 
 def _require_exact(name: str, deviation: float, tolerance: float) -> None:

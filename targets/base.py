@@ -62,6 +62,15 @@ class Target(ABC):
     def emit(self, program: Program) -> Compiled:
         """The compiled model of the placed program."""
 
+    def emit_decided(self, program: Program, decided: object) -> Compiled:
+        """`emit`, for a target whose passes decide something that it must not decide again.
+
+        Args:
+            program: of the graph as the target's pipeline left it.
+            decided: what its passes handed on (`ssmc.pipeline.PassResult.decided`); None where they decide nothing.
+        """
+        return self.emit(program)
+
     @classmethod
     @abstractmethod
     def load(cls, program: Json, arrays: Mapping[str, NDArray[np.generic]]) -> Compiled:

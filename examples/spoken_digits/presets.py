@@ -20,8 +20,9 @@ from ssmc.hardware.model import Hardware
 from ssmc.ir.program import Program, StateSpace
 from ssmc.ir.serialize import Json
 from ssmc.report.units import quantity
+from ssmc.targets.aimc.choices.candidates import Candidates
 from ssmc.targets.aimc.choices.place_and_pack import decide_places
-from ssmc.targets.aimc.choices.variants import compare
+from ssmc.targets.aimc.choices.variants import at_steps, compare
 from ssmc.targets.aimc.simulation.monte_carlo import AtTime, MonteCarlo, monte_carlo
 from ssmc.targets.aimc.simulation.statistics import Interval
 from ssmc.targets.aimc.target import AimcCompiled, AimcTarget
@@ -170,10 +171,11 @@ def cost_row(name: str, figures: Json) -> tuple[str, ...]:
 def place_row(name: str, source: Program, steps: int) -> tuple[str, ...]:
     """Energy of each placement; as many arrays as each needs."""
     hw = unlimited(name)
-    variants = compare(source, hw, steps)
+    candidates = Candidates(source, hw)
+    variants = at_steps(compare(candidates), steps)
     energies = {key: value["energy_pj"]["per_sequence"]["nominal"] for key, value in variants.items()}
     pace = (f"{variants[key]['max_steps_per_s']:,.0f}" for key in ("fused", "digital"))
-    places, _ = decide_places(source, hw, "auto")
+    places, _ = decide_places(candidates, "auto")
     auto = AimcTarget(hw, place="auto").emit(source).cost(steps)["energy_pj"]["per_sequence"]["nominal"]
     kernels = [op.name for op in source.ops if isinstance(op, StateSpace)]
     digital, dense = (

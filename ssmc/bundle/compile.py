@@ -76,7 +76,7 @@ def compile(
     result = lower(graph, chosen, passes=passes, oracle=oracle, dump_dir=dump_dir, progress=progress)
     progress("emit")
     program = read_program(result.model)
-    compiled = chosen.emit(program)
+    compiled = chosen.emit_decided(program, result.decided)
     if found is not None and prune is not None:
         progress("verify pruning")
         found.require_kept(read_program(result.model), prune)

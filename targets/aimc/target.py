@@ -12,32 +12,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.data import Samples
-from ssmc.hardware.file import hardware_data, hardware_from_data, load_hardware
+from ssmc.errors import UsageError
+from ssmc.hardware.file import hardware_data, hardware_from_data, load_hardware, preset_names
 from ssmc.hardware.model import Hardware
 from ssmc.ir.program import Program
-from ssmc.ir.serialize import program_from_json, program_to_json
 from ssmc.passes.place import Place
 from ssmc.passes.to_integers import to_integers
 from ssmc.pipeline import Pass
+from ssmc.targets.aimc.choices.candidates import Candidates
 from ssmc.targets.aimc.choices.insert_partial_sums import InsertPartialSums
 from ssmc.targets.aimc.choices.lowering_deviation import lowering_deviation
 from ssmc.targets.aimc.choices.margins import limit, one_more_adc, real_time
-from ssmc.targets.aimc.choices.place_and_pack import Choice, Objective, decide_packing, decide_places
-from ssmc.targets.aimc.choices.variants import compare, figures_of
+from ssmc.targets.aimc.choices.place_and_pack import Choice, Objective, choice_from_json, pack_arrays
+from ssmc.targets.aimc.choices.placement import Placement, place_matrices
+from ssmc.targets.aimc.choices.variants import at_steps, compare, figures_of
 from ssmc.targets.aimc.cost.totals import Cost, cost, key_sorted
 from ssmc.targets.aimc.lowering.mapping import Packings
 from ssmc.targets.aimc.lowering.packing import Mode, Packing
-from ssmc.targets.aimc.lowering.partial_sums import Lowered, lower, unlowered
+from ssmc.targets.aimc.lowering.partial_sums import Lowered
 from ssmc.targets.aimc.lowering.partial_sums import Place as Policy
+from ssmc.targets.aimc.lowering.serialize import lowered_from_json, lowered_to_json, reading
 from ssmc.targets.aimc.simulation.chip import Chip
 from ssmc.targets.aimc.simulation.data_dependent_energy import measure
 from ssmc.targets.aimc.simulation.noise import IDEAL, NoiseModel, noise_of
 from ssmc.targets.aimc.simulation.tile_executor import TileExecutor
-from ssmc.targets.aimc.tiles.assemble import assemble
 from ssmc.targets.aimc.tiles.instructions import TileProgram
 from ssmc.targets.aimc.tiles.layout import layouts
-from ssmc.targets.aimc.tiles.serialize import tiles_from_json, tiles_to_json
+from ssmc.targets.aimc.tiles.serialize import stored_once, tiles_from_json, tiles_to_json
 from ssmc.targets.base import Arrays, Compiled, Json, Target
+
+SCHEMA = "ssmc.aimc/1"
 
 
 @dataclass(frozen=True)
@@ -49,17 +53,18 @@ class Options:
     minimise: Objective = "energy"
     rate: float = 0.0
 
-    def places(self, program: Program, hardware: Hardware) -> tuple[dict[str, Policy], tuple[Choice, ...]]:
-        """Where every matrix runs, and what was weighed."""
-        return decide_places(program, hardware, self.place, self.minimise)
 
-    def packings(self, lowered: Lowered, hardware: Hardware) -> tuple[Packings, tuple[Choice, ...]]:
-        """How blocks share arrays, and what was weighed."""
-        if self.packing != "auto":
-            return dict.fromkeys(lowered.plans, Packing(self.packing)), ()
-        objective: Objective = "product" if self.minimise == "energy" else self.minimise
-        packings, choice = decide_packing(lowered, hardware, objective, self.rate)
-        return packings, (choice,)
+@dataclass(frozen=True)
+class Comparison:
+    """What only the report shows.
+
+    Attributes:
+        variants: figures of other placements without steps (`ssmc.targets.aimc.choices.variants`).
+        deviation: what lossy conversions change (`lowering_deviation`); None where all are lossless.
+    """
+
+    variants: dict[str, Json]
+    deviation: Json | None
 
 
 @dataclass(frozen=True)
@@ -67,24 +72,33 @@ class AimcCompiled(Compiled):
     """A model on crossbar hardware.
 
     Attributes:
-        source: the program before lowering.
-        lowered: with its partial sums, and what became of each matrix.
+        lowered: the program with its partial sums, and the plan of each matrix.
+        packings: how its blocks share arrays, by `MatrixPlan.name`.
+        choices: what was weighed for every decision.
         tiles: what the chip executes.
         hardware: where.
         options: what was asked for.
+        compared: the comparison as the bundle holds it, or the candidates to make it from when it is asked for.
     """
 
-    source: Program
     lowered: Lowered
+    packings: Packings
+    choices: tuple[Choice, ...]
     tiles: TileProgram
     hardware: Hardware
     options: Options
+    compared: Comparison | Candidates
     has_devices = True
 
     @cached_property
     def program(self) -> Program:  # type: ignore[override]
         """The lowered program: the ideal chip computes exactly its codes."""
         return self.lowered.program
+
+    @property
+    def source(self) -> Program:
+        """The program before lowering."""
+        return self.lowered.source
 
     def executor(  # type: ignore[override]
         self, *, noise: bool | NoiseModel = False, seed: int = 0, literal: bool = False, time_s: float = 0.0
@@ -98,9 +112,11 @@ class AimcCompiled(Compiled):
         return TileExecutor(self.program, self.tiles, Chip(self.tiles, self.hardware, model, seed, time_s), literal)
 
     @cached_property
-    def deviation(self) -> Json | None:
-        """What lossy conversions change (`lowering_deviation`); None where all are lossless."""
-        return lowering_deviation(self.source, self.lowered)
+    def comparison(self) -> Comparison:
+        """Read from the bundle, or made once."""
+        if isinstance(self.compared, Comparison):
+            return self.compared
+        return Comparison(compare(self.compared), lowering_deviation(self.source, self.lowered))
 
     @cached_property
     def costs(self) -> Cost:
@@ -111,17 +127,10 @@ class AimcCompiled(Compiled):
         """The same with the energies that these sequences make of it (`measure`)."""
         return cost(self.tiles, self.hardware, measure(self.program, self.tiles, self.hardware, samples))
 
-    @cached_property
-    def choices(self) -> tuple[Choice, ...]:
-        """What was weighed for every decision."""
-        _, places = self.options.places(self.source, self.hardware)
-        _, packings = self.options.packings(self.lowered, self.hardware)
-        return (*places, *packings)
-
     def cost(self, steps: int) -> Json:
-        """`ssmc.targets.aimc.cost.totals` of the tile program, what became of each matrix, and the alternatives."""
+        """`ssmc.targets.aimc.cost.totals` of the tile program, the plan of each matrix, and the alternatives."""
         data = self.costs.to_json(steps)
-        comparison = compare(self.source, self.hardware, steps)
+        comparison = at_steps(self.comparison.variants, steps)
         if self.options != Options(rate=self.options.rate):
             comparison["compiled"] = figures_of(data, self.lowered)
         data |= {
@@ -135,24 +144,28 @@ class AimcCompiled(Compiled):
             ],
             "one_more_adc": one_more_adc(self.costs),
         }
-        if self.deviation is not None:
-            data["lowering"] = self.deviation
+        if self.comparison.deviation is not None:
+            data["lowering"] = self.comparison.deviation
         if self.options.rate:
             data["real_time"] = real_time(self.costs, self.options.rate)
         sorted_data: Json = key_sorted(data)
         return sorted_data
 
     def files(self) -> tuple[Json, Arrays]:
-        """Source program, tile program and hardware: everything `AimcTarget.load` needs."""
-        source, arrays = program_to_json(self.source)
+        """Everything that was decided and made of it: `AimcTarget.load` only reads."""
+        lowered, arrays = lowered_to_json(self.lowered)
         tiles, more = tiles_to_json(self.tiles)
+        stored, once = stored_once({**lowered, "tiles": tiles}, {**arrays, **more})
         data = {
+            "choices": [choice.to_json() for choice in self.choices],
+            "comparison": asdict(self.comparison),
             "hardware": hardware_data(self.hardware),
             "options": asdict(self.options),
-            "program": source,
-            "tiles": tiles,
+            "packings": {name: asdict(packing) for name, packing in self.packings.items()},
+            "schema": SCHEMA,
+            **stored,
         }
-        return data, {**arrays, **more}
+        return data, once
 
 
 @dataclass(frozen=True)
@@ -164,10 +177,10 @@ class AimcTarget(Target):
         place: ``analog`` or ``digital`` for every matrix, or ``auto``: per matrix, whichever makes ``minimise``
             smaller.
         packing: how kernels share arrays: ``one`` an array each, ``diagonal``, ``multiplexed``
-            (`ssmc.targets.aimc.lowering.packing`), or ``auto``: the cheapest that makes ``rate``.
+            (`ssmc.targets.aimc.lowering.packing`), or ``auto``: the cheapest that keeps up with ``rate``.
         minimise: ``energy`` of a step, ``area``, initiation ``interval``, or the ``product`` of the three; packing
-            changes no energy worth the name, so there ``energy`` means ``product``.
-        rate: time steps a second that the input comes at; 0: not given.
+            hardly changes the energy, so there ``energy`` means ``product``.
+        rate: sample rate of the input in time steps per second; 0: not given.
         output_lag: as in `IntegerTarget`.
     """
 
@@ -202,24 +215,60 @@ class AimcTarget(Target):
         return given if isinstance(given, Hardware) else load_hardware(given)
 
     def emit(self, program: Program) -> AimcCompiled:
-        """Lower, map and assemble.
+        """Place, lower, pack and assemble a program of exact matrices.
 
         Raises:
             UsageError: SSMC-H01..H08 from the hardware file.
-            ModelError: SSMC-A01..A03 where the program does not fit the hardware.
+            ModelError: SSMC-A01..A04 where the program does not fit the hardware.
         """
-        source, options = unlowered(program), Options(self.place, self.packing, self.minimise, self.rate)
-        places, _ = options.places(source, self.chip)
-        lowered = lower(source, self.chip, places)
-        packings, _ = options.packings(lowered, self.chip)
-        return AimcCompiled(source, lowered, assemble(lowered, self.chip, packings), self.chip, options)
+        return self._packed(place_matrices(Candidates(program, self.chip), self.place, self.minimise))
+
+    def emit_decided(self, program: Program, decided: object) -> AimcCompiled:
+        """Pack and assemble what the pass that inserts partial sums placed and lowered.
+
+        Raises:
+            ModelError: SSMC-A03 where the chip has too few arrays, SSMC-A05 where a later pass changed the graph.
+        """
+        if not isinstance(decided, Placement):
+            return self.emit(program)
+        decided.require(program)
+        return self._packed(decided)
+
+    def _packed(self, placement: Placement) -> AimcCompiled:
+        packed = pack_arrays(placement.placed, self.packing, self.minimise, self.rate)
+        options = Options(self.place, self.packing, self.minimise, self.rate)
+        choices = (*placement.choices, *packed.choices)
+        hardware, candidates = placement.placed.hardware, placement.candidates
+        return AimcCompiled(placement.lowered, packed.packings, choices, packed.tiles, hardware, options, candidates)
 
     @classmethod
     def load(cls, program: Json, arrays: Mapping[str, NDArray[np.generic]]) -> AimcCompiled:
-        """Read back what `AimcCompiled.files` wrote; the tile program is the one in the files."""
-        source = program_from_json(program["program"], arrays)
-        hardware = hardware_from_data(program["hardware"], "program.json")
-        options = Options(**program["options"])
+        """Read back what `AimcCompiled.files` wrote: nothing is decided, lowered or assembled.
+
+        Raises:
+            UsageError: SSMC-B03 another schema version, SSMC-B04 a field or an array is missing or malformed.
+        """
+        if program.get("schema") != SCHEMA:
+            fact = f"schema of the aimc program is {program.get('schema')!r}, this ssmc reads {SCHEMA!r}"
+            raise UsageError("SSMC-B03", fact, f"compile the model again: {_command(program)}")
+        lowered = lowered_from_json(program, arrays)
         tiles = tiles_from_json(program["tiles"], arrays)
-        places, _ = options.places(source, hardware)
-        return AimcCompiled(source, lower(source, hardware, places), tiles, hardware, options)
+        with reading("list of decisions"):
+            return AimcCompiled(
+                lowered,
+                {name: Packing(**packing) for name, packing in program["packings"].items()},
+                tuple(choice_from_json(choice) for choice in program["choices"]),
+                tiles,
+                hardware_from_data(program["hardware"], "program.json"),
+                Options(**program["options"]),
+                Comparison(**program["comparison"]),
+            )
+
+
+def _command(program: Json) -> str:
+    """The command that compiles a bundle of another version again, with the options that its file names."""
+    hardware = program.get("hardware", {}).get("name")
+    given = {"hardware": hardware if hardware in preset_names() else "FILE.toml", **program.get("options", {})}
+    usual = asdict(Options())
+    words = [f"--{key} {value}" for key, value in given.items() if value != usual.get(key)]
+    return " ".join(["ssmc compile MODEL.onnx --target aimc", *words, "-o FOLDER"])

@@ -11,12 +11,14 @@ from ssmc.hardware.model import Hardware
 from ssmc.ir.build import add_constant, node_name, remove_dead, replace_value, ssmc_node
 from ssmc.ir.functions import input_names
 from ssmc.ir.parts import parts_to_constants
-from ssmc.ir.program import Linear, Matrix, Program, StateSpace
+from ssmc.ir.program import Linear, Matrix, StateSpace
 from ssmc.ir.read_program import read_program
 from ssmc.passes.place import KEY
 from ssmc.pipeline import Declined, Effect, Pass, PassResult
-from ssmc.targets.aimc.choices.place_and_pack import Objective, decide_places
-from ssmc.targets.aimc.lowering.partial_sums import Place, lower
+from ssmc.targets.aimc.choices.candidates import Candidates
+from ssmc.targets.aimc.choices.place_and_pack import Objective
+from ssmc.targets.aimc.choices.placement import place_matrices
+from ssmc.targets.aimc.lowering.partial_sums import OUTPUT, Lowered, Place
 
 DTYPES: dict[str, type[np.generic]] = {"index": np.int64, "whole": np.bool_}
 
@@ -29,7 +31,8 @@ class InsertPartialSums(Pass):
     After: ``LinearParts``, ``KernelParts``, ``KernelPair[After]Parts`` where slices, row splits, bit-serial drive or a
         narrow converter need partial conversions; single conversions stay as they are.
     Preserves: every code where all conversions are lossless; else BOUNDED, and the matrices are listed as declined.
-    Refuses: what does not fit the hardware (SSMC-A01, A02).
+    Refuses: what does not fit the hardware (SSMC-A01, A02), a graph that has partial sums (A04).
+    Hands on: the `Placement`, so that the emitter packs the program that was lowered here.
 
     Attributes:
         hardware: the chip.
@@ -56,25 +59,17 @@ class InsertPartialSums(Pass):
         """Exact where every conversion is lossless; a result says so."""
         return Effect.BOUNDED
 
-    def _places(self, model: ir.Model, program: Program) -> dict[str, Place]:
-        """By matrix: decided here, or as the graph says."""
-        if self.place == "auto":
-            decided, _ = decide_places(program, self.hardware, "auto", self.minimise)
-            _annotate(model, decided)
-            return decided
-        places = {node_name(node): node.metadata_props.get(KEY, "auto") for node in model.graph}
-        policy: dict[str, Place] = {name: "digital" if place == "digital" else "auto" for name, place in places.items()}
-        return policy | {f"{name}.output": place for name, place in policy.items()}
-
     def run(self, model: ir.Model) -> PassResult:
         """Lower the program and write its partial sums into the graph."""
-        program = read_program(model)
-        lowered = lower(program, self.hardware, self._places(model, program))
+        asked: Place | dict[str, Place] = "auto" if self.place == "auto" else _places(model)
+        placement = place_matrices(Candidates(read_program(model), self.hardware), asked, self.minimise)
+        lowered = placement.lowered
         matrices = {op.name: op for op in lowered.program.ops if isinstance(op, Linear | StateSpace)}
         applied = []
         for node in list(model.graph):
             op = matrices.get(node_name(node))
             found = [] if op is None else _matrices(op)
+            _annotate(node, lowered)
             if any(matrix.parts for matrix, _ in found):
                 _replace(model.graph, node, found)
                 applied.append(
@@ -84,15 +79,25 @@ class InsertPartialSums(Pass):
         lossy = tuple(
             Declined(p.name, f"lossy conversions: {p.why}") for p in lowered.plans.values() if p.kind == "lossy"
         )
-        return PassResult(model, tuple(applied), lossy, Effect.BOUNDED if lossy else Effect.EXACT)
+        effect = Effect.BOUNDED if lossy else Effect.EXACT
+        return PassResult(model, tuple(applied), lossy, effect, decided=placement)
 
 
-def _annotate(model: ir.Model, places: dict[str, Place]) -> None:
-    """Where a node's matrices run; analog where one of them does."""
+def _places(model: ir.Model) -> dict[str, Place]:
+    """Where the graph says that every matrix runs: both matrices of an unfused kernel in the same place."""
+    places: dict[str, Place] = {}
     for node in model.graph:
-        found = {places[name] for name in (node_name(node), f"{node_name(node)}.output") if name in places}
-        if found:
-            node.metadata_props[KEY] = "analog" if "analog" in found else "digital"
+        place: Place = "digital" if node.metadata_props.get(KEY) == "digital" else "analog"
+        places |= {node_name(node): place, f"{node_name(node)}{OUTPUT}": place}
+    return places
+
+
+def _annotate(node: ir.Node, lowered: Lowered) -> None:
+    """Write where a node's matrices run; analog where one of them does."""
+    names = (node_name(node), f"{node_name(node)}{OUTPUT}")
+    kinds = [lowered.plans[name].kind for name in names if name in lowered.plans]
+    if kinds:
+        node.metadata_props[KEY] = "digital" if set(kinds) == {"digital"} else "analog"
 
 
 def _matrices(op: Linear | StateSpace) -> list[tuple[Matrix, str]]:

@@ -9,17 +9,17 @@ Cost knows no noise and blocks on a diagonal disturb each other, so `diagonal` i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ssmc.errors import ModelError
-from ssmc.hardware.model import Hardware
-from ssmc.ir.program import Program
+from ssmc.targets.aimc.choices.candidates import Candidates, Placed
 from ssmc.targets.aimc.cost.totals import Cost, cost
 from ssmc.targets.aimc.lowering.mapping import Packings
-from ssmc.targets.aimc.lowering.packing import Packing
-from ssmc.targets.aimc.lowering.partial_sums import Lowered, Place, lower, matrices
+from ssmc.targets.aimc.lowering.packing import ONE, Mode, Packing
+from ssmc.targets.aimc.lowering.partial_sums import Place, matrices
 from ssmc.targets.aimc.tiles.assemble import assemble
+from ssmc.targets.aimc.tiles.instructions import TileProgram
 from ssmc.targets.base import Json
 
 Objective = Literal["energy", "area", "interval", "product"]
@@ -69,6 +69,17 @@ class Choice:
         return {"alternatives": shown, "chosen": self.chosen, "what": self.what}
 
 
+def choice_from_json(data: Json) -> Choice:
+    """The decision that `Choice.to_json` wrote."""
+    weighed: dict[str, Figures | str] = {
+        name: found
+        if isinstance(found, str)
+        else Figures(found["energy_pj"], found["area_um2"], found["initiation_interval_ns"])
+        for name, found in data["alternatives"].items()
+    }
+    return Choice(data["what"], data["chosen"], weighed)
+
+
 def weigh(found: Cost) -> Figures:
     """The figures of a program."""
     energy = sum(line.nominal for line in (*found.per_step, *found.finish))
@@ -77,13 +88,13 @@ def weigh(found: Cost) -> Figures:
 
 
 def decide_places(
-    program: Program, hw: Hardware, place: Place | Mapping[str, Place], objective: Objective = "energy"
+    candidates: Candidates, place: Place | Mapping[str, Place], objective: Objective = "energy"
 ) -> tuple[dict[str, Place], tuple[Choice, ...]]:
     """Analog or digital for every matrix; what is fixed stays, ``auto`` takes the cheaper one, analog where equal.
 
     One descent over the matrices, largest first: each is weighed with the others as decided so far.
     """
-    names = [(name, matrix.codes.size) for op in program.ops for name, matrix, _ in matrices(op)]
+    names = [(name, matrix.codes.size) for op in candidates.program.ops for name, matrix, _ in matrices(op)]
     asked = {name: place if isinstance(place, str) else place.get(name, "auto") for name, _ in names}
     decided: dict[str, Place] = {name: "analog" if asked[name] == "auto" else asked[name] for name, _ in names}
     choices = []
@@ -91,16 +102,16 @@ def decide_places(
         if asked[name] == "auto":
             options: dict[str, Figures | str] = {}
             for option in ("analog", "digital"):
-                options[option] = _weighed(program, hw, {**decided, name: option})
+                options[option] = _weighed(candidates, {**decided, name: option})
             decided[name] = _cheaper(options, objective)
             choices.append(Choice(name, decided[name], options))
     order = [name for name, _ in names]
     return decided, tuple(sorted(choices, key=lambda c: order.index(c.what)))
 
 
-def _weighed(program: Program, hw: Hardware, places: Mapping[str, Place]) -> Figures | str:
+def _weighed(candidates: Candidates, places: Mapping[str, Place]) -> Figures | str:
     try:
-        return weigh(cost(assemble(lower(program, hw, places), hw), hw))
+        return weigh(candidates.placed(places).cost)
     except ModelError as cause:
         return str(cause)
 
@@ -115,20 +126,59 @@ def _cheaper(options: Mapping[str, Figures | str], objective: Objective) -> Plac
 
 
 @dataclass(frozen=True)
-class _Packer:
-    """Weighs packings of one lowered program."""
+class Packed:
+    """The tile program of a packing, by `MatrixPlan.name`, and the packings that were weighed for it."""
 
-    lowered: Lowered
-    hw: Hardware
+    packings: Packings
+    tiles: TileProgram
+    choices: tuple[Choice, ...] = ()
+
+
+def pack_arrays(
+    placed: Placed, packing: Mode | Literal["auto"], objective: Objective = "energy", steps_per_s: float = 0.0
+) -> Packed:
+    """The same packing for all matrices, or with ``auto`` the one that `decide_packing` finds.
+
+    Packing changes the energy hardly at all, so to it ``energy`` means ``product``.
+
+    Raises:
+        ModelError: SSMC-A03 where the chip has too few arrays.
+    """
+    if packing == "auto":
+        return decide_packing(placed, "product" if objective == "energy" else objective, steps_per_s)
+    packings = dict.fromkeys(placed.lowered.plans, Packing(packing))
+    tiles = placed.tiles if packing == "one" else assemble(placed.lowered, placed.hardware, packings)
+    return Packed(packings, tiles)
+
+
+@dataclass
+class _Packer:
+    """Weighs packings of one lowered program, each once; keeps the tile program of the best so far."""
+
+    placed: Placed
     objective: Objective
     longest_ns: float
+    tiles: TileProgram | None = None
+    best: Figures | None = None
+    seen: dict[tuple[Packing, ...], Figures | str] = field(default_factory=dict)
 
     def weigh(self, packings: Packings) -> Figures | str:
         """Figures, or why it does not fit."""
+        key = tuple(packings[name] for name, plan in self.placed.lowered.plans.items() if plan.kind != "digital")
+        if key not in self.seen:
+            self.seen[key] = self._weigh(packings, all(packing == ONE for packing in key))
+        return self.seen[key]
+
+    def _weigh(self, packings: Packings, one: bool) -> Figures | str:
+        lowered, hw = self.placed.lowered, self.placed.hardware
         try:
-            return weigh(cost(assemble(self.lowered, self.hw, packings), self.hw))
+            found = self.placed.cost if one else cost(assemble(lowered, hw, packings), hw)
         except ModelError as cause:
             return str(cause)
+        figures = weigh(found)
+        if self.best is None or self.rank(figures) < self.rank(self.best):
+            self.best, self.tiles = figures, found.tiles
+        return figures
 
     def rank(self, found: Figures | str) -> tuple[bool, float]:
         """Smaller is better: what keeps up before what does not, that by its interval; refused last."""
@@ -137,35 +187,32 @@ class _Packer:
         slow = found.interval_ns > self.longest_ns
         return slow, found.interval_ns if slow else found.of(self.objective)
 
-    def improve(self, packings: dict[str, Packing], best: Figures | str) -> tuple[dict[str, Packing], Figures | str]:
+    def improve(self, packings: dict[str, Packing]) -> dict[str, Packing]:
         """Matrix by matrix, whichever of `SINGLE` is better with the others as they are."""
         for name in packings:
             for candidate in SINGLE:
                 trial = packings | {name: candidate}
-                found = self.weigh(trial)
-                if self.rank(found) < self.rank(best):
-                    packings, best = trial, found
-        return packings, best
+                if self.rank(self.weigh(trial)) < self.rank(self.weigh(packings)):
+                    packings = trial
+        return packings
 
 
-def decide_packing(
-    lowered: Lowered, hw: Hardware, objective: Objective = "product", steps_per_s: float = 0.0
-) -> tuple[Packings, Choice]:
+def decide_packing(placed: Placed, objective: Objective = "product", steps_per_s: float = 0.0) -> Packed:
     """The best candidate for all matrices, then matrix by matrix: cheapest that makes ``steps_per_s``, else fastest.
 
     Raises:
         ModelError: SSMC-A03 where no candidate fits the chip.
     """
-    packer = _Packer(lowered, hw, objective, 1e9 / steps_per_s if steps_per_s else float("inf"))
-    packings = {str(candidate): dict.fromkeys(lowered.plans, candidate) for candidate in CANDIDATES}
+    packer = _Packer(placed, objective, 1e9 / steps_per_s if steps_per_s else float("inf"))
+    packings = {str(candidate): dict.fromkeys(placed.lowered.plans, candidate) for candidate in CANDIDATES}
     options = {name: packer.weigh(packing) for name, packing in packings.items()}
     start = min(options, key=lambda name: packer.rank(options[name]))
-    if isinstance(options[start], str):
+    if packer.tiles is None:
         remedy = "place some matrices digital, or raise array.count"
-        raise ModelError("SSMC-A03", f"no packing fits '{hw.name}'", remedy, "(all matrices)")
-    best, found = packer.improve(packings[start], options[start])
+        raise ModelError("SSMC-A03", f"no packing fits '{placed.hardware.name}'", remedy, "(all matrices)")
+    best = packer.improve(packings[start])
     if best == packings[start]:
-        return best, Choice("packing", start, options)
+        return Packed(best, packer.tiles, (Choice("packing", start, options),))
     changed = ", ".join(f"{name} {packing}" for name, packing in best.items() if packing != packings[start][name])
     chosen = f"{start}; but {changed}"
-    return best, Choice("packing", chosen, {**options, chosen: found})
+    return Packed(best, packer.tiles, (Choice("packing", chosen, {**options, chosen: packer.weigh(best)}),))

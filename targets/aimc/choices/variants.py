@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from ssmc.errors import SsmcError
-from ssmc.hardware.model import Hardware
 from ssmc.ir.program import Matrix, Op, Program, StateSpace
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import IntArray
-from ssmc.targets.aimc.cost.totals import cost
-from ssmc.targets.aimc.lowering.partial_sums import Lowered, Place, lower
-from ssmc.targets.aimc.tiles.assemble import assemble
+from ssmc.targets.aimc.choices.candidates import Candidates
+from ssmc.targets.aimc.lowering.partial_sums import Lowered, Place, matrices
 from ssmc.targets.base import Json
 
 SHOWN = (
@@ -34,25 +34,44 @@ SHOWN = (
 )
 
 
-def compare(program: Program, hardware: Hardware, steps: int = 1) -> Json:
-    """Costs of the fused, the unfused and the digital placement, side by side.
+def compare(candidates: Candidates) -> dict[str, Json]:
+    """Costs of the fused, the unfused and the digital placement, one block an array; of 0 steps, see `at_steps`.
 
     A variant that does not fit the hardware is ``{"refused": why}``.
     """
+    unfused = Candidates(unfuse(candidates.program), candidates.hardware)
     return {
-        "digital": _variant(program, hardware, "digital", steps),
-        "fused": _variant(program, hardware, "analog", steps),
-        "unfused": _variant(unfuse(program), hardware, "analog", steps),
+        "digital": _variant(candidates, "digital"),
+        "fused": _variant(candidates, "analog"),
+        "unfused": _variant(unfused, "analog"),
     }
 
 
-def _variant(program: Program, hardware: Hardware, place: Place, steps: int) -> Json:
+def _variant(candidates: Candidates, place: Place) -> Json:
+    places = {name: place for op in candidates.program.ops for name, _, _ in matrices(op)}
     try:
-        lowered = lower(program, hardware, place)
-        full = cost(assemble(lowered, hardware), hardware).to_json(steps)
+        placed = candidates.placed(places)
+        return figures_of(placed.cost.to_json(0), placed.lowered)
     except SsmcError as cause:
         return {"refused": str(cause)}
-    return figures_of(full, lowered)
+
+
+def at_steps(variants: Mapping[str, Json], steps: int) -> Json:
+    """The same figures for an inference of ``steps`` steps."""
+    return {
+        name: {key: _at(value, steps) if key in SHOWN else value for key, value in figures.items()}
+        for name, figures in variants.items()
+    }
+
+
+def _at(figure: Any, steps: int) -> Any:
+    """Per sequence: ``steps`` times what a step takes, and once what the end of a sequence takes."""
+    if not isinstance(figure, dict) or "per_sequence" not in figure:
+        return figure
+    each, once = figure["per_step"], figure["per_sequence"]
+    if isinstance(each, dict):
+        return {"per_sequence": {key: steps * each[key] + once[key] for key in each}, "per_step": each}
+    return {"per_sequence": steps * each + once, "per_step": each}
 
 
 def figures_of(full: Json, lowered: Lowered) -> Json:

@@ -11,6 +11,7 @@ Rounding a sum is not the sum of roundings (DESIGN §4). Four outcomes:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ from ssmc.errors import ModelError
 from ssmc.hardware.model import Hardware
 from ssmc.ir.program import Matrix, PartialSum
 from ssmc.ir.quant import bits_for
-from ssmc.ir.requant import Requant
+from ssmc.ir.requant import Requant, make_requant
 from ssmc.ir.rounding import IntArray, round_divide
 from ssmc.targets.aimc.lowering.ranges import Range, reach
 
@@ -28,32 +29,39 @@ Kind = Literal["single", "lossless", "lossy", "digital"]
 
 @dataclass(frozen=True)
 class MatrixPlan:
-    """One matrix on the hardware.
+    """How one matrix is evaluated by the hardware.
 
     Attributes:
         name: the op, with ``.output`` for the read-out matrix of an unfused kernel.
         op: name of the op.
         kind: see the module.
-        matrix: with the partial sums where it has any.
+        matrix: the matrix, with its partial sums where it has any.
+        requant: requantization of the sum that the matrix, through its conversions, gives.
+        exact: requantization of the exact sum; differs from ``requant`` only where a conversion is lossy.
         rows: input ranges of the row splits.
         slice_gains: integer weight of each slice.
         planes: (bit, gain) of each serial drive; empty where whole codes are driven.
         why: why the matrix is not converted once; empty where it is.
-        ratios: of every output where it is converted once: what its converter's step is set to.
     """
 
     name: str
     op: str
     kind: Kind
     matrix: Matrix
+    requant: Requant
+    exact: Requant
     rows: tuple[tuple[int, int], ...] = ()
     slice_gains: tuple[int, ...] = ()
     planes: tuple[tuple[int, int], ...] = ()
     why: str = ""
-    ratios: tuple[object, ...] = ()
+
+    @cached_property
+    def digits(self) -> IntArray:
+        """What the cells hold: signed digits, (groups, slices, outputs, inputs)."""
+        return np.stack(slices(self.matrix.codes, self.slice_gains), 1)
 
     def step_of(self, group: int, outputs: tuple[int, int], hw: Hardware) -> object:
-        """What the converters of these outputs are set to, where blocks that share an array must agree; else None.
+        """The converter setting of these outputs, on which blocks that share an array must agree; None where free.
 
         A step per column, or a converter per output, may be set anew for every block that is driven.
         """
@@ -61,8 +69,10 @@ class MatrixPlan:
         if hw.adc.step == "per_column" or (hw.adc.step == "per_adc" and own):
             return None
         start = group * self.matrix.outputs
-        steps: tuple[object, ...] = self.ratios[start + outputs[0] : start + outputs[1]]
-        unlike = set(map(str, steps or [part.step for part in self.matrix.parts]))
+        steps: tuple[object, ...] = tuple(part.step for part in self.matrix.parts)
+        if self.kind == "single":
+            steps = self.requant.ratio[start + outputs[0] : start + outputs[1]]
+        unlike = set(map(str, steps))
         return unlike.pop() if len(unlike) == 1 else (self.name, group, outputs)
 
     @property
@@ -71,16 +81,17 @@ class MatrixPlan:
         return len(self.rows) * len(self.slice_gains) * max(len(self.planes), 1)
 
 
-def digital_plan(name: str, op: str, matrix: Matrix) -> MatrixPlan:
+def digital_plan(name: str, op: str, matrix: Matrix, requant: Requant) -> MatrixPlan:
     """A matrix in the digital unit."""
-    return MatrixPlan(name, op, "digital", Matrix(matrix.codes))
+    return MatrixPlan(name, op, "digital", matrix, requant, requant)
 
 
 def analog_plan(name: str, op: str, matrix: Matrix, requant: Requant, inputs: Range, hw: Hardware) -> MatrixPlan:
     """A matrix on crossbar arrays.
 
     Raises:
-        ModelError: SSMC-A01 no array is wide enough for one output, SSMC-A02 inputs wider than the drivers.
+        ModelError: SSMC-A01 no array is wide enough for one output, SSMC-A02 inputs wider than the drivers,
+            SSMC-R01 a lossy sum cannot be requantized.
     """
     rows = row_splits(matrix.inputs, hw.inputs_per_array)
     gains = slice_gains(matrix.codes, hw)
@@ -91,15 +102,23 @@ def analog_plan(name: str, op: str, matrix: Matrix, requant: Requant, inputs: Ra
         raise ModelError("SSMC-A01", fact, "use fewer weight bits or cells with more levels", name)
     why = why_not_single(matrix, requant, rows, gains, planes, hw)
     if not why:
-        return MatrixPlan(name, op, "single", Matrix(matrix.codes), rows, gains, planes, ratios=tuple(requant.ratio))
+        return MatrixPlan(name, op, "single", matrix, requant, requant, rows, gains, planes)
     parts = tuple(
         _part(digits, span, plane, gain * plane_gain, inputs, hw)
         for span in rows
-        for gain, digits in zip(gains, slices(matrix.codes, gains, hw), strict=True)
+        for gain, digits in zip(gains, slices(matrix.codes, gains), strict=True)
         for plane, plane_gain in planes or ((None, 1),)
     )
+    split = Matrix(matrix.codes, parts)
     kind: Kind = "lossless" if all(part.step == 1 for part in parts) else "lossy"
-    return MatrixPlan(name, op, kind, Matrix(matrix.codes, parts), rows, gains, planes, why)
+    proven = prove_again(requant, split, inputs, name) if kind == "lossy" else requant
+    return MatrixPlan(name, op, kind, split, proven, requant, rows, gains, planes, why)
+
+
+def prove_again(requant: Requant, matrix: Matrix, inputs: Range, node: str) -> Requant:
+    """The same rational map, realised over the sums that the matrix, through its conversions, can reach."""
+    low, high = matrix.reach(*inputs)
+    return make_requant(requant.ratio, requant.bias, requant.lo, requant.hi, (low.ravel(), high.ravel()), node)
 
 
 def row_splits(inputs: int, rows: int) -> tuple[tuple[int, int], ...]:
@@ -116,7 +135,7 @@ def slice_gains(codes: IntArray, hw: Hardware) -> tuple[int, ...]:
     return tuple(1 << (bits * k) for k in range(-(-top.bit_length() // bits)))
 
 
-def slices(codes: IntArray, gains: tuple[int, ...], hw: Hardware) -> list[IntArray]:
+def slices(codes: IntArray, gains: tuple[int, ...]) -> list[IntArray]:
     """Digits of the codes, sign on every digit: ``codes == sum(gain * slice)``."""
     if len(gains) == 1:
         return [codes]

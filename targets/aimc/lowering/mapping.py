@@ -17,7 +17,7 @@ import numpy as np
 from ssmc.errors import ModelError
 from ssmc.hardware.model import Hardware
 from ssmc.ir.rounding import IntArray
-from ssmc.targets.aimc.lowering.conversion_plan import MatrixPlan, outputs_per_tile, slices
+from ssmc.targets.aimc.lowering.conversion_plan import MatrixPlan, outputs_per_tile
 from ssmc.targets.aimc.lowering.packing import ONE, Block, Packing, pack
 
 
@@ -25,7 +25,7 @@ from ssmc.targets.aimc.lowering.packing import ONE, Block, Packing, pack
 class Tile:
     """Cells of an array: outputs ``start..stop`` of one group's matrix, from physical row and column on.
 
-    ``wave``: the how manieth drive of its bank it takes part in; tiles of a wave are driven at once.
+    ``wave``: index of the drive (wave) of its bank in which the tile takes part; tiles of a wave are driven at once.
     """
 
     array: int
@@ -125,10 +125,9 @@ def make_banks(plans: Mapping[str, MatrixPlan], hw: Hardware, packings: Packings
     for plan in plans.values():
         if plan.kind == "digital":
             continue
-        digits = np.stack(slices(plan.matrix.codes, plan.slice_gains, hw), 1)
         for span in plan.rows:
             name = plan.name if len(plan.rows) == 1 else f"{plan.name}[{span[0]}:{span[1]}]"
-            codes = np.ascontiguousarray(digits[..., span[0] : span[1]])
+            codes = np.ascontiguousarray(plan.digits[..., span[0] : span[1]])
             banks.append(Bank(name, plan.op, span, plan.slice_gains, (), codes))
             how.append((packings or {}).get(plan.name, ONE))
     return _placed(banks, how, plans, hw)

@@ -9,21 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
+from ssmc.errors import ModelError
 from ssmc.hardware.model import Hardware
 from ssmc.ir.program import Linear, Matrix, Op, Program, StateSpace
-from ssmc.ir.requant import Requant, make_requant
+from ssmc.ir.requant import Requant
 from ssmc.targets.aimc.lowering.conversion_plan import MatrixPlan, analog_plan, digital_plan
-from ssmc.targets.aimc.lowering.ranges import Range, input_range
+from ssmc.targets.aimc.lowering.ranges import input_range
 
 Place = Literal["auto", "analog", "digital"]
+Named = tuple[str, Matrix, Requant]
+Plans = dict[tuple[str, bool], MatrixPlan]  # by name, and whether it is digital
 OUTPUT = ".output"
 
 
 @dataclass(frozen=True)
 class Lowered:
-    """The lowered program, and what became of each matrix, by `MatrixPlan.name`."""
+    """The lowered program, and the plan of each matrix, by `MatrixPlan.name`."""
 
     program: Program
     plans: dict[str, MatrixPlan]
@@ -33,8 +37,14 @@ class Lowered:
         """Whether the lowered program computes the codes of the program before."""
         return all(plan.kind != "lossy" for plan in self.plans.values())
 
+    @cached_property
+    def source(self) -> Program:
+        """The program before lowering: every matrix without partial sums, requantized as its exact sum."""
+        exact = {name: (Matrix(plan.matrix.codes), plan.exact) for name, plan in self.plans.items()}
+        return with_matrices(self.program, exact)
 
-def matrices(op: Op) -> Iterator[tuple[str, Matrix, Requant]]:
+
+def matrices(op: Op) -> Iterator[Named]:
     """Name, matrix and requantization of every matrix of an op."""
     if isinstance(op, Linear | StateSpace):
         yield op.name, op.matrix, op.requant
@@ -43,7 +53,9 @@ def matrices(op: Op) -> Iterator[tuple[str, Matrix, Requant]]:
         yield op.name + OUTPUT, op.output_matrix, op.output_requant
 
 
-def lower(program: Program, hardware: Hardware, place: Place | Mapping[str, Place] = "auto") -> Lowered:
+def lower(
+    program: Program, hardware: Hardware, place: Place | Mapping[str, Place] = "auto", known: Plans | None = None
+) -> Lowered:
     """Lower every matrix.
 
     Args:
@@ -51,53 +63,42 @@ def lower(program: Program, hardware: Hardware, place: Place | Mapping[str, Plac
         hardware: where it shall run.
         place: for all matrices, or by `MatrixPlan.name` (others are auto). Lowering does not weigh: auto is
             analog here, `ssmc.targets.aimc.choices.place_and_pack` decides before.
+        known: plans of this program's matrices on this hardware, which need not be made again; new ones are added.
 
     Raises:
-        ModelError: SSMC-A01, SSMC-A02 from `analog_plan`; SSMC-R01 where a lossy sum cannot be requantized.
+        ModelError: SSMC-A01, SSMC-A02 or SSMC-R01 from `analog_plan`; SSMC-A04 where a matrix is lowered already.
     """
+    made: Plans = {} if known is None else known
     plans: dict[str, MatrixPlan] = {}
-    ops = []
     for op in program.ops:
-        for name, matrix, requant in matrices(op):
-            where = place if isinstance(place, str) else place.get(name, "auto")
-            digital = where == "digital"
-            inputs = input_range(program, op)
-            plans[name] = (
-                digital_plan(name, op.name, matrix)
-                if digital
-                else analog_plan(name, op.name, matrix, requant, inputs, hardware)
-            )
-        ops.append(_with_plans(op, plans, program))
-    return Lowered(replace(program, ops=tuple(ops)), plans)
+        for matrix in matrices(op):
+            where = place if isinstance(place, str) else place.get(matrix[0], "auto")
+            key = matrix[0], where == "digital"
+            if key not in made:
+                made[key] = _plan(program, op, matrix, hardware, where == "digital")
+            plans[matrix[0]] = made[key]
+    found = {name: (plan.matrix, plan.requant) for name, plan in plans.items()}
+    return Lowered(with_matrices(program, found), plans)
 
 
-def unlowered(program: Program) -> Program:
-    """The program of exact matrices behind a lowered one, requantizations proven over the exact sums again."""
-    ops = []
-    for op in program.ops:
-        new: dict[str, Matrix | Requant] = {}
-        for name, matrix, requant in matrices(op):
-            if matrix.parts:
-                prefix = "output_" if name.endswith(OUTPUT) and name != op.name else ""
-                exact = Matrix(matrix.codes)
-                proven = prove_again(requant, exact, input_range(program, op), name)
-                new |= {f"{prefix}matrix": exact, f"{prefix}requant": proven}
-        ops.append(replace(op, **new) if new else op)  # type: ignore[arg-type]
-    return replace(program, ops=tuple(ops))
+def _plan(program: Program, op: Op, named: Named, hardware: Hardware, digital: bool) -> MatrixPlan:
+    """The plan of one matrix of an op; it depends on no other matrix."""
+    name, matrix, requant = named
+    if matrix.parts:
+        raise ModelError("SSMC-A04", "the matrix is lowered to partial sums already", "compile from the model", name)
+    if digital:
+        return digital_plan(name, op.name, matrix, requant)
+    return analog_plan(name, op.name, matrix, requant, input_range(program, op), hardware)
 
 
-def _with_plans(op: Op, plans: dict[str, MatrixPlan], program: Program) -> Op:
+def with_matrices(program: Program, found: Mapping[str, tuple[Matrix, Requant]]) -> Program:
+    """The program with every matrix and its requantization replaced by those ``found`` under its name."""
+    return replace(program, ops=tuple(_with_matrices(op, found) for op in program.ops))
+
+
+def _with_matrices(op: Op, found: Mapping[str, tuple[Matrix, Requant]]) -> Op:
     new: dict[str, Matrix | Requant] = {}
-    for name, _, requant in matrices(op):
-        plan = plans[name]
-        prefix = "output_" if name.endswith(OUTPUT) and name != op.name else ""
-        new[f"{prefix}matrix"] = plan.matrix
-        if plan.kind == "lossy":
-            new[f"{prefix}requant"] = prove_again(requant, plan.matrix, input_range(program, op), plan.name)
+    for name, _, _ in matrices(op):
+        prefix = "" if name == op.name else "output_"
+        new[f"{prefix}matrix"], new[f"{prefix}requant"] = found[name]
     return replace(op, **new) if new else op  # type: ignore[arg-type]
-
-
-def prove_again(requant: Requant, matrix: Matrix, inputs: Range, node: str) -> Requant:
-    """The same rational map, realised over the sums that the matrix, through its conversions, can reach."""
-    low, high = matrix.reach(*inputs)
-    return make_requant(requant.ratio, requant.bias, requant.lo, requant.hi, (low.ravel(), high.ravel()), node)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from ssmc.errors import UsageError
 from ssmc.ir.serialize import decode_fields, encode_fields
 from ssmc.targets.aimc.lowering.mapping import Bank
+from ssmc.targets.aimc.lowering.serialize import reading
 from ssmc.targets.aimc.tiles.instructions import INSTRUCTIONS, Accumulator, Instruction, Register, TileProgram, Value
 from ssmc.targets.base import Arrays, Json
 
@@ -39,17 +41,34 @@ def tiles_from_json(data: Json, arrays: Mapping[str, NDArray[np.generic]]) -> Ti
         UsageError: SSMC-B03 another schema version, SSMC-B04 a field or an array is missing or malformed.
     """
     if data.get("schema") != SCHEMA:
-        raise UsageError(
-            "SSMC-B03", f"tile program schema is {data.get('schema')!r}, this ssmc reads {SCHEMA!r}", "recompile"
-        )
-    try:
+        fact = f"tile program schema is {data.get('schema')!r}, this ssmc reads {SCHEMA!r}"
+        raise UsageError("SSMC-B03", fact, "compile the model again")
+    with reading("tile program"):
         parts: Json = {name: tuple(_read(item, arrays) for item in data[name]) for name in LISTS}
         for table, kind in NAMED.items():
             parts[table] = {name: decode_fields(kind, item, arrays) for name, item in data[table].items()}
         return TileProgram(hardware=str(data["hardware"]), **parts)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, ZeroDivisionError) as cause:
-        fact = f"the tile program is damaged ({type(cause).__name__}: {cause})"
-        raise UsageError("SSMC-B04", fact, "recompile the model") from cause
+
+
+def stored_once(data: Json, arrays: Arrays) -> tuple[Json, Arrays]:
+    """The same data with equal arrays stored once, under the key of the first."""
+    first: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+    keys = {
+        key: first.setdefault((array.dtype.str, array.shape, array.tobytes()), key) for key, array in arrays.items()
+    }
+    kept = {key: arrays[key] for key in first.values()}
+    return _renamed(data, keys), kept
+
+
+def _renamed(data: Any, keys: Mapping[str, str]) -> Any:
+    match data:
+        case {"array": str(key), **rest} if not rest:
+            return {"array": keys[key]}
+        case dict():
+            return {name: _renamed(item, keys) for name, item in data.items()}
+        case list():
+            return [_renamed(item, keys) for item in data]
+    return data
 
 
 def _instruction(i: Instruction, path: str, arrays: Arrays) -> Json:

@@ -19,7 +19,8 @@ from ssmc.ir import program as ir
 from ssmc.ir.executor import Executor
 from ssmc.ir.quant import QuantType
 from ssmc.ir.requant import make_requant
-from ssmc.targets.aimc.choices.variants import compare, unfuse
+from ssmc.targets.aimc.choices.candidates import Candidates
+from ssmc.targets.aimc.choices.variants import at_steps, compare, unfuse
 from ssmc.targets.aimc.cost.totals import Cost, cost
 from ssmc.targets.aimc.lowering.partial_sums import Place, lower
 from ssmc.targets.aimc.tiles.assemble import assemble
@@ -156,7 +157,7 @@ def test_totals_are_the_sum_of_their_rows(
 
 
 def test_unfused_means_two_operations(taox64: Hardware) -> None:
-    sides = compare(tiny(), taox64, 10)
+    sides = at_steps(compare(Candidates(tiny(), taox64)), 10)
     fused, unfused, digital = sides["fused"], sides["unfused"], sides["digital"]
     assert (fused["arrays"], unfused["arrays"], digital["arrays"]) == (3, 6, 0)
     assert unfused["dac_drives"]["per_step"] == 2 * fused["dac_drives"]["per_step"]
@@ -187,7 +188,7 @@ def test_unfusing_changes_no_code(shapes: Any, program_of: Programs, data: st.Da
 
 def test_a_variant_that_does_not_fit_says_why(taox64: Hardware) -> None:
     few = replace(taox64, array=replace(taox64.array, count=3))
-    assert compare(tiny(), few)["unfused"]["refused"].startswith("error[SSMC-A03]")
+    assert compare(Candidates(tiny(), few))["unfused"]["refused"].startswith("error[SSMC-A03]")
 
 
 def test_latency_and_interval_do_not_depend_on_the_number_of_steps(taox64: Hardware) -> None:

@@ -30,7 +30,7 @@ def test_slices_stand_for_the_codes_and_fit_the_cells(taox64: Hardware, bits: in
     top = (1 << (bits - 1)) - 1
     codes = np.random.default_rng(seed).integers(-top, top + 1, (2, 3, 4))
     gains = slice_gains(codes, hw)
-    digits = slices(codes, gains, hw)
+    digits = slices(codes, gains)
     assert (sum(gain * digit for gain, digit in zip(gains, digits, strict=True)) == codes).all()
     assert max(int(np.abs(digit).max()) for digit in digits) <= hw.largest_digit
 

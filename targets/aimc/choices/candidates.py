@@ -1,0 +1,81 @@
+"""The placements of one program that a search weighs: each is lowered once, and assembled at most once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ssmc.errors import ModelError
+from ssmc.hardware.model import Hardware
+from ssmc.ir.program import Program
+from ssmc.targets.aimc.cost.totals import Cost, cost
+from ssmc.targets.aimc.lowering.partial_sums import Lowered, Place, Plans, lower
+from ssmc.targets.aimc.tiles.assemble import assemble
+from ssmc.targets.aimc.tiles.instructions import TileProgram
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A lowered program on its hardware, one block an array."""
+
+    lowered: Lowered
+    hardware: Hardware
+
+    @cached_property
+    def _assembled(self) -> TileProgram | ModelError:
+        try:
+            return assemble(self.lowered, self.hardware)
+        except ModelError as refused:
+            return refused
+
+    @property
+    def tiles(self) -> TileProgram:
+        """The tile program.
+
+        Raises:
+            ModelError: SSMC-A03 where the chip has too few arrays.
+        """
+        if isinstance(self._assembled, ModelError):
+            raise self._assembled
+        return self._assembled
+
+    @cached_property
+    def cost(self) -> Cost:
+        """Its cost; raises as `tiles` does."""
+        return cost(self.tiles, self.hardware)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The placements of a program on a chip that were asked for; asking again costs nothing.
+
+    One object serves one compile: it holds every program that it lowered.
+    """
+
+    program: Program
+    hardware: Hardware
+    _plans: Plans = field(default_factory=dict, init=False, repr=False, compare=False)
+    _placed: dict[frozenset[str], Placed | ModelError] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def placed(self, places: Mapping[str, Place]) -> Placed:
+        """The program lowered, with the matrices digital that ``places`` says, by `MatrixPlan.name`.
+
+        Raises:
+            ModelError: SSMC-A01, SSMC-A02, SSMC-A04, SSMC-R01 as `lower` does.
+        """
+        digital = frozenset(name for name, place in places.items() if place == "digital")
+        if digital not in self._placed:
+            self._placed[digital] = self._lower(places)
+        found = self._placed[digital]
+        if isinstance(found, ModelError):
+            raise found
+        return found
+
+    def _lower(self, places: Mapping[str, Place]) -> Placed | ModelError:
+        try:
+            return Placed(lower(self.program, self.hardware, places, self._plans), self.hardware)
+        except ModelError as refused:
+            return refused

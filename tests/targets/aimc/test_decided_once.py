@@ -1,0 +1,305 @@
+"""A compile decides and lowers once; its bundle holds what was decided, and loading only reads."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from inspect import isfunction
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import onnx_ir as onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ssmc
+from ssmc.data import Samples
+from ssmc.errors import ModelError, UsageError
+from ssmc.hardware.model import Hardware
+from ssmc.importers.onnx_file import import_model
+from ssmc.ir import program as ir
+from ssmc.ir.read_program import read_program
+from ssmc.ir.requant import make_requant
+from ssmc.pipeline import Pass, PassResult, run_pipeline
+from ssmc.targets.aimc.choices import (
+    candidates,
+    insert_partial_sums,
+    lowering_deviation,
+    place_and_pack,
+    placement,
+    variants,
+)
+from ssmc.targets.aimc.choices.candidates import Candidates, Placed
+from ssmc.targets.aimc.choices.insert_partial_sums import InsertPartialSums
+from ssmc.targets.aimc.choices.variants import at_steps, compare, figures_of
+from ssmc.targets.aimc.lowering import conversion_plan, mapping, packing, partial_sums, ranges
+from ssmc.targets.aimc.lowering.mapping import Packings
+from ssmc.targets.aimc.lowering.partial_sums import Lowered, Place, lower
+from ssmc.targets.aimc.lowering.serialize import lowered_from_json, lowered_to_json
+from ssmc.targets.aimc.simulation.monte_carlo import monte_carlo
+from ssmc.targets.aimc.target import AimcCompiled, AimcTarget
+from ssmc.targets.aimc.tiles import assemble
+from tests.compiling import same
+from tests.graphs import Spec
+from tests.graphs import model as model_of
+
+Programs = Callable[..., ir.Program]
+SPEC = Spec(seed=3, features=2, channels=3, states=2, layers=2, form="delta")
+AUTO = AimcTarget("taox64", place="auto", packing="auto")
+
+BOTH = {"place": "auto", "packing": "auto"}
+
+DECIDING = (
+    conversion_plan, mapping, packing, partial_sums, ranges, assemble,
+    candidates, insert_partial_sums, lowering_deviation, place_and_pack, placement, variants,
+)  # fmt: skip
+#: public functions of these modules that read, or say where something lies
+READING = {
+    "at_steps", "choice_from_json", "converter_of", "figures_of", "matrices", "outputs_per_tile", "with_matrices",
+}  # fmt: skip
+
+
+def imported(spec: Spec = SPEC) -> onnx.Model:
+    return import_model(model_of(spec))
+
+
+def functions_of(module: ModuleType) -> dict[str, Any]:
+    """The public functions that a module defines."""
+    found = {name: value for name, value in vars(module).items() if isfunction(value) and name[0] != "_"}
+    return {name: value for name, value in found.items() if value.__module__ == module.__name__}
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Make every function that decides, lowers or proves raise, wherever it is imported; their names."""
+    public = {name: value for module in DECIDING for name, value in functions_of(module).items()}
+    assert public.keys() >= READING
+    deciding = {value for name, value in public.items() if name not in READING} | {make_requant, read_program}
+    for name, module in list(sys.modules.items()):
+        for attribute, value in list(vars(module).items()) if name.startswith("ssmc") else ():
+            if isfunction(value) and value in deciding:
+                monkeypatch.setattr(module, attribute, never)
+    for kind in (Candidates, Placed):
+        monkeypatch.setattr(kind, "__init__", never)
+    return {value.__name__ for value in deciding}
+
+
+def never(*arguments: object, **options: object) -> None:
+    raise AssertionError("a loaded bundle decides nothing")
+
+
+@pytest.mark.parametrize("spec", [SPEC, replace(SPEC, after=True)], ids=["one operation", "two operations"])
+@pytest.mark.parametrize("preset", ["taox64", "isaac128"])
+def test_loading_only_reads(preset: str, spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = ssmc.compile(imported(spec), replace(AUTO, hardware=preset, rate=1e4), oracle=False, poles="keep")
+    x = np.random.default_rng(0).normal(0, 1, (4, 9, 2))
+    samples = Samples(x.reshape(-1, 2), np.arange(0, 37, 9), np.arange(4) % 2)
+    ideal, noisy, cost, files = bundle.run(x), bundle.run(x, noise=True, seed=3), bundle.cost(7), bundle.files()
+    chips = monte_carlo(bundle, samples, chips=1, times_s=(0.0,)).to_json()
+    bundle.save(tmp_path / "out")
+    assert {"lower", "assemble", "analog_plan", "decide_places", "decide_packing", "make_banks", "pack"} <= forbid(
+        monkeypatch
+    )
+    loaded = ssmc.load(tmp_path / "out")
+    assert (loaded.run(x) == ideal).all()
+    assert (loaded.run(x, noise=True, seed=3) == noisy).all()
+    assert loaded.cost(7) == cost
+    assert loaded.report.cost["decisions"] == cost["decisions"]
+    assert monte_carlo(loaded, samples, chips=1, times_s=(0.0,)).to_json() == chips
+    assert loaded.files() == files
+
+
+def test_a_compile_needs_what_is_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    forbid(monkeypatch)
+    with pytest.raises(AssertionError, match="decides nothing"):
+        ssmc.compile(imported(), AUTO, oracle=False, poles="keep")
+
+
+@dataclass
+class Count:
+    """What was lowered and assembled: placements by program, packings by lowered program."""
+
+    lowered: list[tuple[int, frozenset[str]]]
+    assembled: list[tuple[int, tuple[str, ...]]]
+    alive: list[object]
+
+
+@pytest.fixture
+def count(monkeypatch: pytest.MonkeyPatch) -> Count:
+    counted = Count([], [], [])
+    really_lower, really_assemble = partial_sums.lower, assemble.assemble
+
+    def counting_lower(program: ir.Program, hw: Hardware, place: Mapping[str, Place], *known: Any) -> Lowered:
+        digital = frozenset(name for name, where in place.items() if where == "digital")
+        counted.lowered.append((id(program), digital))
+        counted.alive.append(program)
+        return really_lower(program, hw, place, *known)
+
+    def counting_assemble(low: Lowered, hw: Hardware, packings: Packings | None = None) -> Any:
+        names = [name for name, plan in low.plans.items() if plan.kind != "digital"]
+        counted.assembled.append((id(low), tuple(str((packings or {}).get(name, packing.ONE)) for name in names)))
+        counted.alive.append(low)
+        return really_assemble(low, hw, packings)
+
+    for name, module in list(sys.modules.items()):
+        for attribute, value in list(vars(module).items()) if name.startswith("ssmc") else ():
+            if value is really_lower:
+                monkeypatch.setattr(module, attribute, counting_lower)
+            if value is really_assemble:
+                monkeypatch.setattr(module, attribute, counting_assemble)
+    return counted
+
+
+@pytest.mark.parametrize("arrays", [0, 3])
+@pytest.mark.parametrize("options", [{"place": "digital"}, {"place": "auto"}, {"packing": "auto"}, BOTH])
+def test_no_candidate_is_lowered_or_assembled_twice(
+    options: Any, arrays: int, taox64: Hardware, count: Count, tmp_path: Path
+) -> None:
+    """Placements are those weighed, everything analog, everything digital, and the unfused variant of the report."""
+    hw = replace(taox64, array=replace(taox64.array, count=arrays))
+    bundle = ssmc.compile(imported(), AimcTarget(hw, **options), oracle=False, poles="keep")
+    bundle.save(tmp_path / "out")
+    assert len(count.lowered) == len(set(count.lowered))
+    assert len(count.assembled) == len(set(count.assembled))
+    weighed = len(list(bundle.compiled.program.matrices())) if options.get("place") == "auto" else 0
+    assert weighed + 1 <= len(count.lowered) <= weighed + 1 + 2
+
+
+def test_everything_digital_has_one_packing(count: Count, program_of: Programs) -> None:
+    compiled = AimcTarget("taox64", place="digital", packing="auto").emit(program_of())
+    assert len(count.assembled) == 1
+    (choice,) = compiled.choices
+    assert len({str(figures) for figures in choice.alternatives.values()}) == 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_a_lowered_program_survives_the_round_trip(
+    shapes: Any, hardwares: Any, program_of: Programs, data: st.DataObject
+) -> None:
+    """And what it was lowered from can be told from it."""
+    program, hw = program_of(data.draw(shapes)), data.draw(hardwares)
+    try:
+        lowered = lower(program, hw, {"encoder": "digital"})
+    except ModelError:
+        return
+    written, arrays = lowered_to_json(lowered)
+    again = lowered_from_json(json.loads(json.dumps(written, sort_keys=True)), arrays)
+    assert same(again, lowered)
+    assert same(again.source, program)
+    assert list(again.plans) == list(lowered.plans)
+
+
+def test_damaged_plans_are_refused(taox64: Hardware, program_of: Programs) -> None:
+    written, arrays = lowered_to_json(lower(program_of(), taox64))
+    for plans in ([{}], [{**written["plans"][0], "kind": "magic"}], [{**written["plans"][0], "name": "other"}]):
+        with pytest.raises(UsageError, match="SSMC-B04"):
+            lowered_from_json({**written, "plans": plans}, arrays)
+
+
+def test_equal_arrays_are_stored_once(isaac128: Hardware, program_of: Programs) -> None:
+    """Isaac drives bit by bit: its partial sums repeat the digits of every slice."""
+    compiled = AimcTarget(isaac128).emit(program_of(form="delta"))
+    _, arrays = compiled.files()
+    contents = {(array.dtype.str, array.shape, array.tobytes()) for array in arrays.values()}
+    parts = [part for _, matrix in compiled.program.matrices() for part in matrix.parts]
+    assert len(contents) == len(arrays) < len(parts)
+
+
+def test_a_bundle_of_another_version_says_how_to_compile_again(program_of: Programs) -> None:
+    target = AimcTarget("taox64", place="auto", packing="shared", minimise="area", rate=10.0)
+    data, arrays = target.emit(program_of()).files()
+    old = {key: value for key, value in data.items() if key in ("hardware", "options", "program", "tiles")}
+    command = "ssmc compile MODEL.onnx --target aimc --hardware taox64 --place auto --packing shared --minimise area"
+    with pytest.raises(UsageError, match=f"SSMC-B03.*compile the model again: {command} --rate 10.0"):
+        AimcTarget.load(old, arrays)
+    old["hardware"] = {**old["hardware"], "name": "mine"}
+    with pytest.raises(UsageError, match=r"SSMC-B03.* --hardware FILE\.toml"):
+        AimcTarget.load(old, arrays)
+    with pytest.raises(UsageError, match="SSMC-B03"):
+        AimcTarget.load({"schema": "ssmc.aimc/99"}, arrays)
+
+
+def test_figures_at_steps_are_those_of_the_cost(isaac128: Hardware, program_of: Programs) -> None:
+    weighed = Candidates(program_of(form="delta"), isaac128)
+    placed = weighed.placed({})
+    for steps in (0, 1, 7, 1000):
+        assert at_steps(compare(weighed), steps)["fused"] == figures_of(placed.cost.to_json(steps), placed.lowered)
+
+
+@dataclass(frozen=True)
+class Renamed(InsertPartialSums):
+    """The same pass under another name."""
+
+    @property
+    def name(self) -> str:
+        return "split-sums"
+
+
+@dataclass(frozen=True)
+class Zero(Pass):
+    """Zeroes the weights of the first node that has some, or only writes a remark beside it."""
+
+    remark: bool = False
+
+    @property
+    def name(self) -> str:
+        return "zero"
+
+    @property
+    def level(self) -> str:
+        return "placed"
+
+    def run(self, model: onnx.Model) -> PassResult:
+        node = next(node for node in model.graph if "W" in str(node.inputs[1]))
+        if self.remark:
+            node.metadata_props["remark"] = "seen"
+            return PassResult(model)
+        weights = node.inputs[1]
+        assert weights is not None
+        assert weights.const_value is not None
+        weights.const_value = onnx.tensor(np.zeros_like(weights.const_value.numpy()), name=weights.name)
+        return PassResult(model)
+
+
+@dataclass(frozen=True)
+class Ending(AimcTarget):
+    """The target with another end of its pipeline."""
+
+    end: tuple[Pass, ...] = ()
+
+    def pipeline(self) -> tuple[Pass, ...]:
+        return (*super().pipeline()[:-1], *self.end)
+
+
+def test_what_is_handed_on_does_not_depend_on_names(count: Count, isaac128: Hardware) -> None:
+    bundles = [
+        ssmc.compile(imported(), Ending(isaac128, end=(kind(isaac128), Zero(remark=True))), oracle=False, poles="keep")
+        for kind in (InsertPartialSums, Renamed)
+    ]
+    assert len(count.lowered) == 2 * 3
+    one, other = (bundle.compiled.files()[0] for bundle in bundles)
+    assert one == other
+
+
+def test_a_pass_that_changes_what_was_lowered_is_refused(isaac128: Hardware) -> None:
+    target = Ending(isaac128, end=(InsertPartialSums(isaac128), Zero()))
+    with pytest.raises(ModelError, match=r"SSMC-A05.*before insert-partial-sums"):
+        ssmc.compile(imported(), target, oracle=False, poles="keep")
+
+
+def test_a_pipeline_without_partial_sums_is_lowered_by_the_emitter(isaac128: Hardware) -> None:
+    whole = ssmc.compile(imported(), AimcTarget(isaac128), oracle=False, poles="keep")
+    bare = ssmc.compile(imported(), Ending(isaac128), oracle=False, poles="keep")
+    assert isinstance(bare.compiled, AimcCompiled)
+    assert bare.compiled.files()[0] == whole.compiled.files()[0]
+
+
+def test_a_program_is_lowered_once(isaac128: Hardware) -> None:
+    result = run_pipeline(imported(), AimcTarget(isaac128).pipeline(), oracle=False)
+    with pytest.raises(ModelError, match=r"SSMC-A04.*compile from the model"):
+        AimcTarget(isaac128).emit(read_program(result.model))
