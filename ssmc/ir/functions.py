@@ -13,7 +13,7 @@ import onnx
 import onnx.parser
 import onnx_ir as ir
 
-from ssmc.ir.kernel_functions import kernel_text, linear_parts_text, pair_text, requant_text
+from ssmc.ir.operations.kernel_functions import kernel_text, linear_parts_text, pair_text, requant_text
 
 DOMAIN = "ssmc"
 OPSET = 21
