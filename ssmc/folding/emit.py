@@ -180,7 +180,7 @@ class Emitter:
             "gain_a": signal.a.scale, "gain_b": signal.b.scale, "step": grid.step, "offset": signal.offset / grid.step,
             "lo": grid.lo, "hi": grid.hi,
         }  # fmt: skip
-        return self.emit("Sum2", name, {"a": signal.a.value, "b": signal.b.value}, constants)
+        return self.emit("Sum", name, {"a": signal.a.value, "b": signal.b.value}, constants)
 
     def _averaged(self, signal: Averaged, grid: Grid, name: str) -> ir.Value:
         if signal.offset.any():

@@ -1,4 +1,7 @@
-"""Partial sums of a matrix as constants of a graph node, and back (`ssmc.ir.operations.kernel_functions.partial_sums`)."""
+"""Partial sums of a matrix as constants of a graph node, and back.
+
+The ONNX text that reads them is `ssmc.ir.operations.kernel_functions.partial_sums`.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ssmc.hardware.model import Hardware
-from ssmc.ir.program import Linear, Matrix, Op, Program, StateSpace
+from ssmc.ir.matrix import Matrix
+from ssmc.ir.operations import AnyOp, Linear, StateSpace
+from ssmc.ir.program import Program
 from ssmc.ir.requant import Requant, make_requant
 from ssmc.targets.aimc.lowering.conversion_plan import MatrixPlan, analog_plan, digital_plan
 from ssmc.targets.aimc.lowering.ranges import Range, input_range
@@ -34,7 +36,7 @@ class Lowered:
         return all(plan.kind != "lossy" for plan in self.plans.values())
 
 
-def matrices(op: Op) -> Iterator[tuple[str, Matrix, Requant]]:
+def matrices(op: AnyOp) -> Iterator[tuple[str, Matrix, Requant]]:
     """Name, matrix and requantization of every matrix of an op."""
     if isinstance(op, Linear | StateSpace):
         yield op.name, op.matrix, op.requant
@@ -56,7 +58,7 @@ def lower(program: Program, hardware: Hardware, place: Place | Mapping[str, Plac
         ModelError: SSMC-A01, SSMC-A02 from `analog_plan`; SSMC-R01 where a lossy sum cannot be requantized.
     """
     plans: dict[str, MatrixPlan] = {}
-    ops = []
+    ops: list[AnyOp] = []
     for op in program.ops:
         for name, matrix, requant in matrices(op):
             where = place if isinstance(place, str) else place.get(name, "auto")
@@ -73,7 +75,7 @@ def lower(program: Program, hardware: Hardware, place: Place | Mapping[str, Plac
 
 def unlowered(program: Program) -> Program:
     """The program of exact matrices behind a lowered one, requantizations proven over the exact sums again."""
-    ops = []
+    ops: list[AnyOp] = []
     for op in program.ops:
         new: dict[str, Matrix | Requant] = {}
         for name, matrix, requant in matrices(op):
@@ -86,7 +88,7 @@ def unlowered(program: Program) -> Program:
     return replace(program, ops=tuple(ops))
 
 
-def _with_plans(op: Op, plans: dict[str, MatrixPlan], program: Program) -> Op:
+def _with_plans(op: AnyOp, plans: dict[str, MatrixPlan], program: Program) -> AnyOp:
     new: dict[str, Matrix | Requant] = {}
     for name, _, requant in matrices(op):
         plan = plans[name]
