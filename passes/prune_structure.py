@@ -9,9 +9,10 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.ir.build import node_name, remove_dead
+from ssmc.ir.functions import operation_of
 from ssmc.ir.kernel_nodes import Mask, kernel_constants, kernel_nodes, live_states, set_constants
 from ssmc.ir.parts import Constants
-from ssmc.ir.read_program import constants, operation_of
+from ssmc.ir.read_program import constants
 from ssmc.ir.rounding import FloatArray
 from ssmc.pipeline import Pass, PassResult
 
@@ -81,7 +82,7 @@ def _fold_constant_channels(graph: ir.Graph) -> list[str]:
     known: dict[ir.Value, FloatArray] = {}
     applied = []
     for node in graph:
-        kind, c = operation_of(node), constants(node)
+        kind, c = operation_of(node.op_type), constants(node)
         source = next((known[value] for value in node.inputs if value in known), None)
         new = None if source is None else kind.absorbed(c, source)
         if source is not None and new is not None:
@@ -104,7 +105,7 @@ def _drop_unread(graph: ir.Graph) -> list[str]:
         mask = needed[node.outputs[0]]
         sources = _sources(node, needed)
         if sources and not (mask.all() and needed[sources[0]].all()):
-            new = operation_of(node).narrowed(constants(node), mask, needed[sources[0]])
+            new = operation_of(node.op_type).narrowed(constants(node), mask, needed[sources[0]])
             set_constants(node, graph, new)
         if not mask.all():
             applied.append(f"{node_name(node)}: {int((~mask).sum())} of {mask.size} channels")
@@ -128,7 +129,7 @@ def _demand(graph: ir.Graph) -> dict[ir.Value, Mask]:
 def _demand_of(node: ir.Node, needed: dict[ir.Value, Mask]) -> None:
     """Mark what one node needs, of its output and of its inputs."""
     out, sources = node.outputs[0], _sources(node, needed)
-    mask, masks = operation_of(node).demand(constants(node), needed[out], [needed[value] for value in sources])
+    mask, masks = operation_of(node.op_type).demand(constants(node), needed[out], [needed[value] for value in sources])
     for value, more in zip((out, *sources), (mask, *masks), strict=True):
         needed[value] |= more
 
@@ -140,7 +141,7 @@ def _unread(graph: ir.Graph) -> dict[ir.Value, Mask]:
     sizes: dict[ir.Value, int] = {graph.inputs[0]: int(features[2])}  # type: ignore[arg-type]
     for node in graph:
         inputs = [sizes[value] for value in _sources(node, sizes)]
-        sizes[node.outputs[0]] = operation_of(node).channels(constants(node), inputs)
+        sizes[node.outputs[0]] = operation_of(node.op_type).channels(constants(node), inputs)
     return {value: np.zeros(size, bool) for value, size in sizes.items() if value is not graph.inputs[0]}
 
 

@@ -14,7 +14,7 @@ import onnx
 import onnx.parser
 import onnx_ir as ir
 
-from ssmc.ir.operations import OPERATIONS
+from ssmc.ir.operations import OPERATIONS, Op
 from ssmc.ir.operations.kernel_functions import pair_text
 
 DOMAIN = "ssmc"
@@ -38,8 +38,8 @@ REAL: dict[str, str] = {
 }
 
 #: Operations on codes, each in its own file.
-_CODES = {op_type: function for kind in OPERATIONS for op_type, function in kind.functions.items()}
-_TEXTS = {**REAL, **{op_type: function.text for op_type, function in _CODES.items()}}
+_BY_TYPE = {op_type: kind for kind in OPERATIONS for op_type in kind.functions}
+_TEXTS = {**REAL, **{op_type: kind.functions[op_type].text for op_type, kind in _BY_TYPE.items()}}
 
 
 @cache
@@ -55,6 +55,17 @@ def input_names(op_type: str) -> tuple[str, ...]:
     return tuple(function_proto(op_type).input)
 
 
+@cache
+def output_names(op_type: str) -> tuple[str, ...]:
+    """Names of the operation's outputs, in order."""
+    return tuple(function_proto(op_type).output)
+
+
+def operation_of(op_type: str) -> type[Op]:
+    """The operation of the integer program that nodes of a type on codes are."""
+    return _BY_TYPE[op_type]
+
+
 def op_types() -> tuple[str, ...]:
     """Every operation of the domain."""
     return tuple(_TEXTS)
@@ -62,7 +73,7 @@ def op_types() -> tuple[str, ...]:
 
 def code_op_types(since: str) -> frozenset[str]:
     """The operations on codes whose first level is ``since``."""
-    return frozenset(op_type for op_type, function in _CODES.items() if function.since == since)
+    return frozenset(op_type for op_type, kind in _BY_TYPE.items() if kind.functions[op_type].since == since)
 
 
 def attach_functions(model: ir.Model) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from ssmc.ir.build import add_constant, is_op, node_name
+from ssmc.ir.build import add_constant, constant_dtype, is_op, node_name
 from ssmc.ir.functions import input_names
 from ssmc.ir.parts import Constants
-from ssmc.ir.read_program import constants, operation_of
+from ssmc.ir.read_program import constants
 from ssmc.ir.rounding import FloatArray, round_half_even
 
 Mask = NDArray[np.bool_]
@@ -71,10 +71,9 @@ def kernel_constants(node: ir.Node) -> KernelConstants:
 
 def set_constants(node: ir.Node, graph: ir.Graph, new: Constants) -> None:
     """Replace constant inputs of a node, a kernel or another, by their names in its function."""
-    integer = operation_of(node).integer_constants
     for index, key in enumerate(input_names(node.op_type)):
         if key in new:
-            dtype = np.int64 if key in integer else np.float64
+            dtype = constant_dtype(node.op_type, key)
             node.replace_input_with(index, add_constant(graph, f"{node_name(node)}.pruned.{key}", new[key], dtype))
 
 

@@ -6,16 +6,14 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.ir.build import constant_array, node_name
-from ssmc.ir.functions import input_names
-from ssmc.ir.operations import OPERATIONS, AnyOp, Op, Quantize
+from ssmc.ir.functions import input_names, operation_of
+from ssmc.ir.operations import AnyOp, Quantize
 from ssmc.ir.operations.reading import GraphNode
 from ssmc.ir.parts import Constants
 from ssmc.ir.program import Program
 from ssmc.ir.quant import Codes
 
-__all__ = ["Constants", "constants", "operation_of", "read_program", "signals"]
-
-_BY_TYPE = {op_type: kind for kind in OPERATIONS for op_type in kind.functions}
+__all__ = ["Constants", "constants", "read_program", "signals"]
 
 
 def read_program(model: ir.Model) -> Program:
@@ -25,7 +23,7 @@ def read_program(model: ir.Model) -> Program:
     values: dict[str, Codes] = {}
     ops: list[AnyOp] = []
     for node in model.graph:
-        op, codes = operation_of(node).read(_as_read(node, values, features))
+        op, codes = operation_of(node.op_type).read(_as_read(node, values, features))
         ops.append(op)  # type: ignore[arg-type]
         if codes is not None:
             values[op.output] = codes
@@ -39,11 +37,6 @@ def read_program(model: ir.Model) -> Program:
         ops=tuple(ops),
         values=values,
     )
-
-
-def operation_of(node: ir.Node) -> type[Op]:
-    """The operation that a node of the code graph is read as."""
-    return _BY_TYPE[node.op_type]
 
 
 def _as_read(node: ir.Node, values: dict[str, Codes], features: int) -> GraphNode:

@@ -15,7 +15,7 @@ from ssmc.ir.operations.operation import Function, Mask, RealCodes, Stateless
 from ssmc.ir.operations.reading import GraphNode, code_type
 from ssmc.ir.parts import Constants
 from ssmc.ir.quant import Codes
-from ssmc.ir.rounding import IntArray, bit_length, isqrt, round_shift, saturate
+from ssmc.ir.rounding import IntArray, bit_length, isqrt, round_fraction, round_shift, saturate
 
 NORM_FRACTION = 16
 MOST_NORM = 1 << 22
@@ -97,9 +97,9 @@ class Norm(Stateless):
         op = cls(
             *node.wiring,
             centred=bool(c["centred"]),
-            epsilon=round(Fraction(float(c["epsilon"])) * size * size * (1 << NORM_FRACTION)),
-            gain=np.array([round(Fraction(float(g)) * (1 << (shift - 20))) for g in gain], np.int64),
-            offset=np.array([round(Fraction(float(b)) * (1 << shift)) for b in offset], np.int64),
+            epsilon=round_fraction(Fraction(float(c["epsilon"])) * size * size * (1 << NORM_FRACTION)),
+            gain=np.array([round_fraction(Fraction(float(g)) * (1 << (shift - 20))) for g in gain], np.int64),
+            offset=np.array([round_fraction(Fraction(float(b)) * (1 << shift)) for b in offset], np.int64),
             shift=shift,
             lo=int(c["lo"]),
             hi=int(c["hi"]),

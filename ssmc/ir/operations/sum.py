@@ -13,7 +13,7 @@ from ssmc.ir.operations.operation import Function, RealCodes, Stateless
 from ssmc.ir.operations.reading import GraphNode, code_type, exact_offsets, per_channel, ratios
 from ssmc.ir.quant import Codes
 from ssmc.ir.requant import LIMIT
-from ssmc.ir.rounding import IntArray, round_shift, saturate
+from ssmc.ir.rounding import IntArray, round_fraction, round_shift, saturate
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def fit_sum(row: tuple[Fraction, Fraction, Fraction], reach: tuple[int, int]) ->
     """
     best = (0, 0, 0, 0, 0.0)
     for shift in range(48):
-        numbers = [round(value * (1 << shift)) for value in row]
+        numbers = [round_fraction(value * (1 << shift)) for value in row]
         size = abs(numbers[0]) * reach[0] + abs(numbers[1]) * reach[1] + abs(numbers[2]) + (1 << shift)
         if shift and 2 * size >= LIMIT:
             break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -132,11 +132,6 @@ def test_int16_samples_are_quantized_exactly(scale: float) -> None:
         assert codes[0] == want[at]
 
 
-@dataclass(frozen=True)
-class Strange(p.Op):
-    """An operation of another planet."""
-
-
 def plain(*ops: p.Op) -> p.Program:
     code = QuantType(-8, 7, np.asarray(1.0))
     values = {op.output: p.Codes(2, code, "sequence" if isinstance(op, p.Mean | p.Last) else "step") for op in ops}
@@ -153,7 +148,6 @@ def with_parts() -> p.Program:
 
 
 DECLINED = {
-    "SSMC-C20": lambda: plain(Strange("odd", ("u",), "v")),
     "SSMC-C21": with_parts,
     "SSMC-C22": lambda: plain(p.Mean("mean", ("u",), "v", (Fraction(1 << 63, 3),) * 2, -8, 7)),
     "SSMC-C23": lambda: plain(p.Table("table", ("u",), "v", np.zeros((1, 3), np.int64), -8)),
