@@ -10,8 +10,8 @@ import onnx_ir as ir
 from ssmc.analysis.kernels import KernelAnalysis, adc_bits, analyse
 from ssmc.ir.build import node_name
 from ssmc.ir.kernel_nodes import KernelConstants, kernel_constants, kernel_nodes, set_constants
+from ssmc.ir.operations import StateSpace
 from ssmc.ir.parts import Constants
-from ssmc.ir.program import StateSpace
 from ssmc.ir.read_program import read_program
 from ssmc.ir.rounding import FloatArray
 from ssmc.pipeline import Declined, Effect, Pass, PassResult

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from ssmc.analysis.linear import linear_kernel
 from ssmc.analysis.qs4d_metrics import live_states
 from ssmc.analysis.run import padded, reference
-from ssmc.ir.program import StateSpace
+from ssmc.ir.operations import StateSpace
 from ssmc.ir.rounding import FloatArray, IntArray
 
 NONE = -1

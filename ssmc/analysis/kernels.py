@@ -12,7 +12,8 @@ from ssmc.analysis.noise import OutputNoise, fewest_adc_bits, output_noise, sqnr
 from ssmc.analysis.observe import MOST_OVERLOAD, Observation, judge, observe, white_codes
 from ssmc.analysis.qs4d_metrics import live_states
 from ssmc.analysis.ranges import Ranges, typical, worst_case
-from ssmc.ir.program import Program, StateSpace
+from ssmc.ir.operations import StateSpace
+from ssmc.ir.program import Program
 from ssmc.ir.quant import bits_for
 from ssmc.ir.rounding import FloatArray, IntArray
 

@@ -1,6 +1,6 @@
 """A quantized kernel as a linear system with an error at every rounding.
 
-In codes, R the read-out, ``rho`` and ``beta`` ratio and bias of the requantizations (`ssmc.ir.program.StateSpace`):
+In codes, R the read-out, ``rho`` and ``beta`` ratio and bias of the requantizations (`ssmc.ir.operations.StateSpace`):
 
     R  = 2^-shift r + e_R                               e_R: read-out, in DAC codes
     r' = keep r + rho (W_ss R + W_su u) + beta + e_q    e_q: ADC of the state rows, in register codes
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ssmc.analysis.qs4d_metrics import live_states
 from ssmc.ir.matrix import Matrix
-from ssmc.ir.program import StateSpace
+from ssmc.ir.operations import StateSpace
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import FloatArray, IntArray
 

@@ -28,7 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.ir.matrix import weight_bits
-from ssmc.ir.program import Linear, Op, Program, StateSpace, Table
+from ssmc.ir.operations import Linear, Op, StateSpace, Table
+from ssmc.ir.program import Program
 from ssmc.ir.quant import bits_for
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import IntArray

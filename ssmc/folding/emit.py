@@ -27,7 +27,7 @@ from ssmc.folding.signals import (
 from ssmc.ir.build import constant_dtype, node_name, ssmc_node
 from ssmc.ir.functions import OPSET, output_names
 from ssmc.ir.grid import factor_rows
-from ssmc.ir.program import Rate
+from ssmc.ir.quant import Rate
 from ssmc.ir.read_program import constants as read_constants
 from ssmc.ir.rounding import FloatArray, round_half_even
 from ssmc.recognition.axes import Axes

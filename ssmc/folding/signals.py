@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from ssmc.ir.program import Rate
+from ssmc.ir.quant import Rate
 from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.recognition.axes import Roles
 

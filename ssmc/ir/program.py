@@ -10,47 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ssmc.ir.matrix import Matrix, PartialSum
-from ssmc.ir.operations import (
-    AnyOp,
-    Dequantize,
-    Ids,
-    Last,
-    Linear,
-    Mean,
-    Norm,
-    Op,
-    Product,
-    Quantize,
-    Slice,
-    StateSpace,
-    Sum,
-    Table,
-)
-from ssmc.ir.operations.norm import NORM_FRACTION
+from ssmc.ir.matrix import Matrix
+from ssmc.ir.operations import AnyOp, Ids, Op, Table
 from ssmc.ir.quant import Codes, Rate
-
-__all__ = [
-    "NORM_FRACTION",
-    "Codes",
-    "Dequantize",
-    "Ids",
-    "Last",
-    "Linear",
-    "Matrix",
-    "Mean",
-    "Norm",
-    "Op",
-    "PartialSum",
-    "Product",
-    "Program",
-    "Quantize",
-    "Rate",
-    "Slice",
-    "StateSpace",
-    "Sum",
-    "Table",
-]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What is known about a quantized state-space kernel without running it: its poles and how far they are from 1.
 
-In units of register codes the step of `ssmc.ir.program.StateSpace` is linear up to its roundings:
+In units of register codes the step of `ssmc.ir.operations.StateSpace` is linear up to its roundings:
 
     r' = keep * r + ratio * (W_A (r / 2**shift) + W_B u)    A = diag(keep) + diag(ratio) W_A diag(2**-shift)
 
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from ssmc.analysis.linear import poles, transition
 from ssmc.analysis.qs4d_metrics import live_states
-from ssmc.ir.program import Program, StateSpace
+from ssmc.ir.operations import StateSpace
+from ssmc.ir.program import Program
 from ssmc.ir.quant import bits_for
 
 __all__ = ["KernelFacts", "kernel_facts", "poles", "transition"]

@@ -11,7 +11,8 @@ import pytest
 from ssmc.analysis.kernels import analyse
 from ssmc.analysis.linear import poles
 from ssmc.ir.kernel_nodes import KernelConstants
-from ssmc.ir.program import Program, StateSpace
+from ssmc.ir.operations import StateSpace
+from ssmc.ir.program import Program
 from ssmc.ir.read_program import read_program
 from ssmc.passes.allocate_adc_bits import AllocateAdcBits, coarser
 from ssmc.pipeline import Effect

@@ -14,7 +14,8 @@ from ssmc.data import Samples
 from ssmc.errors import UsageError, VerificationError
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.executor import Executor, kernel_inputs
-from ssmc.ir.program import Program, StateSpace
+from ssmc.ir.operations import StateSpace
+from ssmc.ir.program import Program
 from ssmc.ir.read_program import read_program
 from ssmc.passes.prune_budget import Cut, PruneBudget, cut_program
 from ssmc.pipeline import Effect, run_pipeline
