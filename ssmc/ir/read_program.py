@@ -13,8 +13,6 @@ from ssmc.ir.parts import Constants
 from ssmc.ir.program import Program
 from ssmc.ir.quant import Codes
 
-__all__ = ["Constants", "constants", "read_program", "signals"]
-
 
 def read_program(model: ir.Model) -> Program:
     """The program of a graph at level *folded* or later: one dataclass per node, requantizations proven."""

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.analysis.linear import poles, transition
-from ssmc.analysis.qs4d_metrics import live_states
+from ssmc.analysis.qs4d_metrics import driven_states
 from ssmc.ir.operations import StateSpace
 from ssmc.ir.program import Program
 from ssmc.ir.quant import bits_for
@@ -85,7 +85,7 @@ def _facts(op: StateSpace) -> KernelFacts:
         states=n,
         inputs=op.n_input,
         outputs=op.n_output,
-        live_states=int(live_states(op).sum()),
+        live_states=int(driven_states(op).sum()),
         weight_bits=op.matrix.weight_bits,
         state_dac_bits=op.state_dac_bits,
         adc_bits=bits_for(int(lo.min(initial=0)), int(hi.max(initial=0))),
