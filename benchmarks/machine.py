@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssmc.emit_c.emit import emit
-from ssmc.ir.program import Program, StateSpace
+from ssmc.ir.operations import StateSpace
+from ssmc.ir.program import Program
 from ssmc.native.build import build_library
 
 CHAIN = 4_000_000

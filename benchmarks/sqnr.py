@@ -23,7 +23,7 @@ import ssmc
 from ssmc.analysis.compare import compare
 from ssmc.data import load_samples
 from ssmc.ir.executor import kernel_inputs
-from ssmc.ir.program import StateSpace
+from ssmc.ir.operations import StateSpace
 from tests.analysis.kernels import random_codes, random_kernel, random_recipe
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -8,11 +8,12 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.analysis.kernels import KernelAnalysis, adc_bits, analyse
-from ssmc.ir.build import is_op, node_name
-from ssmc.ir.program import StateSpace
-from ssmc.ir.read_program import Constants, constants, read_program
+from ssmc.ir.build import node_name
+from ssmc.ir.kernel_nodes import KernelConstants, kernel_constants, kernel_nodes, set_constants
+from ssmc.ir.operations import StateSpace
+from ssmc.ir.parts import Constants
+from ssmc.ir.read_program import read_program
 from ssmc.ir.rounding import FloatArray
-from ssmc.passes.prune_structure import KERNELS, set_constants
 from ssmc.pipeline import Declined, Effect, Pass, PassResult
 
 SCALED = ("lo", "hi", "reg_lo", "reg_hi", "r0")
@@ -58,24 +59,22 @@ class AllocateAdcBits(Pass):
         program = read_program(model)
         kernels = {op.name: op for op in program.ops if isinstance(op, StateSpace)}
         applied, declined = [], []
-        for node in model.graph:
-            if not is_op(node, *KERNELS, domain="ssmc"):
-                continue
-            op, c, name = kernels[node_name(node)], constants(node), node_name(node)
-            less, why = fewer_bits(analyse(program, op, None, self.target_db), c, adc_bits(op))
+        for node in kernel_nodes(model.graph):
+            op, k, name = kernels[node_name(node)], kernel_constants(node), node_name(node)
+            less, why = fewer_bits(analyse(program, op, None, self.target_db), k, adc_bits(op))
             declined += [Declined(f"{name} group {group}", reason) for group, reason in why]
             if less.any():
-                set_constants(node, model.graph, coarser(c, less))
+                set_constants(node, model.graph, coarser(k, less))
                 applied.append(f"{name}: {less.max():.0f} bits less at most, {less.mean():.2f} on average")
         return PassResult(model, tuple(applied), tuple(declined), None if applied else Effect.EXACT)
 
 
-def fewer_bits(found: KernelAnalysis, c: Constants, bits: int) -> tuple[FloatArray, list[tuple[int, str]]]:
+def fewer_bits(found: KernelAnalysis, k: KernelConstants, bits: int) -> tuple[FloatArray, list[tuple[int, str]]]:
     """Bits to take away per group (G,), and (group, reason) where none can be."""
-    less, why = np.zeros(len(c["keep"])), []
+    less, why = np.zeros(len(k.keep)), []
     for group, facts in enumerate(found.channels):
-        room = float(np.log2(c["unit"][group]).min(initial=np.inf, where=c["keep"][group] == 1))
-        if not (c["keep"][group] == 1).all():
+        room = float(np.log2(k.unit[group]).min(initial=np.inf, where=k.keep[group] == 1))
+        if not (k.keep[group] == 1).all():
             why.append((group, "a direct state's code is its trained read-out"))
         elif facts.adc_bits is None:
             why.append((group, facts.why or "no width up to 16 bits reaches the target"))
@@ -84,8 +83,8 @@ def fewer_bits(found: KernelAnalysis, c: Constants, bits: int) -> tuple[FloatArr
     return less, why
 
 
-def coarser(c: Constants, less: FloatArray) -> Constants:
+def coarser(k: KernelConstants, less: FloatArray) -> Constants:
     """The constants of kernels with ``less`` (G,) bits fewer; ranges shrink towards 0, so nothing new overflows."""
     factor = np.exp2(less)[:, None]
-    new = {key: np.trunc(c[key] / factor) for key in SCALED}
-    return new | {"step": c["step"] * factor, "unit": c["unit"] / factor, "offset": c["offset"] / factor}
+    new = {key: np.trunc(getattr(k, key) / factor) for key in SCALED}
+    return new | {"step": k.step * factor, "unit": k.unit / factor, "offset": k.offset / factor}

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from ssmc.ir.build import add_constant, is_op, node_name, remove_dead, replace_value, ssmc_node
+from ssmc.ir.build import add_constant, node_name, remove_dead, replace_value, ssmc_node
 from ssmc.ir.functions import input_names
-from ssmc.ir.read_program import Constants, constants
+from ssmc.ir.kernel_nodes import kernel_nodes
+from ssmc.ir.parts import Constants
+from ssmc.ir.read_program import constants
 from ssmc.ir.rounding import FloatArray, round_half_even
 from ssmc.pipeline import Declined, Effect, Pass, PassResult
 
@@ -54,9 +56,7 @@ class FuseKernel(Pass):
         """Fuse every kernel that can be."""
         applied, declined = [], []
         effect = Effect.EXACT
-        for node in list(model.graph):
-            if not is_op(node, "KernelPair", "KernelPairAfter", domain="ssmc"):
-                continue
+        for node in kernel_nodes(model.graph):
             parts = constants(node)
             if node.op_type == "KernelPairAfter":
                 if self.output_lag is None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from ssmc.ir.build import is_op, node_name
-from ssmc.ir.program import Op, Program, StateSpace
-from ssmc.ir.read_program import constants
+from ssmc.ir.build import node_name
+from ssmc.ir.kernel_nodes import kernel_constants, kernel_nodes, set_constants
+from ssmc.ir.operations import AnyOp, StateSpace
+from ssmc.ir.program import Program
 from ssmc.ir.rounding import FloatArray, IntArray
-from ssmc.passes.prune_structure import KERNELS, set_constants
 from ssmc.pipeline import Effect, Pass, PassResult
 
 
@@ -65,12 +65,12 @@ class PruneBudget(Pass):
     def run(self, model: ir.Model) -> PassResult:
         """Cut."""
         applied = []
-        for node in model.graph:
+        for node in kernel_nodes(model.graph):
             cuts = [cut for cut in self.cuts if cut.kernel == node_name(node)]
-            if not cuts or not is_op(node, *KERNELS, domain="ssmc"):
+            if not cuts:
                 continue
-            c = constants(node)
-            W, W_y = c["W"].copy(), c["W_y"].copy()
+            k = kernel_constants(node)
+            W, W_y = k.W.copy(), k.W_y.copy()
             _zero(W, W_y, cuts)
             set_constants(node, model.graph, {"W": W, "W_y": W_y})
             channels = sum(cut.output is not None for cut in cuts)
@@ -86,7 +86,7 @@ def cut_program(program: Program, cuts: Iterable[Cut]) -> Program:
     return replace(program, ops=tuple(_cut_op(op, by_kernel.get(op.name, [])) for op in program.ops))
 
 
-def _cut_op(op: Op, cuts: list[Cut]) -> Op:
+def _cut_op(op: AnyOp, cuts: list[Cut]) -> AnyOp:
     if not cuts or not isinstance(op, StateSpace) or op.output_matrix is None:
         return op
     W, W_y = op.matrix.codes.copy(), op.output_matrix.codes.copy()

@@ -25,7 +25,7 @@ class RaiseRecurrences(Pass):
 
     Before: ``Scan`` whose body is affine between its quantizers (DESIGN §2).
     After: one node per loop, matrices per group (channel) where the groups do not mix, else one dense group; the
-        state in codes, both forms in one equation (see `ssmc.ir.program.StateSpace`).
+        state in codes, both forms in one equation (see `ssmc.ir.operations.StateSpace`).
     Preserves: the real-valued meaning, quantizers included; scales of the state move to the matrices.
     Refuses: bodies that are not affine with constant coefficients (SSMC-S01, naming the node), state updates of
         another shape (SSMC-S02), reversed or nested loops and final states that are used (SSMC-S03), states or

@@ -11,11 +11,10 @@ from scipy.sparse.csgraph import connected_components
 
 from ssmc.analysis.stable import into_circle, stable_codes
 from ssmc.errors import ModelError
-from ssmc.ir.build import is_op, node_name
+from ssmc.ir.build import node_name
+from ssmc.ir.kernel_nodes import KernelConstants, kernel_constants, kernel_nodes, live_states, set_constants
 from ssmc.ir.matrix import weight_bits
-from ssmc.ir.read_program import Constants, constants
 from ssmc.ir.rounding import FloatArray, IntArray
-from ssmc.passes.prune_structure import KERNELS, live_states, set_constants
 from ssmc.pipeline import Effect, Pass, PassResult
 
 Poles = Literal["refuse", "move", "keep"]
@@ -60,31 +59,29 @@ class StabilizePoles(Pass):
     def run(self, model: ir.Model) -> PassResult:
         """Check, and move."""
         applied: list[str] = []
-        for node in model.graph:
-            if self.poles == "keep" or not is_op(node, *KERNELS, domain="ssmc"):
-                continue
-            c = constants(node)
-            unstable = unstable_modes(c)
+        for node in kernel_nodes(model.graph) if self.poles != "keep" else ():
+            k = kernel_constants(node)
+            unstable = unstable_modes(k)
             if not unstable:
                 continue
-            W = c["W"].copy()
+            W = k.W.copy()
             for group, states in unstable:
-                moved = _moved(c, group, states) if self.poles == "move" else None
+                moved = _moved(k, group, states) if self.poles == "move" else None
                 if moved is None:
-                    raise _unstable(node, c, group, states, self.poles)
+                    raise _unstable(node, k, group, states, self.poles)
                 W[group, states[:, None], states] = moved
                 applied.append(f"{node_name(node)}: group {group}, states {_listed(states)}")
             set_constants(node, model.graph, {"W": W})
         return PassResult(model, tuple(applied), effect=None if applied else Effect.EXACT)
 
 
-def unstable_modes(c: Constants) -> list[tuple[int, IntArray]]:
+def unstable_modes(k: KernelConstants) -> list[tuple[int, IntArray]]:
     """(group, states) of the live modes with a pole on or outside the unit circle."""
-    A, live = _transition(c), live_states(c)
+    A, live = _transition(k), live_states(k)
     found = []
     for group, on in enumerate(live):
         states = np.flatnonzero(on)
-        coupled = c["W"][group][np.ix_(states, states)] != 0
+        coupled = k.W[group][np.ix_(states, states)] != 0
         _, label = connected_components(coupled, directed=False)
         for mode in range(int(label.max(initial=-1)) + 1):
             chosen = states[label == mode]
@@ -93,33 +90,33 @@ def unstable_modes(c: Constants) -> list[tuple[int, IntArray]]:
     return found
 
 
-def _transition(c: Constants) -> FloatArray:
-    n = c["keep"].shape[1]
-    return np.asarray(_scale(c)[..., None] * c["W"][..., :n] + c["keep"][..., None] * np.eye(n))
+def _transition(k: KernelConstants) -> FloatArray:
+    n = k.n_state
+    return np.asarray(_scale(k)[..., None] * k.W[..., :n] + k.keep[..., None] * np.eye(n))
 
 
-def _scale(c: Constants) -> FloatArray:
-    return np.asarray(c["gain"] / c["step"] / c["unit"])
+def _scale(k: KernelConstants) -> FloatArray:
+    return np.asarray(k.gain / k.step / k.unit)
 
 
 def _radius(A: FloatArray, states: IntArray) -> float:
     return float(np.abs(np.linalg.eigvals(A[np.ix_(states, states)])).max())
 
 
-def _moved(c: Constants, group: int, states: IntArray) -> FloatArray | None:
+def _moved(k: KernelConstants, group: int, states: IntArray) -> FloatArray | None:
     """Stable codes of a mode, (states, states); None where it is no single state and no turning block."""
-    block, scale, keep = c["W"][group][np.ix_(states, states)], _scale(c)[group][states], c["keep"][group][states]
+    block, scale, keep = k.W[group][np.ix_(states, states)], _scale(k)[group][states], k.keep[group][states]
     turning = len(states) == PAIR and block[0, 0] == block[1, 1] and block[0, 1] == -block[1, 0]
     if not (len(states) == 1 or turning) or np.ptp(scale) > CLOSE * scale[0] or np.ptp(keep):
         return None
-    delta, limit = bool(keep[0]), (1 << (weight_bits(c["W"].astype(np.int64)) - 1)) - 1
+    delta, limit = bool(keep[0]), (1 << (weight_bits(k.W.astype(np.int64)) - 1)) - 1
     start = into_circle(np.array([block[0, 0], block[-1, 0] if turning else 0.0]), float(scale[0]), delta)
     a, b = stable_codes(start, np.asarray(scale[0]), limit, delta)
     return np.array([[a, -b], [b, a]]) if turning else np.array([[a]])
 
 
-def _unstable(node: ir.Node, c: Constants, group: int, states: IntArray, poles: Poles) -> ModelError:
-    radius = _radius(_transition(c)[group], states)
+def _unstable(node: ir.Node, k: KernelConstants, group: int, states: IntArray, poles: Poles) -> ModelError:
+    radius = _radius(_transition(k)[group], states)
     fact = f"the quantized mode of group {group}, states {_listed(states)}, has a pole of size {radius:.6f} >= 1"
     remedy = "train or quantize with stable rounding"
     if poles != "move":

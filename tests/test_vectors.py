@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from ssmc.ir.executor import State
-from ssmc.ir.program import Matrix, StateSpace
+from ssmc.ir.matrix import Matrix
+from ssmc.ir.operations import StateSpace
 from ssmc.ir.requant import make_requant
 
 VECTORS = sorted((Path(__file__).parent / "vectors").glob("*.json"))

@@ -21,7 +21,8 @@ from ssmc.bundle.check import evaluate as run_program
 from ssmc.data import Samples
 from ssmc.errors import ModelError
 from ssmc.export import export_onnx
-from ssmc.ir.program import Program, StateSpace
+from ssmc.ir.operations import StateSpace
+from ssmc.ir.program import Program
 from ssmc.qat import ModelConfig, QuantConfig, S4DClassifier
 from ssmc.qat.training import evaluate
 

@@ -17,7 +17,8 @@ from ssmc.data import Samples, load_samples
 from ssmc.errors import ModelError
 from ssmc.hardware.file import load_hardware, preset_names
 from ssmc.hardware.model import Hardware
-from ssmc.ir.program import Program, StateSpace
+from ssmc.ir.operations import StateSpace
+from ssmc.ir.program import Program
 from ssmc.ir.serialize import Json
 from ssmc.report.units import quantity
 from ssmc.targets.aimc.choices.candidates import Candidates

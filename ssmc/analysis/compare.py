@@ -11,7 +11,7 @@ from ssmc.analysis.linear import linear_kernel
 from ssmc.analysis.noise import output_noise, sqnr_db
 from ssmc.analysis.observe import Verdict, judge, observe
 from ssmc.analysis.run import integers, padded, reference
-from ssmc.ir.program import StateSpace
+from ssmc.ir.operations import StateSpace
 from ssmc.ir.rounding import FloatArray, IntArray
 
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
 from ssmc.analysis.linear import linear_kernel
-from ssmc.analysis.qs4d_metrics import live_states
+from ssmc.analysis.qs4d_metrics import driven_states
 from ssmc.analysis.run import padded, reference
-from ssmc.ir.program import StateSpace
+from ssmc.ir.operations import StateSpace
 from ssmc.ir.rounding import FloatArray, IntArray
 
 NONE = -1
@@ -57,7 +57,7 @@ def energies(op: StateSpace, sequences: Sequence[IntArray]) -> Energies:
 
 def modes(op: StateSpace) -> IntArray:
     """Number (H, n) of the mode of every live state: states that A couples, directly or not, are one."""
-    n, live = op.n_state, live_states(op)
+    n, live = op.n_state, driven_states(op)
     coupled: NDArray[np.bool_] = op.matrix.codes[:, :n, :n] != 0
     found = np.full(live.shape, NONE, np.int64)
     for group, on in enumerate(live):

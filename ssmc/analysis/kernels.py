@@ -10,9 +10,10 @@ import numpy as np
 from ssmc.analysis.linear import Limits, LinearKernel, linear_kernel
 from ssmc.analysis.noise import OutputNoise, fewest_adc_bits, output_noise, sqnr_db
 from ssmc.analysis.observe import MOST_OVERLOAD, Observation, judge, observe, white_codes
-from ssmc.analysis.qs4d_metrics import live_states
+from ssmc.analysis.qs4d_metrics import driven_states
 from ssmc.analysis.ranges import Ranges, typical, worst_case
-from ssmc.ir.program import Program, StateSpace
+from ssmc.ir.operations import StateSpace
+from ssmc.ir.program import Program
 from ssmc.ir.quant import bits_for
 from ssmc.ir.rounding import FloatArray, IntArray
 
@@ -156,7 +157,7 @@ def _room(limits: Limits) -> FloatArray:
 def _channel(
     op: StateSpace, group: int, sizes: FloatArray, worst: FloatArray, usual: FloatArray, figures: _Figures
 ) -> ChannelFacts:
-    live = live_states(op)[group]
+    live = driven_states(op)[group]
     sizes = np.sort(sizes)[len(live) - int(live.sum()) :]  # the others rest: poles at 0
     stable = bool((sizes < 1).all())
     kinds = set(op.keep[group][live].tolist())

@@ -1,6 +1,6 @@
 """A quantized kernel as a linear system with an error at every rounding.
 
-In codes, R the read-out, ``rho`` and ``beta`` ratio and bias of the requantizations (`ssmc.ir.program.StateSpace`):
+In codes, R the read-out, ``rho`` and ``beta`` ratio and bias of the requantizations (`ssmc.ir.operations.StateSpace`):
 
     R  = 2^-shift r + e_R                               e_R: read-out, in DAC codes
     r' = keep r + rho (W_ss R + W_su u) + beta + e_q    e_q: ADC of the state rows, in register codes
@@ -23,9 +23,9 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from ssmc.analysis.qs4d_metrics import live_states
+from ssmc.analysis.qs4d_metrics import driven_states
 from ssmc.ir.matrix import Matrix
-from ssmc.ir.program import StateSpace
+from ssmc.ir.operations import StateSpace
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import FloatArray, IntArray
 
@@ -105,7 +105,7 @@ def linear_kernel(op: StateSpace) -> LinearKernel:
 
 def _resting(op: StateSpace, bias: FloatArray) -> NDArray[np.bool_]:
     """States (H, n) that start at 0 and that nothing moves (pruned): registers without a pole."""
-    return np.asarray(~live_states(op) & (op.register0 == 0) & (bias == 0))
+    return np.asarray(~driven_states(op) & (op.register0 == 0) & (bias == 0))
 
 
 def transition(op: StateSpace) -> FloatArray:
@@ -115,7 +115,7 @@ def transition(op: StateSpace) -> FloatArray:
 
 def poles(op: StateSpace) -> list[NDArray[np.complex128]]:
     """Eigenvalues of A of the live states, one array per group."""
-    return [np.linalg.eigvals(a[np.ix_(live, live)]) for a, live in zip(transition(op), live_states(op), strict=True)]
+    return [np.linalg.eigvals(a[np.ix_(live, live)]) for a, live in zip(transition(op), driven_states(op), strict=True)]
 
 
 def lattice_power(denominator: int) -> float:

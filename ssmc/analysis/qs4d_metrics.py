@@ -28,7 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.ir.matrix import weight_bits
-from ssmc.ir.program import Linear, Op, Program, StateSpace, Table
+from ssmc.ir.operations import Linear, Op, StateSpace, Table
+from ssmc.ir.program import Program
 from ssmc.ir.quant import bits_for
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import IntArray, round_half_even
@@ -116,7 +117,7 @@ def _uses(op: Op, program: Program) -> Iterator[Use]:
         act, state = program.values[op.inputs[0]].quant.bits, op.state_dac_bits
         a, b, c, d = blocks_of(op)
         to_state, to_output = requant_bits(op)
-        live = live_states(op)
+        live = driven_states(op)
         count, pairs = int(live.sum()), live[:, :, None] & live[:, None, :] & a.any(0)
         yield Use(op.name, "A", int(pairs.sum()), weight_bits(a), state, count, to_state)
         yield Use(op.name, "B", count * op.n_input, weight_bits(b), act)
@@ -125,7 +126,7 @@ def _uses(op: Op, program: Program) -> Iterator[Use]:
         yield Use(op.name, "D", int(np.count_nonzero(d)), weight_bits(d), act)
 
 
-def live_states(op: StateSpace) -> NDArray[np.bool_]:
+def driven_states(op: StateSpace) -> NDArray[np.bool_]:
     """States (H, n) that something drives; the others are pruned, or fill up to the widest group."""
     return np.asarray((op.matrix.codes[:, : op.n_state] != 0).any(-1))
 
@@ -293,7 +294,7 @@ def qs4d_model(program: Program) -> Qs4dModel:
                 adc=requant_bits(op)[0],
                 act=program.values[op.inputs[0]].quant.bits,
                 lin=max((_mixing_bits(m.matrix.codes, op.matrix.groups) for m in mixing), default=0.0),
-                pruned=int((~live_states(op)).sum()),
+                pruned=int((~driven_states(op)).sum()),
                 pruned_channels=int((~live_outputs(op)).all(-1).sum()),
             )
         )

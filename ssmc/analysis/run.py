@@ -9,7 +9,7 @@ import numpy as np
 
 from ssmc.analysis.linear import Limits, LinearKernel
 from ssmc.analysis.noise import flushed
-from ssmc.ir.program import StateSpace
+from ssmc.ir.operations import StateSpace
 from ssmc.ir.rounding import FloatArray, IntArray
 
 BATCH = 16

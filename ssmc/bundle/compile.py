@@ -17,7 +17,7 @@ from ssmc.bundle.pruning import Budget, Pruning, find_cuts, with_cuts, with_pole
 from ssmc.bundle.registry import make_target, options_of, package_providing
 from ssmc.checking.teacher_forced import ForcedCheck
 from ssmc.importers import load_model
-from ssmc.ir.program import StateSpace
+from ssmc.ir.operations import StateSpace
 from ssmc.ir.read_program import read_program
 from ssmc.ir.serialize import Json
 from ssmc.passes.stabilize_poles import Poles

@@ -17,7 +17,8 @@ from ssmc.analysis.energy import NONE, Energies, energies
 from ssmc.data import Samples
 from ssmc.errors import UsageError, VerificationError
 from ssmc.ir.executor import Executor, check_input, kernel_inputs
-from ssmc.ir.program import Program, StateSpace
+from ssmc.ir.operations import StateSpace
+from ssmc.ir.program import Program
 from ssmc.ir.read_program import read_program
 from ssmc.ir.serialize import Json
 from ssmc.native.fast import FAST_FROM_STEPS, fast_executor

@@ -16,34 +16,14 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from ssmc.checking.ties import (
-    float_error,
-    input_distance,
-    matrix_distance,
-    norm_distance,
-    product_distance,
-    tie_distance,
-)
+from ssmc.checking.ties import code_distance, float_error, matrix_distance, tie_distance
 from ssmc.errors import VerificationError
 from ssmc.ir.build import constant_array, is_op, node_name, required
-from ssmc.ir.program import (
-    Dequantize,
-    Last,
-    Linear,
-    Mean,
-    Norm,
-    Op,
-    Product,
-    Program,
-    Quantize,
-    Slice,
-    StateSpace,
-    Sum,
-    Table,
-    requantize,
-)
+from ssmc.ir.operations import AnyOp, StateSpace, Table
+from ssmc.ir.operations.operation import Reduction, Stateless
+from ssmc.ir.program import Program
 from ssmc.ir.read_program import read_program
-from ssmc.ir.rounding import FloatArray, IntArray, round_fraction, round_half_even, saturate
+from ssmc.ir.rounding import FloatArray, IntArray, round_half_even
 from ssmc.recognition.axes import Axes, Roles, name_axes
 from ssmc.recognition.raised_scan import RaisedScan, recognise_scan
 from ssmc.verify import Arrays, run_onnx
@@ -240,22 +220,18 @@ def compare(
     """Give every operation of the unpruned program the reference's codes and compare what it makes of them."""
     found = found or Comparison()
     tensors = teacher.run(feeds)
-    codes: dict[str, IntArray] = {}
-    for op in program.ops:
-        if isinstance(op, Dequantize):
-            continue
+    codes: dict[str, NDArray[np.generic]] = {program.input_name: tensors[program.input_name]}
+    for op in program.ops[:-1]:
         witness = next((w for w in witnesses.get(op.output, ()) if w.tensor in tensors), None)
         theirs = witness.codes(tensors[witness.tensor]) if witness else None
-        inputs = [codes.get(name) for name in op.inputs]
-        if isinstance(op, Quantize):
-            ours, distance = op.quant.quantize(tensors[op.inputs[0]]), input_distance(op, tensors[op.inputs[0]])
-        elif any(x is None for x in inputs):
+        inputs: list[IntArray] = [codes[name] for name in op.inputs if name in codes]  # type: ignore[misc]
+        if len(inputs) < len(op.inputs):
             found.unseen.append(op.name)
             continue
-        elif isinstance(op, StateSpace):
-            ours, distance = _kernel(teacher, op, tensors, inputs[0], found)  # type: ignore[arg-type]
+        if isinstance(op, StateSpace):
+            ours, distance = _kernel(teacher, op, tensors, inputs[0], found)
         else:
-            ours, distance = _evaluate(op, [x for x in inputs if x is not None], tensors)
+            ours, distance = _evaluate(op, inputs), code_distance(op, inputs)
         if theirs is not None and witness is not None:
             if isinstance(op, Table):
                 distance = np.broadcast_to(teacher.table_distance(witness, tensors), ours.shape)
@@ -264,10 +240,18 @@ def compare(
     return found
 
 
+def _evaluate(op: AnyOp, xs: list[IntArray]) -> IntArray:
+    """Codes of an operation on whole sequences."""
+    if isinstance(op, Reduction):
+        return op.reduce(*xs)
+    assert isinstance(op, Stateless)
+    return op.apply(*xs)
+
+
 def _kernel(
     teacher: Teacher, op: StateSpace, tensors: dict[str, NDArray[np.generic]], u: IntArray, found: Comparison
 ) -> tuple[IntArray, FloatArray]:
-    inputs = u.reshape(*u.shape[:2], op.matrix.groups, op.n_input)
+    inputs = op.grouped(u)
     known = op.name in teacher.scans  # a convolution keeps no state but its own inputs
     registers = teacher.registers(op, tensors) if known else _walk(op, inputs)
     new, y = op.step(registers, inputs)
@@ -279,7 +263,7 @@ def _kernel(
         return y.reshape(*u.shape[:2], -1), distance[..., n:].reshape(*u.shape[:2], -1)
     state = _next(registers, new) if op.output_after else registers
     v = np.concatenate([op.read_out(state), inputs], -1)
-    y = requantize(op.output_requant, op.output_matrix.product(v))
+    y = op.output_requant.apply_groups(op.output_matrix.product(v))
     return y.reshape(*u.shape[:2], -1), matrix_distance(op.output_matrix, op.output_requant, v).reshape(
         *u.shape[:2], -1
     )
@@ -298,39 +282,3 @@ def _walk(op: StateSpace, inputs: IntArray) -> IntArray:
 def _next(registers: IntArray, new: IntArray) -> IntArray:
     """The reference's state after every step; our own after the last, which the reference does not show."""
     return np.concatenate([registers[:, 1:], new[:, -1:]], 1)
-
-
-def _evaluate(op: Op, xs: list[IntArray], tensors: dict[str, NDArray[np.generic]]) -> tuple[IntArray, FloatArray]:
-    """Codes of an operation on whole sequences, and the distance of the real values from ties."""
-    x = xs[0]
-    match op:
-        case Linear():
-            v = x[..., None, :]
-            return requantize(op.requant, op.matrix.product(v))[..., 0, :], matrix_distance(op.matrix, op.requant, v)[
-                ..., 0, :
-            ]
-        case Product():
-            return op.requant.apply(xs[0] * xs[1]), product_distance(op.requant, xs[0] * xs[1])
-        case Sum():
-            real = sum(m * v for m, v in zip(op.multiplier.astype(np.float64), xs, strict=True)) + op.offset
-            real = np.asarray(real) / np.exp2(op.shift)
-            return op.apply(*xs), tie_distance(real) / (float_error(np.abs(real)) + op.bound)
-        case Table():
-            return op.apply(x), np.zeros(x.shape)
-        case Norm():
-            return op.apply(x), norm_distance(op, x)
-        case Slice():
-            return x[..., op.start : op.stop], np.full(1, np.inf)
-        case Mean():
-            return _mean(op, x)
-        case Last():
-            return x[:, -1], np.full(1, np.inf)
-    raise TypeError(type(op).__name__)
-
-
-def _mean(op: Mean, x: IntArray) -> tuple[IntArray, FloatArray]:
-    total, steps = x.sum(1), x.shape[1]
-    exact = [[round_fraction(r * int(t) / steps) for r, t in zip(op.ratio, row, strict=True)] for row in total]
-    real = total * np.array([float(r) for r in op.ratio]) / steps
-    magnitude = np.abs(x).sum(1) * np.array([float(r) for r in op.ratio]) / steps
-    return saturate(np.array(exact), op.lo, op.hi), tie_distance(real) / float_error(magnitude)

@@ -70,7 +70,7 @@ def _analysis(bundle: Bundle, data: Path | None, samples: int, sqnr: float) -> t
     from ssmc.analysis.kernels import analyse
     from ssmc.data import load_samples
     from ssmc.ir.executor import check_input, kernel_inputs
-    from ssmc.ir.program import StateSpace
+    from ssmc.ir.operations import StateSpace
 
     program = bundle.compiled.program
     fed = {}

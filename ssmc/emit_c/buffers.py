@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from ssmc.emit_c.source import unique
 from ssmc.emit_c.widths import CType, narrowest
-from ssmc.ir.program import Dequantize, Last, Op, Program, Quantize, Slice
+from ssmc.ir.operations import Dequantize, Last, Op, Quantize, Slice
+from ssmc.ir.program import Program
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ import numpy as np
 from ssmc.emit_c.source import SourceFile, comment_text
 from ssmc.emit_c.widths import CType, accumulator, narrowest
 from ssmc.errors import ModelError
-from ssmc.ir.program import Matrix, Op, Program
+from ssmc.ir.matrix import Matrix
+from ssmc.ir.operations import Op
+from ssmc.ir.program import Program
 from ssmc.ir.rounding import IntArray
 
 

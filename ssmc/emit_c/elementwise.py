@@ -9,7 +9,7 @@ from ssmc.emit_c.requants import define_requant
 from ssmc.emit_c.source import Layer, block, literal
 from ssmc.emit_c.widths import INT64, accumulator
 from ssmc.errors import ModelError
-from ssmc.ir.program import Product, Sum, Table
+from ssmc.ir.operations import Product, Sum, Table
 
 
 def emit_table(ctx: Context, op: Table) -> Layer:

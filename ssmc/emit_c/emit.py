@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import assert_never
 
 import numpy as np
 
@@ -23,22 +24,23 @@ from ssmc.emit_c.states import Registers
 from ssmc.emit_c.text import header_text, output_type, source_text
 from ssmc.emit_c.widths import INT32, INT64, CType, narrowest
 from ssmc.errors import ModelError
-from ssmc.ir.program import (
+from ssmc.ir.operations import (
+    AnyOp,
     Dequantize,
     Ids,
     Last,
     Linear,
     Mean,
     Norm,
-    Op,
     Product,
-    Program,
     Quantize,
     Slice,
     StateSpace,
     Sum,
     Table,
 )
+from ssmc.ir.operations.operation import Recurrent, Reduction
+from ssmc.ir.program import Program
 from ssmc.ir.requant import make_requant
 
 INT16_ENDS = -(1 << 15), (1 << 15) - 1
@@ -103,7 +105,7 @@ def emit(program: Program, prefix: str, *, share: bool = True, word: int = 8) ->
         share: let values share memory; without it every value of the last step can be looked at in the state.
 
     Raises:
-        ModelError: SSMC-C20..C23, by node.
+        ModelError: SSMC-C21..C24, by node.
     """
     check(program)
     program = fold_multipliers(program)
@@ -114,8 +116,13 @@ def emit(program: Program, prefix: str, *, share: bool = True, word: int = 8) ->
     buffers = planner.plan({name: f"state->{field.name}" for name, field in held.items()})
     ctx = Context(file, program, buffers.where)
     state = _State(list(fields), [], {})
-    step = tuple(_step_layer(ctx, op, state, held, members) for op in program.ops if _at_step(program, op))
-    finish = tuple(_finish_layer(ctx, op, held) for op in program.ops if _at_finish(program, op))
+    at_step = [_layer(ctx, op, state, held, members) for op in program.ops if program.rate(op) == "step"]
+    at_finish = [
+        emit_mean(ctx, op, held[op.name].name) if isinstance(op, Mean) else _layer(ctx, op, state, held, members)
+        for op in program.ops
+        if isinstance(op, Mean) or program.rate(op) == "sequence"
+    ]
+    step, finish = (tuple(layer for layer in layers if layer is not None) for layers in (at_step, at_finish))
     if any(isinstance(op, Mean) for op in program.ops):
         state.fields.append(Field("steps", narrowest(0, 1 << 31), 1, "time steps seen"))
     every = sorted([*state.fields, *buffers.fields], key=lambda f: -f.ctype.bytes)
@@ -134,15 +141,11 @@ def check(program: Program) -> None:
     """Decline what C cannot do.
 
     Raises:
-        ModelError: SSMC-C20 an operation without a C form, SSMC-C24 one that mixes values of two rates.
+        ModelError: SSMC-C24 an operation that mixes values of two rates.
     """
-    known = (Quantize, Linear, StateSpace, Table, Product, Sum, Norm, Slice, Mean, Last, Dequantize)
     for op in program.ops:
-        if not isinstance(op, known):
-            fact = f"operation {type(op).__name__} has no C form"
-            raise ModelError("SSMC-C20", fact, "compile for target int, which runs every operation", op.name)
         rates = {program.values[v].rate for v in op.inputs if v in program.values}
-        if len(rates) > 1 or (isinstance(op, StateSpace | Mean | Last) and rates == {"sequence"}):
+        if len(rates) > 1 or (isinstance(op, Recurrent | Reduction) and rates == {"sequence"}):
             fact = f"{type(op).__name__} mixes values of every step with values of the whole sequence"
             raise ModelError("SSMC-C24", fact, "reduce over time once, after the last recurrence", op.name)
 
@@ -151,7 +154,7 @@ def _reduction_fields(program: Program, members: set[str], word: int) -> tuple[d
     """Members of means and last values, by op."""
     held: dict[str, Field] = {}
     for op in program.ops:
-        if isinstance(op, Mean | Last):
+        if isinstance(op, Reduction):
             codes = program.values[op.inputs[0]]
             ctype = INT64 if isinstance(op, Mean) else narrowest(codes.quant.lo, codes.quant.hi, word)
             what = "running sum" if isinstance(op, Mean) else "newest value"
@@ -161,25 +164,29 @@ def _reduction_fields(program: Program, members: set[str], word: int) -> tuple[d
     return held, tuple(held.values())
 
 
-def _at_step(program: Program, op: Op) -> bool:
-    plain = not isinstance(op, Quantize | Dequantize | Slice)
-    return plain and program.rate(op) == "step"
-
-
-def _at_finish(program: Program, op: Op) -> bool:
-    plain = not isinstance(op, Dequantize | Slice | Last)
-    return isinstance(op, Mean) or (plain and program.rate(op) == "sequence")
-
-
-def _step_layer(ctx: Context, op: Op, state: _State, held: dict[str, Field], members: set[str]) -> Layer:
+def _layer(ctx: Context, op: AnyOp, state: _State, held: dict[str, Field], members: set[str]) -> Layer | None:
+    """The C of one operation; None for what needs no code of its own: the ends of the program, and an alias."""
     match op:
+        case Linear():
+            return emit_linear(ctx, op)
+        case StateSpace():
+            return _kernel_layer(ctx, op, state, members)
+        case Table():
+            return emit_table(ctx, op)
+        case Product():
+            return emit_product(ctx, op)
+        case Sum():
+            return emit_sum(ctx, op)
+        case Norm():
+            return emit_norm(ctx, op)
         case Mean():
             return emit_sum_step(ctx, op, held[op.name].name)
         case Last():
             return emit_last_step(ctx, op, held[op.name].name)
-        case StateSpace():
-            return _kernel_layer(ctx, op, state, members)
-    return _stateless(ctx, op)
+        case Quantize() | Slice() | Dequantize():
+            return None
+        case _:
+            assert_never(op)
 
 
 def _kernel_layer(ctx: Context, op: StateSpace, state: _State, members: set[str]) -> Layer:
@@ -193,25 +200,6 @@ def _kernel_layer(ctx: Context, op: StateSpace, state: _State, members: set[str]
             state.starts.append((name, f"({registers.ctype.name}){start.at('i')}", registers.start.size))
     state.registers[op.name] = registers
     return layer
-
-
-def _finish_layer(ctx: Context, op: Op, held: dict[str, Field]) -> Layer:
-    return emit_mean(ctx, op, held[op.name].name) if isinstance(op, Mean) else _stateless(ctx, op)
-
-
-def _stateless(ctx: Context, op: Op) -> Layer:
-    match op:
-        case Linear():
-            return emit_linear(ctx, op)
-        case Table():
-            return emit_table(ctx, op)
-        case Product():
-            return emit_product(ctx, op)
-        case Sum():
-            return emit_sum(ctx, op)
-        case Norm():
-            return emit_norm(ctx, op)
-    raise TypeError(type(op).__name__)
 
 
 def _quantizer(file: SourceFile, program: Program) -> str | None:

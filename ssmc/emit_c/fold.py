@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from ssmc.emit_c.packing import packed_bits
-from ssmc.ir.program import Linear, Matrix, Op, Program, StateSpace
+from ssmc.ir.matrix import Matrix
+from ssmc.ir.operations import AnyOp, Linear, StateSpace
+from ssmc.ir.program import Program
 from ssmc.ir.requant import Requant
 
 
@@ -16,7 +18,7 @@ def fold_multipliers(program: Program) -> Program:
     return replace(program, ops=tuple(_fold(op) for op in program.ops))
 
 
-def _fold(op: Op) -> Op:
+def _fold(op: AnyOp) -> AnyOp:
     if isinstance(op, Linear):
         matrix, requant = _folded(op.matrix, op.requant)
         return replace(op, matrix=matrix, requant=requant)

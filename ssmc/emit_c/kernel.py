@@ -11,7 +11,7 @@ from ssmc.emit_c.context import Context, arguments, bound, check_matrix, sum_typ
 from ssmc.emit_c.requants import define_requant
 from ssmc.emit_c.states import Registers
 from ssmc.emit_c.widths import CType
-from ssmc.ir.program import StateSpace
+from ssmc.ir.operations import StateSpace
 from ssmc.ir.rounding import IntArray
 
 FEW_GROUPS = 4

@@ -17,7 +17,7 @@ from ssmc.emit_c.kernel import Parts, kernel_arguments, make_parts
 from ssmc.emit_c.packing import packed_bits
 from ssmc.emit_c.source import Layer, SourceFile, Weights, block
 from ssmc.emit_c.states import Registers, define_registers
-from ssmc.ir.program import StateSpace
+from ssmc.ir.operations import StateSpace
 from ssmc.ir.rounding import IntArray
 
 WRITTEN_OUT = 24

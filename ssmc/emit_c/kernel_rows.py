@@ -11,7 +11,7 @@ from ssmc.emit_c.linear import Rows, row_sums
 from ssmc.emit_c.source import Layer, block
 from ssmc.emit_c.states import Registers, define_registers
 from ssmc.emit_c.widths import narrowest
-from ssmc.ir.program import StateSpace
+from ssmc.ir.operations import StateSpace
 
 
 def emit_rows(ctx: Context, op: StateSpace, field: str) -> tuple[Layer, Registers]:

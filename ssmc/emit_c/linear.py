@@ -11,7 +11,7 @@ from ssmc.emit_c.packing import packed_bits
 from ssmc.emit_c.requants import define_requant
 from ssmc.emit_c.source import Layer, SourceFile, block
 from ssmc.emit_c.widths import CType, narrowest
-from ssmc.ir.program import Linear
+from ssmc.ir.operations import Linear
 from ssmc.ir.rounding import IntArray
 
 SPARSE_BELOW = 0.4

@@ -1,4 +1,4 @@
-"""LayerNorm and RMSNorm in C: the integer algorithm of `ssmc.ir.program.Norm`, line by line."""
+"""LayerNorm and RMSNorm in C: the integer algorithm of `ssmc.ir.operations.Norm`, line by line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from ssmc.emit_c.context import Context, arguments
 from ssmc.emit_c.source import Layer, block, literal
 from ssmc.errors import ModelError
-from ssmc.ir.program import NORM_FRACTION, Norm
+from ssmc.ir.operations import Norm
+from ssmc.ir.operations.norm import NORM_FRACTION
 
 LARGEST = 1 << 22
 

@@ -7,7 +7,7 @@ import numpy as np
 from ssmc.emit_c.context import Context
 from ssmc.emit_c.source import Layer, block, comment_text, literal
 from ssmc.errors import ModelError
-from ssmc.ir.program import Last, Mean
+from ssmc.ir.operations import Last, Mean
 
 LARGEST_STEPS = (1 << 32) - 1
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ssmc.emit_c.source import SourceFile
 from ssmc.emit_c.widths import CType, narrowest
-from ssmc.ir.program import StateSpace
+from ssmc.ir.operations import StateSpace
 from ssmc.ir.rounding import IntArray, round_shift
 
 

@@ -13,7 +13,8 @@ from ssmc.emit_c.context import Context
 from ssmc.emit_c.helpers import helper_text
 from ssmc.emit_c.source import Layer, SourceFile, block, comment_text
 from ssmc.emit_c.widths import CType, narrowest
-from ssmc.ir.program import Dequantize, Ids, Program, Quantize
+from ssmc.ir.operations import Dequantize, Ids, Quantize
+from ssmc.ir.program import Program
 
 #: a mean counts no further
 FULL = ("if (state->steps == UINT32_MAX) {", "    return; /* longer than a mean can count */", "}")

@@ -11,23 +11,23 @@ from numpy.typing import ArrayLike
 from ssmc.checking.teacher_forced import Witness
 from ssmc.errors import ModelError
 from ssmc.folding.signals import (
-    Added,
-    Averaged,
     Clamped,
     Coded,
     Convolved,
     Dense,
     KernelOutput,
     Mapped,
-    Normalized,
+    Mean,
+    Norm,
     Product,
     Raw,
     Signal,
+    Sum,
 )
-from ssmc.ir.build import node_name, ssmc_node
-from ssmc.ir.functions import OPSET
+from ssmc.ir.build import constant_dtype, node_name, ssmc_node
+from ssmc.ir.functions import OPSET, output_names
 from ssmc.ir.grid import factor_rows
-from ssmc.ir.program import Rate
+from ssmc.ir.quant import Rate
 from ssmc.ir.read_program import constants as read_constants
 from ssmc.ir.rounding import FloatArray, round_half_even
 from ssmc.recognition.axes import Axes
@@ -95,10 +95,10 @@ class Emitter:
             unique, count = f"{name}.{count}", count + 1
         self.used.add(unique)
         inputs = values | {
-            key: self.constant(f"{unique}.{key}", array, np.int64 if op_type == "Slice" else np.float64)
+            key: self.constant(f"{unique}.{key}", array, constant_dtype(op_type, key))
             for key, array in constants.items()
         }
-        extra = [f"{unique}.registers"] if op_type.startswith("Kernel") else []
+        extra = [f"{unique}.{output}" for output in output_names(op_type)[1:]]
         node = ssmc_node(op_type, inputs, unique, extra_outputs=extra)
         self.nodes.append(node)
         return node.outputs[0]
@@ -125,12 +125,12 @@ class Emitter:
                 value = self._requant(
                     "Product", {"a": signal.a.value, "b": signal.b.value}, gain, signal.offset, grid, name
                 )
-            case Added():
-                value = self._added(signal, grid, name)
-            case Averaged():
-                value = self._averaged(signal, grid, name)
-            case Normalized():
-                value = self._normalized(signal, grid, name)
+            case Sum():
+                value = self._sum(signal, grid, name)
+            case Mean():
+                value = self._mean(signal, grid, name)
+            case Norm():
+                value = self._norm(signal, grid, name)
             case Convolved():
                 value = self._convolved(signal, grid, name)
             case KernelOutput():
@@ -175,20 +175,20 @@ class Emitter:
         self.exact &= signal.exact
         return self._requant("Linear", {"x": signal.source.value}, signal.gain, signal.offset, grid, name, W=signal.W)
 
-    def _added(self, signal: Added, grid: Grid, name: str) -> ir.Value:
+    def _sum(self, signal: Sum, grid: Grid, name: str) -> ir.Value:
         constants: Constants = {
             "gain_a": signal.a.scale, "gain_b": signal.b.scale, "step": grid.step, "offset": signal.offset / grid.step,
             "lo": grid.lo, "hi": grid.hi,
         }  # fmt: skip
-        return self.emit("Sum2", name, {"a": signal.a.value, "b": signal.b.value}, constants)
+        return self.emit("Sum", name, {"a": signal.a.value, "b": signal.b.value}, constants)
 
-    def _averaged(self, signal: Averaged, grid: Grid, name: str) -> ir.Value:
+    def _mean(self, signal: Mean, grid: Grid, name: str) -> ir.Value:
         if signal.offset.any():
             raise ModelError("SSMC-T02", "a mean plus a constant has no integer form", "quantize the mean itself", name)
         constants: Constants = {"gain": signal.coefficient, "step": grid.step, "lo": grid.lo, "hi": grid.hi}
         return self.emit("Mean", name, {"x": signal.source.value}, constants)
 
-    def _normalized(self, signal: Normalized, grid: Grid, name: str) -> ir.Value:
+    def _norm(self, signal: Norm, grid: Grid, name: str) -> ir.Value:
         scale = float(signal.source.scale[0])
         more = {"centred": float(signal.centred), "epsilon": signal.epsilon / scale**2}
         values = {"x": signal.source.value}

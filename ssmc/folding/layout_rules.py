@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from ssmc.folding.emit import Emitter
 from ssmc.folding.operands import Operands, Rule, attribute, real_constant, refuse, signal_of
-from ssmc.folding.signals import Averaged, Coded, Mapped, Signal
+from ssmc.folding.signals import Coded, Mapped, Mean, Signal
 from ssmc.ir.build import required
 from ssmc.recognition.axes import Roles
 
@@ -122,7 +122,7 @@ def _mean(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
         )
     keep = attribute(node, "keepdims", 1)
     roles = _without(signal.roles, int(axes[0]) % len(signal.roles), "1" if keep else None)
-    return [Averaged(roles, signal.size, signal, signal.scale, signal.offset)]
+    return [Mean(roles, signal.size, signal, signal.scale, signal.offset)]
 
 
 LAYOUT_RULES: dict[tuple[str, str], Rule] = {

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from ssmc.folding import rules
 from ssmc.folding.emit import Emitter
 from ssmc.folding.operands import Operands, Rule, channel_axis, per_channel, real_constant, refuse
-from ssmc.folding.signals import Coded, Convolved, Mapped, Normalized, Padded, Signal, Statistic
+from ssmc.folding.signals import Coded, Convolved, Mapped, Norm, Padded, Signal, Statistic
 
 
 def _norm_source(node: ir.Node, signal: Signal | None) -> Coded:
@@ -32,7 +32,7 @@ def _layer_norm(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Sig
     biased = len(node.inputs) > 2 and node.inputs[2] is not None
     offset = per_channel(real_constant(node.inputs[2], node), source, node) if biased else np.zeros(source.size)
     centred = node.op_type == "LayerNormalization"
-    return [Normalized(source.roles, source.size, source, centred, epsilon, gain, offset)]
+    return [Norm(source.roles, source.size, source, centred, epsilon, gain, offset)]
 
 
 def _mean(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
@@ -101,12 +101,12 @@ def _div(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     return [_rms_norm(node, numerator, statistic, "root")]
 
 
-def _rms_norm(node: ir.Node, x: Signal | None, statistic: Statistic, stage: str) -> Normalized:
+def _rms_norm(node: ir.Node, x: Signal | None, statistic: Statistic, stage: str) -> Norm:
     source = statistic.source
     if not isinstance(x, Coded) or x.value is not source.value or statistic.stage != stage:
         raise refuse(node, "a norm divides something other than its own input", "write x / sqrt(mean(x^2) + eps)")
     ones = np.ones(source.size)
-    return Normalized(x.roles, x.size, source, False, statistic.epsilon, ones, 0 * ones)
+    return Norm(x.roles, x.size, source, False, statistic.epsilon, ones, 0 * ones)
 
 
 def _conv(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:

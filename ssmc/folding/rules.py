@@ -12,17 +12,17 @@ from ssmc.folding.emit import Emitter, Grid, unquantized_weights
 from ssmc.folding.layout_rules import LAYOUT_RULES
 from ssmc.folding.operands import Operands, Rule, attribute, per_channel, real_constant, refuse, signal_of
 from ssmc.folding.signals import (
-    Added,
-    Averaged,
     Clamped,
     Coded,
     Convolved,
     Dense,
     KernelOutput,
     Mapped,
-    Normalized,
+    Mean,
+    Norm,
     Product,
     Signal,
+    Sum,
 )
 from ssmc.ir.affine import evaluate
 from ssmc.ir.build import constant_array, node_name
@@ -107,7 +107,7 @@ def _sum(node: ir.Node, a: Signal, b: Signal, sign: float) -> Signal:
         signed = b.scaled(np.full(b.size, sign))
         assert isinstance(signed, Coded)
         zero = np.zeros(a.size)
-        return Added(a.roles, a.size, replace(a, offset=zero), replace(signed, offset=zero), a.offset + signed.offset)
+        return Sum(a.roles, a.size, replace(a, offset=zero), replace(signed, offset=zero), a.offset + signed.offset)
     raise refuse(node, "a term of a sum is not quantized", "quantize both branches before they are added", "SSMC-Q06")
 
 
@@ -231,7 +231,7 @@ def _bounds(node: ir.Node, position: int) -> tuple[float, float] | None:
     return -np.inf if low is None else low, np.inf if high is None else high
 
 
-CLAMPED = (Coded, Clamped, Dense, Product, Added, Averaged, Normalized, Convolved, KernelOutput)
+CLAMPED = (Coded, Clamped, Dense, Product, Sum, Mean, Norm, Convolved, KernelOutput)
 
 _FUNCTIONS = (
     "Relu", "Sigmoid", "Tanh", "Gelu", "Erf", "HardSigmoid", "HardSwish", "Elu", "LeakyRelu", "Softplus", "Exp", "Abs",

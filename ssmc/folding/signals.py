@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from ssmc.ir.program import Rate
+from ssmc.ir.quant import Rate
 from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.recognition.axes import Roles
 
@@ -157,7 +157,7 @@ class Dense(Signal):
 
 
 @dataclass(frozen=True)
-class Added(Signal):
+class Sum(Signal):
     """``a + b + offset`` of two code values with their own scales."""
 
     a: Coded
@@ -179,7 +179,7 @@ class Added(Signal):
 
 
 @dataclass(frozen=True)
-class Averaged(Signal):
+class Mean(Signal):
     """``coefficient * mean over time of code + offset``."""
 
     source: Coded
@@ -210,7 +210,7 @@ class Statistic(Signal):
 
 
 @dataclass(frozen=True)
-class Normalized(Signal):
+class Norm(Signal):
     """``gain * (x - mean) / sqrt(var + epsilon) + offset`` over the channels; ``centred`` False: the mean is 0."""
 
     source: Coded

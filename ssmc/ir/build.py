@@ -9,7 +9,7 @@ import onnx_ir as ir
 from numpy.typing import ArrayLike, NDArray
 
 from ssmc.errors import ModelError
-from ssmc.ir.functions import DOMAIN, input_names
+from ssmc.ir.functions import DOMAIN, input_names, operation_of
 
 Array = NDArray[np.generic]
 
@@ -66,6 +66,11 @@ def add_constant(graph: ir.Graph, name: str, array: ArrayLike, dtype: type[np.ge
     value = ir.val(unique, const_value=ir.tensor(data, name=unique))
     graph.register_initializer(value)
     return value
+
+
+def constant_dtype(op_type: str, key: str) -> type[np.generic]:
+    """What a constant input of an operation on codes is stored as."""
+    return np.int64 if key in operation_of(op_type).integer_constants else np.float64
 
 
 def ssmc_node(

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssmc.errors import UsageError
-from ssmc.ir.program import (
-    Dequantize,
-    Ids,
-    Last,
-    Linear,
-    Mean,
-    Norm,
-    Op,
-    Product,
-    Program,
-    Quantize,
-    Slice,
-    StateSpace,
-    Sum,
-    Table,
-    requantize,
-)
-from ssmc.ir.rounding import FloatArray, IntArray, round_fraction, saturate
+from ssmc.ir.operations import AnyOp, Dequantize, Ids, Quantize, StateSpace
+from ssmc.ir.operations.operation import Recurrent, Reduction, Stateless
+from ssmc.ir.program import Program
+from ssmc.ir.rounding import FloatArray, IntArray
 
 Trace = dict[str, IntArray]
 
@@ -35,7 +22,7 @@ class State:
     """Everything that lives from step to step, for N samples; save it and go on later.
 
     Attributes:
-        registers: (N, H, n) per state-space op.
+        registers: (N, H, n) per recurrent operation.
         accumulators: running sums or last values (N, size) per reduction.
         length: true steps seen, (N,).
     """
@@ -55,7 +42,7 @@ class State:
 
 @dataclass(frozen=True)
 class Executor:
-    """Runs a `Program`. Subclasses replace `state_space_step` and `linear` to model a device."""
+    """Runs a `Program`, one operation after the other, as `ssmc.ir.operations` defines them."""
 
     program: Program
 
@@ -63,11 +50,10 @@ class Executor:
         """State before the first step."""
         state = State(length=np.zeros(batch, np.int64))
         for op in self.program.ops:
-            if isinstance(op, StateSpace):
-                state.registers[op.name] = np.repeat(op.register0[None], batch, 0)
-            elif isinstance(op, Mean | Last):
-                size = self.program.values[op.output].size
-                state.accumulators[op.name] = np.zeros((batch, size), np.int64)
+            if isinstance(op, Recurrent):
+                state.registers[op.name] = op.start(batch)
+            elif isinstance(op, Reduction):
+                state.accumulators[op.name] = np.zeros((batch, self.program.values[op.output].size), np.int64)
         return state
 
     def step(self, state: State, u: ArrayLike, active: NDArray[np.bool_] | None = None) -> FloatArray | None:
@@ -83,12 +69,12 @@ class Executor:
         x = np.asarray(u)
         mask = np.ones(len(x), bool) if active is None else active
         first_of(self.program).require(x, mask)
-        codes: Trace = {}
-        for op in self.program.ops:
-            if self.program.rate(op) == "step" and not isinstance(op, Dequantize):
-                self._step_op(op, codes, state, x, mask)
+        known: dict[str, NDArray[Any]] = {self.program.input_name: x}
+        for op in self.program.ops[:-1]:
+            if self.program.rate(op) == "step":
+                _step(op, known, state, mask)
         state.length += mask
-        return codes
+        return {name: codes for name, codes in known.items() if name in self.program.values}
 
     def finish(self, state: State) -> FloatArray | None:
         """The output (N, size) where it is one per sequence."""
@@ -97,13 +83,11 @@ class Executor:
     def finish_codes(self, state: State) -> Trace:
         """Every per-sequence value as codes (N, size), by name."""
         codes: Trace = {}
-        for op in self.program.ops:
-            if isinstance(op, Mean):
-                codes[op.output] = _mean(op, state.accumulators[op.name], state.length)
-            elif isinstance(op, Last):
-                codes[op.output] = state.accumulators[op.name]
-            elif self.program.rate(op) == "sequence" and not isinstance(op, Dequantize):
-                codes[op.output] = self.evaluate(op, [codes[name] for name in op.inputs])
+        for op in self.program.ops[:-1]:
+            if isinstance(op, Reduction):
+                codes[op.output] = op.finish(state.accumulators[op.name], state.length)
+            elif isinstance(op, Stateless) and self.program.rate(op) == "sequence":
+                codes[op.output] = op.apply(*(codes[name] for name in op.inputs))
         return codes
 
     def run(self, x: ArrayLike, lengths: ArrayLike | None = None) -> FloatArray:
@@ -128,52 +112,29 @@ class Executor:
         final = self.finish(state)
         return outputs if final is None else final
 
-    def evaluate(self, op: Op, xs: list[IntArray]) -> IntArray:
-        """A stateless op on codes (N, size) each."""
-        match op:
-            case Linear():
-                return self.linear(op, xs[0])
-            case Table() | Norm():
-                return op.apply(xs[0])
-            case Product():
-                return op.requant.apply(xs[0] * xs[1])
-            case Sum():
-                return op.apply(*xs)
-            case Slice():
-                return xs[0][:, op.start : op.stop]
-        raise TypeError(f"{type(op).__name__} is not stateless")
-
-    def linear(self, op: Linear, x: IntArray) -> IntArray:
-        """X (N, G * in) to codes (N, G * out)."""
-        v = x.reshape(len(x), op.matrix.groups, op.matrix.inputs)
-        return requantize(op.requant, op.matrix.product(v)).reshape(len(x), -1)
-
-    def state_space_step(self, op: StateSpace, register: IntArray, u: IntArray) -> tuple[IntArray, IntArray]:
-        """Registers (N, H, n), inputs (N, H, m) to new registers and outputs (N, H, p)."""
-        return op.step(register, u)
-
-    def _step_op(self, op: Op, codes: Trace, state: State, x: NDArray[np.generic], mask: NDArray[np.bool_]) -> None:
-        match op:
-            case Quantize():
-                codes[op.output] = op.quant.quantize(x)
-            case StateSpace():
-                old = state.registers[op.name]
-                u = codes[op.inputs[0]].reshape(len(x), op.matrix.groups, op.n_input)
-                new, y = self.state_space_step(op, old, u)
-                state.registers[op.name] = np.where(mask[:, None, None], new, old)
-                codes[op.output] = y.reshape(len(x), -1)
-            case Mean():
-                state.accumulators[op.name] += np.where(mask[:, None], codes[op.inputs[0]], 0)
-            case Last():
-                held = state.accumulators[op.name]
-                state.accumulators[op.name] = np.where(mask[:, None], codes[op.inputs[0]], held)
-            case _:
-                codes[op.output] = self.evaluate(op, [codes[name] for name in op.inputs])
-
     def _real(self, codes: Trace) -> FloatArray:
         last = self.program.ops[-1]
         assert isinstance(last, Dequantize)
-        return codes[last.inputs[0]] * last.scale
+        return last.leave(codes[last.inputs[0]])
+
+
+def _step(op: AnyOp, known: dict[str, NDArray[Any]], state: State, mask: NDArray[np.bool_]) -> None:
+    """One operation at one step: from the values ``known`` to its output, or into the state where ``mask``."""
+    xs = [known[name] for name in op.inputs]
+    if isinstance(op, Stateless):
+        known[op.output] = op.apply(*xs)
+    elif isinstance(op, Recurrent):
+        old = state.registers[op.name]
+        new, known[op.output] = op.advance(old, *xs)
+        state.registers[op.name] = _where(mask, new, old)
+    elif isinstance(op, Reduction):
+        held = state.accumulators[op.name]
+        state.accumulators[op.name] = _where(mask, op.accumulate(held, *xs), held)
+
+
+def _where(mask: NDArray[np.bool_], new: IntArray, old: IntArray) -> IntArray:
+    """``new`` for the samples that have not ended, (N, ...)."""
+    return np.where(mask.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
 
 def kernel_inputs(program: Program, batch: tuple[NDArray[np.generic], IntArray]) -> dict[str, list[IntArray]]:
@@ -185,18 +146,9 @@ def kernel_inputs(program: Program, batch: tuple[NDArray[np.generic], IntArray])
     for t in range(x.shape[1]):
         codes = executor.step_codes(state, x[:, t], t < lengths)
         for op in kernels:
-            seen[op.name].append(codes[op.inputs[0]].reshape(len(x), op.matrix.groups, op.n_input))
+            seen[op.name].append(op.grouped(codes[op.inputs[0]]))
     whole = {name: np.stack(steps, 1) for name, steps in seen.items()}
     return {name: [u[:n] for u, n in zip(all_, lengths.tolist(), strict=True)] for name, all_ in whole.items()}
-
-
-def _mean(op: Mean, total: IntArray, length: IntArray) -> IntArray:
-    """Exact ``round_half_even(ratio * total / T)``; an empty sequence gives 0."""
-    out = np.zeros_like(total)
-    for n, steps in enumerate(length.tolist()):
-        for c, ratio in enumerate(op.ratio if steps else ()):
-            out[n, c] = round_fraction(ratio * int(total[n, c]) / steps)
-    return saturate(out, op.lo, op.hi)
 
 
 def first_of(program: Program) -> Quantize:

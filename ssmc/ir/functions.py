@@ -1,6 +1,7 @@
 """Bodies of the ``ssmc`` operations in standard ONNX, so that onnxruntime runs a model after every pass.
 
-Each operation is a model-local function whose text below *is* its definition. Real values are float32; codes are
+Each operation is a model-local function whose text *is* its definition: those on real numbers stand here, those on
+codes with their operations (`ssmc.ir.operations`). Real values are float32; codes are
 integer-valued float64, so products and sums are exact far beyond any accumulator here (|acc| < 2**53).
 ``round`` is ONNX ``Round`` (half to even). docs/ops.md lists the operations with their equations.
 """
@@ -13,12 +14,14 @@ import onnx
 import onnx.parser
 import onnx_ir as ir
 
-from ssmc.ir.kernel_functions import kernel_text, linear_parts_text, pair_text, requant_text
+from ssmc.ir.operations import OPERATIONS, Op
+from ssmc.ir.operations.kernel_functions import pair_text
 
 DOMAIN = "ssmc"
 OPSET = 21
 
-_TEXTS: dict[str, str] = {
+#: Operations on real numbers: quantizers of a canonical graph, and recurrences that were raised from loops.
+REAL: dict[str, str] = {
     "Quant": """Quant (x, scale, out_scale, lo, hi) => (y) {
   over = Div (x, scale)
   rounded = Round (over)
@@ -30,100 +33,13 @@ _TEXTS: dict[str, str] = {
   real = Cast <to: int = 1> (codes)
   y = Mul (real, scale)
 }""",
-    "Quantize": """Quantize (x, scale, lo, hi) => (codes) {
-  wide = Cast <to: int = 11> (x)
-  over = Div (wide, scale)
-  rounded = Round (over)
-  low = Max (rounded, lo)
-  codes = Min (low, hi)
-}""",
-    "Ids": """Ids (x, hi) => (codes) {
-  ids = Cast <to: int = 11> (x)
-  zero = Constant <value: tensor = double {0}> ()
-  low = Max (ids, zero)
-  codes = Min (low, hi)
-}""",
-    "Dequantize": """Dequantize (codes, scale) => (y) {
-  real = Mul (codes, scale)
-  y = Cast <to: int = 1> (real)
-}""",
-    "Linear": "Linear (x, W, gain, step, offset, lo, hi) => (q) { Wt = Transpose <perm: ints = [1, 0]> (W)\n"
-    "  acc = MatMul (x, Wt)" + requant_text("q", "acc", "gain", "step", "offset", "lo", "hi") + "}",
-    "Product": "Product (a, b, gain, step, offset, lo, hi) => (q) { acc = Mul (a, b)"
-    + requant_text("q", "acc", "gain", "step", "offset", "lo", "hi")
-    + "}",
-    "Sum2": """Sum2 (a, b, gain_a, gain_b, step, offset, lo, hi) => (q) {
-  left = Mul (a, gain_a)
-  right = Mul (b, gain_b)
-  acc = Add (left, right)
-  over = Div (acc, step)
-  real = Add (over, offset)
-  rounded = Round (real)
-  low = Max (rounded, lo)
-  q = Min (low, hi)
-}""",
-    "Table": """Table (x, table, lo) => (y) {
-  shifted = Sub (x, lo)
-  column = Cast <to: int = 7> (shifted)
-  levels = Shape <start: int = 1, end: int = 2> (table)
-  rows = Shape <start: int = 0, end: int = 1> (table)
-  zero = Constant <value: tensor = int64 {0}> ()
-  one = Constant <value: tensor = int64 {1}> ()
-  minus_one = Constant <value_ints: ints = [-1]> ()
-  count = Squeeze (rows)
-  row = Range (zero, count, one)
-  start = Mul (row, levels)
-  index = Add (column, start)
-  flat = Reshape (table, minus_one)
-  y = Gather <axis: int = 0> (flat, index)
-}""",
-    "Norm": """Norm (x, centred, epsilon, gain, step, offset, lo, hi) => (q) {
-  axis = Constant <value_ints: ints = [-1]> ()
-  average = ReduceMean <keepdims: int = 1> (x, axis)
-  mean = Mul (average, centred)
-  d = Sub (x, mean)
-  square = Mul (d, d)
-  variance = ReduceMean <keepdims: int = 1> (square, axis)
-  with_epsilon = Add (variance, epsilon)
-  deviation = Sqrt (with_epsilon)
-  zero = Constant <value: tensor = double {0}> ()
-  one = Constant <value: tensor = double {1}> ()
-  flat = Equal (deviation, zero)
-  safe = Where (flat, one, deviation)
-  normal = Div (d, safe)
-"""
-    + requant_text("q", "normal", "gain", "step", "offset", "lo", "hi")
-    + "}",
-    "Slice": """Slice (x, start, stop) => (y) {
-  axis = Constant <value_ints: ints = [-1]> ()
-  y = Slice (x, start, stop, axis)
-}""",
-    "Mean": """Mean (x, gain, step, lo, hi) => (q) {
-  axis = Constant <value_ints: ints = [1]> ()
-  total = ReduceSum <keepdims: int = 0> (x, axis)
-  time = Shape <start: int = 1, end: int = 2> (x)
-  length = Cast <to: int = 11> (time)
-  scaled = Mul (total, gain)
-  whole = Mul (length, step)
-  over = Div (scaled, whole)
-  rounded = Round (over)
-  low = Max (rounded, lo)
-  q = Min (low, hi)
-}""",
-    "Last": """Last (x) => (y) {
-  axis = Constant <value: tensor = int64 {-1}> ()
-  y = Gather <axis: int = 1> (x, axis)
-}""",
-    "LinearParts": linear_parts_text("LinearParts"),
     "StateSpace": pair_text("StateSpace", after=False, real=True),
     "StateSpaceAfter": pair_text("StateSpaceAfter", after=True, real=True),
-    "KernelPair": pair_text("KernelPair", after=False),
-    "KernelPairAfter": pair_text("KernelPairAfter", after=True),
-    "Kernel": kernel_text("Kernel"),
-    "KernelPairParts": pair_text("KernelPairParts", after=False, parts=True),
-    "KernelPairAfterParts": pair_text("KernelPairAfterParts", after=True, parts=True),
-    "KernelParts": kernel_text("KernelParts", parts=True),
 }
+
+#: Operations on codes, each in its own file.
+_BY_TYPE = {op_type: kind for kind in OPERATIONS for op_type in kind.functions}
+_TEXTS = {**REAL, **{op_type: kind.functions[op_type].text for op_type, kind in _BY_TYPE.items()}}
 
 
 @cache
@@ -139,9 +55,25 @@ def input_names(op_type: str) -> tuple[str, ...]:
     return tuple(function_proto(op_type).input)
 
 
+@cache
+def output_names(op_type: str) -> tuple[str, ...]:
+    """Names of the operation's outputs, in order."""
+    return tuple(function_proto(op_type).output)
+
+
+def operation_of(op_type: str) -> type[Op]:
+    """The operation of the integer program that nodes of a type on codes are."""
+    return _BY_TYPE[op_type]
+
+
 def op_types() -> tuple[str, ...]:
     """Every operation of the domain."""
     return tuple(_TEXTS)
+
+
+def code_op_types(since: str) -> frozenset[str]:
+    """The operations on codes whose first level is ``since``."""
+    return frozenset(op_type for op_type, kind in _BY_TYPE.items() if kind.functions[op_type].since == since)
 
 
 def attach_functions(model: ir.Model) -> None:

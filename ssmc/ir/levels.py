@@ -6,36 +6,17 @@ import onnx_ir as ir
 
 from ssmc.errors import ModelError
 from ssmc.ir.build import graphs, node_name
-from ssmc.ir.functions import DOMAIN
+from ssmc.ir.functions import DOMAIN, REAL, code_op_types
 
-REAL = frozenset({"Quant", "Dequant", "StateSpace", "StateSpaceAfter"})
-CODE = frozenset(
-    {
-        "Quantize",
-        "Ids",
-        "Dequantize",
-        "Linear",
-        "Table",
-        "Product",
-        "Sum2",
-        "Slice",
-        "Norm",
-        "Mean",
-        "Last",
-        "KernelPair",
-        "KernelPairAfter",
-    }
-)
-
-PARTS = frozenset({"LinearParts", "KernelParts", "KernelPairParts", "KernelPairAfterParts"})
+CODE, FUSED, PARTS = (code_op_types(since) for since in ("folded", "fused", "placed"))
 
 #: level -> (ssmc operations allowed, whether other ONNX operations are allowed)
 LEVELS: dict[str, tuple[frozenset[str], bool]] = {
     "imported": (frozenset(), True),
-    "canonical": (REAL, True),
-    "folded": (CODE | {"Kernel"}, False),
-    "fused": (CODE | {"Kernel"}, False),
-    "placed": (CODE | {"Kernel", *PARTS}, False),
+    "canonical": (frozenset(REAL), True),
+    "folded": (CODE | FUSED, False),
+    "fused": (CODE | FUSED, False),
+    "placed": (CODE | FUSED | PARTS, False),
 }
 
 

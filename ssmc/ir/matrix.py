@@ -96,6 +96,15 @@ class Matrix:
             low, high = low + ends.min(0), high + ends.max(0)
         return low, high
 
+    def largest_sum(self, drive: IntArray) -> int:
+        """Largest absolute value of any partial sum, in any order, for inputs (G, in) up to ``drive``.
+
+        Where the matrix has partial conversions: of their digital sum.
+        """
+        if self.parts:
+            return int(np.abs(np.stack(self.reach(-drive, drive))).max(initial=0))
+        return int((np.abs(self.codes) * drive[:, None, :]).sum(-1).max(initial=0))
+
 
 def _ends(codes: IntArray, lo: IntArray, hi: IntArray) -> tuple[IntArray, IntArray]:
     """Smallest and largest sum (G, out) of codes (G, out, in) times inputs within lo..hi."""

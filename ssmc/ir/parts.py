@@ -1,10 +1,13 @@
-"""Partial sums of a matrix as constants of a graph node, and back (`ssmc.ir.kernel_functions.partial_sums`)."""
+"""Partial sums of a matrix as constants of a graph node, and back.
+
+The ONNX text that reads them is `ssmc.ir.operations.kernel_functions.partial_sums`.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ssmc.ir.program import Matrix, PartialSum
+from ssmc.ir.matrix import Matrix, PartialSum
 from ssmc.ir.rounding import FloatArray
 
 Constants = dict[str, FloatArray]

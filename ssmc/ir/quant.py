@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ssmc.ir.rounding import FloatArray, IntArray, round_half_even, saturate
+
+Rate = Literal["step", "sequence"]
 
 
 def bits_for(lo: int, hi: int) -> int:
@@ -46,3 +49,22 @@ class QuantType:
     def dequantize(self, codes: ArrayLike) -> FloatArray:
         """Codes (..., size) to real numbers."""
         return np.asarray(codes, np.float64) * self.scale
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Type of a value: ``size`` channels of codes in ``quant``, once per step or once per sequence."""
+
+    size: int
+    quant: QuantType
+    rate: Rate
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Smallest and largest code."""
+        return self.quant.lo, self.quant.hi
+
+    @property
+    def top(self) -> int:
+        """Largest absolute value of a code."""
+        return max(abs(self.quant.lo), abs(self.quant.hi))

@@ -80,6 +80,29 @@ class Requant:
             codes[..., row] = self.lo[row] + reached
         return codes
 
+    def apply_groups(self, acc: IntArray) -> IntArray:
+        """Accumulators (..., G, out) of a matrix with G * out outputs to codes of the same shape."""
+        return self.apply(acc.reshape(*acc.shape[:-2], -1)).reshape(acc.shape)
+
+    def take(self, index: IntArray) -> Requant:
+        """The requantization of the outputs ``index`` (k,), in that order; of -1: an output that is always 0."""
+        chosen, missing = index.tolist(), index < 0
+
+        def of(values: IntArray) -> IntArray:
+            return np.where(missing, 0, values[index])
+
+        return Requant(
+            tuple(Fraction(0) if k < 0 else self.ratio[k] for k in chosen),
+            tuple(Fraction(0) if k < 0 else self.bias[k] for k in chosen),
+            of(self.multiplier),
+            of(self.offset),
+            of(self.shift),
+            of(self.divisor),
+            {new: self.thresholds[k] for new, k in enumerate(chosen) if k in self.thresholds},
+            of(self.lo),
+            of(self.hi),
+        )
+
 
 def make_requant(
     ratio: Sequence[Fraction],

@@ -1,6 +1,6 @@
 """A `Program` as JSON and arrays, and back: what ``program.json`` and ``weights.npz`` hold.
 
-Driven by the dataclass fields of `ssmc.ir.program`, so a new operation needs only its line in `OPS`:
+Driven by the dataclass fields of `ssmc.ir.program` and `ssmc.ir.operations`, so a new operation needs nothing here:
 
 - an array is ``{"array": key}`` and lies in the arrays under that key, integers in the narrowest signed dtype;
 - an exact rational is ``"num/den"``;
@@ -22,31 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.errors import UsageError
-from ssmc.ir.program import (
-    Dequantize,
-    Ids,
-    Last,
-    Linear,
-    Mean,
-    Norm,
-    Op,
-    Product,
-    Program,
-    Quantize,
-    Slice,
-    StateSpace,
-    Sum,
-    Table,
-)
+from ssmc.ir.operations import OPERATIONS, AnyOp, Op
+from ssmc.ir.program import Program
 
 Json: TypeAlias = dict[str, Any]
 Arrays: TypeAlias = dict[str, NDArray[np.generic]]
 
 SCHEMA = "ssmc.program/1"
-OPS: tuple[type[Op], ...] = (
-    Quantize, Ids, Linear, StateSpace, Table, Product, Sum, Norm, Slice, Mean, Last, Dequantize,
-)  # fmt: skip
-_BY_NAME = {kind.__name__: kind for kind in OPS}
+_BY_NAME = {kind.__name__: kind for kind in OPERATIONS}
 
 
 def program_to_json(program: Program) -> tuple[Json, Arrays]:
@@ -128,6 +111,8 @@ def _decode_fields(kind: type, json: Json, arrays: Mapping[str, NDArray[np.gener
 
 def _decode(kind: Any, json: Any, arrays: Mapping[str, NDArray[np.generic]]) -> Any:
     origin, args = get_origin(kind), get_args(kind)
+    if kind == AnyOp:
+        return _decode_fields(_BY_NAME[json["op"]], json, arrays)
     if origin in (Union, UnionType):
         return None if json is None else _decode(next(a for a in args if a is not NoneType), json, arrays)
     if origin is Literal:
@@ -140,8 +125,6 @@ def _decode(kind: Any, json: Any, arrays: Mapping[str, NDArray[np.generic]]) -> 
     if origin is dict:
         key: Callable[[str], Any] = args[0]
         return {key(k): _decode(args[1], item, arrays) for k, item in json.items()}
-    if kind is Op:
-        return _decode_fields(_BY_NAME[json["op"]], json, arrays)
     if kind is Fraction:
         return Fraction(json)
     if isinstance(kind, type) and is_dataclass(kind):

@@ -17,7 +17,8 @@ from ssmc.emit_c.buffers import output_value
 from ssmc.emit_c.emit import Emitted, emit
 from ssmc.emit_c.glue import READ, glue_text
 from ssmc.ir.executor import Executor, State, Trace, check_input, check_lengths, first_of
-from ssmc.ir.program import Last, Mean, Op, Slice
+from ssmc.ir.operations import Op, Slice
+from ssmc.ir.operations.operation import Reduction
 from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.native.build import build_library
 
@@ -116,7 +117,7 @@ class NativeExecutor(Executor):
         state.length += mask
         found: Trace = {first.output: codes}
         for op in self.program.ops[1:-1]:
-            if self.program.rate(op) == "step" and not isinstance(op, Mean | Last):
+            if self.program.rate(op) == "step" and not isinstance(op, Reduction):
                 found[op.output] = self._look(op, found, state.after)
         return found
 
@@ -130,13 +131,13 @@ class NativeExecutor(Executor):
         self.traced.call("glue_finish", memory, len(memory), y)
         found: Trace = {}
         for op in self.program.ops[1:-1]:
-            if isinstance(op, Mean | Last) or self.program.rate(op) == "sequence":
+            if isinstance(op, Reduction) or self.program.rate(op) == "sequence":
                 found[op.output] = self._look(op, found, memory)
         return found
 
     def _look(self, op: Op, found: Trace, memory: NDArray[np.uint8]) -> IntArray:
         if isinstance(op, Slice):
-            return found[op.inputs[0]][:, op.start : op.stop]
+            return op.apply(found[op.inputs[0]])
         return self.traced.value(op.output, memory)
 
     def run(self, x: ArrayLike, lengths: ArrayLike | None = None) -> FloatArray:

@@ -15,7 +15,8 @@ from ssmc.errors import ModelError, UsageError, VerificationError
 from ssmc.importers import load_model
 from ssmc.ir.build import constant_array, graphs, is_op, known_shape, node_name, remove_dead, required
 from ssmc.ir.functions import attach_functions
-from ssmc.ir.read_program import Constants, constants
+from ssmc.ir.parts import Constants
+from ssmc.ir.read_program import constants
 from ssmc.ir.rounding import FloatArray
 from ssmc.passes.canonicalize_quantizers import CanonicalizeQuantizers
 from ssmc.passes.fold_constants import FoldConstants

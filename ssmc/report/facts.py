@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ssmc.analysis.kernels import ChannelFacts, KernelAnalysis, analyse
-from ssmc.ir.program import Ids, Linear, Mean, Norm, Op, Product, Program, Quantize, StateSpace, Sum, Table
-from ssmc.ir.requant import Requant
+from ssmc.ir.operations import OPERATIONS, AnyOp, StateSpace
+from ssmc.ir.program import Program
 from ssmc.ir.serialize import Json
 from ssmc.pipeline import PassRecord
 from ssmc.report.kernels import KernelFacts, kernel_facts
@@ -182,10 +182,10 @@ def op_facts(program: Program) -> tuple[OpFacts, ...]:
     return tuple(_op_facts(program, op) for op in program.ops)
 
 
-def _op_facts(program: Program, op: Op) -> OpFacts:
+def _op_facts(program: Program, op: AnyOp) -> OpFacts:
     codes = program.values.get(op.output)
-    weights = [matrix.codes for owner, matrix in program.matrices() if owner is op]
-    kinds = Counter(kind for requant in _requants(op) for kind in requant.kinds)
+    weights = [matrix.codes for matrix in op.matrices()]
+    kinds = Counter(kind for requant in op.requants() for kind in requant.kinds)
     return OpFacts(
         name=op.name,
         kind=type(op).__name__,
@@ -198,23 +198,16 @@ def _op_facts(program: Program, op: Op) -> OpFacts:
         bits=codes.quant.bits if codes else 0,
         weights=sum(w.size for w in weights),
         zero_weights=sum(int((w == 0).sum()) for w in weights),
-        weight_bits=max((matrix.weight_bits for owner, matrix in program.matrices() if owner is op), default=0),
+        weight_bits=max((matrix.weight_bits for matrix in op.matrices()), default=0),
         accumulator_bits=accumulator_bits(program, op),
         requant=dict(sorted(kinds.items())),
-        bound=float(op.bound) if isinstance(op, Sum | Norm) else 0.0,
+        bound=float(op.error_bound()),
     )
-
-
-def _requants(op: Op) -> Iterator[Requant]:
-    if isinstance(op, Linear | Product | StateSpace):
-        yield op.requant
-    if isinstance(op, StateSpace) and op.output_requant is not None:
-        yield op.output_requant
 
 
 def is_computed_exactly(kind: str) -> bool:
     """Whether the operation computes codes, so that ``proven`` or ``bounded`` says something about it."""
-    return kind in {cls.__name__ for cls in (Quantize, Ids, Linear, StateSpace, Table, Product, Sum, Norm, Mean)}
+    return kind in {cls.__name__ for cls in OPERATIONS if cls.computes}
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """What is known about a quantized state-space kernel without running it: its poles and how far they are from 1.
 
-In units of register codes the step of `ssmc.ir.program.StateSpace` is linear up to its roundings:
+In units of register codes the step of `ssmc.ir.operations.StateSpace` is linear up to its roundings:
 
     r' = keep * r + ratio * (W_A (r / 2**shift) + W_B u)    A = diag(keep) + diag(ratio) W_A diag(2**-shift)
 
@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.analysis.linear import poles, transition
-from ssmc.analysis.qs4d_metrics import live_states
-from ssmc.ir.program import Program, StateSpace
+from ssmc.analysis.qs4d_metrics import driven_states
+from ssmc.ir.operations import StateSpace
+from ssmc.ir.program import Program
 from ssmc.ir.quant import bits_for
 
 __all__ = ["KernelFacts", "kernel_facts", "poles", "transition"]
@@ -84,7 +85,7 @@ def _facts(op: StateSpace) -> KernelFacts:
         states=n,
         inputs=op.n_input,
         outputs=op.n_output,
-        live_states=int(live_states(op).sum()),
+        live_states=int(driven_states(op).sum()),
         weight_bits=op.matrix.weight_bits,
         state_dac_bits=op.state_dac_bits,
         adc_bits=bits_for(int(lo.min(initial=0)), int(hi.max(initial=0))),

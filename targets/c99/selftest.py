@@ -12,7 +12,8 @@ from ssmc.emit_c.source import Constant
 from ssmc.emit_c.text import per_step
 from ssmc.emit_c.widths import INT16
 from ssmc.ir.executor import Executor
-from ssmc.ir.program import Program, Quantize
+from ssmc.ir.operations import Quantize
+from ssmc.ir.program import Program
 from ssmc.ir.rounding import IntArray
 
 LENGTHS = (1, 2, 5, 12)

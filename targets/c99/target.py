@@ -106,7 +106,7 @@ class CTarget(Target):
         """The program in C.
 
         Raises:
-            ModelError: SSMC-C20..C24 for what C cannot do.
+            ModelError: SSMC-C21..C24 for what C cannot do.
         """
         compiled = CCompiled(program, self.prefix)
         compiled.emitted  # noqa: B018 (declines now what it cannot do)

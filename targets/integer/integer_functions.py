@@ -53,7 +53,7 @@ RequantTable (acc, multiplier, offset, divisor, lo, hi, thresholds, sign, by_tab
   q = Where (by_table, looked_up, divided)
 }"""
 
-# `ssmc.ir.program.Norm`, line by line; the root by Newton's iteration from above, which ends at the floor or one more
+# `ssmc.ir.operations.Norm`, line by line; the root by Newton's iteration from above ends at the floor or one more
 _NEWTON = "\n".join(
     f"  over{i} = Div (scaled, root{i})\n  sum{i} = Add (root{i}, over{i})\n  root{i + 1} = Div (sum{i}, two)"
     for i in range(8)
@@ -156,7 +156,7 @@ def kernel_inputs(kind: str) -> list[str]:
 
 
 def _kernel_text(kind: str) -> str:
-    """One step of `ssmc.ir.program.StateSpace` inside a Scan."""
+    """One step of `ssmc.ir.operations.StateSpace` inside a Scan."""
     requant, numbers = ("RequantTable", TABLE) if kind.endswith("Table") else ("Requant", REQUANT)
     head = f"\n{kind} (u, {', '.join(kernel_inputs(kind))}) => (y) {{{_BEFORE}{_read('r', '')}"
     own = list(numbers)

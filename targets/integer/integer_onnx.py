@@ -7,8 +7,7 @@ refused: partial sums of a crossbar, and a mean whose ratio 64-bit integers cann
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import onnx
@@ -16,7 +15,23 @@ import onnx.helper as oh
 from numpy.typing import ArrayLike
 
 from ssmc.errors import ModelError
-from ssmc.ir import program as p
+from ssmc.ir.operations import (
+    AnyOp,
+    Dequantize,
+    Ids,
+    Last,
+    Linear,
+    Mean,
+    Norm,
+    Op,
+    Product,
+    Quantize,
+    Slice,
+    StateSpace,
+    Sum,
+    Table,
+)
+from ssmc.ir.program import Program
 from ssmc.ir.requant import LIMIT, Requant
 from ssmc.targets.integer.integer_functions import DOMAIN, OPSET, REQUANT, TABLE, functions_for, kernel_inputs
 
@@ -55,7 +70,7 @@ def _dtype(key: str) -> type[np.generic]:
     return np.bool_ if key.startswith("by_table") else np.int64
 
 
-def integer_onnx(program: p.Program) -> onnx.ModelProto:
+def integer_onnx(program: Program) -> onnx.ModelProto:
     """The program as an integer ONNX model, input and output as in the original.
 
     Raises:
@@ -63,11 +78,8 @@ def integer_onnx(program: p.Program) -> onnx.ModelProto:
     """
     builder = _Builder()
     for op in program.ops:
-        emit = _EMIT.get(type(op))
-        if emit is None:
-            raise refuse(op, f"{type(op).__name__} has no form in ONNX's integer operations")
-        emit(op, program, builder)
-    given = INT64 if isinstance(program.ops[0], p.Ids) else REAL
+        _emit(op, program, builder)
+    given = INT64 if isinstance(program.ops[0], Ids) else REAL
     axes: list[str | int] = ["batch", "time", program.input_size]
     last: list[str | int] = ["batch", "time", program.output_size]
     if program.output_rate == "sequence":
@@ -82,14 +94,44 @@ def integer_onnx(program: p.Program) -> onnx.ModelProto:
     opsets = [oh.make_opsetid("", OPSET), oh.make_opsetid(DOMAIN, 1)]
     functions = functions_for({node.op_type for node in builder.nodes if node.domain == DOMAIN})
     model = oh.make_model(graph, functions=functions, opset_imports=opsets, ir_version=10, producer_name="ssmc")
-    means = [most_steps(op, program) for op in program.ops if isinstance(op, p.Mean)]
+    means = [most_steps(op, program) for op in program.ops if isinstance(op, Mean)]
     if means:
         oh.set_model_props(model, {"ssmc.most_steps": str(min(means))})
     onnx.checker.check_model(model)
     return model
 
 
-def refuse(op: p.Op, fact: str) -> ModelError:
+def _emit(op: AnyOp, program: Program, b: _Builder) -> None:
+    match op:
+        case Ids():
+            _ids(op, program, b)
+        case Quantize():
+            _quantize(op, program, b)
+        case Linear():
+            _linear(op, program, b)
+        case StateSpace():
+            _kernel(op, program, b)
+        case Table():
+            _table(op, program, b)
+        case Product():
+            _product(op, program, b)
+        case Sum():
+            _sum(op, program, b)
+        case Norm():
+            _norm(op, program, b)
+        case Slice():
+            _slice(op, program, b)
+        case Mean():
+            _mean(op, program, b)
+        case Last():
+            _last(op, program, b)
+        case Dequantize():
+            _dequantize(op, program, b)
+        case _:
+            assert_never(op)
+
+
+def refuse(op: Op, fact: str) -> ModelError:
     """The error at an operation."""
     return ModelError("SSMC-I01", fact, "deploy the program with target int or c", op.name)
 
@@ -111,7 +153,7 @@ def requant_constants(requant: Requant, shape: tuple[int, ...], *, table: bool =
     return {**found, **more, "by_table": by_table.reshape(shape)}
 
 
-def _quantize(op: p.Quantize, program: p.Program, b: _Builder) -> None:
+def _quantize(op: Quantize, program: Program, b: _Builder) -> None:
     scale = b.constant(f"{op.name}.scale", op.quant.scale, np.float64)
     wide = b.node("Cast", [op.inputs[0]], f"{op.name}.wide", to=onnx.TensorProto.DOUBLE)
     over = b.node("Div", [wide, scale], f"{op.name}.over")
@@ -125,12 +167,12 @@ def _quantize(op: p.Quantize, program: p.Program, b: _Builder) -> None:
     b.node("Cast", [codes], op.output, to=onnx.TensorProto.INT64)
 
 
-def _ids(op: p.Ids, program: p.Program, b: _Builder) -> None:
+def _ids(op: Ids, program: Program, b: _Builder) -> None:
     low = b.node("Max", [op.inputs[0], b.constant(f"{op.name}.lo", op.quant.lo)], f"{op.name}.low")
     b.node("Min", [low, b.constant(f"{op.name}.hi", op.quant.hi)], op.output)
 
 
-def _linear(op: p.Linear, program: p.Program, b: _Builder) -> None:
+def _linear(op: Linear, program: Program, b: _Builder) -> None:
     if op.matrix.parts:
         raise refuse(op, "a matrix lowered to a crossbar's partial sums")
     groups, outputs, inputs = op.matrix.codes.shape
@@ -141,7 +183,7 @@ def _linear(op: p.Linear, program: p.Program, b: _Builder) -> None:
     b.requant(acc, op.name, op.output, requant_constants(op.requant, (groups * outputs,)))
 
 
-def _kernel(op: p.StateSpace, program: p.Program, b: _Builder) -> None:
+def _kernel(op: StateSpace, program: Program, b: _Builder) -> None:
     matrices = [(op.matrix, op.requant)]
     if op.output_matrix is not None and op.output_requant is not None:
         matrices.append((op.output_matrix, op.output_requant))
@@ -161,7 +203,7 @@ def _kernel(op: p.StateSpace, program: p.Program, b: _Builder) -> None:
     b.function(kind, [op.inputs[0], *inputs], op.output)
 
 
-def _norm(op: p.Norm, program: p.Program, b: _Builder) -> None:
+def _norm(op: Norm, program: Program, b: _Builder) -> None:
     """``edges[k]`` counts how often the variance can be quadrupled below 2^62; that scales it into [2^60, 2^62)."""
     count = np.arange(32, dtype=np.int64)
     arrays: Constants = {
@@ -173,19 +215,19 @@ def _norm(op: p.Norm, program: p.Program, b: _Builder) -> None:
     b.function("Norm", [op.inputs[0], *(b.constant(f"{op.name}.{key}", v) for key, v in arrays.items())], op.output)
 
 
-def _table(op: p.Table, program: p.Program, b: _Builder) -> None:
+def _table(op: Table, program: Program, b: _Builder) -> None:
     rows, levels = op.table.shape
     start = np.arange(rows) * levels - op.lo
     index = b.node("Add", [op.inputs[0], b.constant(f"{op.name}.start", start)], f"{op.name}.index")
     b.node("Gather", [b.constant(f"{op.name}.table", op.table.ravel()), index], op.output)
 
 
-def _product(op: p.Product, program: p.Program, b: _Builder) -> None:
+def _product(op: Product, program: Program, b: _Builder) -> None:
     acc = b.node("Mul", list(op.inputs), f"{op.name}.acc")
     b.requant(acc, op.name, op.output, requant_constants(op.requant, (len(op.requant),)))
 
 
-def _sum(op: p.Sum, program: p.Program, b: _Builder) -> None:
+def _sum(op: Sum, program: Program, b: _Builder) -> None:
     terms = [
         b.node("Mul", [x, b.constant(f"{op.name}.multiplier{i}", op.multiplier[i])], f"{op.name}.term{i}")
         for i, x in enumerate(op.inputs)
@@ -199,14 +241,14 @@ def _sum(op: p.Sum, program: p.Program, b: _Builder) -> None:
     )
 
 
-def _slice(op: p.Slice, program: p.Program, b: _Builder) -> None:
+def _slice(op: Slice, program: Program, b: _Builder) -> None:
     ends = [
         b.constant(f"{op.name}.{key}", [value]) for key, value in (("start", op.start), ("stop", op.stop), ("axis", -1))
     ]
     b.node("Slice", [op.inputs[0], *ends], op.output)
 
 
-def _mean(op: p.Mean, program: p.Program, b: _Builder) -> None:
+def _mean(op: Mean, program: Program, b: _Builder) -> None:
     """``round(numerator * sum / (denominator * T))``; an empty sequence gives 0, as everywhere."""
     if most_steps(op, program) < LEAST_STEPS:
         raise refuse(op, "a mean's ratio does not fit 64-bit integers over 2^20 steps")
@@ -223,34 +265,18 @@ def _mean(op: p.Mean, program: p.Program, b: _Builder) -> None:
     b.function("Requant", [total, name["numerator"], name["zero"], divisor, name["lo"], name["hi"]], op.output)
 
 
-def most_steps(op: p.Mean, program: p.Program) -> int:
+def most_steps(op: Mean, program: Program) -> int:
     """Time steps over which a mean's sums stay within 62 bits."""
     quant = program.values[op.inputs[0]].quant
     top = max(abs(quant.lo), abs(quant.hi))
     return (LIMIT - 1) // max(2 * (abs(ratio.numerator) * top + ratio.denominator) for ratio in op.ratio)
 
 
-def _last(op: p.Last, program: p.Program, b: _Builder) -> None:
+def _last(op: Last, program: Program, b: _Builder) -> None:
     b.node("Gather", [op.inputs[0], b.constant(f"{op.name}.index", -1)], op.output, axis=1)
 
 
-def _dequantize(op: p.Dequantize, program: p.Program, b: _Builder) -> None:
+def _dequantize(op: Dequantize, program: Program, b: _Builder) -> None:
     wide = b.node("Cast", [op.inputs[0]], f"{op.name}.wide", to=onnx.TensorProto.DOUBLE)
     real = b.node("Mul", [wide, b.constant(f"{op.name}.scale", op.scale, np.float64)], f"{op.name}.real")
     b.node("Cast", [real], op.output, to=onnx.TensorProto.FLOAT)
-
-
-_EMIT: dict[type[p.Op], Callable[..., None]] = {
-    p.Quantize: _quantize,
-    p.Ids: _ids,
-    p.Linear: _linear,
-    p.StateSpace: _kernel,
-    p.Table: _table,
-    p.Product: _product,
-    p.Sum: _sum,
-    p.Norm: _norm,
-    p.Slice: _slice,
-    p.Mean: _mean,
-    p.Last: _last,
-    p.Dequantize: _dequantize,
-}

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ssmc.errors import ModelError
 from ssmc.ir.executor import Executor
 from ssmc.ir.matrix import weight_bits
-from ssmc.ir.program import Program, StateSpace
+from ssmc.ir.operations import StateSpace
+from ssmc.ir.program import Program
 from ssmc.ir.serialize import program_from_json, program_to_json
 from ssmc.passes.to_integers import to_integers
 from ssmc.pipeline import Pass

@@ -9,7 +9,8 @@ import numpy as np
 
 from ssmc.analysis.linear import linear_kernel
 from ssmc.analysis.observe import observe
-from ssmc.ir.program import Matrix, StateSpace
+from ssmc.ir.matrix import Matrix
+from ssmc.ir.operations import StateSpace
 from ssmc.ir.requant import make_requant
 from ssmc.ir.rounding import FloatArray, IntArray
 

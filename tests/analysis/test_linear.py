@@ -13,7 +13,7 @@ from ssmc.analysis.noise import fewest_adc_bits, lyapunov, observability, output
 from ssmc.analysis.observe import observe
 from ssmc.analysis.ranges import absolute_sum, typical, worst_case
 from ssmc.analysis.run import integers, padded, reference
-from ssmc.ir.program import StateSpace
+from ssmc.ir.operations import StateSpace
 from ssmc.ir.rounding import IntArray, round_shift
 from tests.analysis.kernels import INPUT_TOP, Recipe, random_codes, random_kernel
 

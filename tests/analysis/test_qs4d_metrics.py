@@ -21,8 +21,10 @@ from ssmc.analysis.qs4d_metrics import (
     qs4d_model,
     uses,
 )
-from ssmc.ir import program as ir
-from ssmc.ir.quant import QuantType
+from ssmc.ir.matrix import Matrix
+from ssmc.ir.operations import Dequantize, Linear, Op, Quantize, StateSpace
+from ssmc.ir.program import Program
+from ssmc.ir.quant import Codes, QuantType
 from ssmc.ir.requant import Requant, make_requant
 
 SCIFAR_LAYER = Qs4dLayer(channels=128, states=128, a=12, b=12, c=12, state=12, adc=12, act=12, lin=12)
@@ -52,7 +54,7 @@ def requant(n: int, lo: ArrayLike = -8, hi: ArrayLike = 7) -> Requant:
     return make_requant([Fraction(1, 2)] * n, [Fraction(0)] * n, lo, hi, (-700, 700))
 
 
-def program() -> ir.Program:
+def program() -> Program:
     """Encoder 3 -> 2 (4 bit), one delta kernel H=2, n=2, mixing 2 -> 4 (3 bit), decoder 4 -> 5 (4 bit)."""
     kernel = np.zeros((2, 3, 3), np.int64)
     kernel[:, :2, :2] = [[-7, 3], [-3, -7]]
@@ -62,17 +64,17 @@ def program() -> ir.Program:
     ones = np.ones((2, 2), np.int64)
     state = ones, ones, -16 * ones, 15 * ones, -512 * ones, 511 * ones, 0 * ones
     lo, hi = np.tile([-32, -32, -8], 2), np.tile([31, 31, 7], 2)
-    ops: tuple[ir.Op, ...] = (
-        ir.Quantize("quantize", ("x",), "q", code(6)),
-        ir.Linear("encoder", ("q",), "u", ir.Matrix(np.full((1, 2, 3), 7)), requant(2)),
-        ir.StateSpace("ssm", ("u",), "y", ir.Matrix(kernel), requant(6, lo, hi), *state),
-        ir.Linear("mix", ("y",), "g", ir.Matrix(np.full((1, 4, 2), 3)), requant(4)),
-        ir.Linear("decoder", ("g",), "o", ir.Matrix(np.full((1, 5, 4), 7)), requant(5)),
-        ir.Dequantize("out", ("o",), "out", np.asarray(1.0)),
+    ops: tuple[Op, ...] = (
+        Quantize("quantize", ("x",), "q", code(6)),
+        Linear("encoder", ("q",), "u", Matrix(np.full((1, 2, 3), 7)), requant(2)),
+        StateSpace("ssm", ("u",), "y", Matrix(kernel), requant(6, lo, hi), *state),
+        Linear("mix", ("y",), "g", Matrix(np.full((1, 4, 2), 3)), requant(4)),
+        Linear("decoder", ("g",), "o", Matrix(np.full((1, 5, 4), 7)), requant(5)),
+        Dequantize("out", ("o",), "out", np.asarray(1.0)),
     )
     sizes = {"q": (3, 6), "u": (2, 4), "y": (2, 4), "g": (4, 4), "o": (5, 4)}
-    values = {name: ir.Codes(size, code(bits), "step") for name, (size, bits) in sizes.items()}
-    return ir.Program("x", 3, "out", 5, ops, values)
+    values = {name: Codes(size, code(bits), "step") for name, (size, bits) in sizes.items()}
+    return Program("x", 3, "out", 5, ops, values)
 
 
 def test_ssmc_counting_by_hand() -> None:
@@ -102,14 +104,14 @@ def test_halves_of_a_mixing_matrix_count_by_their_own_width() -> None:
 def test_a_mixing_matrix_without_a_gate_counts_by_its_widest_weight() -> None:
     found = program()
     (mixing,) = (op for op in found.ops if op.name == "mix")
-    half = ir.Matrix(np.array([[[3, 3], [1, 1]]]))  # one output a channel
+    half = Matrix(np.array([[[3, 3], [1, 1]]]))  # one output a channel
     ops = tuple(replace(op, matrix=half) if op is mixing else op for op in found.ops)
     assert qs4d_model(replace(found, ops=ops)).layers[0].lin == 3
 
 
 def test_pruned_states_are_gone_from_every_count() -> None:
     whole, pruned = program(), program()
-    (kernel,) = (op for op in pruned.ops if isinstance(op, ir.StateSpace))
+    (kernel,) = (op for op in pruned.ops if isinstance(op, StateSpace))
     kernel.matrix.codes[0, 1] = 0  # state 1 of channel 0: nothing drives it, nobody reads it
     kernel.matrix.codes[0, :, 1] = 0
     a, b, c = whole_use(whole, "A"), whole_use(whole, "B"), whole_use(whole, "C")
@@ -126,13 +128,13 @@ def test_pruned_states_are_gone_from_every_count() -> None:
     assert before.adc - after.adc == 6
 
 
-def whole_use(found: ir.Program, role: str) -> Use:
+def whole_use(found: Program, role: str) -> Use:
     return next(use for use in uses(found) if use.role == role)
 
 
 def test_headline_is_against_the_unpruned_float_twin() -> None:
     pruned = program()
-    (kernel,) = (op for op in pruned.ops if isinstance(op, ir.StateSpace))
+    (kernel,) = (op for op in pruned.ops if isinstance(op, StateSpace))
     kernel.matrix.codes[0, 1] = 0
     kernel.matrix.codes[0, :, 1] = 0
     twin = fp32_twin(layers=1, channels=2, states=2, d_in=3, d_out=5)

@@ -10,7 +10,8 @@ import pytest
 from ssmc.checking.teacher_forced import Comparison, ForcedCheck
 from ssmc.errors import VerificationError
 from ssmc.importers.onnx_file import import_model
-from ssmc.ir.program import Linear, Op, Program, StateSpace, Table
+from ssmc.ir.operations import Linear, Op, StateSpace, Table
+from ssmc.ir.program import Program
 from ssmc.pipeline import run_pipeline
 from ssmc.targets.integer.target import IntegerTarget
 from ssmc.verify import random_feeds

@@ -11,7 +11,7 @@ import ssmc  # noqa: E402 - after the torch skip
 from ssmc.bundle.compare import compare_codes  # noqa: E402
 from ssmc.data import Samples  # noqa: E402
 from ssmc.export import export_onnx  # noqa: E402
-from ssmc.ir.program import StateSpace  # noqa: E402
+from ssmc.ir.operations import StateSpace  # noqa: E402
 from ssmc.native.build import find_compiler  # noqa: E402
 from ssmc.qat import Mode, ModelConfig, QuantConfig, S4DClassifier, calibrate, set_mode  # noqa: E402
 from ssmc.qat.pruning import prune_modes  # noqa: E402

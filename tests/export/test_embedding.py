@@ -14,7 +14,7 @@ from ssmc.cli import cli  # noqa: E402
 from ssmc.export import export_onnx  # noqa: E402
 from ssmc.importers import load_model  # noqa: E402
 from ssmc.ir.executor import Executor  # noqa: E402
-from ssmc.ir.program import Ids, StateSpace, Table  # noqa: E402
+from ssmc.ir.operations import Ids, StateSpace, Table  # noqa: E402
 from ssmc.native.build import find_compiler  # noqa: E402
 from ssmc.pipeline import run_pipeline  # noqa: E402
 from ssmc.qat import Mode, ModelConfig, QuantConfig, Quantizer, calibrate, set_mode  # noqa: E402

@@ -10,7 +10,7 @@ from ssmc.checking.teacher_forced import ForcedCheck
 from ssmc.errors import ModelError
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.executor import Executor
-from ssmc.ir.program import Dequantize, Quantize
+from ssmc.ir.operations import Dequantize, Quantize
 from ssmc.pipeline import run_pipeline
 from ssmc.targets.integer.target import IntegerTarget
 from ssmc.verify import run_onnx

@@ -23,7 +23,8 @@ from ssmc.emit_c.emit import emit
 from ssmc.errors import ModelError, UsageError
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.executor import Executor
-from ssmc.ir.program import Ids, Program, Table
+from ssmc.ir.operations import Ids, Table
+from ssmc.ir.program import Program
 from ssmc.native.build import find_compiler
 from ssmc.native.executor import Library, NativeExecutor
 from ssmc.pipeline import run_pipeline

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from ssmc.errors import ModelError
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.executor import Executor
-from ssmc.ir.program import Norm, Program, StateSpace
+from ssmc.ir.operations import Norm, StateSpace
+from ssmc.ir.program import Program
 from ssmc.ir.read_program import read_program
 from ssmc.pipeline import run_pipeline
 from ssmc.targets.integer.target import IntegerTarget

@@ -10,7 +10,7 @@ import pytest
 
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.executor import Executor
-from ssmc.ir.program import Last, Linear, Mean, StateSpace, Table
+from ssmc.ir.operations import Last, Linear, Mean, StateSpace, Table
 from ssmc.recognition.axes import name_axes
 from ssmc.verify import run_onnx
 from tests.compiling import lower, program_of

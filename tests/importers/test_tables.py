@@ -10,7 +10,8 @@ from scipy.special import erf, expit
 
 from ssmc.errors import ModelError
 from ssmc.ir.executor import Executor
-from ssmc.ir.program import Program, Table
+from ssmc.ir.operations import Table
+from ssmc.ir.program import Program
 from ssmc.ir.rounding import FloatArray
 from ssmc.native.build import find_compiler
 from ssmc.native.executor import NativeExecutor

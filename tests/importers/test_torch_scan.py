@@ -12,7 +12,7 @@ import pytest
 from ssmc.errors import ModelError
 from ssmc.importers.onnx_file import load_model
 from ssmc.ir.executor import Executor
-from ssmc.ir.program import StateSpace
+from ssmc.ir.operations import StateSpace
 from ssmc.ir.read_program import read_program
 from ssmc.pipeline import run_pipeline
 from ssmc.targets.integer.target import IntegerTarget

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from ssmc.errors import UsageError
 from ssmc.ir.executor import Executor
-from ssmc.ir.program import Codes, Dequantize, Mean, Program, Quantize
-from ssmc.ir.quant import QuantType
+from ssmc.ir.operations import Dequantize, Mean, Quantize
+from ssmc.ir.program import Program
+from ssmc.ir.quant import Codes, QuantType
 from ssmc.targets.integer.target import IntegerTarget
 from tests.compiling import program_of
 from tests.graphs import Spec, sample

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssmc.ir.grid import factor_row, factor_rows
+from ssmc.ir.operations.reading import real_offsets
+from ssmc.ir.operations.sum import fit_sum
 from ssmc.ir.quant import QuantType, bits_for
-from ssmc.ir.read_program import fit_sum, real_offsets
 
 
 @pytest.mark.parametrize(

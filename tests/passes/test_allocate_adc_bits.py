@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import onnx
 import pytest
 
 from ssmc.analysis.kernels import analyse
 from ssmc.analysis.linear import poles
-from ssmc.ir.program import Program, StateSpace
+from ssmc.ir.kernel_nodes import KernelConstants
+from ssmc.ir.operations import StateSpace
+from ssmc.ir.program import Program
 from ssmc.ir.read_program import read_program
 from ssmc.passes.allocate_adc_bits import AllocateAdcBits, coarser
 from ssmc.pipeline import Effect
@@ -38,14 +42,12 @@ def test_the_direct_form_is_declined() -> None:
 
 
 def test_scales_and_poles_are_invariant_and_ranges_shrink() -> None:
-    c = {
-        "lo": np.array([[-128.0]]), "hi": np.array([[127.0]]), "reg_lo": np.array([[-2048.0]]),
-        "reg_hi": np.array([[2047.0]]), "r0": np.array([[0.0]]), "step": np.array([[0.5]]),
-        "unit": np.array([[16.0]]), "offset": np.array([[4.0]]),
-    }  # fmt: skip
-    new = coarser(c, np.array([3.0]))
-    assert new["step"] * new["unit"] == c["step"] * c["unit"]
-    assert new["offset"] * new["step"] == c["offset"] * c["step"]
+    ranges = {"lo": -128.0, "hi": 127.0, "reg_lo": -2048.0, "reg_hi": 2047.0, "r0": 0.0}
+    given = {**ranges, "step": 0.5, "unit": 16.0, "offset": 4.0}
+    k = KernelConstants(**{field.name: np.array([[given.get(field.name, 1.0)]]) for field in fields(KernelConstants)})
+    new = coarser(k, np.array([3.0]))
+    assert new["step"] * new["unit"] == k.step * k.unit
+    assert new["offset"] * new["step"] == k.offset * k.step
     assert (new["lo"], new["hi"], new["unit"]) == (-16, 15, 2)
     assert (new["reg_lo"], new["reg_hi"]) == (-256, 255)
 

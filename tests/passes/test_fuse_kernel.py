@@ -5,7 +5,7 @@ import pytest
 
 from ssmc.ir.executor import Executor
 from ssmc.ir.functions import attach_functions
-from ssmc.ir.program import StateSpace
+from ssmc.ir.operations import StateSpace
 from ssmc.ir.read_program import read_program
 from ssmc.passes.fuse_kernel import FuseKernel
 from ssmc.pipeline import Effect

@@ -8,13 +8,14 @@ import pytest
 
 import ssmc
 from ssmc.analysis.energy import energies, modes
-from ssmc.analysis.qs4d_metrics import live_outputs, live_states, metrics
+from ssmc.analysis.qs4d_metrics import driven_states, live_outputs, metrics
 from ssmc.bundle.pruning import Budget, correct, rank, with_cuts, with_poles
 from ssmc.data import Samples
 from ssmc.errors import UsageError, VerificationError
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.executor import Executor, kernel_inputs
-from ssmc.ir.program import Program, StateSpace
+from ssmc.ir.operations import StateSpace
+from ssmc.ir.program import Program
 from ssmc.ir.read_program import read_program
 from ssmc.passes.prune_budget import Cut, PruneBudget, cut_program
 from ssmc.pipeline import Effect, run_pipeline
@@ -71,8 +72,8 @@ def test_what_is_cut_is_gone_from_every_count() -> None:
     cuts = tuple(Cut(op.name, group, output=0) for group in range(op.matrix.groups))
     cut = compiled(model(SPEC), cuts)
     gone = kernels(cut)[0]
-    assert live_states(op).any()
-    assert not live_states(gone).any()
+    assert driven_states(op).any()
+    assert not driven_states(gone).any()
     assert not live_outputs(gone).any()
     for counting, figures in metrics(cut).items():
         for key, value in figures["model"].items():
@@ -116,7 +117,7 @@ def test_the_budget_holds_on_the_data(points: float) -> None:
 def test_everything_may_go_for_a_hundred_points() -> None:
     program = program_of(model(SPEC), "fold-quantization")
     found = ssmc.compile(import_model(model(SPEC)), prune=Budget(100, labelled(program)), oracle=False, poles="keep")
-    assert not any(live_states(op).any() for op in kernels(found.compiled.program))
+    assert not any(driven_states(op).any() for op in kernels(found.compiled.program))
 
 
 def test_a_search_that_does_not_hold_is_an_error() -> None:

@@ -8,7 +8,8 @@ import onnx_ir as ir
 import pytest
 
 from ssmc.ir.executor import Executor
-from ssmc.ir.program import Linear, Program, StateSpace
+from ssmc.ir.operations import Linear, StateSpace
+from ssmc.ir.program import Program
 from ssmc.ir.read_program import read_program
 from ssmc.passes.prune_structure import PruneStructure
 from ssmc.verify import run_onnx

@@ -13,7 +13,8 @@ from ssmc.analysis.stable import into_circle
 from ssmc.errors import ModelError
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.executor import Executor
-from ssmc.ir.program import Program, StateSpace
+from ssmc.ir.operations import StateSpace
+from ssmc.ir.program import Program
 from ssmc.ir.read_program import read_program
 from ssmc.passes.stabilize_poles import StabilizePoles
 from ssmc.pipeline import Effect, PassResult

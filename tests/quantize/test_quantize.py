@@ -11,7 +11,7 @@ import pytest
 import ssmc
 from ssmc.data import Samples, load_samples
 from ssmc.errors import ModelError, UsageError
-from ssmc.ir.program import Linear, StateSpace
+from ssmc.ir.operations import Linear, StateSpace
 from ssmc.quantize import QuantizeConfig, quantize
 from ssmc.verify import run_onnx
 from tests.graphs import Spec

@@ -7,7 +7,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from ssmc.ir.program import Matrix, Program, StateSpace
+from ssmc.ir.matrix import Matrix
+from ssmc.ir.operations import StateSpace
+from ssmc.ir.program import Program
 from ssmc.ir.requant import make_requant
 from ssmc.report.kernels import kernel_facts, poles, transition
 

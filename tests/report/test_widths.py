@@ -10,7 +10,7 @@ import pytest
 import ssmc
 from ssmc.emit_c.widths import accumulator
 from ssmc.importers.onnx_file import import_model
-from ssmc.ir.program import Linear, Product, StateSpace
+from ssmc.ir.operations import Linear, Product, StateSpace
 from ssmc.report.widths import accumulator_bits
 from tests.compiling import program_of
 from tests.graphs import Spec, model

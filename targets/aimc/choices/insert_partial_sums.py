@@ -10,8 +10,9 @@ import onnx_ir as ir
 from ssmc.hardware.model import Hardware
 from ssmc.ir.build import add_constant, node_name, remove_dead, replace_value, ssmc_node
 from ssmc.ir.functions import input_names
+from ssmc.ir.matrix import Matrix
+from ssmc.ir.operations import Linear, StateSpace
 from ssmc.ir.parts import parts_to_constants
-from ssmc.ir.program import Linear, Matrix, StateSpace
 from ssmc.ir.read_program import read_program
 from ssmc.passes.place import KEY
 from ssmc.pipeline import Declined, Effect, Pass, PassResult

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from ssmc.ir.executor import Executor
-from ssmc.ir.program import Program, Quantize
+from ssmc.ir.operations import Quantize
+from ssmc.ir.program import Program
 from ssmc.ir.rounding import FloatArray
 from ssmc.ir.serialize import Json
 from ssmc.targets.aimc.lowering.partial_sums import Lowered

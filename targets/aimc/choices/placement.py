@@ -9,7 +9,9 @@ from itertools import zip_longest
 import numpy as np
 
 from ssmc.errors import ModelError
-from ssmc.ir.program import Matrix, Op, Program
+from ssmc.ir.matrix import Matrix
+from ssmc.ir.operations import AnyOp
+from ssmc.ir.program import Program
 from ssmc.ir.requant import Requant
 from ssmc.ir.serialize import Arrays, encode_fields
 from ssmc.targets.aimc.choices.candidates import Candidates, Placed
@@ -80,7 +82,7 @@ def _unrealised(requant: Requant) -> Requant:
     return replace(requant, multiplier=NOTHING, offset=NOTHING, shift=NOTHING, divisor=NOTHING, thresholds={})
 
 
-def _meaning(op: Op) -> tuple[object, ...]:
+def _meaning(op: AnyOp) -> tuple[object, ...]:
     arrays: Arrays = {}
     data = encode_fields(op, "", arrays)
     written = {key: (array.dtype.str, array.shape, array.tobytes()) for key, array in arrays.items()}

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ssmc.errors import SsmcError
-from ssmc.ir.program import Matrix, Op, Program, StateSpace
-from ssmc.ir.requant import Requant
-from ssmc.ir.rounding import IntArray
+from ssmc.ir.matrix import Matrix
+from ssmc.ir.operations import AnyOp, StateSpace
+from ssmc.ir.program import Program
 from ssmc.targets.aimc.choices.candidates import Candidates
 from ssmc.targets.aimc.lowering.partial_sums import Lowered, Place, matrices
 from ssmc.targets.base import Json
@@ -85,7 +85,7 @@ def unfuse(program: Program) -> Program:
     return replace(program, ops=tuple(_unfuse(op) for op in program.ops))
 
 
-def _unfuse(op: Op) -> Op:
+def _unfuse(op: AnyOp) -> AnyOp:
     if not isinstance(op, StateSpace) or op.output_matrix is not None:
         return op
     n, codes = op.n_state, op.matrix.codes
@@ -93,23 +93,7 @@ def _unfuse(op: Op) -> Op:
     return replace(
         op,
         matrix=Matrix(codes[:, :n]),
-        requant=take(op.requant, index[:, :n].ravel()),
+        requant=op.requant.take(index[:, :n].ravel()),
         output_matrix=Matrix(codes[:, n:]),
-        output_requant=take(op.requant, index[:, n:].ravel()),
-    )
-
-
-def take(requant: Requant, index: IntArray) -> Requant:
-    """The requantization of some of the outputs."""
-    chosen = index.tolist()
-    return Requant(
-        tuple(requant.ratio[k] for k in chosen),
-        tuple(requant.bias[k] for k in chosen),
-        requant.multiplier[index],
-        requant.offset[index],
-        requant.shift[index],
-        requant.divisor[index],
-        {new: requant.thresholds[k] for new, k in enumerate(chosen) if k in requant.thresholds},
-        requant.lo[index],
-        requant.hi[index],
+        output_requant=op.requant.take(index[:, n:].ravel()),
     )

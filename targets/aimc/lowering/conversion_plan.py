@@ -18,7 +18,7 @@ import numpy as np
 
 from ssmc.errors import ModelError
 from ssmc.hardware.model import Hardware
-from ssmc.ir.program import Matrix, PartialSum
+from ssmc.ir.matrix import Matrix, PartialSum
 from ssmc.ir.quant import bits_for
 from ssmc.ir.requant import Requant, make_requant
 from ssmc.ir.rounding import IntArray, round_divide

@@ -14,7 +14,9 @@ from typing import Literal
 
 from ssmc.errors import ModelError
 from ssmc.hardware.model import Hardware
-from ssmc.ir.program import Linear, Matrix, Op, Program, StateSpace
+from ssmc.ir.matrix import Matrix
+from ssmc.ir.operations import AnyOp, Linear, StateSpace
+from ssmc.ir.program import Program
 from ssmc.ir.requant import Requant
 from ssmc.targets.aimc.lowering.conversion_plan import MatrixPlan, analog_plan, digital_plan
 from ssmc.targets.aimc.lowering.ranges import input_range
@@ -44,7 +46,7 @@ class Lowered:
         return with_matrices(self.program, exact)
 
 
-def matrices(op: Op) -> Iterator[Named]:
+def matrices(op: AnyOp) -> Iterator[Named]:
     """Name, matrix and requantization of every matrix of an op."""
     if isinstance(op, Linear | StateSpace):
         yield op.name, op.matrix, op.requant
@@ -81,7 +83,7 @@ def lower(
     return Lowered(with_matrices(program, found), plans)
 
 
-def _plan(program: Program, op: Op, named: Named, hardware: Hardware, digital: bool) -> MatrixPlan:
+def _plan(program: Program, op: AnyOp, named: Named, hardware: Hardware, digital: bool) -> MatrixPlan:
     """The plan of one matrix of an op; it depends on no other matrix."""
     name, matrix, requant = named
     if matrix.parts:
@@ -96,7 +98,7 @@ def with_matrices(program: Program, found: Mapping[str, tuple[Matrix, Requant]])
     return replace(program, ops=tuple(_with_matrices(op, found) for op in program.ops))
 
 
-def _with_matrices(op: Op, found: Mapping[str, tuple[Matrix, Requant]]) -> Op:
+def _with_matrices(op: AnyOp, found: Mapping[str, tuple[Matrix, Requant]]) -> AnyOp:
     new: dict[str, Matrix | Requant] = {}
     for name, _, _ in matrices(op):
         prefix = "" if name == op.name else "output_"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ssmc.ir.program import Linear, Op, Program, StateSpace
+from ssmc.ir.operations import Linear, Op, StateSpace
+from ssmc.ir.program import Program
 from ssmc.ir.rounding import IntArray
 
 Range = tuple[IntArray, IntArray]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 
 import numpy as np
 
@@ -100,20 +99,4 @@ def _requant(product: Product, coupling: Coupling, columns: IntArray) -> Requant
     exact = product.requant
     shape = product.codes.shape[:2]
     index = coupling.gather(np.arange(len(exact)).reshape(shape) + 1)[:, columns].ravel() - 1
-    missing = index < 0
-
-    def some(x: IntArray) -> IntArray:
-        return np.where(missing, 0, x[index])
-
-    none = Fraction(0)
-    return Requant(
-        tuple(none if k < 0 else exact.ratio[k] for k in index.tolist()),
-        tuple(none if k < 0 else exact.bias[k] for k in index.tolist()),
-        some(exact.multiplier),
-        some(exact.offset),
-        some(exact.shift),
-        some(exact.divisor),
-        {new: exact.thresholds[k] for new, k in enumerate(index.tolist()) if k in exact.thresholds},
-        some(exact.lo),
-        some(exact.hi),
-    )
+    return exact.take(index)

@@ -18,12 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssmc.ir.program import Norm
 from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.targets.aimc.simulation.chip import Chip
 from ssmc.targets.aimc.simulation.coupled import Coupling
 from ssmc.targets.aimc.simulation.kernel_arguments import EXACT, Loaded, fits_integers, integers, load, state_arrays
-from ssmc.targets.aimc.simulation.reductions import average
 from ssmc.targets.aimc.simulation.stages import Kernel, Product, Stage, stages_of
 from ssmc.targets.aimc.tiles import instructions as isa
 
@@ -148,7 +146,7 @@ class _Task:
             case isa.Reduce():
                 self.sums[stage.accumulator] = self._reduce(stage, self._read(stage)[0])
             case isa.Average():
-                self._set(stage.writes, average(stage, self.sums[stage.accumulator], self.lengths))
+                self._set(stage.writes, stage.apply(self.sums[stage.accumulator], self.lengths))
             case isa.Recall():
                 self._set(stage.writes, self.sums[stage.accumulator])
             case isa.Emit():
@@ -239,9 +237,7 @@ def _apart(x: Codes, together: int, coupling: Coupling | None) -> Codes:
 
 
 def _normalize(i: isa.Normalize, x: Codes) -> Codes:
-    numbers = i.centred, i.epsilon, i.gain, i.offset, i.shift, i.lo, i.hi
-    norm = Norm(i.op, i.reads, i.writes, *numbers, bound=0.0)
-    return np.ascontiguousarray(norm.apply(x.T.astype(np.int64)).T, np.float32)
+    return np.ascontiguousarray(i.apply(x.T.astype(np.int64)).T, np.float32)
 
 
 def blocks(lengths: IntArray) -> list[IntArray]:

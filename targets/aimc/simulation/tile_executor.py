@@ -12,13 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssmc.ir.executor import Executor, State, Trace, check_input, check_lengths, first_of
-from ssmc.ir.program import Norm, Sum, Table
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import FloatArray, IntArray, round_half_even, round_in_place, round_shift, saturate
 from ssmc.targets.aimc.simulation.chip import Chip, Converters
 from ssmc.targets.aimc.simulation.exact_products import ExactProduct, shorten
 from ssmc.targets.aimc.simulation.noise import Real
-from ssmc.targets.aimc.simulation.reductions import average
 from ssmc.targets.aimc.simulation.simulate import Simulation, run_blocks, simulation_of
 from ssmc.targets.aimc.tiles import instructions as isa
 
@@ -156,17 +154,10 @@ class TileExecutor(Executor):
                 return i.requant.apply(xs[0])
             case isa.Select():
                 return xs[0].reshape(len(xs[0]), i.groups, -1)[..., i.start : i.stop].reshape(len(xs[0]), -1)
-            case isa.LookUp():
-                return Table(i.op, i.reads, i.writes, i.table, i.lo).apply(xs[0])
-            case isa.Multiply():
-                return i.requant.apply(xs[0] * xs[1])
-            case isa.Add():
-                return Sum(i.op, i.reads, i.writes, i.multiplier, i.offset, i.shift, i.lo, i.hi).apply(*xs)
-            case isa.Normalize():
-                numbers = i.centred, i.epsilon, i.gain, i.offset, i.shift, i.lo, i.hi
-                return Norm(i.op, i.reads, i.writes, *numbers, bound=0.0).apply(xs[0])
+            case isa.LookUp() | isa.Multiply() | isa.Add() | isa.Normalize():
+                return i.apply(*xs)
             case isa.Average():
-                return average(i, state.accumulators[i.accumulator], state.length)
+                return i.apply(state.accumulators[i.accumulator], state.length)
             case isa.Recall():
                 return state.accumulators[i.accumulator].copy()
         raise TypeError(f"{type(i).__name__} is not executable")

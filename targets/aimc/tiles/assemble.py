@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import assert_never
 
 import numpy as np
 
 from ssmc.hardware.model import Hardware
-from ssmc.ir.program import (
+from ssmc.ir.operations import (
+    AnyOp,
     Dequantize,
     Last,
     Linear,
@@ -15,13 +17,13 @@ from ssmc.ir.program import (
     Norm,
     Op,
     Product,
-    Program,
     Quantize,
     Slice,
     StateSpace,
     Sum,
     Table,
 )
+from ssmc.ir.program import Program
 from ssmc.ir.quant import bits_for
 from ssmc.ir.requant import Requant
 from ssmc.targets.aimc.lowering.conversion_plan import MatrixPlan
@@ -82,11 +84,9 @@ class _Assembler:
         per_step: list[Instruction] = []
         per_sequence: list[Instruction] = []
         for op in self.program.ops:
+            (per_step if self.program.rate(op) == "step" else per_sequence).extend(self._op(op))
             if isinstance(op, Mean | Last):
-                per_step.append(self._reduce(op))
                 per_sequence.append(_recall(op))
-            else:
-                (per_step if self.program.rate(op) == "step" else per_sequence).extend(self._op(op))
         setup = tuple(ProgramArray(bank.op, (), "", bank.name) for bank in self.banks.values())
         return TileProgram(
             self.hardware.name,
@@ -99,7 +99,7 @@ class _Assembler:
             tuple(per_sequence),
         )
 
-    def _op(self, op: Op) -> Iterable[Instruction]:
+    def _op(self, op: AnyOp) -> Iterable[Instruction]:
         match op:
             case Linear():
                 width = _width(self.program, op)
@@ -121,7 +121,10 @@ class _Assembler:
                 return [Normalize(op.name, op.inputs, op.output, *numbers)]
             case Slice():
                 return [Select(op.name, op.inputs, op.output, 1, op.start, op.stop)]
-        raise TypeError(f"no instruction for {type(op).__name__}")
+            case Mean() | Last():
+                return [self._reduce(op)]
+            case _:
+                assert_never(op)
 
     def _reduce(self, op: Mean | Last) -> Instruction:
         value = self.values[op.inputs[0]]

@@ -4,6 +4,9 @@ Operands are named: *values* (vectors of codes, one per sample), *banks* (arrays
 *registers* (states at the arrays) and *accumulators* (reductions over time). ``reads`` and ``writes`` are the
 values an instruction consumes and produces; everything else is a field of its own. The lists are straight-line
 code: ``setup`` runs once per chip, ``per_step`` once per time step, ``per_sequence`` once per input sequence.
+
+Instructions have names of their own, verbs: one operation of the integer program becomes several of them (a mean:
+`Reduce` every step, `Average` at the end), and one instruction serves several operations (`Select`).
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Literal
 
+from ssmc.ir.operations import Norm, Sum, Table
+from ssmc.ir.operations.mean import exact_mean
 from ssmc.ir.quant import QuantType
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import FloatArray, IntArray
@@ -135,12 +140,20 @@ class LookUp(Instruction):
     table: IntArray
     lo: int
 
+    def apply(self, x: IntArray) -> IntArray:
+        """Codes of its operand to those that it writes."""
+        return Table(self.op, self.reads, self.writes, self.table, self.lo).apply(x)
+
 
 @dataclass(frozen=True)
 class Multiply(Instruction):
     """``requant(a * b)``, channel by channel."""
 
     requant: Requant
+
+    def apply(self, a: IntArray, b: IntArray) -> IntArray:
+        """Codes of its operands to those that it writes."""
+        return self.requant.apply(a * b)
 
 
 @dataclass(frozen=True)
@@ -153,10 +166,15 @@ class Add(Instruction):
     lo: IntArray
     hi: IntArray
 
+    def apply(self, *xs: IntArray) -> IntArray:
+        """Codes of its operands to those that it writes."""
+        numbers = self.multiplier, self.offset, self.shift, self.lo, self.hi
+        return Sum(self.op, self.reads, self.writes, *numbers).apply(*xs)
+
 
 @dataclass(frozen=True)
 class Normalize(Instruction):
-    """LayerNorm (``centred``) or RMSNorm over the channels, in integers: the equations of `ssmc.ir.program.Norm`."""
+    """LayerNorm (``centred``) or RMSNorm over the channels, in integers: the equations of `ssmc.ir.operations.Norm`."""
 
     centred: bool
     epsilon: int
@@ -165,6 +183,11 @@ class Normalize(Instruction):
     shift: int
     lo: int
     hi: int
+
+    def apply(self, x: IntArray) -> IntArray:
+        """Codes of its operand to those that it writes."""
+        numbers = self.centred, self.epsilon, self.gain, self.offset, self.shift, self.lo, self.hi
+        return Norm(self.op, self.reads, self.writes, *numbers, bound=0.0).apply(x)
 
 
 @dataclass(frozen=True)
@@ -183,6 +206,10 @@ class Average(Instruction):
     ratio: tuple[Fraction, ...]
     lo: int
     hi: int
+
+    def apply(self, total: IntArray, length: IntArray) -> IntArray:
+        """The accumulator (N, size) after ``length`` (N,) steps to the codes that it writes."""
+        return exact_mean(self.ratio, total, length, self.lo, self.hi)
 
 
 @dataclass(frozen=True)

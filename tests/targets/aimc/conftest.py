@@ -12,8 +12,23 @@ from hypothesis import strategies as st
 
 from ssmc.hardware.file import load_hardware
 from ssmc.hardware.model import Hardware
-from ssmc.ir import program as ir
-from ssmc.ir.quant import QuantType
+from ssmc.ir.matrix import Matrix
+from ssmc.ir.operations import (
+    Dequantize,
+    Last,
+    Linear,
+    Mean,
+    Norm,
+    Op,
+    Product,
+    Quantize,
+    Slice,
+    StateSpace,
+    Sum,
+    Table,
+)
+from ssmc.ir.program import Program
+from ssmc.ir.quant import Codes, QuantType, Rate
 from ssmc.ir.requant import Requant, make_requant
 from ssmc.ir.rounding import IntArray
 
@@ -48,7 +63,7 @@ def codes_of(rng: np.random.Generator, shape: tuple[int, ...], bits: int) -> Int
     return rng.integers(-top, top + 1, shape)
 
 
-def fitting_requant(matrix: ir.Matrix, inputs: tuple[int, int], out: QuantType, rng: np.random.Generator) -> Requant:
+def fitting_requant(matrix: Matrix, inputs: tuple[int, int], out: QuantType, rng: np.random.Generator) -> Requant:
     """Maps typical sums onto the codes: some saturate, some ties."""
     size = matrix.groups * matrix.outputs
     largest = max(abs(inputs[0]), inputs[1]) * int(np.abs(matrix.codes).max(initial=1))
@@ -60,50 +75,50 @@ def fitting_requant(matrix: ir.Matrix, inputs: tuple[int, int], out: QuantType, 
     return make_requant(ratio, bias, out.lo, out.hi, (low.ravel(), high.ravel()))
 
 
-def build(shape: Shape) -> ir.Program:
+def build(shape: Shape) -> Program:
     """The program: Quantize, Linear, StateSpace, Table, Product, Sum, Mean/Last, Linear, Dequantize."""
     rng = np.random.default_rng(shape.seed)
     code, h = code_type(shape.code_bits), shape.channels
     span = code.lo, code.hi
     u = code_type(shape.code_bits, shape.unsigned)
-    encoder = ir.Matrix(codes_of(rng, (1, h * shape.m, shape.features), shape.weight_bits))
+    encoder = Matrix(codes_of(rng, (1, h * shape.m, shape.features), shape.weight_bits))
     kernel = state_space(rng, shape, code)
     width = h * shape.p
-    decoder = ir.Matrix(codes_of(rng, (1, 2, width), shape.weight_bits))
+    decoder = Matrix(codes_of(rng, (1, 2, width), shape.weight_bits))
     last = "n" if shape.norm else "s"
     gains = rng.integers(-900, 901, (2, width))
-    norm = ir.Norm("norm", ("s",), "n", shape.seed % 2 == 0, 999, *gains, 24, code.lo, code.hi, 0.5)
-    pools: dict[str, ir.Op] = {
-        "mean": ir.Mean("mean", (last,), "m", (Fraction(7, 5),) * width, code.lo, code.hi),
-        "last": ir.Last("last", (last,), "m"),
-        "none": ir.Slice("all", (last,), "m", 0, width),
+    norm = Norm("norm", ("s",), "n", shape.seed % 2 == 0, 999, *gains, 24, code.lo, code.hi, 0.5)
+    pools: dict[str, Op] = {
+        "mean": Mean("mean", (last,), "m", (Fraction(7, 5),) * width, code.lo, code.hi),
+        "last": Last("last", (last,), "m"),
+        "none": Slice("all", (last,), "m", 0, width),
     }
     add = {"offset": 3, "shift": 2, "lo": code.lo, "hi": code.hi}
     add = {key: np.full(width, value) for key, value in add.items()}
     gate = make_requant([Fraction(1, 50)] * width, [Fraction(0)] * width, *span, (-(1 << 20), 1 << 20))
     table = rng.integers(code.lo, code.hi + 1, (1, code.hi - code.lo + 1))
-    ops: tuple[ir.Op, ...] = (
-        ir.Quantize("quantize", ("x",), "q", u),
-        ir.Linear("encoder", ("q",), "u", encoder, fitting_requant(encoder, (u.lo, u.hi), code, rng)),
+    ops: tuple[Op, ...] = (
+        Quantize("quantize", ("x",), "q", u),
+        Linear("encoder", ("q",), "u", encoder, fitting_requant(encoder, (u.lo, u.hi), code, rng)),
         kernel,
-        ir.Table("gelu", ("y",), "g", table, code.lo),
-        ir.Product("gate", ("g", "y"), "z", gate),
-        ir.Sum("residual", ("z", "y"), "s", np.array([[3] * width, [2] * width]), **add),
+        Table("gelu", ("y",), "g", table, code.lo),
+        Product("gate", ("g", "y"), "z", gate),
+        Sum("residual", ("z", "y"), "s", np.array([[3] * width, [2] * width]), **add),
         *([norm] if shape.norm else []),
         pools[shape.pool],
-        ir.Linear("decoder", ("m",), "o", decoder, fitting_requant(decoder, span, code, rng)),
-        ir.Dequantize("out", ("o",), "out", np.array([0.5, 0.25])),
+        Linear("decoder", ("m",), "o", decoder, fitting_requant(decoder, span, code, rng)),
+        Dequantize("out", ("o",), "out", np.array([0.5, 0.25])),
     )
-    rate: ir.Rate = "step" if shape.pool == "none" else "sequence"
-    values = {name: ir.Codes(width, code, "step") for name in ("y", "g", "z", "s", "n")}
-    values |= {"q": ir.Codes(shape.features, u, "step"), "u": ir.Codes(h * shape.m, code, "step")}
-    values |= {"m": ir.Codes(width, code, rate), "o": ir.Codes(2, code, rate)}
-    return ir.Program("x", shape.features, "out", 2, ops, values)
+    rate: Rate = "step" if shape.pool == "none" else "sequence"
+    values = {name: Codes(width, code, "step") for name in ("y", "g", "z", "s", "n")}
+    values |= {"q": Codes(shape.features, u, "step"), "u": Codes(h * shape.m, code, "step")}
+    values |= {"m": Codes(width, code, rate), "o": Codes(2, code, rate)}
+    return Program("x", shape.features, "out", 2, ops, values)
 
 
-def state_space(rng: np.random.Generator, shape: Shape, code: QuantType) -> ir.StateSpace:
+def state_space(rng: np.random.Generator, shape: Shape, code: QuantType) -> StateSpace:
     h, n, m, p = shape.channels, shape.n, shape.m, shape.p
-    matrix = ir.Matrix(codes_of(rng, (h, n + p, n + m), shape.weight_bits))
+    matrix = Matrix(codes_of(rng, (h, n + p, n + m), shape.weight_bits))
     span = code.lo, code.hi
     keep = {"direct": np.zeros((h, n), np.int64), "delta": np.ones((h, n), np.int64)}.get(shape.form)
     keep = rng.integers(0, 2, (h, n)) if keep is None else keep
@@ -119,11 +134,11 @@ def state_space(rng: np.random.Generator, shape: Shape, code: QuantType) -> ir.S
         "register0": np.clip(rng.integers(-3, 4, (h, n)), code.lo, code.hi),
     }
     if not shape.unfused:
-        return ir.StateSpace("ssm", ("u",), "y", matrix, fitting_requant(matrix, span, code, rng), **common)
-    state, output = ir.Matrix(matrix.codes[:, :n]), ir.Matrix(matrix.codes[:, n:])
+        return StateSpace("ssm", ("u",), "y", matrix, fitting_requant(matrix, span, code, rng), **common)
+    state, output = Matrix(matrix.codes[:, :n]), Matrix(matrix.codes[:, n:])
     apart = {"output_matrix": output, "output_requant": fitting_requant(output, span, code, rng)}
     requant = fitting_requant(state, span, code, rng)
-    return ir.StateSpace("ssm", ("u",), "y", state, requant, **common, **apart, output_after=shape.output_after)
+    return StateSpace("ssm", ("u",), "y", state, requant, **common, **apart, output_after=shape.output_after)
 
 
 @st.composite
@@ -177,6 +192,6 @@ def hardwares() -> st.SearchStrategy[Hardware]:
 
 
 @pytest.fixture(scope="session")
-def program_of() -> Callable[..., ir.Program]:
+def program_of() -> Callable[..., Program]:
     """A random program from a `Shape`, or from its fields."""
     return lambda shape=None, **fields: build(shape or Shape(**fields))

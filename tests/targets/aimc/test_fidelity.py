@@ -13,15 +13,17 @@ from ssmc.hardware.file import load_hardware
 from ssmc.hardware.model import Hardware
 from ssmc.hardware.peak import peak
 from ssmc.hardware.published import HERMES, ISAAC, NEURRAM, isaac_chip, isaac_tile
-from ssmc.ir import program as ir
-from ssmc.ir.quant import QuantType
+from ssmc.ir.matrix import Matrix
+from ssmc.ir.operations import Dequantize, Linear, Quantize
+from ssmc.ir.program import Program
+from ssmc.ir.quant import Codes, QuantType
 from ssmc.ir.requant import make_requant
 from ssmc.targets.aimc.cost.totals import cost
 from ssmc.targets.aimc.lowering.partial_sums import lower
 from ssmc.targets.aimc.tiles.assemble import assemble
 
 TOLERANCE = 0.15
-Programs = Callable[..., ir.Program]
+Programs = Callable[..., Program]
 
 
 def within(found: float, published: float) -> bool:
@@ -82,7 +84,7 @@ def test_isaac_chip() -> None:
     assert within(chip.gops_per_w, ISAAC.gops_per_w)
 
 
-def full_array(hw: Hardware) -> ir.Program:
+def full_array(hw: Hardware) -> Program:
     """One dense matrix as large as an array, 8-bit codes, weights that fit a cell."""
     inputs, top = hw.inputs_per_array, min(hw.largest_digit, 7)
     outputs = (hw.array.columns - hw.reference_columns) // hw.cells_per_code
@@ -91,12 +93,12 @@ def full_array(hw: Hardware) -> ir.Program:
     reach = 128 * top * inputs
     requant = make_requant([Fraction(127, reach)] * outputs, [Fraction(0)] * outputs, -128, 127, (-reach, reach))
     ops = (
-        ir.Quantize("q", ("x",), "u", code),
-        ir.Linear("w", ("u",), "y", ir.Matrix(codes), requant),
-        ir.Dequantize("o", ("y",), "out", np.asarray(1.0)),
+        Quantize("q", ("x",), "u", code),
+        Linear("w", ("u",), "y", Matrix(codes), requant),
+        Dequantize("o", ("y",), "out", np.asarray(1.0)),
     )
-    values = {"u": ir.Codes(inputs, code, "step"), "y": ir.Codes(outputs, code, "step")}
-    return ir.Program("x", inputs, "out", outputs, ops, values)
+    values = {"u": Codes(inputs, code, "step"), "y": Codes(outputs, code, "step")}
+    return Program("x", inputs, "out", outputs, ops, values)
 
 
 @pytest.mark.parametrize("preset", ["taox64", "hermes", "hermes64", "neurram", "analogai"])

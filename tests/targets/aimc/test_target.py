@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from ssmc.errors import ModelError, UsageError
 from ssmc.hardware.model import Hardware
-from ssmc.ir import program as ir
 from ssmc.ir.executor import Executor
+from ssmc.ir.program import Program
 from ssmc.targets.aimc.lowering.partial_sums import lower
 from ssmc.targets.aimc.target import AimcCompiled, AimcTarget
 from ssmc.targets.aimc.tiles.assemble import assemble
@@ -24,7 +24,7 @@ from ssmc.targets.aimc.tiles.instructions import INSTRUCTIONS, Instruction
 from ssmc.targets.aimc.tiles.layout import shades
 from ssmc.targets.aimc.tiles.serialize import tiles_from_json, tiles_to_json
 
-Programs = Callable[..., ir.Program]
+Programs = Callable[..., Program]
 
 
 def written(compiled: AimcCompiled) -> tuple[str, dict[str, bytes]]:

@@ -15,7 +15,8 @@ import numpy as np
 
 from ssmc.errors import ModelError
 from ssmc.ir.executor import Executor
-from ssmc.ir.program import Program, Quantize
+from ssmc.ir.operations import Quantize
+from ssmc.ir.program import Program
 from ssmc.ir.rounding import IntArray
 from ssmc.native.executor import NativeExecutor
 from ssmc.targets.aimc.target import AimcTarget

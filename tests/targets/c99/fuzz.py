@@ -23,7 +23,8 @@ import ssmc
 from ssmc.data import load_samples
 from ssmc.errors import ModelError
 from ssmc.ir.executor import Executor
-from ssmc.ir.program import Linear, Product, Program, Quantize, StateSpace
+from ssmc.ir.operations import Linear, Product, Quantize, StateSpace
+from ssmc.ir.program import Program
 from ssmc.ir.rounding import IntArray
 from ssmc.native.executor import NativeExecutor
 from tests.targets.c99 import harness

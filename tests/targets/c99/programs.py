@@ -7,8 +7,24 @@ from fractions import Fraction
 
 import numpy as np
 
-from ssmc.ir import program as p
-from ssmc.ir.quant import QuantType
+from ssmc.ir.matrix import Matrix
+from ssmc.ir.operations import (
+    Dequantize,
+    Ids,
+    Last,
+    Linear,
+    Mean,
+    Norm,
+    Op,
+    Product,
+    Quantize,
+    Slice,
+    StateSpace,
+    Sum,
+    Table,
+)
+from ssmc.ir.program import Program
+from ssmc.ir.quant import Codes, QuantType, Rate
 from ssmc.ir.requant import Requant, make_requant, thresholds
 from ssmc.ir.rounding import IntArray
 
@@ -20,13 +36,13 @@ class Draft:
     """A program in the making: operations and values so far."""
 
     rng: Rng
-    ops: list[p.Op] = field(default_factory=list)
-    values: dict[str, p.Codes] = field(default_factory=dict)
+    ops: list[Op] = field(default_factory=list)
+    values: dict[str, Codes] = field(default_factory=dict)
 
-    def add(self, op: p.Op, size: int, code: QuantType, rate: p.Rate = "step") -> str:
+    def add(self, op: Op, size: int, code: QuantType, rate: Rate = "step") -> str:
         """Append an operation whose output has ``size`` codes of this type."""
         self.ops.append(op)
-        self.values[op.output] = p.Codes(size, code, rate)
+        self.values[op.output] = Codes(size, code, rate)
         return op.output
 
     def name(self, stem: str) -> str:
@@ -92,13 +108,13 @@ def tabled(rng: Rng, requant: Requant, low: IntArray, high: IntArray) -> Requant
     return replace(requant, **columns, thresholds=tables)
 
 
-def linear(d: Draft, x: str, outputs: int, groups: int = 1, rate: p.Rate = "step") -> str:
+def linear(d: Draft, x: str, outputs: int, groups: int = 1, rate: Rate = "step") -> str:
     size, code = d.values[x].size, d.code()
-    matrix = p.Matrix(weights(d.rng, (groups, outputs // groups, size // groups)))
+    matrix = Matrix(weights(d.rng, (groups, outputs // groups, size // groups)))
     lo, hi = (np.full((groups, size // groups), end) for end in d.ends(x))
     requant = fit(d.rng, *matrix.reach(lo, hi), code)
     name = d.name("linear")
-    return d.add(p.Linear(name, (x,), f"{name}/out", matrix, requant), outputs, code, rate)
+    return d.add(Linear(name, (x,), f"{name}/out", matrix, requant), outputs, code, rate)
 
 
 def table(d: Draft, x: str) -> str:
@@ -107,15 +123,15 @@ def table(d: Draft, x: str) -> str:
     rows = int(d.rng.choice([1, size]))
     values = d.rng.integers(code.lo, code.hi + 1, (rows, hi - lo + 1))
     name = d.name("table")
-    return d.add(p.Table(name, (x,), f"{name}/out", values, lo), size, code)
+    return d.add(Table(name, (x,), f"{name}/out", values, lo), size, code)
 
 
 def embedding(d: Draft, rng: Rng, channels: int) -> str:
     """Token ids and a row of codes for each."""
     ids, code = QuantType(0, int(rng.integers(0, 400)), np.ones(())), d.code()
-    x = d.add(p.Ids("ids", ("x",), "codes", ids), 1, ids)
+    x = d.add(Ids("ids", ("x",), "codes", ids), 1, ids)
     rows = rng.integers(code.lo, code.hi + 1, (channels, ids.hi + 1))
-    return d.add(p.Table("embedding", (x,), "embedding/out", rows, 0), channels, code)
+    return d.add(Table("embedding", (x,), "embedding/out", rows, 0), channels, code)
 
 
 def product(d: Draft, a: str, b: str) -> str:
@@ -123,7 +139,7 @@ def product(d: Draft, a: str, b: str) -> str:
     size, code = d.values[a].size, d.code()
     requant = fit(d.rng, np.full(size, min(corners)), np.full(size, max(corners)), code)
     name = d.name("product")
-    return d.add(p.Product(name, (a, b), f"{name}/out", requant), size, code)
+    return d.add(Product(name, (a, b), f"{name}/out", requant), size, code)
 
 
 def total(d: Draft, *xs: str) -> str:
@@ -133,7 +149,7 @@ def total(d: Draft, *xs: str) -> str:
     offset = d.rng.integers(-(1 << 20), 1 << 20, size)
     lo, hi = (np.full(size, end) for end in (code.lo, code.hi))
     name = d.name("sum")
-    return d.add(p.Sum(name, xs, f"{name}/out", numbers, offset, shift, lo, hi), size, code)
+    return d.add(Sum(name, xs, f"{name}/out", numbers, offset, shift, lo, hi), size, code)
 
 
 def norm(d: Draft, x: str) -> str:
@@ -141,13 +157,13 @@ def norm(d: Draft, x: str) -> str:
     gain, offset = d.rng.integers(-(1 << 12), 1 << 12, (2, size))
     name = d.name("norm")
     centred, epsilon = bool(d.rng.random() < 0.5), int(d.rng.choice([0, 1, 99999]))
-    op = p.Norm(name, (x,), f"{name}/out", centred, epsilon, gain, offset, 24, code.lo, code.hi, 0.0)
+    op = Norm(name, (x,), f"{name}/out", centred, epsilon, gain, offset, 24, code.lo, code.hi, 0.0)
     return d.add(op, size, code)
 
 
 def part(d: Draft, x: str, start: int, stop: int) -> str:
     name = d.name("slice")
-    return d.add(p.Slice(name, (x,), f"{name}/out", start, stop), stop - start, d.values[x].quant)
+    return d.add(Slice(name, (x,), f"{name}/out", start, stop), stop - start, d.values[x].quant)
 
 
 def structured(rng: Rng, groups: int, n: int, m: int, p_: int) -> IntArray:
@@ -181,14 +197,14 @@ def kernel(d: Draft, u: str, groups: int) -> str:
     lo = np.concatenate([np.full(shape, dac.lo), edge * d.ends(u)[0]], 1)
     hi = np.concatenate([np.full(shape, dac.hi), edge * d.ends(u)[1]], 1)
     apart = bool(rng.random() < 0.4)
-    state, read = p.Matrix(codes[:, :n]), p.Matrix(codes[:, n:])
+    state, read = Matrix(codes[:, :n]), Matrix(codes[:, n:])
     fitted = [fit(rng, *matrix.reach(lo, hi), code) for matrix, code in ((state, inc), (read, out))]
     name = d.name("ssm")
     common = (keep, shift, *(np.full(shape, e) for e in (dac.lo, dac.hi)), reg_lo, reg_hi, start)
     if apart:
-        op = p.StateSpace(name, (u,), f"{name}/y", state, fitted[0], *common, read, fitted[1], bool(rng.integers(2)))
+        op = StateSpace(name, (u,), f"{name}/y", state, fitted[0], *common, read, fitted[1], bool(rng.integers(2)))
     else:
-        op = p.StateSpace(name, (u,), f"{name}/y", p.Matrix(codes), merged(fitted, groups), *common)
+        op = StateSpace(name, (u,), f"{name}/y", Matrix(codes), merged(fitted, groups), *common)
     return d.add(op, groups * p_, out)
 
 
@@ -210,15 +226,15 @@ def mean(d: Draft, x: str) -> str:
     size, code = d.values[x].size, d.code()
     made = [ratio_of(d.rng, max(map(abs, d.ends(x))), QuantType(-128, 127, np.ones(()))) for _ in range(size)]
     name = d.name("mean")
-    return d.add(p.Mean(name, (x,), f"{name}/out", tuple(made), code.lo, code.hi), size, code, "sequence")
+    return d.add(Mean(name, (x,), f"{name}/out", tuple(made), code.lo, code.hi), size, code, "sequence")
 
 
 def last(d: Draft, x: str) -> str:
     name = d.name("last")
-    return d.add(p.Last(name, (x,), f"{name}/out"), d.values[x].size, d.values[x].quant, "sequence")
+    return d.add(Last(name, (x,), f"{name}/out"), d.values[x].size, d.values[x].quant, "sequence")
 
 
-def random_program(seed: int) -> p.Program:
+def random_program(seed: int) -> Program:
     """Two layers: encoder, kernel, channel-wise operations; a reduction or an output every step."""
     rng = np.random.default_rng(seed)
     d = Draft(rng)
@@ -227,7 +243,7 @@ def random_program(seed: int) -> p.Program:
     if own.random() < 0.15:
         x, features = embedding(d, own, features), 1
     else:
-        x = d.add(p.Quantize("quantize", ("x",), "codes", code), features, code)
+        x = d.add(Quantize("quantize", ("x",), "codes", code), features, code)
     for _ in range(int(rng.integers(1, 3))):
         groups = int(rng.choice([1, 2, 3, 4, 7, 16]))
         u = linear(d, x, groups * int(rng.integers(1, 4)))
@@ -244,11 +260,11 @@ def random_program(seed: int) -> p.Program:
     x = (mean, last)[reduce](d, x) if reduce < 2 else x
     x = linear(d, x, int(rng.integers(1, 5)), rate=d.values[x].rate)
     size = d.values[x].size
-    d.ops.append(p.Dequantize("dequantize", (x,), "y", np.asarray(0.5)))
-    return p.Program("x", features, "y", size, tuple(d.ops), d.values)
+    d.ops.append(Dequantize("dequantize", (x,), "y", np.asarray(0.5)))
+    return Program("x", features, "y", size, tuple(d.ops), d.values)
 
 
-def random_codes(program: p.Program, seed: int, samples: int, steps: int) -> IntArray:
+def random_codes(program: Program, seed: int, samples: int, steps: int) -> IntArray:
     """Input codes (samples, steps, features): noise, constant extremes, jumps between extremes."""
     rng = np.random.default_rng(seed)
     quant = program.values[program.ops[0].output].quant

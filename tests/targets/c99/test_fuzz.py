@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from ssmc.emit_c.context import bound
-from ssmc.ir import program as p
 from ssmc.ir.executor import Executor
-from ssmc.ir.quant import QuantType
+from ssmc.ir.matrix import Matrix
+from ssmc.ir.operations import Dequantize, Quantize, StateSpace
+from ssmc.ir.program import Program
+from ssmc.ir.quant import Codes, QuantType
 from ssmc.ir.requant import make_requant
 from ssmc.targets.integer.integer_onnx import integer_onnx
 from ssmc.verify import run_onnx
@@ -64,21 +66,21 @@ def test_recordings_of_the_demo_give_the_same_codes(count: int) -> None:
     assert tally.codes[CROSSBAR] == tally.codes[REFERENCE]
 
 
-def extreme_program(bits: int) -> p.Program:
+def extreme_program(bits: int) -> Program:
     """Every weight, input and register at the end of its range, so that each sum is the largest there can be."""
     lo, hi = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
     code, n, m = QuantType(lo, hi, np.asarray(1.0)), 5, 3
     codes = np.full((1, n + 2, n + m), lo)
     codes[:, 1::2] = hi
-    matrix = p.Matrix(codes)
+    matrix = Matrix(codes)
     low, high = matrix.reach(np.full((1, n + m), lo), np.full((1, n + m), hi))
     ratio = [Fraction(1, 1 << (bits - 1))] * (n + 2)
     requant = make_requant(ratio, [Fraction(1, 2)] * (n + 2), lo, hi, (low.ravel(), high.ravel()))
     full = [np.full((1, n), v) for v in (1, 3, lo, hi, lo << 3, hi << 3, hi << 3)]
-    kernel = p.StateSpace("ssm", ("u",), "y", matrix, requant, *full)
-    ops = (p.Quantize("q", ("x",), "u", code), kernel, p.Dequantize("o", ("y",), "out", np.asarray(1.0)))
-    values = {"u": p.Codes(m, code, "step"), "y": p.Codes(2, code, "step")}
-    return p.Program("x", m, "out", 2, ops, values)
+    kernel = StateSpace("ssm", ("u",), "y", matrix, requant, *full)
+    ops = (Quantize("q", ("x",), "u", code), kernel, Dequantize("o", ("y",), "out", np.asarray(1.0)))
+    values = {"u": Codes(m, code, "step"), "y": Codes(2, code, "step")}
+    return Program("x", m, "out", 2, ops, values)
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -100,17 +102,17 @@ def test_nothing_overflows_at_the_extreme_codes(bits: int, groups: int) -> None:
     assert max(exact) * 1 > (1 << 30 if bits == 16 else 1 << 16), "the sums are as large as their type must hold"
 
 
-def widened(program: p.Program, groups: int) -> p.Program:
+def widened(program: Program, groups: int) -> Program:
     """The same kernel in several channels, so that the other layout is used."""
     first, kernel, last = program.ops
-    assert isinstance(kernel, p.StateSpace)
+    assert isinstance(kernel, StateSpace)
     r = kernel.requant
     keys = ("multiplier", "offset", "shift", "divisor", "lo", "hi")
     columns = {key: np.tile(getattr(r, key), groups) for key in keys}
     requant = replace(r, ratio=r.ratio * groups, bias=r.bias * groups, **columns)
     names = ("keep", "shift", "dac_lo", "dac_hi", "register_lo", "register_hi", "register0")
     repeated = {name: np.tile(getattr(kernel, name), (groups, 1)) for name in names}
-    many = replace(kernel, matrix=p.Matrix(np.tile(kernel.matrix.codes, (groups, 1, 1))), requant=requant, **repeated)
+    many = replace(kernel, matrix=Matrix(np.tile(kernel.matrix.codes, (groups, 1, 1))), requant=requant, **repeated)
     values = {name: replace(codes, size=codes.size * groups) for name, codes in program.values.items()}
     sizes = {"input_size": program.input_size * groups, "output_size": program.output_size * groups}
     return replace(program, ops=(first, many, last), values=values, **sizes)

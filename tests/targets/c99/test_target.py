@@ -17,7 +17,7 @@ from ssmc.data import load_samples
 from ssmc.emit_c.emit import emit
 from ssmc.errors import UsageError
 from ssmc.ir.executor import Executor
-from ssmc.ir.program import Linear
+from ssmc.ir.operations import Linear
 from ssmc.native.build import STRICT
 from ssmc.targets.c99.target import CCompiled, CTarget
 from tests.compiling import program_of

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ssmc.checking.teacher_forced import ForcedCheck
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.executor import Executor
-from ssmc.ir.program import Linear, StateSpace
+from ssmc.ir.operations import Linear, StateSpace
 from ssmc.pipeline import run_pipeline
 from ssmc.targets.integer.target import IntegerTarget
 from ssmc.verify import run_onnx

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ssmc.errors import ModelError
-from ssmc.ir import program as p
 from ssmc.ir.executor import Executor
+from ssmc.ir.operations import Dequantize, Ids, Mean, Norm, Quantize
 from ssmc.ir.program import Program
-from ssmc.ir.quant import QuantType
+from ssmc.ir.quant import Codes, QuantType
 from ssmc.targets.integer.integer_functions import DOMAIN
 from ssmc.targets.integer.integer_onnx import integer_onnx
 from ssmc.verify import run_onnx
@@ -70,9 +70,9 @@ def test_random_programs_with_norms_and_requantization_by_table() -> None:
     for seed in range(24):
         program = random_program(seed)
         first = program.ops[0]
-        assert isinstance(first, p.Quantize)
+        assert isinstance(first, Quantize)
         x = first.quant.dequantize(random_codes(program, seed, 4, 12)).astype(np.float32)
-        x = x.astype(np.int64) if isinstance(first, p.Ids) else x
+        x = x.astype(np.int64) if isinstance(first, Ids) else x
         model = integer_onnx(program)
         (got,) = run_onnx(model, {"x": x})
         assert np.array_equal(got, Executor(program).run(x).astype(np.float32)), seed
@@ -87,10 +87,10 @@ def test_a_norm_at_any_codes(data: st.DataObject, centred: bool, epsilon: int, s
     code = QuantType(-32768, 32767, np.asarray(1.0))
     rng = np.random.default_rng(data.draw(st.integers(0, 1 << 30)))
     gain, offset = rng.integers(-(1 << 20), 1 << 20, (2, size))
-    norm = p.Norm("norm", ("u",), "v", centred, epsilon, gain, offset, 24, -32768, 32767, 0.0)
-    ops = (p.Quantize("q", ("x",), "u", code), norm, p.Dequantize("o", ("v",), "y", np.asarray(1.0)))
-    values = {"u": p.Codes(size, code, "step"), "v": p.Codes(size, code, "step")}
-    program = p.Program("x", size, "y", size, ops, values)
+    norm = Norm("norm", ("u",), "v", centred, epsilon, gain, offset, 24, -32768, 32767, 0.0)
+    ops = (Quantize("q", ("x",), "u", code), norm, Dequantize("o", ("v",), "y", np.asarray(1.0)))
+    values = {"u": Codes(size, code, "step"), "v": Codes(size, code, "step")}
+    program = Program("x", size, "y", size, ops, values)
     top = data.draw(st.sampled_from([0, 1, 2, 300, 32767]))
     x = rng.integers(-top, top + 1, (6, 5, size)).astype(np.float32)
     x[0], x[1, 0] = top, -top
@@ -108,9 +108,9 @@ def test_a_crossbars_partial_sums_and_a_mean_beyond_64_bits_are_refused_by_name(
 
 def mean_of(ratio: Fraction) -> Program:
     code = QuantType(-128, 127, np.asarray(1.0))
-    mean = p.Mean("mean", ("u",), "v", (ratio,), -128, 127)
-    ops = (p.Quantize("q", ("x",), "u", code), mean, p.Dequantize("o", ("v",), "y", np.asarray(1.0)))
-    return Program("x", 1, "y", 1, ops, {"u": p.Codes(1, code, "step"), "v": p.Codes(1, code, "sequence")})
+    mean = Mean("mean", ("u",), "v", (ratio,), -128, 127)
+    ops = (Quantize("q", ("x",), "u", code), mean, Dequantize("o", ("v",), "y", np.asarray(1.0)))
+    return Program("x", 1, "y", 1, ops, {"u": Codes(1, code, "step"), "v": Codes(1, code, "sequence")})
 
 
 def test_the_longest_sequence_is_stated() -> None:

@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from ssmc.hardware.model import Hardware
-from ssmc.ir import program as ir
 from ssmc.ir.executor import Executor
+from ssmc.ir.program import Program
 from ssmc.report.crossbar import crossbar_sections
 from ssmc.targets.aimc.choices.lowering_deviation import SEQUENCES, STEPS, drawn_input, lowering_deviation
 from ssmc.targets.aimc.lowering.partial_sums import lower
 from ssmc.targets.aimc.target import AimcTarget
 
-Programs = Callable[..., ir.Program]
+Programs = Callable[..., Program]
 
 
 def test_the_deviation_is_that_of_running_both(taox64: Hardware, program_of: Programs) -> None:

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from ssmc.errors import ModelError
 from ssmc.hardware.model import Hardware
-from ssmc.ir import program as ir
+from ssmc.ir.matrix import Matrix
+from ssmc.ir.operations import StateSpace
+from ssmc.ir.program import Program
 from ssmc.targets.aimc.choices.candidates import Candidates, Placed
 from ssmc.targets.aimc.choices.place_and_pack import OBJECTIVES, Figures, decide_packing, decide_places, weigh
 from ssmc.targets.aimc.cost.totals import cost
@@ -22,7 +24,7 @@ from ssmc.targets.aimc.lowering.partial_sums import lower
 from ssmc.targets.aimc.target import AimcTarget
 from ssmc.targets.aimc.tiles.assemble import assemble
 
-Programs = Callable[..., ir.Program]
+Programs = Callable[..., Program]
 
 
 @settings(max_examples=30, deadline=None)
@@ -46,9 +48,9 @@ def test_auto_is_never_dearer_than_all_analog_or_all_digital(
 def test_a_diagonal_kernel_goes_digital_where_conversions_are_dear(taox64: Hardware, program_of: Programs) -> None:
     """17 conversions of 44 pJ against a few products of 4.8 pJ: the report shows both."""
     program = program_of(form="delta", channels=4, n=16)
-    kernel = next(op for op in program.ops if isinstance(op, ir.StateSpace))
+    kernel = next(op for op in program.ops if isinstance(op, StateSpace))
     sparse = np.where(np.eye(17, dtype=bool)[None], kernel.matrix.codes, 0)
-    ops = tuple(replace(op, matrix=ir.Matrix(sparse)) if op is kernel else op for op in program.ops)  # type: ignore[call-arg]
+    ops = tuple(replace(op, matrix=Matrix(sparse)) if op is kernel else op for op in program.ops)  # type: ignore[call-arg]
     compiled = AimcTarget("taox64", place="auto").emit(replace(program, ops=ops))
     assert compiled.lowered.plans["ssm"].kind == "digital"
     decision = next(d for d in compiled.cost(1)["decisions"] if d["what"] == "ssm")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ssmc.errors import ModelError, UsageError
 from ssmc.hardware.file import load_hardware
 from ssmc.hardware.model import Hardware
-from ssmc.ir import program as ir
+from ssmc.ir.program import Program
 from ssmc.targets.aimc.choices.margins import one_more_adc, real_time, with_adcs
 from ssmc.targets.aimc.cost.durations import duration_ns, terms
 from ssmc.targets.aimc.cost.explain import COUNTED, METRICS, explain
@@ -22,10 +22,10 @@ from ssmc.targets.aimc.lowering.packing import MODES, Packing
 from ssmc.targets.aimc.lowering.partial_sums import lower
 from ssmc.targets.aimc.tiles.assemble import assemble
 
-Programs = Callable[..., ir.Program]
+Programs = Callable[..., Program]
 
 
-def found_of(program: ir.Program, hw: Hardware, mode: Any = "one") -> Any:
+def found_of(program: Program, hw: Hardware, mode: Any = "one") -> Any:
     lowered = lower(program, hw)
     return cost(assemble(lowered, hw, dict.fromkeys(lowered.plans, Packing(mode))), hw)
 

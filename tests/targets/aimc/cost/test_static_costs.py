@@ -13,7 +13,7 @@ from ssmc.data import Samples
 from ssmc.hardware.components import Quantity
 from ssmc.hardware.file import load_hardware
 from ssmc.hardware.model import Hardware
-from ssmc.ir import program as ir
+from ssmc.ir.program import Program
 from ssmc.targets.aimc.choices.margins import real_time
 from ssmc.targets.aimc.cost.explain import explain
 from ssmc.targets.aimc.cost.totals import cost
@@ -22,7 +22,7 @@ from ssmc.targets.aimc.simulation.data_dependent_energy import activity, conduct
 from ssmc.targets.aimc.target import AimcTarget
 from ssmc.targets.aimc.tiles import instructions as isa
 
-Programs = Callable[..., ir.Program]
+Programs = Callable[..., Program]
 
 
 def with_keys(hw: Hardware, **keys: float) -> Hardware:

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 
 from ssmc.errors import ModelError
 from ssmc.hardware.model import Hardware
-from ssmc.ir import program as ir
 from ssmc.ir.executor import Executor
-from ssmc.ir.quant import QuantType
+from ssmc.ir.matrix import Matrix
+from ssmc.ir.operations import Dequantize, Quantize, StateSpace
+from ssmc.ir.program import Program
+from ssmc.ir.quant import Codes, QuantType
 from ssmc.ir.requant import make_requant
 from ssmc.targets.aimc.choices.candidates import Candidates
 from ssmc.targets.aimc.choices.variants import at_steps, compare, unfuse
@@ -25,26 +27,26 @@ from ssmc.targets.aimc.cost.totals import Cost, cost
 from ssmc.targets.aimc.lowering.partial_sums import Place, lower
 from ssmc.targets.aimc.tiles.assemble import assemble
 
-Programs = Callable[..., ir.Program]
+Programs = Callable[..., Program]
 
 
-def tiny(channels: int = 3, n: int = 4, weight: int = 100) -> ir.Program:
+def tiny(channels: int = 3, n: int = 4, weight: int = 100) -> Program:
     """Input straight into H delta kernels of n states, output per step: nothing but the kernel costs."""
     code = QuantType(-128, 127, np.asarray(1.0))
     codes = np.full((channels, n + 1, n + 1), weight)
     outputs = channels * (n + 1)
     requant = make_requant([Fraction(1, 300)] * outputs, [Fraction(0)] * outputs, -128, 127, (-70000, 70000))
     ones = np.ones((channels, n), np.int64)
-    kernel = ir.StateSpace(
-        "ssm", ("u",), "y", ir.Matrix(codes), requant,
+    kernel = StateSpace(
+        "ssm", ("u",), "y", Matrix(codes), requant,
         ones, 2 * ones, -128 * ones, 127 * ones, -512 * ones, 511 * ones, 0 * ones,
     )  # fmt: skip
-    ops = (ir.Quantize("q", ("x",), "u", code), kernel, ir.Dequantize("o", ("y",), "out", np.asarray(1.0)))
-    values = {"u": ir.Codes(channels, code, "step"), "y": ir.Codes(channels, code, "step")}
-    return ir.Program("x", channels, "out", channels, ops, values)
+    ops = (Quantize("q", ("x",), "u", code), kernel, Dequantize("o", ("y",), "out", np.asarray(1.0)))
+    values = {"u": Codes(channels, code, "step"), "y": Codes(channels, code, "step")}
+    return Program("x", channels, "out", channels, ops, values)
 
 
-def costs(program: ir.Program, hw: Hardware, place: Place = "auto") -> Cost:
+def costs(program: Program, hw: Hardware, place: Place = "auto") -> Cost:
     return cost(assemble(lower(program, hw, place), hw), hw)
 
 
@@ -171,7 +173,7 @@ def test_unfused_means_two_operations(taox64: Hardware) -> None:
 def test_a_digital_matrix_costs_its_non_zeros_and_their_weights(taox64: Hardware) -> None:
     program = tiny()
     kernel = program.ops[1]
-    assert isinstance(kernel, ir.StateSpace)
+    assert isinstance(kernel, StateSpace)
     kernel.matrix.codes[:, :4, :4] *= np.eye(4, dtype=np.int64)
     found = counts(costs(program, taox64, "digital").to_json(1), "ssm")
     assert found["mac"] == 3 * (4 + 9)

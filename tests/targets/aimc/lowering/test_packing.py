@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 from ssmc.errors import ModelError
 from ssmc.hardware.model import Hardware
-from ssmc.ir import program as ir
-from ssmc.ir.quant import QuantType
+from ssmc.ir.matrix import Matrix
+from ssmc.ir.operations import Dequantize, Linear, Op, Quantize
+from ssmc.ir.program import Program
+from ssmc.ir.quant import Codes, QuantType
 from ssmc.ir.requant import make_requant
 from ssmc.ir.rounding import IntArray
 from ssmc.targets.aimc.cost.totals import cost
@@ -26,7 +28,7 @@ from ssmc.targets.aimc.lowering.partial_sums import lower
 from ssmc.targets.aimc.tiles.assemble import assemble
 from ssmc.targets.aimc.tiles.cells import cell_conductances, cell_levels, row_drive, waves
 
-Programs = Callable[..., ir.Program]
+Programs = Callable[..., Program]
 
 
 def everywhere(program: Any, packing: Packing) -> dict[str, Packing]:
@@ -56,7 +58,7 @@ def physical_product(bank: Bank, levels: Mapping[int, IntArray], drive: IntArray
     return out
 
 
-def packed(data: st.DataObject, program: ir.Program, hw: Hardware) -> tuple[Any, tuple[Bank, ...]] | None:
+def packed(data: st.DataObject, program: Program, hw: Hardware) -> tuple[Any, tuple[Bank, ...]] | None:
     packing = Packing(data.draw(st.sampled_from(MODES)), data.draw(st.sampled_from([0, 1, 2, 3])))
     try:
         lowered = lower(program, hw)
@@ -156,21 +158,21 @@ def test_matrices_that_share_arrays_take_turns(taox64: Hardware, program_of: Pro
     assert shared.step_timing.initiation_interval_ns > alone.step_timing.initiation_interval_ns
 
 
-def dense(sizes: list[int], weights: int = 1) -> ir.Program:
+def dense(sizes: list[int], weights: int = 1) -> Program:
     """Chain of square dense matrices."""
     code = QuantType(-128, 127, np.asarray(1.0))
-    ops: list[ir.Op] = [ir.Quantize("q", ("x",), "v0", code)]
-    values = {"v0": ir.Codes(sizes[0], code, "step")}
+    ops: list[Op] = [Quantize("q", ("x",), "v0", code)]
+    values = {"v0": Codes(sizes[0], code, "step")}
     for k, (rows, columns) in enumerate(pairwise(sizes)):
         reach = 128 * weights * rows
         requant = make_requant([Fraction(1, 64)] * columns, [Fraction(0)] * columns, -128, 127, (-reach, reach))
         ops.append(
-            ir.Linear(f"w{k}", (f"v{k}",), f"v{k + 1}", ir.Matrix(np.full((1, columns, rows), weights)), requant)
+            Linear(f"w{k}", (f"v{k}",), f"v{k + 1}", Matrix(np.full((1, columns, rows), weights)), requant)
         )
-        values[f"v{k + 1}"] = ir.Codes(columns, code, "step")
+        values[f"v{k + 1}"] = Codes(columns, code, "step")
     last = f"v{len(sizes) - 1}"
-    ops.append(ir.Dequantize("o", (last,), "out", np.asarray(1.0)))
-    return ir.Program("x", sizes[0], "out", sizes[-1], tuple(ops), values)
+    ops.append(Dequantize("o", (last,), "out", np.asarray(1.0)))
+    return Program("x", sizes[0], "out", sizes[-1], tuple(ops), values)
 
 
 def test_remainders_of_two_129_x_129_matrices_share_arrays(isaac128: Hardware) -> None:

@@ -14,14 +14,17 @@ from hypothesis import strategies as st
 
 from ssmc.errors import ModelError
 from ssmc.hardware.model import Hardware
-from ssmc.ir import program as ir
 from ssmc.ir.executor import Executor
+from ssmc.ir.matrix import Matrix
+from ssmc.ir.operations import Dequantize, Linear, Quantize
+from ssmc.ir.program import Program
+from ssmc.ir.quant import Codes, QuantType
 from ssmc.ir.requant import make_requant
 from ssmc.targets.aimc.lowering.conversion_plan import drive_planes, outputs_per_tile, slice_gains, slices, window
 from ssmc.targets.aimc.lowering.mapping import make_banks
 from ssmc.targets.aimc.lowering.partial_sums import lower
 
-Programs = Callable[..., ir.Program]
+Programs = Callable[..., Program]
 
 
 @given(st.integers(2, 12), st.sampled_from([2, 3, 4, 16, 100]), st.integers(0, 999))
@@ -68,7 +71,7 @@ def test_lossless_lowering_changes_no_code(
     assert np.array_equal(Executor(program).run(x), Executor(lowered.program).run(x))
 
 
-def try_lower(program: ir.Program, hw: Hardware) -> Any:
+def try_lower(program: Program, hw: Hardware) -> Any:
     """None where the hardware is too small for the program: random pairs may not fit."""
     try:
         return lower(program, hw)
@@ -104,18 +107,18 @@ def test_the_reason_why_a_matrix_is_not_converted_once(
     assert plan.kind in {"lossless", "lossy"}
 
 
-def linear(ratios: list[Fraction], outputs: int) -> ir.Program:
+def linear(ratios: list[Fraction], outputs: int) -> Program:
     """x -> W x with one ratio per output and no bias."""
-    code = ir.QuantType(-128, 127, np.asarray(1.0))
-    matrix = ir.Matrix(np.full((1, outputs, 2), 3))
+    code = QuantType(-128, 127, np.asarray(1.0))
+    matrix = Matrix(np.full((1, outputs, 2), 3))
     requant = make_requant(ratios, [Fraction(0)] * outputs, -128, 127, (-2000, 2000))
     ops = (
-        ir.Quantize("q", ("x",), "u", code),
-        ir.Linear("w", ("u",), "y", matrix, requant),
-        ir.Dequantize("o", ("y",), "out", np.asarray(1.0)),
+        Quantize("q", ("x",), "u", code),
+        Linear("w", ("u",), "y", matrix, requant),
+        Dequantize("o", ("y",), "out", np.asarray(1.0)),
     )
-    return ir.Program(
-        "x", 2, "out", outputs, ops, {"u": ir.Codes(2, code, "step"), "y": ir.Codes(outputs, code, "step")}
+    return Program(
+        "x", 2, "out", outputs, ops, {"u": Codes(2, code, "step"), "y": Codes(outputs, code, "step")}
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ssmc.hardware.model import Hardware
-from ssmc.ir import program as ir
+from ssmc.ir.program import Program
 from ssmc.targets.aimc.lowering.mapping import Bank, Tile
 from ssmc.targets.aimc.lowering.packing import Packing
 from ssmc.targets.aimc.lowering.partial_sums import lower
@@ -25,7 +25,7 @@ from ssmc.targets.aimc.target import AimcTarget
 from ssmc.targets.aimc.tiles.assemble import assemble
 from ssmc.targets.aimc.tiles.instructions import TileProgram
 
-Programs = Callable[..., ir.Program]
+Programs = Callable[..., Program]
 SCHEMES = ["differential_columns", "offset_column"]
 SIGMA = 0.02
 

@@ -12,7 +12,8 @@ import pytest
 from ssmc.data import Samples
 from ssmc.hardware.devices import DAY_S
 from ssmc.hardware.model import Hardware
-from ssmc.ir import program as ir
+from ssmc.ir.operations import StateSpace
+from ssmc.ir.program import Program
 from ssmc.targets.aimc.simulation import simulate
 from ssmc.targets.aimc.simulation.chip import Chip
 from ssmc.targets.aimc.simulation.monte_carlo import monte_carlo
@@ -22,7 +23,7 @@ from ssmc.targets.aimc.simulation.stages import Kernel, stages_of
 from ssmc.targets.aimc.simulation.statistics import crossed_bootstrap, wilson
 from ssmc.targets.aimc.target import AimcCompiled, AimcTarget
 
-Programs = Callable[..., ir.Program]
+Programs = Callable[..., Program]
 
 
 def samples(count: int = 12) -> Samples:
@@ -114,7 +115,7 @@ def test_poles_of_an_ideal_chip_are_those_of_the_codes(
 ) -> None:
     program = program_of(form=form, channels=3, n=4)
     compiled = AimcTarget(request.getfixturevalue(preset)).emit(program)
-    op = next(op for op in program.ops if isinstance(op, ir.StateSpace))
+    op = next(op for op in program.ops if isinstance(op, StateSpace))
     ratio = np.array([float(r) for r in op.requant.ratio]).reshape(3, 5, 1)
     a = ratio[:, :4] * op.matrix.codes[:, :4, :4] * np.exp2(-op.shift)[:, None, :]
     a = a + np.eye(4) * op.keep[:, None, :]

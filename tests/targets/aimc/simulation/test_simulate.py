@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from ssmc.hardware.model import Hardware
-from ssmc.ir import program as ir
 from ssmc.ir.executor import Executor
+from ssmc.ir.operations import Linear
+from ssmc.ir.program import Program
 from ssmc.targets.aimc.lowering.partial_sums import lower
 from ssmc.targets.aimc.simulation import simulate
 from ssmc.targets.aimc.simulation.chip import Chip
@@ -21,10 +22,10 @@ from ssmc.targets.aimc.target import AimcCompiled, AimcTarget
 from ssmc.targets.aimc.tiles.assemble import assemble
 
 pytest.importorskip("numba")
-Programs = Callable[..., ir.Program]
+Programs = Callable[..., Program]
 
 
-def executors(program: ir.Program, hw: Hardware, noise: NoiseModel, seed: int = 0) -> tuple[TileExecutor, TileExecutor]:
+def executors(program: Program, hw: Hardware, noise: NoiseModel, seed: int = 0) -> tuple[TileExecutor, TileExecutor]:
     """Fast and literal, on the same chip."""
     lowered = lower(program, hw)
     tiles = assemble(lowered, hw)
@@ -134,7 +135,7 @@ def test_clipped_conversions_are_counted(taox64: Hardware, program_of: Programs)
     assert simulation is not None
     clips = simulation.run(x, lengths, np.arange(5)).clips["encoder"][0, 0]
     bank = fast.tiles.banks["encoder"].codes[0, 0]
-    requant = next(op.requant for op in program.ops if isinstance(op, ir.Linear))
+    requant = next(op.requant for op in program.ops if isinstance(op, Linear))
     codes = program.ops[0].quant.quantize(x)  # type: ignore[union-attr]
     exact = codes @ bank.T * [float(r) for r in requant.ratio] + [float(b) for b in requant.bias]
     outside = (np.rint(exact) < requant.lo) | (np.rint(exact) > requant.hi)

@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given, settings
 
 from ssmc.hardware.model import Hardware
-from ssmc.ir import program as ir
 from ssmc.ir.executor import Executor
-from ssmc.ir.quant import QuantType
+from ssmc.ir.matrix import Matrix
+from ssmc.ir.operations import Dequantize, Quantize, StateSpace
+from ssmc.ir.program import Program
+from ssmc.ir.quant import Codes, QuantType
 from ssmc.ir.requant import make_requant
 from ssmc.targets.aimc.lowering.partial_sums import Place, lower
 from ssmc.targets.aimc.simulation.chip import Chip
@@ -24,11 +26,11 @@ from ssmc.targets.aimc.simulation.tile_executor import TileExecutor
 from ssmc.targets.aimc.tiles.assemble import assemble
 from tests.targets.aimc.mappings import Mapping, check, mappings
 
-Programs = Callable[..., ir.Program]
+Programs = Callable[..., Program]
 VECTORS = sorted((Path(__file__).parents[3] / "vectors").glob("*.json"))
 
 
-def ideal(program: ir.Program, hw: Hardware, *, place: Place = "auto", literal: bool = True) -> TileExecutor:
+def ideal(program: Program, hw: Hardware, *, place: Place = "auto", literal: bool = True) -> TileExecutor:
     lowered = lower(program, hw, place)
     tiles = assemble(lowered, hw)
     return TileExecutor(lowered.program, tiles, Chip(tiles, hw), literal)
@@ -88,7 +90,7 @@ def generous(hw: Hardware) -> Hardware:
     return replace(hw, dac=dac, adc=replace(hw.adc, bits=40))
 
 
-def from_vector(v: dict[str, Any]) -> ir.Program:
+def from_vector(v: dict[str, Any]) -> Program:
     n, delta = v["n_state"], v["form"] == "delta"
     codes = np.array([v["W"]])
     lo, hi = np.array(v["range"]).T
@@ -102,17 +104,17 @@ def from_vector(v: dict[str, Any]) -> ir.Program:
     register = (box[:, 0].reshape(1, n), box[:, 1].reshape(1, n)) if delta else state_range
     low = np.concatenate([drive[0][0], np.full(v["n_input"], wide.lo)])
     high = np.concatenate([drive[1][0], np.full(v["n_input"], wide.hi)])
-    reach = ir.Matrix(codes).reach(low[None], high[None])
+    reach = Matrix(codes).reach(low[None], high[None])
     ratio = [Fraction(*pair) for pair in v["ratio"]]
     requant = make_requant(ratio, [Fraction(0)] * len(ratio), lo, hi, (reach[0].ravel(), reach[1].ravel()))
     start = np.array(v["register0"] if delta else v["state0"]).reshape(1, n)
     shift = np.broadcast_to(np.array(v.get("shift", 0)), (1, n)).astype(np.int64)
-    kernel = ir.StateSpace("ssm", ("u",), "y", ir.Matrix(codes), requant, delta * ones, shift, *drive, *register, start)
+    kernel = StateSpace("ssm", ("u",), "y", Matrix(codes), requant, delta * ones, shift, *drive, *register, start)
     outputs = codes.shape[1] - n
-    ops = (ir.Quantize("q", ("x",), "u", wide), kernel, ir.Dequantize("o", ("y",), "out", np.asarray(1.0)))
+    ops = (Quantize("q", ("x",), "u", wide), kernel, Dequantize("o", ("y",), "out", np.asarray(1.0)))
     out = QuantType(int(lo[n:].min()), int(hi[n:].max()), np.asarray(1.0))
-    values = {"u": ir.Codes(v["n_input"], wide, "step"), "y": ir.Codes(outputs, out, "step")}
-    return ir.Program("x", v["n_input"], "out", outputs, ops, values)
+    values = {"u": Codes(v["n_input"], wide, "step"), "y": Codes(outputs, out, "step")}
+    return Program("x", v["n_input"], "out", outputs, ops, values)
 
 
 def test_it_counts_what_it_executes(taox64: Hardware, program_of: Programs) -> None:

@@ -1,0 +1,91 @@
+"""A node of the code graph as its operation reads it, and what several readers share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ssmc.ir.parts import Constants
+from ssmc.ir.quant import Codes, QuantType, Rate
+from ssmc.ir.requant import Requant, make_requant
+from ssmc.ir.rounding import FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class GraphNode:
+    """A node of the domain ``ssmc`` on codes, free of the graph.
+
+    Attributes:
+        op_type: its type.
+        name: as errors show it.
+        inputs: names of the inputs that are no constants.
+        output: name of the output.
+        types: of the inputs; empty where the input is the model's own, which has no codes yet.
+        constants: by the names that the function gives them, float64.
+        features: of the model's input, per step.
+    """
+
+    op_type: str
+    name: str
+    inputs: tuple[str, ...]
+    output: str
+    types: tuple[Codes, ...]
+    constants: Constants
+    features: int
+
+    @property
+    def wiring(self) -> tuple[str, tuple[str, ...], str]:
+        """The first fields of every operation."""
+        return self.name, self.inputs, self.output
+
+
+def code_type(size: int, lo: ArrayLike, hi: ArrayLike, rate: Rate) -> Codes:
+    """Type of a code value; its scale is 1, since the meaning of codes is in the operations that read them."""
+    return Codes(size, QuantType(int(np.min(lo)), int(np.max(hi)), np.ones(())), rate)
+
+
+def per_channel(c: Constants, key: str, size: int) -> FloatArray:
+    """A constant as (size,)."""
+    return np.broadcast_to(c[key].ravel(), (size,))
+
+
+def ratios(gain: FloatArray, step: FloatArray) -> tuple[Fraction, ...]:
+    """Exact ``gain / step``, flattened."""
+    pairs = np.broadcast_arrays(gain, step)
+    return tuple(
+        Fraction(float(g)) / Fraction(float(s)) for g, s in zip(pairs[0].ravel(), pairs[1].ravel(), strict=True)
+    )
+
+
+def real_offsets(offset: FloatArray, step: FloatArray) -> FloatArray:
+    """The real constants b whose float64 quotient ``b / step`` is ``offset``: float32 numbers where there are such."""
+    offset, step = np.broadcast_arrays(np.asarray(offset, np.float64), np.asarray(step, np.float64))
+    wide = offset * step
+    short = wide.astype(np.float32).astype(np.float64)
+    return np.where(short / step == offset, short, np.where(wide / step == offset, wide, np.nan))
+
+
+def exact_offsets(offset: FloatArray, step: FloatArray) -> tuple[Fraction, ...]:
+    """Exact ``b / step``, flattened: 1/6 and not the float nearest to it, so that ties stay ties."""
+    flat = np.broadcast_arrays(offset.ravel(), step.ravel(), real_offsets(offset.ravel(), step.ravel()))
+    return tuple(
+        Fraction(o) if np.isnan(b) else Fraction(b) / Fraction(s)
+        for o, s, b in zip(*(array.tolist() for array in flat), strict=True)
+    )
+
+
+def requant_of(node: GraphNode, reach: tuple[IntArray, IntArray], suffix: str = "") -> Requant:
+    """The requantization in a node's gain, step, offset, lo and hi, proven over accumulators within ``reach``.
+
+    Raises:
+        ModelError: SSMC-R01 where no realisation fits 62-bit integers.
+    """
+    c, size = node.constants, reach[0].size
+    step = c[f"step{suffix}"]
+    lo, hi = (per_channel(c, f"{key}{suffix}", size).astype(np.int64) for key in ("lo", "hi"))
+    gains = ratios(c[f"gain{suffix}"].ravel(), np.broadcast_to(step.ravel(), (size,)))
+    offsets = exact_offsets(per_channel(c, f"offset{suffix}", size), step)
+    return make_requant(gains, offsets, lo, hi, (reach[0].ravel(), reach[1].ravel()), node.name)
