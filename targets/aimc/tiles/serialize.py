@@ -47,6 +47,8 @@ def tiles_from_json(data: Json, arrays: Mapping[str, NDArray[np.generic]]) -> Ti
         parts: Json = {name: tuple(_read(item, arrays) for item in data[name]) for name in LISTS}
         for table, kind in NAMED.items():
             parts[table] = {name: decode_fields(kind, item, arrays) for name, item in data[table].items()}
+        # JSON has its keys sorted; a chip draws its programming noise in the order in which it is written
+        parts["banks"] = {i.bank: parts["banks"][i.bank] for i in parts["setup"]}
         return TileProgram(hardware=str(data["hardware"]), **parts)
 
 

@@ -42,6 +42,7 @@ def test_reading_back_gives_the_same_chip(preset: str, program_of: Programs) -> 
     assert (loaded.executor(noise=True, seed=3).run(x) == compiled.executor(noise=True, seed=3).run(x)).all()
     assert loaded.cost(6) == compiled.cost(6)
     assert loaded.hardware == compiled.hardware
+    assert list(loaded.tiles.banks) == list(compiled.tiles.banks)
     assert written(loaded) == written(compiled)
 
 
