@@ -47,7 +47,7 @@ class Compiled(ABC):
 
 @dataclass(frozen=True)
 class Target(ABC):
-    """A frozen dataclass whose fields are the target's options."""
+    """A frozen dataclass whose fields are the target's options; every option has a default."""
 
     @property
     @abstractmethod

@@ -63,7 +63,7 @@ def swap_layers(model: nn.Module, examples: tuple[Tensor, ...]) -> tuple[nn.Modu
 
     Args:
         model: changed in place, unless it is itself such a layer.
-        examples: inputs (N, T, ...) of the model; of their values nothing depends.
+        examples: inputs (N, T, ...) of the model; their values do not matter.
 
     Raises:
         ModelError: SSMC-X04 where a scan does not compute what the layer does, SSMC-X01 where the model fails.

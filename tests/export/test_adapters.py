@@ -6,11 +6,14 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from click.testing import CliRunner
+
+from ssmc.cli import cli
 
 torch = pytest.importorskip("torch")
 
 from ssmc.errors import ModelError, UsageError  # noqa: E402 - after the torch skip
-from ssmc.export import adapters, export_onnx  # noqa: E402
+from ssmc.export import adapters  # noqa: E402
 from ssmc.export.adapters import LARGEST_ERROR, swap_layers  # noqa: E402
 from ssmc.export.diagonal_scan import DiagonalScan  # noqa: E402
 from ssmc.export.s4d_layer import scan_of  # noqa: E402
@@ -26,21 +29,31 @@ def network(**options):
     return Network(**options).eval()
 
 
+FACTORY = """
+import torch
+from tests.export.layers import Network
+
+def build():
+    torch.manual_seed(0)
+    return Network()
+"""
+
+
 def test_a_network_with_s4d_layers_exports_and_runs_at_any_length(tmp_path) -> None:
+    (tmp_path / "make.py").write_text(FACTORY)
+    arguments = ["export", f"{tmp_path / 'make.py'}:build", "--example", "1,6,3", "-o", str(tmp_path / "m.onnx")]
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code == 0, done.output
+    rows = [line.split() for line in done.stdout.splitlines()[2:4]]
+    assert [row[:4] for row in rows] == [[f"blocks.{i}", "S4D", "s4d", str(8 * 8)] for i in range(2)]
+    assert all(0 < float(row[4]) < 1e-5 for row in rows)
     model = network()
-    swaps = export_onnx(model, torch.zeros(1, 6, 3), tmp_path / "m.onnx")
-    assert [(s.layer, s.kind, s.adapter, s.states) for s in swaps] == [
-        ("blocks.0", "S4D", "s4d", 8 * 8),
-        ("blocks.1", "S4D", "s4d", 8 * 8),
-    ]
-    assert all(0 < s.error < 1e-5 for s in swaps)
     assert [n.op_type for n in onnx.load(tmp_path / "m.onnx").graph.node].count("Scan") == 2
     session = ort.InferenceSession(tmp_path / "m.onnx")
     for shape in ((1, 1, 3), (4, 50, 3), (2, 300, 3)):
         x = torch.randn(shape)
         wanted = model(x).detach().numpy()
         assert np.abs(session.run(None, {"x": x.numpy()})[0] - wanted).max() < 1e-4 * np.abs(wanted).max()
-    assert type(model.blocks[0]) is S4D, "the caller's model stays"
 
 
 def test_time_may_be_the_middle_axis() -> None:

@@ -151,6 +151,24 @@ def test_options_are_read_as_their_types_say(sums: Path, tmp_path: Path) -> None
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("installed")
+def test_the_adapter_is_asked_about_every_layer() -> None:
+    torch = pytest.importorskip("torch")
+    from ssmc.export.adapters import swap_layers
+
+    class LeakyAverage(torch.nn.Module):  # type: ignore[misc]
+        decay = torch.tensor([0.5, 0.9])
+
+        def forward(self, u: torch.Tensor) -> torch.Tensor:
+            lag = torch.arange(u.shape[1])[:, None] - torch.arange(u.shape[1])
+            weights = (1 - self.decay) * self.decay ** lag.clamp(0)[..., None] * (lag >= 0)[..., None]
+            return torch.einsum("tsh,nsh->nth", weights, u)
+
+    _, swaps = swap_layers(torch.nn.Sequential(LeakyAverage()), (torch.zeros(1, 5, 2),))
+    assert [(swap.layer, swap.adapter) for swap in swaps] == [("0", "leaky")]
+    assert swaps[0].error < 1e-5
+
+
 def test_without_the_package_the_bundle_says_what_is_missing(
     bundle: Path, data: Path, installed: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""A vector unit for ssmc: a pass, a target and a hardware preset."""
+"""A vector unit for ssmc: a pass, a target, a hardware preset and an adapter of a torch layer."""
 
 from pathlib import Path
 
