@@ -12,7 +12,11 @@ import pytest
 from ssmc.cli import cli
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "examples").rglob("*.md")),
+]
 TEXT = "\n".join(page.read_text() for page in PAGES)
 TYPED = re.findall(r"^\s*\$ ssmc (.+)$", TEXT, re.MULTILINE)
 
