@@ -4,36 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.ir.requant import Requant
+from ssmc.ir.rounding import FloatArray
 from ssmc.targets.aimc.lowering.mapping import Bank
 from ssmc.targets.aimc.simulation.chip import Chip, Converters
 from ssmc.targets.aimc.simulation.coupled import Coupling
 from ssmc.targets.aimc.simulation.coupled_product import Driven, as_driven
+from ssmc.targets.aimc.simulation.loop_arguments import ProductArrays, Real, RequantArrays, StateArrays
 from ssmc.targets.aimc.simulation.stages import Kernel, Part, Product
 
-Arrays = tuple[NDArray[Any], ...]
 EXACT = 1 << 24
 LIMIT = float(EXACT)
-NO_REQUANT: Arrays = tuple(np.zeros((0, 0), np.int64) for _ in range(6))
+NO_REQUANT = RequantArrays(*(np.zeros((0, 0), np.int64) for _ in RequantArrays._fields))
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """`numba_kernels.convert`'s ``product`` and ``requant``; groups that are driven at once are one."""
+    """A product for `numba_kernels.convert`; groups that are driven at once are one."""
 
-    product: Arrays
-    requant: Arrays
+    product: ProductArrays
+    requant: RequantArrays
     coupling: Coupling | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(P, G, J)."""
-        return tuple(self.product[7].shape)
+        return tuple(self.product.ratio.shape)
 
 
 def load(
@@ -69,30 +70,41 @@ def _whole(product: Product, largest: int) -> Loaded | None:
     groups, outputs, inputs = codes.shape
     full = np.ones((1, groups, outputs), np.float32)
     none = np.zeros((0, groups, 0, 0), np.float32)
-    arrays = (
-        np.ascontiguousarray(codes[None], np.float32),
-        none,
-        none,
-        np.zeros(0, np.int64),
-        np.array([[0, inputs]]),
-        np.array([-1]),
-        np.zeros(1, np.bool_),
-        full,
-        0 * full,
-        -np.float32(LIMIT) * full,
-        np.float32(LIMIT) * full,
-        0 * full,
-        np.ones(1, np.float32),
+    arrays = ProductArrays(
+        weight=np.ascontiguousarray(codes[None], np.float32),
+        variance=none,
+        shared=none,
+        tile_of=np.zeros(0, np.int64),
+        spans=np.array([[0, inputs]]),
+        planes=np.array([-1]),
+        signed=np.zeros(1, np.bool_),
+        ratio=full,
+        bias=0 * full,
+        lo=-np.float32(LIMIT) * full,
+        hi=np.float32(LIMIT) * full,
+        bow=0 * full,
+        gain=np.ones(1, np.float32),
     )
     return Loaded(arrays, integers(product.requant, (groups, outputs)))
 
 
-@dataclass(frozen=True)
-class _Conversion:
-    """Ratio, bias, lo, hi, bow (G, J) of one part, and its weight, variance, shared (G, J or tiles, I)."""
+class _Converter(NamedTuple):
+    """Of one part, (G, J); `ProductArrays` says what each field is."""
 
-    numbers: tuple[NDArray[np.float64], ...]
-    cells: tuple[NDArray[Any] | None, ...]
+    ratio: FloatArray
+    bias: FloatArray
+    lo: FloatArray
+    hi: FloatArray
+    bow: FloatArray
+
+
+class _Conversion(NamedTuple):
+    """One part: its converter, and its cells, (G, J, I) or, ``shared``, (G, tiles, I)."""
+
+    converter: _Converter
+    weight: Real
+    variance: Real | None
+    shared: Real | None
 
 
 def _part(part: Part, driven: Driven) -> _Conversion:
@@ -107,13 +119,18 @@ def _part(part: Part, driven: Driven) -> _Conversion:
         numbers = [float(r) for r in exact.ratio], [float(b) for b in exact.bias], exact.lo, exact.hi
         ratio, bias, lo, hi = (np.asarray(x, np.float64).reshape(groups, outputs) for x in numbers)
     gain, offset, bow = _errors(written.converters, columns)
-    cells = (
-        written.weight[..., columns],
-        None if written.variance is None else written.variance[..., columns],
-        written.shared,
+    variance, shared = written.variance, written.shared
+    return _Conversion(
+        _Converter(ratio * gain, bias + offset, lo, hi, bow + 0 * ratio),
+        _turned(written.weight[..., columns]),
+        None if variance is None else _turned(variance[..., columns]),
+        None if shared is None else _turned(shared),
     )
-    turned = tuple(None if x is None else np.ascontiguousarray(x.transpose(0, 2, 1), np.float32) for x in cells)
-    return _Conversion((ratio * gain, bias + offset, lo, hi, bow + 0 * ratio), turned)
+
+
+def _turned(cells: NDArray[Any]) -> Real:
+    """(G, rows, columns) to (G, columns, rows)."""
+    return np.ascontiguousarray(cells.transpose(0, 2, 1), np.float32)
 
 
 def _errors(converters: Converters | None, columns: slice) -> tuple[Any, Any, Any]:
@@ -123,28 +140,39 @@ def _errors(converters: Converters | None, columns: slice) -> tuple[Any, Any, An
     return some.gain, some.offset, some.bow
 
 
-def _stack(driven: Driven, parts: list[_Conversion]) -> Arrays:
+def _stack(driven: Driven, parts: list[_Conversion]) -> ProductArrays:
     product, banks = driven.product, driven.banks
-    spans = np.array([banks[part.bank].rows for part in product.parts])
-    widest = max(part.cells[0].shape[2] for part in parts if part.cells[0] is not None)
-    signed = np.array([driven.written[part.bank].signed for part in product.parts])
     groups, outputs = product.codes.shape[:2]
-    cells = []
-    for k in range(3):
-        found = [part.cells[k] for part in parts]
-        if any(x is None for x in found):
-            cells.append(np.zeros((0, groups, 0, 0), np.float32))
-            continue
-        held = np.zeros((len(parts), groups, max(x.shape[1] for x in found if x is not None), widest), np.float32)
-        for index, x in enumerate(found):
-            assert x is not None
-            held[index, :, : x.shape[1], : x.shape[2]] = x
-        cells.append(held)
-    numbers = (np.stack([part.numbers[k] for part in parts]).astype(np.float32) for k in range(5))
-    planes = np.array([part.plane for part in product.parts])
-    gains = np.array([part.gain for part in product.parts], np.float32)
-    tile_of = tile_numbers(banks[product.parts[0].bank])[:outputs]
-    return (*cells, tile_of, spans, planes, signed, *numbers, gains)
+    converters = _Converter(*(np.stack(same) for same in zip(*(part.converter for part in parts), strict=True)))
+    weight = _padded([part.weight for part in parts], groups, 0)
+    inputs = weight.shape[3]
+    return ProductArrays(
+        weight=weight,
+        variance=_padded([part.variance for part in parts], groups, inputs),
+        shared=_padded([part.shared for part in parts], groups, inputs),
+        tile_of=tile_numbers(banks[product.parts[0].bank])[:outputs],
+        spans=np.array([banks[part.bank].rows for part in product.parts]),
+        planes=np.array([part.plane for part in product.parts]),
+        signed=np.array([driven.written[part.bank].signed for part in product.parts]),
+        ratio=converters.ratio.astype(np.float32),
+        bias=converters.bias.astype(np.float32),
+        lo=converters.lo.astype(np.float32),
+        hi=converters.hi.astype(np.float32),
+        bow=converters.bow.astype(np.float32),
+        gain=np.array([part.gain for part in product.parts], np.float32),
+    )
+
+
+def _padded(found: Sequence[Real | None], groups: int, inputs: int) -> Real:
+    """Cells of every part, (P, G, J or tiles, at least ``inputs``), the smaller ones beside zeros; empty where none."""
+    known = [x for x in found if x is not None]
+    if len(known) < len(found):
+        return np.zeros((0, groups, 0, 0), np.float32)
+    shape = max(x.shape[1] for x in known), max(inputs, *(x.shape[2] for x in known))
+    held = np.zeros((len(known), groups, *shape), np.float32)
+    for row, x in zip(held, known, strict=True):
+        row[:, : x.shape[1], : x.shape[2]] = x
+    return held
 
 
 def tile_numbers(bank: Bank) -> NDArray[np.int64]:
@@ -158,17 +186,19 @@ def fits_integers(requant: Requant) -> bool:
     return not requant.thresholds
 
 
-def integers(requant: Requant, shape: tuple[int, ...]) -> Arrays:
-    """multiplier, offset, shift, divisor (0: shift), lo, hi."""
+def integers(requant: Requant, shape: tuple[int, ...]) -> RequantArrays:
+    """The rows of a requantization without thresholds, in ``shape``."""
     divisor = np.where(requant.shift < 0, np.maximum(requant.divisor, 1), 0)
     numbers = requant.multiplier, requant.offset, np.maximum(requant.shift, 0), divisor, requant.lo, requant.hi
-    return tuple(np.ascontiguousarray(np.asarray(x, np.int64).reshape(shape)) for x in numbers)
+    return RequantArrays(*(np.ascontiguousarray(np.asarray(x, np.int64).reshape(shape)) for x in numbers))
 
 
-def state_arrays(kernel: Kernel, initial: NDArray[np.int64], coupling: Coupling | None) -> Arrays:
-    """`recurrent`'s ``state``: keep, 2^-shift, dac_lo, dac_hi, lo, hi, initial, float32."""
+def state_arrays(kernel: Kernel, initial: NDArray[np.int64], coupling: Coupling | None) -> StateArrays:
+    """The registers of a kernel; of groups that are driven at once, side by side."""
     update, read_out = kernel.update, kernel.read_out
     inverse = np.exp2(-read_out.shift.astype(np.float64))
     numbers = update.keep, inverse, read_out.lo, read_out.hi, update.lo, update.hi, initial
     full = (np.broadcast_to(x, update.keep.shape) for x in numbers)
-    return tuple(np.ascontiguousarray(x if coupling is None else coupling.gather(x), np.float32) for x in full)
+    return StateArrays(
+        *(np.ascontiguousarray(x if coupling is None else coupling.gather(x), np.float32) for x in full)
+    )

@@ -25,13 +25,13 @@ def look_up(table, lo, x):
 
 @compiled
 def multiply(a, b, requant):
-    """``requant(a b)``, channel by channel."""
-    multiplier, offset, shift, divisor, lo, hi = requant
+    """``requant(a b)``, channel by channel; ``requant``: `loop_arguments.RequantArrays` (channels,)."""
+    r = requant
     out = a * b
     active = np.zeros(a.shape[2], np.float32)
     for c in range(a.shape[0]):
         for t in range(a.shape[1]):
-            requantize(out[c, t], multiplier[c], offset[c], shift[c], divisor[c], lo[c], hi[c], active)
+            requantize(out[c, t], r.multiplier[c], r.offset[c], r.shift[c], r.divisor[c], r.lo[c], r.hi[c], active)
     return out
 
 

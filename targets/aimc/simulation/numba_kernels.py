@@ -19,36 +19,33 @@ import numpy as np
 from numba import float32, int32, int64, uint64
 
 from ssmc.targets.aimc.simulation.gauss import compiled, normal_pairs
+from ssmc.targets.aimc.simulation.loop_arguments import Workspace
 
 
 @compiled
 def recurrent(product, requant, state, keys, lengths, u, tail, first, later, clips):
     """A kernel over all steps.
 
-    - product: weight, variance, shared (P, G, J or tiles, I), tile_of (J,), spans (P, 2), planes, signed (P,), ratio,
-      bias, lo, hi, bow (P, G, J), gain (P,); empty variance or shared: noiseless;
-    - requant: multiplier, offset, shift, divisor, lo, hi (G, J) int64; empty where the converter is the quantizer;
-    - state: keep, 2^-shift, dac_lo, dac_hi, lo, hi, initial (G, n) float32;
+    - product, requant, state: `ProductArrays`, `RequantArrays` (G, J) and `StateArrays` of `loop_arguments`;
     - keys, lengths: (L,);
     - u: (G * m, T, L);
     - tail: receives the outputs beyond the states, (G * p, T, L);
     - first, later: receive the read-out before and after the update, (G * n, T, L), or are empty;
     - clips: (P, G, J) int64, conversions outside the range, added.
     """
-    keep, inverse, dac_lo, dac_hi, reg_lo, reg_hi, initial = state
-    groups, outputs = product[0].shape[1:3]
-    n, m = keep.shape[1], u.shape[0] // groups
+    groups, outputs = product.weight.shape[1:3]
+    n, m = state.keep.shape[1], u.shape[0] // groups
     inputs, p = n + m, outputs - n
     steps, lanes = u.shape[1:]
-    v, work = np.empty((inputs, lanes), np.float32), workspace(outputs, inputs, product[2].shape[2], lanes)
+    v, work = np.empty((inputs, lanes), np.float32), workspace(outputs, inputs, product.shared.shape[2], lanes)
     q, register = np.empty((outputs, lanes), np.float32), np.empty((n, lanes), np.float32)
     active = np.empty(lanes, np.float32)
     for g in range(groups):
         for k in range(n):
-            register[k, :] = initial[g, k]
+            register[k, :] = state.initial[g, k]
         for t in range(steps):
             for k in range(n):
-                read_out(register[k], inverse[g, k], dac_lo[g, k], dac_hi[g, k], v[k])
+                read_out(register[k], state.inverse[g, k], state.dac_lo[g, k], state.dac_hi[g, k], v[k])
                 if first.size:
                     first[g * n + k, t, :] = v[k]
             for k in range(m):
@@ -57,9 +54,10 @@ def recurrent(product, requant, state, keys, lengths, u, tail, first, later, cli
                 active[lane] = float32(lengths[lane] > t)
             convert(product, requant, g, t * groups + g, keys, active, v, q, work, clips)
             for k in range(n):
-                update(register[k], keep[g, k], q[k], reg_lo[g, k], reg_hi[g, k])
+                update(register[k], state.keep[g, k], q[k], state.lo[g, k], state.hi[g, k])
                 if later.size:
-                    read_out(register[k], inverse[g, k], dac_lo[g, k], dac_hi[g, k], later[g * n + k, t])
+                    seen = later[g * n + k, t]
+                    read_out(register[k], state.inverse[g, k], state.dac_lo[g, k], state.dac_hi[g, k], seen)
             for k in range(p):
                 tail[g * p + k, t, :] = q[n + k]
 
@@ -67,10 +65,10 @@ def recurrent(product, requant, state, keys, lengths, u, tail, first, later, cli
 @compiled
 def stateless(product, requant, keys, lengths, u, out, clips):
     """Products of every step: u (G * I, T, L) to out (G * J, T, L); arguments as in `recurrent`."""
-    groups, outputs = product[0].shape[1:3]
+    groups, outputs = product.weight.shape[1:3]
     inputs = u.shape[0] // groups
     steps, lanes = u.shape[1:]
-    v, work = np.empty((inputs, lanes), np.float32), workspace(outputs, inputs, product[2].shape[2], lanes)
+    v, work = np.empty((inputs, lanes), np.float32), workspace(outputs, inputs, product.shared.shape[2], lanes)
     q, active = np.empty((outputs, lanes), np.float32), np.empty(lanes, np.float32)
     for g in range(groups):
         for t in range(steps):
@@ -99,10 +97,7 @@ def update(register, keep, q, lo, hi):
 
 @compiled
 def workspace(outputs, inputs, tiles, lanes):
-    """Scratch of `convert`: drive, its square, sums, variances, draws, common variances, bits.
-
-    One allocation each: the compiler must see that they do not overlap.
-    """
+    """Scratch of `convert`. One allocation each: the compiler must see that they do not overlap."""
     rows = max(outputs, tiles) + 1
     drive = np.empty((2 * inputs, lanes), np.float32)
     square = np.empty((2 * inputs, lanes), np.float32)
@@ -110,47 +105,48 @@ def workspace(outputs, inputs, tiles, lanes):
     spread = np.empty((rows, lanes), np.float32)
     draws = np.empty((rows, lanes), np.float32)
     common = np.empty((tiles, lanes), np.float32)
-    return drive, square, held, spread, draws, common, np.empty(lanes, np.int32), np.empty(lanes, np.int32)
+    high, low = np.empty(lanes, np.int32), np.empty(lanes, np.int32)
+    return Workspace(drive, square, held, spread, draws, common, high, low)
 
 
 @compiled
 def convert(product, requant, g, instant, keys, active, v, q, work, clips):
     """All parts of one product of one group at one step: v (I, L) to q (J, L)."""
-    weight, variance, shared, tile_of, spans, planes, signed, ratio, bias, lo, hi, bow, gain = product
-    drive, square, held, spread, draws, common, high, low = work
+    weight, variance, shared = product.weight, product.variance, product.shared
+    spans, planes = product.spans, product.planes
+    drive, square, held, draws, high, low = work.drive, work.square, work.held, work.draws, work.high, work.low
     parts, outputs = weight.shape[0], weight.shape[2]
     half = (outputs + 1) // 2 + (shared.shape[2] + 1) // 2
     q[:] = 0
     for k in range(parts):
         span = spans[k, 1] - spans[k, 0]
         if k == 0 or planes[k] != planes[k - 1] or spans[k, 0] != spans[k - 1, 0]:
-            put_on_rows(v, spans[k, 0], span, planes[k], signed[k], drive, square)
-        span *= 2 if signed[k] else 1
+            put_on_rows(v, spans[k, 0], span, planes[k], product.signed[k], drive, square)
+        span *= 2 if product.signed[k] else 1
         if variance.size:
             counter = uint64((instant * parts + k) * half)
-            noisy_sums(weight[k, g], variance[k, g], drive, square, span, held, spread)
+            noisy_sums(weight[k, g], variance[k, g], drive, square, span, held, work.spread)
             for pair in range((outputs + 1) // 2):
                 normal_pairs(keys, counter + uint64(pair), draws[2 * pair], draws[2 * pair + 1], high, low)
-            add_noise(held, spread, draws, outputs)
+            add_noise(held, work.spread, draws, outputs)
             if shared.size:
                 counter += uint64((outputs + 1) // 2)
                 tiles = shared.shape[2]
-                sums(shared[k, g], square, span, common)
+                sums(shared[k, g], square, span, work.common)
                 for pair in range((tiles + 1) // 2):
                     normal_pairs(keys, counter + uint64(pair), draws[2 * pair], draws[2 * pair + 1], high, low)
-                subtract_common(held, common, draws, tile_of)
+                subtract_common(held, work.common, draws, product.tile_of)
         else:
             sums(weight[k, g], drive, span, held)
         for j in range(outputs):
-            clips[k, g, j] += digitize(
-                held[j], ratio[k, g, j], bias[k, g, j], lo[k, g, j], hi[k, g, j], bow[k, g, j], gain[k], active, q[j]
-            )
-    if requant[0].size:
-        multiplier, offset, shift, divisor, least, most = requant
+            ratio, bias, bow = product.ratio[k, g, j], product.bias[k, g, j], product.bow[k, g, j]
+            lo, hi, gain = product.lo[k, g, j], product.hi[k, g, j], product.gain[k]
+            clips[k, g, j] += digitize(held[j], ratio, bias, lo, hi, bow, gain, active, q[j])
+    if requant.lo.size:
         for j in range(outputs):
-            clips[0, g, j] += requantize(
-                q[j], multiplier[g, j], offset[g, j], shift[g, j], divisor[g, j], least[g, j], most[g, j], active
-            )
+            multiplier, offset, shift = requant.multiplier[g, j], requant.offset[g, j], requant.shift[g, j]
+            divisor, least, most = requant.divisor[g, j], requant.lo[g, j], requant.hi[g, j]
+            clips[0, g, j] += requantize(q[j], multiplier, offset, shift, divisor, least, most, active)
 
 
 @compiled

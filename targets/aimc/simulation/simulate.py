@@ -216,10 +216,10 @@ class _Task:
         u = self._joined(stage.product.reads[1:], groups, loaded.coupling)
         initial = self.simulation.tiles.registers[stage.update.register].initial
         state = state_arrays(stage, initial, loaded.coupling)
-        together, states = state[0].shape
+        together, states = state.keep.shape
         tail = np.empty((together * (loaded.shape[2] - states), *u.shape[1:]), np.float32)
         first, later = (
-            np.empty((state[0].size, *u.shape[1:]) if name else (0, 0, 0), np.float32)
+            np.empty((state.keep.size, *u.shape[1:]) if name else (0, 0, 0), np.float32)
             for name in (stage.first, stage.later)
         )
         recurrent(loaded.product, loaded.requant, state, keys, self.lengths, u, tail, first, later, clips)
