@@ -72,16 +72,7 @@ def test_two_matrices_give_the_same_codes(path: Path) -> None:
     n = op.n_state
     rows = [slice(0, n), slice(n, None)]
     matrices = [Matrix(op.matrix.codes[:, part]) for part in rows]
-    requants = [
-        make_requant(
-            op.requant.ratio[part],
-            op.requant.bias[part],
-            op.requant.lo[part],
-            op.requant.hi[part],
-            (-(1 << 30), 1 << 30),
-        )
-        for part in rows
-    ]
+    requants = [op.requant.take(np.arange(len(op.requant))[part]) for part in rows]
     fields = {
         name: getattr(op, name)
         for name in ("keep", "shift", "dac_lo", "dac_hi", "register_lo", "register_hi", "register0")

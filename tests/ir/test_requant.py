@@ -124,3 +124,21 @@ def test_thresholds_are_where_the_code_rises(row: Conversion) -> None:
     ):
         assert row.code(sign * int(threshold)) >= q
         assert row.code(sign * (int(threshold) - 1)) < q
+
+
+def test_take_reorders_every_realisation_and_fills_up_with_zero() -> None:
+    ratios = [Fraction(1, 2), Fraction(1, 6), Fraction(10**9 + 7, 10**21 + 3)]
+    whole = make_requant(ratios, [Fraction(1, 3)] * 3, -2, 1, (-(10**13), 10**13))
+    assert whole.kinds == ("shift", "divide", "table")
+    index = np.array([2, -1, 0, 1, 2])
+    taken = whole.take(index)
+    acc = np.random.default_rng(0).integers(-(10**13), 10**13, (50, 3))
+    acc[:20] %= 16
+    expected = np.where(index < 0, 0, whole.apply(acc)[:, index])
+    assert (taken.apply(acc[:, index]) == expected).all()
+
+
+def test_groups_are_requantized_as_one_row() -> None:
+    whole = make_requant([Fraction(1, 2)] * 6, [Fraction(k) for k in range(6)], -99, 99, (-100, 100))
+    acc = np.arange(24).reshape(4, 2, 3)
+    assert (whole.apply_groups(acc).reshape(4, 6) == whole.apply(acc.reshape(4, 6))).all()
