@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from ssmc.errors import ModelError
 from ssmc.importers.qonnx import QONNX, QUANTIZERS, detach_bodies
 from ssmc.ir.build import add_constant, constant_array, graphs, is_op, node_name, remove_dead, replace_value, ssmc_node
-from ssmc.pipeline import Pass, PassResult
+from ssmc.pipeline import Level, Pass, PassResult
 
 Array = NDArray[Any]
 CONTAINER = {
@@ -39,10 +39,9 @@ class CanonicalizeQuantizers(Pass):
         widths without an exact meaning here (SSMC-Q03), ``Round`` without a range (SSMC-Q04).
     """
 
-    @property
-    def name(self) -> str:
-        """Name in the pipeline."""
-        return "canonicalize-quantizers"
+    name = "canonicalize-quantizers"
+    requires = Level.IMPORTED
+    level = Level.CANONICAL
 
     def run(self, model: ir.Model) -> PassResult:
         """Rewrite every graph, bodies included."""

@@ -12,7 +12,7 @@ from ssmc.ir.build import add_constant, is_op, node_name, remove_dead
 from ssmc.ir.functions import input_names
 from ssmc.ir.read_program import Constants, constants, real_offsets
 from ssmc.ir.rounding import FloatArray, round_half_even
-from ssmc.pipeline import Pass, PassResult
+from ssmc.pipeline import Level, Pass, PassResult
 
 Mask = NDArray[np.bool_]
 KERNELS = ("KernelPair", "KernelPairAfter")
@@ -35,15 +35,8 @@ class PruneStructure(Pass):
     Preserves: every output code.
     """
 
-    @property
-    def name(self) -> str:
-        """Name in the pipeline."""
-        return "prune-structure"
-
-    @property
-    def level(self) -> str:
-        """Level after the pass."""
-        return "folded"
+    name = "prune-structure"
+    requires = Level.FOLDED
 
     def run(self, model: ir.Model) -> PassResult:
         """Prune states, fold constant channels, then drop unread channels."""

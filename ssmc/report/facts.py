@@ -43,7 +43,8 @@ class OpFacts:
         weights, zero_weights, weight_bits: integer weights, how many of them are 0, and their width.
         accumulator_bits: width of its widest sum, the sign included; 0 where it has none.
         requant: outputs per realisation, ``shift``, ``divide``, ``table`` (`ssmc.ir.requant`).
-        bound: largest distance from the exact real-valued result before rounding, in output codes; 0 is proven exact.
+        bound: largest distance from the exact real-valued result before rounding, in output codes, converters that
+            round partial sums included; 0 is proven exact.
     """
 
     name: str
@@ -188,8 +189,28 @@ def _op_facts(program: Program, op: Op) -> OpFacts:
         weight_bits=max((matrix.weight_bits for owner, matrix in program.matrices() if owner is op), default=0),
         accumulator_bits=accumulator_bits(program, op),
         requant=dict(sorted(kinds.items())),
-        bound=float(op.bound) if isinstance(op, Sum | Norm) else 0.0,
+        bound=_bound(op),
     )
+
+
+def _bound(op: Op) -> float:
+    """Of the operation's own algorithm, or of the conversions that its matrices are lowered to."""
+    if isinstance(op, Sum | Norm):
+        return float(op.bound)
+    return max((rounding * _steepest(requant) for rounding, requant in _conversions(op)), default=0.0)
+
+
+def _conversions(op: Op) -> Iterator[tuple[float, Requant]]:
+    """How far conversions move a sum of a matrix, and the requantization behind them."""
+    if isinstance(op, Linear | StateSpace):
+        yield op.matrix.rounding, op.requant
+    if isinstance(op, StateSpace) and op.output_matrix is not None and op.output_requant is not None:
+        yield op.output_matrix.rounding, op.output_requant
+
+
+def _steepest(requant: Requant) -> float:
+    """Most codes that one accumulator unit makes."""
+    return float(max((abs(ratio) for ratio in requant.ratio), default=0))
 
 
 def _requants(op: Op) -> Iterator[Requant]:

@@ -14,7 +14,7 @@ from ssmc.ir.parts import parts_to_constants
 from ssmc.ir.program import Linear, Matrix, Program, StateSpace
 from ssmc.ir.read_program import read_program
 from ssmc.passes.place import KEY
-from ssmc.pipeline import Declined, Effect, Pass, PassResult
+from ssmc.pipeline import Declined, Effect, Level, Pass, PassResult
 from ssmc.targets.aimc.choices.place_and_pack import Objective, decide_places
 from ssmc.targets.aimc.lowering.partial_sums import Place, lower
 
@@ -28,7 +28,8 @@ class InsertPartialSums(Pass):
     Before: level *placed*.
     After: ``LinearParts``, ``KernelParts``, ``KernelPair[After]Parts`` where slices, row splits, bit-serial drive or a
         narrow converter need partial conversions; single conversions stay as they are.
-    Preserves: every code where all conversions are lossless; else BOUNDED, and the matrices are listed as declined.
+    Preserves: every code where all conversions are lossless; else LOSSY: the converters' steps, which the hardware
+        sets, may leave nothing of a sum. The matrices are listed as declined.
     Refuses: what does not fit the hardware (SSMC-A01, A02).
 
     Attributes:
@@ -37,24 +38,13 @@ class InsertPartialSums(Pass):
         minimise: what that decision makes smaller.
     """
 
+    name = "insert-partial-sums"
+    effect = Effect.LOSSY
+    requires = Level.PLACED
+
     hardware: Hardware
     place: Place = "analog"
     minimise: Objective = "energy"
-
-    @property
-    def name(self) -> str:
-        """Name in the pipeline."""
-        return "insert-partial-sums"
-
-    @property
-    def level(self) -> str:
-        """Level after the pass."""
-        return "placed"
-
-    @property
-    def effect(self) -> Effect:
-        """Exact where every conversion is lossless; a result says so."""
-        return Effect.BOUNDED
 
     def _places(self, model: ir.Model, program: Program) -> dict[str, Place]:
         """By matrix: decided here, or as the graph says."""
@@ -84,7 +74,7 @@ class InsertPartialSums(Pass):
         lossy = tuple(
             Declined(p.name, f"lossy conversions: {p.why}") for p in lowered.plans.values() if p.kind == "lossy"
         )
-        return PassResult(model, tuple(applied), lossy, Effect.BOUNDED if lossy else Effect.EXACT)
+        return PassResult(model, tuple(applied), lossy, Effect.LOSSY if lossy else Effect.EXACT)
 
 
 def _annotate(model: ir.Model, places: dict[str, Place]) -> None:
