@@ -14,8 +14,9 @@ from ssmc.ir.operations import StateSpace
 from ssmc.ir.parts import Constants
 from ssmc.ir.read_program import read_program
 from ssmc.ir.rounding import FloatArray
-from ssmc.pipeline import Declined, Effect, Pass, PassResult
+from ssmc.pipeline import Declined, Effect, Level, Pass, PassResult
 
+MARGIN, COARSEST = 4.0, 0.25
 SCALED = ("lo", "hi", "reg_lo", "reg_hi", "r0")
 
 
@@ -29,33 +30,24 @@ class AllocateAdcBits(Pass):
     Before: level *folded*, kernels unfused.
     After: in every group the state rows convert with the fewest bits, at most as many less as the read-out's shift is
         wide. Output rows, and the states of the direct form, whose codes are the trained read-out, stay: declined.
-    Preserves: the linear part; BOUNDED by the increments' rounding, measured. Without ``target_db`` the graph.
+    Preserves: the linear part; BOUNDED by what the ratio leaves to the increments' rounding (`bound_of`). Without
+        ``target_db`` the graph.
 
     Attributes:
         target_db: predicted signal to quantization noise that every output is to reach; None: leave all bits.
     """
 
+    name = "allocate-adc-bits"
+    effect = Effect.BOUNDED
+    requires = Level.FOLDED
+    remedy = "raise the SQNR that the increments are to keep, or leave it out"
+
     target_db: float | None = None
-
-    @property
-    def name(self) -> str:
-        """Name in the pipeline."""
-        return "allocate-adc-bits"
-
-    @property
-    def effect(self) -> Effect:
-        """Increments round more coarsely."""
-        return Effect.EXACT if self.target_db is None else Effect.BOUNDED
-
-    @property
-    def level(self) -> str:
-        """Level after the pass."""
-        return "folded"
 
     def run(self, model: ir.Model) -> PassResult:
         """Analyse every kernel and coarsen it."""
         if self.target_db is None:
-            return PassResult(model)
+            return PassResult(model, effect=Effect.EXACT)
         program = read_program(model)
         kernels = {op.name: op for op in program.ops if isinstance(op, StateSpace)}
         applied, declined = [], []
@@ -66,7 +58,17 @@ class AllocateAdcBits(Pass):
             if less.any():
                 set_constants(node, model.graph, coarser(k, less))
                 applied.append(f"{name}: {less.max():.0f} bits less at most, {less.mean():.2f} on average")
-        return PassResult(model, tuple(applied), tuple(declined), None if applied else Effect.EXACT)
+        effect = Effect.BOUNDED if applied else Effect.EXACT
+        return PassResult(model, tuple(applied), tuple(declined), effect, bound_of(self.target_db))
+
+
+def bound_of(target_db: float) -> float:
+    """How far the output may move where every kernel keeps ``target_db``: ``MARGIN 10^(-target_db / 20)``.
+
+    The margin is for two noises, that of the wider increments and that of the coarser, and for inputs that are not as
+    loud as those of the prediction. Below `COARSEST` lie flips of the output's own codes, at 1 there is no output left.
+    """
+    return min(max(MARGIN * float(10.0 ** (-target_db / 20)), COARSEST), 1.0)
 
 
 def fewer_bits(found: KernelAnalysis, k: KernelConstants, bits: int) -> tuple[FloatArray, list[tuple[int, str]]]:

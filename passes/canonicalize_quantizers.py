@@ -24,7 +24,7 @@ from ssmc.ir.build import (
     ssmc_node,
 )
 from ssmc.ir.rounding import round_half_even
-from ssmc.pipeline import Pass, PassResult
+from ssmc.pipeline import Level, Pass, PassResult
 
 Array = NDArray[Any]
 CONTAINER = {
@@ -51,10 +51,9 @@ class CanonicalizeQuantizers(Pass):
         widths without an exact meaning here (SSMC-Q03), ``Round`` without a range (SSMC-Q04).
     """
 
-    @property
-    def name(self) -> str:
-        """Name in the pipeline."""
-        return "canonicalize-quantizers"
+    name = "canonicalize-quantizers"
+    requires = Level.IMPORTED
+    level = Level.CANONICAL
 
     def run(self, model: ir.Model) -> PassResult:
         """Rewrite every graph, bodies included."""

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from ssmc.errors import ModelError
 from ssmc.ir.build import add_constant, constant_array, is_op, node_name, remove_dead, replace_value
-from ssmc.pipeline import Pass, PassResult
+from ssmc.pipeline import Level, Pass, PassResult
 from ssmc.recognition.axes import name_axes
 
 CHANNEL_AXIS = 1
@@ -28,10 +28,8 @@ class FoldBatchNorm(Pass):
     Refuses: training mode or parameters that are not constant (SSMC-M09).
     """
 
-    @property
-    def name(self) -> str:
-        """Name in the pipeline."""
-        return "fold-batch-norm"
+    name = "fold-batch-norm"
+    requires = Level.CANONICAL
 
     def run(self, model: ir.Model) -> PassResult:
         """Rewrite every node of the main graph."""

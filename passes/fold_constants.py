@@ -11,7 +11,7 @@ from ssmc.ir.affine import evaluate
 from ssmc.ir.build import constant_array, graph_of, graphs, is_op, node_name, remove_dead
 from ssmc.ir.functions import DOMAIN
 from ssmc.passes.canonicalize_quantizers import fold_constant_quantizer
-from ssmc.pipeline import Pass, PassResult
+from ssmc.pipeline import Level, Pass, PassResult
 
 CONTROL = ("Scan", "Loop", "If")
 
@@ -27,10 +27,8 @@ class FoldConstants(Pass):
     Preserves: the meaning; real constants are evaluated in float64 and stored as float32.
     """
 
-    @property
-    def name(self) -> str:
-        """Name in the pipeline."""
-        return "fold-constants"
+    name = "fold-constants"
+    requires = Level.CANONICAL
 
     def run(self, model: ir.Model) -> PassResult:
         """Fold, innermost bodies last, so that captured constants are known."""

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from ssmc.checking.teacher_forced import WITNESSES
 from ssmc.errors import ModelError
 from ssmc.folding.emit import Emitter
 from ssmc.folding.norm_rules import RULES
 from ssmc.folding.signals import Coded, Raw, Signal, Tokens
 from ssmc.ir.build import is_op, node_name
-from ssmc.pipeline import Effect, Pass, PassResult
+from ssmc.pipeline import Effect, Level, Pass, PassResult
 from ssmc.recognition.axes import name_axes
 
 
@@ -34,15 +33,10 @@ class FoldQuantization(Pass):
         (SSMC-T01) or have no integer form (SSMC-T02), each by node.
     """
 
-    @property
-    def name(self) -> str:
-        """Name in the pipeline."""
-        return "fold-quantization"
-
-    @property
-    def level(self) -> str:
-        """Level after the pass."""
-        return "folded"
+    name = "fold-quantization"
+    effect = Effect.BOUNDED
+    requires = Level.CANONICAL
+    level = Level.FOLDED
 
     def run(self, model: ir.Model) -> PassResult:
         """Walk the graph once and emit a new one."""
@@ -66,8 +60,7 @@ class FoldQuantization(Pass):
         graph = emitter.finish(signals[output], output)
         effect = Effect.EXACT if emitter.exact else Effect.BOUNDED
         folded = ir.Model(graph, ir_version=model.ir_version, producer_name="ssmc")
-        folded.meta[WITNESSES] = emitter.witnesses
-        return PassResult(folded, tuple(emitter.applied), effect=effect)
+        return PassResult(folded, tuple(emitter.applied), effect=effect, witnesses=emitter.witnesses)
 
 
 def _visit(node: ir.Node, signals: dict[ir.Value, Signal], emitter: Emitter) -> None:

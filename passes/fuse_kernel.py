@@ -13,7 +13,7 @@ from ssmc.ir.kernel_nodes import kernel_nodes
 from ssmc.ir.parts import Constants
 from ssmc.ir.read_program import constants
 from ssmc.ir.rounding import FloatArray, round_half_even
-from ssmc.pipeline import Declined, Effect, Pass, PassResult
+from ssmc.pipeline import Declined, Effect, Level, Pass, PassResult
 
 PER_OUTPUT = ("W", "gain", "step", "offset", "lo", "hi")
 PER_STATE = ("keep", "unit", "dac_lo", "dac_hi", "reg_lo", "reg_hi", "r0")
@@ -34,23 +34,15 @@ class FuseKernel(Pass):
         weight_bits: width of the rewritten output rows.
     """
 
+    name = "fuse-kernel"
+    effect = Effect.BOUNDED
+    bound = 0.5
+    requires = Level.FOLDED
+    level = Level.FUSED
+    remedy = "leave output-lag out: two operations are exact; or raise weight_bits"
+
     output_lag: int | None = None
     weight_bits: int = 8
-
-    @property
-    def name(self) -> str:
-        """Name in the pipeline."""
-        return "fuse-kernel"
-
-    @property
-    def level(self) -> str:
-        """Level after the pass."""
-        return "fused"
-
-    @property
-    def effect(self) -> Effect:
-        """Exact unless post-update outputs may be rewritten."""
-        return Effect.EXACT if self.output_lag is None else Effect.BOUNDED
 
     def run(self, model: ir.Model) -> PassResult:
         """Fuse every kernel that can be."""

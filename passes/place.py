@@ -8,7 +8,7 @@ from typing import Literal
 import onnx_ir as ir
 
 from ssmc.ir.build import node_name
-from ssmc.pipeline import Pass, PassResult
+from ssmc.pipeline import Level, Pass, PassResult
 
 MATRICES = ("Linear", "Kernel", "KernelPair", "KernelPairAfter")
 KEY = "ssmc.place"
@@ -28,17 +28,11 @@ class Place(Pass):
         policy: for every matrix.
     """
 
+    name = "place"
+    requires = Level.FUSED
+    level = Level.PLACED
+
     policy: Policy = "auto"
-
-    @property
-    def name(self) -> str:
-        """Name in the pipeline."""
-        return "place"
-
-    @property
-    def level(self) -> str:
-        """Level after the pass."""
-        return "placed"
 
     def run(self, model: ir.Model) -> PassResult:
         """Annotate every node."""

@@ -12,7 +12,7 @@ from ssmc.ir.kernel_nodes import kernel_constants, kernel_nodes, set_constants
 from ssmc.ir.operations import AnyOp, StateSpace
 from ssmc.ir.program import Program
 from ssmc.ir.rounding import FloatArray, IntArray
-from ssmc.pipeline import Effect, Pass, PassResult
+from ssmc.pipeline import Effect, Level, Pass, PassResult
 
 
 @dataclass(frozen=True)
@@ -45,22 +45,11 @@ class PruneBudget(Pass):
         cuts: what goes.
     """
 
+    name = "prune-budget"
+    effect = Effect.LOSSY
+    requires = Level.FOLDED
+
     cuts: tuple[Cut, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Name in the pipeline."""
-        return "prune-budget"
-
-    @property
-    def effect(self) -> Effect:
-        """Accuracy judges it."""
-        return Effect.LOSSY if self.cuts else Effect.EXACT
-
-    @property
-    def level(self) -> str:
-        """Level after the pass."""
-        return "folded"
 
     def run(self, model: ir.Model) -> PassResult:
         """Cut."""
@@ -75,7 +64,7 @@ class PruneBudget(Pass):
             set_constants(node, model.graph, {"W": W, "W_y": W_y})
             channels = sum(cut.output is not None for cut in cuts)
             applied.append(f"{node_name(node)}: {len(cuts) - channels} modes, {channels} channels")
-        return PassResult(model, tuple(applied))
+        return PassResult(model, tuple(applied), effect=Effect.LOSSY if applied else Effect.EXACT)
 
 
 def cut_program(program: Program, cuts: Iterable[Cut]) -> Program:

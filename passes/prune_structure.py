@@ -14,7 +14,7 @@ from ssmc.ir.kernel_nodes import Mask, kernel_constants, kernel_nodes, live_stat
 from ssmc.ir.parts import Constants
 from ssmc.ir.read_program import constants
 from ssmc.ir.rounding import FloatArray
-from ssmc.pipeline import Pass, PassResult
+from ssmc.pipeline import Level, Pass, PassResult
 
 PER_STATE = ("gain", "step", "offset", "lo", "hi", "keep", "unit", "dac_lo", "dac_hi", "reg_lo", "reg_hi", "r0")
 
@@ -33,15 +33,8 @@ class PruneStructure(Pass):
     Preserves: every output code.
     """
 
-    @property
-    def name(self) -> str:
-        """Name in the pipeline."""
-        return "prune-structure"
-
-    @property
-    def level(self) -> str:
-        """Level after the pass."""
-        return "folded"
+    name = "prune-structure"
+    requires = Level.FOLDED
 
     def run(self, model: ir.Model) -> PassResult:
         """Prune states, fold constant channels, then drop unread channels."""

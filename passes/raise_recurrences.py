@@ -12,7 +12,7 @@ import onnx_ir as ir
 from ssmc.errors import ModelError
 from ssmc.ir.build import add_constant, is_op, node_name, remove_dead, replace_value, required, ssmc_node
 from ssmc.ir.rounding import FloatArray, round_half_even
-from ssmc.pipeline import Pass, PassResult
+from ssmc.pipeline import Level, Pass, PassResult
 from ssmc.recognition.axes import Axes, Roles, name_axes
 from ssmc.recognition.raised_scan import Groups, RaisedScan, recognise_scan
 from ssmc.recognition.recurrence import GRID_ERROR, Recurrence
@@ -35,12 +35,10 @@ class RaiseRecurrences(Pass):
         quantized: states must be quantized; off, float recurrences are raised too (`ssmc.quantize`).
     """
 
-    quantized: bool = True
+    name = "raise-recurrences"
+    requires = Level.CANONICAL
 
-    @property
-    def name(self) -> str:
-        """Name in the pipeline."""
-        return "raise-recurrences"
+    quantized: bool = True
 
     def run(self, model: ir.Model) -> PassResult:
         """Raise every loop of the main graph."""

@@ -15,7 +15,7 @@ from ssmc.ir.build import node_name
 from ssmc.ir.kernel_nodes import KernelConstants, kernel_constants, kernel_nodes, live_states, set_constants
 from ssmc.ir.matrix import weight_bits
 from ssmc.ir.rounding import FloatArray, IntArray
-from ssmc.pipeline import Effect, Pass, PassResult
+from ssmc.pipeline import Effect, Level, Pass, PassResult
 
 Poles = Literal["refuse", "move", "keep"]
 PAIR = 2
@@ -32,29 +32,19 @@ class StabilizePoles(Pass):
     Before: level *folded*, kernels unfused.
     After: every mode is stable. With ``poles = "move"`` the codes of an unstable one, a single state or a block
         [[a, -b], [b, a]] of one scale, become a stable grid point next to where its pole meets the unit circle.
-    Preserves: every code where all modes are stable, without touching the graph; else BOUNDED and measured.
+    Preserves: every code where all modes are stable, without touching the graph; else LOSSY: what an unstable filter
+        computes leaves every bound with time.
     Refuses: unstable modes (SSMC-S06), with ``"move"`` those of another shape.
 
     Attributes:
         poles: ``refuse``, ``move``, or ``keep`` for looking at a model as it is.
     """
 
+    name = "stabilize-poles"
+    effect = Effect.LOSSY
+    requires = Level.FOLDED
+
     poles: Poles = "refuse"
-
-    @property
-    def name(self) -> str:
-        """Name in the pipeline."""
-        return "stabilize-poles"
-
-    @property
-    def effect(self) -> Effect:
-        """Moving a pole is not exact."""
-        return Effect.BOUNDED if self.poles == "move" else Effect.EXACT
-
-    @property
-    def level(self) -> str:
-        """Level after the pass."""
-        return "folded"
 
     def run(self, model: ir.Model) -> PassResult:
         """Check, and move."""
@@ -72,7 +62,7 @@ class StabilizePoles(Pass):
                 W[group, states[:, None], states] = moved
                 applied.append(f"{node_name(node)}: group {group}, states {_listed(states)}")
             set_constants(node, model.graph, {"W": W})
-        return PassResult(model, tuple(applied), effect=None if applied else Effect.EXACT)
+        return PassResult(model, tuple(applied), effect=Effect.LOSSY if applied else Effect.EXACT)
 
 
 def unstable_modes(k: KernelConstants) -> list[tuple[int, IntArray]]:

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from pathlib import Path
+from typing import ClassVar
 
 import onnx_ir as ir
 
 from ssmc.errors import ModelError, UsageError, VerificationError
 from ssmc.ir.functions import attach_functions
-from ssmc.ir.levels import check_level
+from ssmc.ir.levels import Level, check_imported, check_level
+from ssmc.ir.witness import Witnesses
 from ssmc.verify import Oracle
 
 TIES = float("inf")  # a flipped code may move a quantized recurrence by any amount
 
 
 class Effect(Enum):
-    """What a pass may do to the meaning of the model."""
+    """What a pass may do to the meaning of the model, the least first."""
 
     EXACT = "exact"
     BOUNDED = "bounded"
     LOSSY = "lossy"
+
+    def exceeds(self, other: Effect) -> bool:
+        """Whether this may do more than ``other``."""
+        order = list(Effect)
+        return order.index(self) > order.index(other)
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,12 @@ class PassResult:
     """The new graph with what was done and what was not.
 
     Attributes:
+        model: the new graph.
+        applied: where the pass acted.
+        declined: where it did not, and why.
+        effect: what was done, at most what the class declares; None: that.
+        bound: of a BOUNDED result, at most the class's; None: that.
+        witnesses: which tensors of the graph before show the codes of this one, from the pass that folds.
         decided: what `Target.emit_decided` needs of the pass's decisions, so that nothing is decided twice.
     """
 
@@ -47,27 +60,31 @@ class PassResult:
     applied: tuple[str, ...] = ()
     declined: tuple[Declined, ...] = ()
     effect: Effect | None = None
+    bound: float | None = None
+    witnesses: Witnesses = field(default_factory=dict)
     decided: object = None
 
 
 @dataclass(frozen=True)
 class Pass(ABC):
-    """A frozen dataclass: its fields are its options, its docstring its contract."""
+    """A frozen dataclass: its fields are its options, its docstring its contract.
 
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """Verb-noun, as listed by ``ssmc passes``."""
+    Attributes:
+        name: verb-noun, as listed by ``ssmc passes``.
+        effect: the most the pass may do, whatever its options; a result may say that less was done.
+        bound: the most that a BOUNDED result may move the output: root mean square of the difference, relative to the
+            output's spread (`ssmc.verify.Oracle.moved`). An output that forgets its input is moved by 1.
+        requires: level that the graph must have; None: any.
+        level: level at which the pass leaves the graph; None: the one it had.
+        remedy: what to do where a result goes beyond its bound.
+    """
 
-    @property
-    def effect(self) -> Effect:
-        """The most the pass may do; a result may say that less was done."""
-        return Effect.EXACT
-
-    @property
-    def level(self) -> str:
-        """Level (`ssmc.ir.levels`) at which the pass leaves the graph."""
-        return "canonical"
+    name: ClassVar[str]
+    effect: ClassVar[Effect] = Effect.EXACT
+    bound: ClassVar[float] = 1.0
+    requires: ClassVar[Level | None] = None
+    level: ClassVar[Level | None] = None
+    remedy: ClassVar[str] = "leave the pass out, or report this; --dump-dir keeps the graph before and after"
 
     @abstractmethod
     def run(self, model: ir.Model) -> PassResult:
@@ -85,6 +102,9 @@ class PassRecord:
     Attributes:
         deviation: largest difference of the model's output from before the pass, relative to the output's
             largest magnitude, on the oracle's random input; None where the oracle did not run.
+        moved: root mean square of that difference relative to the output's spread (`ssmc.verify.Oracle.moved`); None
+            where the pass is EXACT or the oracle did not run.
+        bound: what ``moved`` must stay below; None where the pass is not BOUNDED.
         ms: wall-clock milliseconds of the pass itself.
     """
 
@@ -93,7 +113,26 @@ class PassRecord:
     applied: tuple[str, ...]
     declined: tuple[Declined, ...]
     deviation: float | None
+    moved: float | None
+    bound: float | None
     ms: float
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The graph between two passes, as an observer sees it.
+
+    Attributes:
+        model: the graph, which the next pass edits in place.
+        level: how far it is lowered.
+        witnesses: of the pass before (`PassResult`).
+        decided: of the last pass that handed something on (`PassResult`).
+    """
+
+    model: ir.Model
+    level: Level
+    witnesses: Witnesses = field(default_factory=dict)
+    decided: object = None
 
 
 @dataclass(frozen=True)
@@ -101,12 +140,14 @@ class PipelineResult:
     """The final model and the record of every pass.
 
     Attributes:
+        level: how far the model is lowered.
         compared, ties: codes compared with onnxruntime teacher-forced, and those that differ at ties of the real
             value; None where that was not done.
         decided: of the last pass that handed something on (`PassResult.decided`).
     """
 
     model: ir.Model
+    level: Level
     records: tuple[PassRecord, ...]
     compared: int | None = None
     ties: int | None = None
@@ -121,57 +162,99 @@ def run_pipeline(
     dump_dir: Path | None = None,
     stop_after: str | None = None,
     progress: Callable[[str], None] = lambda name: None,
-    after: Mapping[str, Callable[[ir.Model], None]] | None = None,
-    judged: Collection[str] = (),
+    after: Callable[[Stage], None] = lambda stage: None,
+    judged: Level | None = None,
 ) -> PipelineResult:
-    """Run the passes in order; ``after`` names observers that are shown the graph after a pass.
+    """Run the passes in order on an imported model, which they edit; ``after`` is shown the graph after every pass.
 
-    After every pass the level's legality table is checked; with ``oracle`` onnxruntime runs the model
-    before and after, and an EXACT pass that moved the output is an error. Passes that change the order of float32
-    arithmetic may flip codes at ties, which a feedback loop amplifies: the caller names those that it judges
-    teacher-forced instead (``judged``); their free-running deviation is recorded, not gated (DESIGN §3).
+    Before a pass the level that it requires is checked, after it the legality table of its level. With ``oracle``
+    onnxruntime runs the model before and after: an EXACT pass that moved the output is an error, and so is a BOUNDED
+    one that moved it beyond its bound. Passes that change the order of float32 arithmetic may flip codes at ties,
+    which a feedback loop amplifies: the caller names the level whose passes it judges teacher-forced instead
+    (``judged``); their free-running deviation is recorded, not gated (DESIGN §3).
+
+    Any tuple may be run, as far as it goes: who needs a level of the result says so (`missing_level`).
 
     Raises:
-        UsageError: SSMC-U03 for an unknown ``stop_after``.
-        ModelError: from a pass, or SSMC-L01 where an op is not legal at the pass's level.
-        VerificationError: SSMC-V01 where a pass moved the output more than its effect allows.
+        UsageError: SSMC-U03 for an unknown ``stop_after``, SSMC-P01 where a pass is given a graph of another level than
+            it requires.
+        ModelError: from a pass, or SSMC-L02 where the model was not imported.
+        VerificationError: SSMC-L01 where an operation is not legal at the level after a pass, SSMC-V01 and V05 where a
+            pass moved the output more than its effect allows, SSMC-V06 where a result claims more than its class.
     """
     names = [step.name for step in passes]
     if stop_after is not None and stop_after not in names:
         raise UsageError("SSMC-U03", f"no pass is named '{stop_after}'", f"choose one of {', '.join(names)}")
+    check_imported(model)
     judge = Oracle(model) if oracle else None
+    stage = Stage(model, Level.IMPORTED)
     records: list[PassRecord] = []
-    decided: object = None
     for index, step in enumerate(passes):
         progress(step.name)
-        start = time.perf_counter()
-        result = step.run(model)
-        elapsed = (time.perf_counter() - start) * 1e3
-        model = result.model
-        decided = decided if result.decided is None else result.decided
-        attach_functions(model)
-        check_level(model, step.level, step.name)
-        effect = result.effect or step.effect
-        deviation = judge.deviation(model) if judge else None
-        records.append(PassRecord(step.name, effect, result.applied, result.declined, deviation, elapsed))
-        _dump(model, dump_dir, index, step.name)
-        if after is not None and step.name in after:
-            after[step.name](model)
-        if judge and effect is Effect.EXACT and deviation is not None:
-            _require_exact(step.name, deviation, TIES if step.name in judged else judge.tolerance)
+        tolerance = TIES if stage.level is judged else Oracle.tolerance
+        stage, record = _run(step, stage, judge)
+        records.append(record)
+        _dump(stage.model, dump_dir, index, step.name)
+        after(stage)
+        _require_effect(record, tolerance, step.remedy)
         if step.name == stop_after:
             break
-    return PipelineResult(model, tuple(records), decided=decided)
+    return PipelineResult(stage.model, stage.level, tuple(records), decided=stage.decided)
 
 
-def _require_exact(name: str, deviation: float, tolerance: float) -> None:
-    if not deviation <= tolerance:
+def missing_level(level: Level, need: str) -> UsageError:
+    """The error SSMC-P02 of a pipeline without a level that something needs."""
+    fact = f"no pass reaches level {level.value}, which {need} needs"
+    return UsageError("SSMC-P02", fact, f"add a pass that leaves the graph at level {level.value}")
+
+
+def _run(step: Pass, stage: Stage, judge: Oracle | None) -> tuple[Stage, PassRecord]:
+    """One pass, its graph checked and compared with the one before."""
+    if step.requires is not None and step.requires is not stage.level:
+        fact = f"the pass requires level {step.requires.value}, the graph is at level {stage.level.value}"
+        raise UsageError("SSMC-P01", fact, "move the pass to where the graph has that level", step.name)
+    start = time.perf_counter()
+    result = step.run(stage.model)
+    elapsed = (time.perf_counter() - start) * 1e3
+    model, level = result.model, step.level or stage.level
+    attach_functions(model)
+    check_level(model, level, step.name)
+    effect, bound = _claims(step, result)
+    moved = judge.moved(model) if judge and effect is not Effect.EXACT else None
+    deviation = judge.deviation(model) if judge else None
+    record = PassRecord(step.name, effect, result.applied, result.declined, deviation, moved, bound, elapsed)
+    decided = stage.decided if result.decided is None else result.decided
+    return Stage(model, level, result.witnesses, decided), record
+
+
+def _claims(step: Pass, result: PassResult) -> tuple[Effect, float | None]:
+    """Effect and bound of a result."""
+    effect = result.effect or step.effect
+    bound = step.bound if result.bound is None else result.bound
+    if effect.exceeds(step.effect) or bound > step.bound:
+        fact = f"the result is {_claim(effect, bound)}, the pass declares {_claim(step.effect, step.bound)}"
+        raise VerificationError("SSMC-V06", fact, "declare the most that the pass may do", step.name)
+    return effect, bound if effect is Effect.BOUNDED else None
+
+
+def _claim(effect: Effect, bound: float) -> str:
+    return f"{effect.value} by {bound:g}" if effect is Effect.BOUNDED else effect.value
+
+
+def _require_effect(record: PassRecord, tolerance: float, remedy: str) -> None:
+    """Refuse a pass that moved the output by more than it may."""
+    if record.effect is Effect.EXACT and record.deviation is not None and not record.deviation <= tolerance:
+        fact = f"an exact pass moved the output by {record.deviation:.3g} of its range"
         raise VerificationError(
             "SSMC-V01",
-            f"an exact pass moved the output by {deviation:.3g} of its range (float error explains {tolerance:.3g})",
+            f"{fact} (float error explains {tolerance:.3g})",
             "report this; --dump-dir keeps the graph before and after",
-            name,
+            record.name,
         )
+    if record.bound is None or record.moved is None or record.moved == 0 or record.moved < record.bound:
+        return
+    fact = f"the pass moved the output by {record.moved:.3g} of its spread (rms), its bound is {record.bound:.3g}"
+    raise VerificationError("SSMC-V05", fact, remedy, record.name)
 
 
 def _dump(model: ir.Model, dump_dir: Path | None, index: int, name: str) -> None:
@@ -186,4 +269,16 @@ def _dump(model: ir.Model, dump_dir: Path | None, index: int, name: str) -> None
         ) from None
 
 
-__all__ = ["Declined", "Effect", "ModelError", "Pass", "PassRecord", "PassResult", "PipelineResult", "run_pipeline"]
+__all__ = [
+    "Declined",
+    "Effect",
+    "Level",
+    "ModelError",
+    "Pass",
+    "PassRecord",
+    "PassResult",
+    "PipelineResult",
+    "Stage",
+    "missing_level",
+    "run_pipeline",
+]

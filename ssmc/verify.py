@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
@@ -16,6 +16,7 @@ from ssmc.ir.build import known_shape
 
 SAMPLES = 2
 STEPS = 12
+MANY = 8  # sequences from whose spread a bounded change is measured
 RESOLVED_CODES = 40.0
 
 Arrays = dict[str, NDArray[Any]]
@@ -57,20 +58,26 @@ class Oracle:
             ties and are judged teacher-forced instead (`ssmc.checking.teacher_forced`).
     """
 
+    tolerance: ClassVar[float] = 2.0**-20
+
     model: ir.Model
     seed: int = 0
-    tolerance: float = 2.0**-20
     feeds: Arrays = field(init=False)
+    many: Arrays = field(init=False)
+    stage: onnx.ModelProto = field(init=False)
     previous: list[NDArray[np.generic]] = field(init=False)
 
     def __post_init__(self) -> None:
         """Run the imported model once."""
         self.feeds = random_feeds(self.model, self.seed)
-        self.previous = run_onnx(self.model, self.feeds)
+        self.many = random_feeds(self.model, self.seed, batch=MANY)
+        self.stage = ir.to_proto(self.model)
+        self.previous = run_onnx(self.stage, self.feeds)
 
     def deviation(self, model: ir.Model) -> float:
         """Largest output difference from the previous stage, relative to the output's largest magnitude."""
-        now = run_onnx(model, self.feeds)
+        self.stage = ir.to_proto(model)
+        now = run_onnx(self.stage, self.feeds)
         worst = 0.0
         for before, after in zip(self.previous, now, strict=True):
             if _shape(before) != _shape(after):
@@ -82,6 +89,37 @@ class Oracle:
             )
         self.previous = now
         return worst
+
+    def moved(self, model: ir.Model) -> float:
+        """Root mean square of the output's difference from the previous stage, relative to its spread (`moved`).
+
+        Both run free, on more sequences than `deviation` takes; call it before that, which goes on to the next stage.
+        """
+        (before,), (after,) = run_onnx(self.stage, self.many), run_onnx(model, self.many)
+        return moved(before, after)
+
+
+def moved(before: NDArray[Any], after: NDArray[Any]) -> float:
+    """``rms(after - before) / rms(before - mean)``, the mean of every channel taken over sequences and steps.
+
+    The inverse of an amplitude signal-to-noise ratio: 0.1 is 20 dB. A constant ``after`` is moved by 1 at least,
+    whichever constant it is, where a ratio to the output's magnitude would forgive what a bias hides. Where nothing
+    varies it is the ratio to the magnitude.
+
+    Args:
+        before: outputs (N, C) or (N, T, C), or without C.
+        after: the same after a pass.
+    """
+    if before.size != after.size:
+        return float("inf")
+    old = before.astype(np.float64)
+    change = _rms(after.astype(np.float64).reshape(old.shape) - old)
+    spread = _rms(old - old.mean(tuple(range(max(old.ndim - 1, 1))), keepdims=True)) or _rms(old)
+    return change / spread if spread else float("inf") if change else 0.0
+
+
+def _rms(array: NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.mean(array**2)))
 
 
 def _shape(array: NDArray[Any]) -> tuple[int, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from ssmc.errors import ModelError, UsageError, VerificationError
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.build import add_constant
-from ssmc.pipeline import Effect, Pass, PassResult, run_pipeline
+from ssmc.pipeline import Effect, Level, Pass, PassResult, Stage, run_pipeline
 from ssmc.targets.integer.target import IntegerTarget
 from ssmc.verify import run_onnx
 from tests.graph_writer import Graph, signed
@@ -26,46 +27,34 @@ SPEC = Spec(seed=1, form="delta")
 
 @dataclass(frozen=True)
 class Wrong(Pass):
-    """Flip one weight of the first matrix.
+    """Multiply the weights of every ``Linear``.
 
     Before: anything. After: something else. Preserves: nothing.
     """
 
+    name = "scale-weights"
+    effect = Effect.LOSSY
+    bound = 0.9
+
     admits: bool = True
-    as_effect: Effect = Effect.EXACT
-
-    @property
-    def name(self) -> str:
-        return "flip-weights"
-
-    @property
-    def effect(self) -> Effect:
-        return self.as_effect
-
-    @property
-    def level(self) -> str:
-        return "folded"
+    claims: Effect = Effect.EXACT
+    within: float | None = None
+    times: int = -1
 
     def run(self, model: ir.Model) -> PassResult:
-        node = next(n for n in model.graph if n.op_type == "Linear")
-        weights = node.inputs[1]
-        assert weights is not None
-        assert weights.const_value is not None
-        node.replace_input_with(1, add_constant(model.graph, "flipped", -weights.const_value.numpy()))
-        return PassResult(model, (node.name or "",) if self.admits else ())
+        for node in model.graph:
+            weights = node.inputs[1].const_value if node.op_type == "Linear" and node.inputs[1] is not None else None
+            if weights is not None:
+                new = add_constant(model.graph, f"{node.name}.scaled", self.times * weights.numpy())
+                node.replace_input_with(1, new)
+        return PassResult(model, ("everywhere",) if self.admits else (), effect=self.claims, bound=self.within)
 
 
 @dataclass(frozen=True)
 class Regress(Pass):
     """Leave an operation of the real graph behind."""
 
-    @property
-    def name(self) -> str:
-        return "leave-relu"
-
-    @property
-    def level(self) -> str:
-        return "folded"
+    name = "leave-relu"
 
     def run(self, model: ir.Model) -> PassResult:
         output = model.graph.outputs[0]
@@ -73,6 +62,16 @@ class Regress(Pass):
         node.outputs[0].name = "y"
         model.graph.append(node)
         model.graph.outputs[0] = node.outputs[0]
+        return PassResult(model)
+
+
+@dataclass(frozen=True)
+class Watch(Pass):
+    """Do nothing, anywhere."""
+
+    name = "watch"
+
+    def run(self, model: ir.Model) -> PassResult:
         return PassResult(model)
 
 
@@ -135,12 +134,13 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     assert (caught.value.code, caught.value.exit_status, caught.value.node) == ("SSMC-U04", 2, str(blocked))
 
 
-def test_observers_see_the_graph_after_their_pass() -> None:
-    seen: dict[str, int] = {}
-    watch = {name: (lambda graph, name=name: seen.update({name: len(list(graph.graph))})) for name in NAMES[:2]}
-    run_pipeline(import_model(model(SPEC)), PASSES, oracle=False, after=watch)
-    assert list(seen) == NAMES[:2]
-    assert all(seen.values())
+def test_an_observer_sees_every_graph_and_how_far_it_is_lowered() -> None:
+    seen: list[Stage] = []
+    result = run_pipeline(import_model(model(SPEC)), (Watch(), *PASSES, Watch()), oracle=False, after=seen.append)
+    levels = [stage.level.value for stage in seen]
+    assert levels == ["imported", *["canonical"] * 4, *["folded"] * 2, *["fused"] * 2]
+    assert result.level is Level.FUSED
+    assert [bool(stage.witnesses) for stage in seen] == [index == 5 for index in range(len(seen))]
 
 
 @pytest.mark.parametrize("admits", [True, False])
@@ -148,28 +148,68 @@ def test_a_wrong_pass_is_caught(admits: bool) -> None:
     """Also one that says it did nothing."""
     with pytest.raises(VerificationError) as caught:
         run_pipeline(import_model(model(SPEC)), (*PASSES[:5], Wrong(admits)))
-    assert (caught.value.code, caught.value.exit_status, caught.value.node) == ("SSMC-V01", 3, "flip-weights")
+    assert (caught.value.code, caught.value.exit_status, caught.value.node) == ("SSMC-V01", 3, "scale-weights")
 
 
 def test_a_pass_that_may_change_numbers_is_recorded_instead() -> None:
-    result = run_pipeline(import_model(model(SPEC)), (*PASSES[:5], Wrong(as_effect=Effect.LOSSY)))
-    deviation = result.records[-1].deviation
-    assert deviation is not None
-    assert deviation > 0.05
+    record = run_pipeline(import_model(model(SPEC)), (*PASSES[:5], Wrong(claims=Effect.LOSSY))).records[-1]
+    assert record.deviation is not None
+    assert record.deviation > 0.05
+    assert record.moved is not None
+    assert record.moved > 0.05
+    assert record.bound is None
 
 
-def test_a_pass_that_leaves_an_illegal_operation_is_caught() -> None:
-    with pytest.raises(ModelError) as caught:
-        run_pipeline(import_model(model(SPEC)), (*PASSES[:5], Regress()), oracle=False)
-    assert (caught.value.code, caught.value.node) == ("SSMC-L01", "left.behind")
-    assert "leave-relu" in caught.value.fact
+@pytest.mark.parametrize("pool", ["mean", "last", "none"])
+def test_a_bounded_pass_that_zeroes_every_matrix_is_refused(pool: str) -> None:
+    """A constant output is moved by 1 at least, also where a bias hides it from the largest deviation."""
+    passes = (*PASSES[:5], Wrong(claims=Effect.BOUNDED, times=0))
+    with pytest.raises(VerificationError) as caught:
+        run_pipeline(import_model(model(replace(SPEC, pool=pool))), passes)
+    assert (caught.value.code, caught.value.exit_status, caught.value.node) == ("SSMC-V05", 3, "scale-weights")
+    found = re.search(r"by ([\d.]+) of its spread \(rms\), its bound is 0\.9", caught.value.fact)
+    assert found is not None
+    assert float(found[1]) >= 1
 
 
-def test_an_illegal_operation_is_caught_where_the_pass_should_have_removed_it() -> None:
+def test_a_bounded_pass_within_its_bound_is_recorded_with_it() -> None:
+    zero = Wrong(claims=Effect.BOUNDED, times=1, within=0.5)
+    record = run_pipeline(import_model(model(SPEC)), (*PASSES[:5], zero)).records[-1]
+    assert (record.effect, record.moved, record.bound) == (Effect.BOUNDED, 0.0, 0.5)
+    unseen = run_pipeline(import_model(model(SPEC)), (*PASSES[:5], Wrong(claims=Effect.BOUNDED)), oracle=False)
+    assert (unseen.records[-1].moved, unseen.records[-1].bound) == (None, 0.9)
 
-    with pytest.raises(ModelError) as caught:
+
+@pytest.mark.parametrize(
+    ("declared", "claimed", "within"),
+    [(Effect.EXACT, Effect.BOUNDED, None), (Effect.BOUNDED, Effect.LOSSY, None), (Effect.BOUNDED, None, 0.91)],
+)
+def test_a_result_may_not_claim_more_than_its_class(
+    declared: Effect, claimed: Effect | None, within: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Wrong, "effect", declared)
+    with pytest.raises(VerificationError, match=r"SSMC-V06.*scale-weights: the result is"):
+        run_pipeline(import_model(model(SPEC)), (*PASSES[:5], Wrong(claims=claimed, within=within)), oracle=False)  # type: ignore[arg-type]
+
+
+def test_a_pass_that_leaves_an_illegal_operation_is_blamed_not_the_model() -> None:
+    with pytest.raises(VerificationError) as caught:
+        run_pipeline(import_model(model(SPEC)), (*PASSES[:5], Watch(), Regress(), PASSES[5]), oracle=False)
+    assert (caught.value.code, caught.value.node) == ("SSMC-L01", "leave-relu")
+    assert "Relu (left.behind)" in caught.value.fact
+
+
+def test_a_pass_is_not_run_on_a_graph_of_another_level() -> None:
+    with pytest.raises(UsageError) as caught:
         run_pipeline(import_model(model(SPEC)), (PASSES[0], PASSES[-1]), oracle=False)
-    assert caught.value.code == "SSMC-L01"
+    assert (caught.value.code, caught.value.exit_status, caught.value.node) == ("SSMC-P01", 2, "fuse-kernel")
+    assert "requires level folded, the graph is at level canonical" in caught.value.fact
+
+
+def test_a_graph_of_another_level_is_not_imported() -> None:
+    folded = run_pipeline(import_model(model(SPEC)), PASSES[:5], oracle=False).model
+    with pytest.raises(ModelError, match="SSMC-L02"):
+        run_pipeline(folded, PASSES[5:], oracle=False)
 
 
 @pytest.mark.parametrize("scale", [2.0**-12, 2.0**-5, 16.0])

@@ -83,7 +83,7 @@ def forced_against_onnxruntime(samples: Samples) -> ForcedComparison:
     check, found = ForcedCheck(), ForcedComparison()
     model = load_model(HERE / "model.onnx")
     name = str(model.graph.inputs[0].name)
-    run_pipeline(model, make_target("int").pipeline(), oracle=False, after=check.observers())
+    run_pipeline(model, make_target("int").pipeline(), oracle=False, after=check.see)
     with counting(len(samples), "codes, integer and onnxruntime") as advance:
         for indices in equal_lengths(samples):
             x, _ = samples.batch(indices)

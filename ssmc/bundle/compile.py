@@ -13,15 +13,17 @@ import onnx_ir as ir
 
 from ssmc.analysis.qs4d_metrics import metrics
 from ssmc.bundle.folder import Bundle
-from ssmc.bundle.pruning import Budget, Pruning, find_cuts, with_cuts, with_poles
+from ssmc.bundle.pruning import Budget, Pruning, find_cuts
 from ssmc.bundle.registry import make_target, options_of, package_providing
+from ssmc.bundle.stages import checks, require_codes, split_at_folded, with_checks
 from ssmc.checking.teacher_forced import ForcedCheck
 from ssmc.importers import load_model
 from ssmc.ir.operations import StateSpace
 from ssmc.ir.read_program import read_program
 from ssmc.ir.serialize import Json
+from ssmc.passes.prune_budget import PruneBudget
 from ssmc.passes.stabilize_poles import Poles
-from ssmc.pipeline import Pass, PipelineResult, run_pipeline
+from ssmc.pipeline import Level, Pass, PipelineResult, run_pipeline
 from ssmc.report.facts import make_report
 from ssmc.targets.base import Target
 from ssmc.verify import random_feeds
@@ -48,7 +50,7 @@ def compile(
     """Compile an ONNX model.
 
     Args:
-        model: path of an ONNX file, or an imported model.
+        model: path of an ONNX file, or an imported model, which stays as it is.
         target: name of a target, ssmc's own (``int``, ``c``, ``aimc``) or of an installed package, or a target with
             its options.
         hardware: preset name or TOML file (aimc).
@@ -63,19 +65,20 @@ def compile(
 
     Raises:
         ModelError: the model cannot be accepted.
-        UsageError: an argument or a file it names is wrong.
+        UsageError: an argument or a file it names is wrong, or the target's pipeline lacks a level (SSMC-P01 to P03).
         VerificationError: a pass changed the meaning of the model, or pruning cost more than its budget.
     """
     began = time.perf_counter()
     chosen = target if not isinstance(target, str) else make_target(target, hardware=hardware, place=place)
     name = model.graph.name if isinstance(model, ir.Model) else Path(model).stem
-    graph = model if isinstance(model, ir.Model) else load_model(model)
-    passes = with_poles(chosen.pipeline(), poles, target_sqnr)
-    found = None if prune is None else find_cuts(graph, passes, prune, progress)
-    passes = passes if found is None else with_cuts(passes, found.cuts)
-    result = lower(graph, chosen, passes=passes, oracle=oracle, dump_dir=dump_dir, progress=progress)
+    graph = _own(model)
+    ahead, rest = split_at_folded(chosen.pipeline(), "the check of the poles")
+    ahead += checks(poles, target_sqnr)
+    found = None if prune is None else find_cuts(graph, ahead, prune, progress)
+    cut = () if found is None else (PruneBudget(found.cuts),)
+    result = _lowered(graph, (*ahead, *cut, *rest), oracle=oracle, dump_dir=dump_dir, progress=progress)
     progress("emit")
-    program = read_program(result.model)
+    program = read_program(require_codes(result).model)
     compiled = chosen.emit_decided(program, result.decided)
     if found is not None and prune is not None:
         progress("verify pruning")
@@ -90,7 +93,7 @@ def compile(
         metrics=metrics(program) if any(isinstance(op, StateSpace) for op in program.ops) else {},
         pruning=found.to_json() if found is not None else {},
     )
-    trace = _trace(result, (time.perf_counter() - began) * 1e3, found)
+    trace = _trace(result, (time.perf_counter() - began) * 1e3, oracle, found)
     return Bundle(chosen.name, compiled, report, trace, onnx_bytes(result.model), package_providing(chosen.name))
 
 
@@ -107,24 +110,39 @@ def lower(
 ) -> PipelineResult:
     """Run the target's passes (or those given instead), or those up to ``stop_after``, without emitting.
 
-    With ``oracle``, what lies between the canonical and the folded graph is compared teacher-forced as well.
+    With ``oracle``, what lies between the canonical and the folded graph is compared teacher-forced as well; not where
+    ``stop_after`` ends the pipeline before that on purpose. An imported model stays as it is.
+
+    Raises:
+        UsageError: SSMC-P01 to P03 where the passes lack a level that a pass, the check of the poles or the comparison
+            needs.
     """
-    graph = model if isinstance(model, ir.Model) else load_model(model)
+    steps = with_checks(target.pipeline(), poles) if passes is None else passes
+    return _lowered(_own(model), steps, oracle=oracle, dump_dir=dump_dir, stop_after=stop_after, progress=progress)
+
+
+def _own(model: str | Path | ir.Model) -> ir.Model:
+    """The graph that the passes may edit: a file's, or a clone of the caller's, which shares its tensors."""
+    return model.clone() if isinstance(model, ir.Model) else load_model(model)
+
+
+def _lowered(
+    graph: ir.Model,
+    passes: tuple[Pass, ...],
+    *,
+    oracle: bool,
+    dump_dir: str | Path | None,
+    stop_after: str | None = None,
+    progress: Progress,
+) -> PipelineResult:
     dump = None if dump_dir is None else Path(dump_dir)
-    steps = with_poles(target.pipeline(), poles) if passes is None else passes
     if not oracle:
-        return run_pipeline(graph, steps, oracle=False, dump_dir=dump, stop_after=stop_after, progress=progress)
+        return run_pipeline(graph, passes, oracle=False, dump_dir=dump, stop_after=stop_after, progress=progress)
     check, feeds = ForcedCheck(), random_feeds(graph)
     result = run_pipeline(
-        graph,
-        steps,
-        dump_dir=dump,
-        stop_after=stop_after,
-        progress=progress,
-        after=check.observers(),
-        judged=check.judged,
+        graph, passes, dump_dir=dump, stop_after=stop_after, progress=progress, after=check.see, judged=check.judged
     )
-    if check.program is None:
+    if stop_after is not None and not result.level.reaches(Level.FOLDED):
         return result
     found = check.compare(feeds)
     found.require_legal()
@@ -136,13 +154,17 @@ def onnx_bytes(model: ir.Model) -> bytes:
     return bytes(ir.to_proto(model).SerializeToString(deterministic=True))
 
 
-def _trace(result: PipelineResult, ms: float, found: Pruning | None) -> Json:
+def _trace(result: PipelineResult, ms: float, oracle: bool, found: Pruning | None) -> Json:
     import onnxruntime
 
     return {
         "schema": "ssmc.trace/1",
         "ms": ms,
-        "passes": [{"name": r.name, "ms": r.ms, "deviation": r.deviation} for r in result.records],
+        "oracle": oracle,
+        "passes": [
+            {"name": r.name, "ms": r.ms, "deviation": r.deviation, "moved": r.moved, "bound": r.bound}
+            for r in result.records
+        ],
         "teacher_forced": {"compared": result.compared, "ties": result.ties},
         "machine": platform.machine(),
         "python": platform.python_version(),

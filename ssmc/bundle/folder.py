@@ -100,7 +100,7 @@ class Bundle:
         Raises:
             UsageError: SSMC-B01 where it cannot be written or holds something else, SSMC-U10 where `load` would not
                 find the target.
-            VerificationError: SSMC-V05 where the files cannot be read back.
+            VerificationError: SSMC-V07 where the files cannot be read back.
         """
         files = self.files()
         try:
@@ -109,7 +109,7 @@ class Bundle:
             if cause.code == "SSMC-U10":
                 raise
             remedy = "report this with the model; nothing was written"
-            raise VerificationError("SSMC-V05", f"the bundle cannot be read back: {cause.fact}", remedy) from cause
+            raise VerificationError("SSMC-V07", f"the bundle cannot be read back: {cause.fact}", remedy) from cause
         write_folder(Path(folder), files)
         return Path(folder)
 

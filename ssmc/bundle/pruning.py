@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.analysis.energy import NONE, Energies, energies
+from ssmc.bundle.stages import require_codes
 from ssmc.data import Samples
 from ssmc.errors import UsageError, VerificationError
 from ssmc.ir.executor import Executor, check_input, kernel_inputs
@@ -22,9 +23,7 @@ from ssmc.ir.program import Program
 from ssmc.ir.read_program import read_program
 from ssmc.ir.serialize import Json
 from ssmc.native.fast import FAST_FROM_STEPS, fast_executor
-from ssmc.passes.allocate_adc_bits import AllocateAdcBits
-from ssmc.passes.prune_budget import Cut, PruneBudget, cut_program
-from ssmc.passes.stabilize_poles import Poles, StabilizePoles
+from ssmc.passes.prune_budget import Cut, cut_program
 from ssmc.pipeline import Pass, run_pipeline
 
 OBSERVED = 32
@@ -104,9 +103,18 @@ class Pruning:
 def find_cuts(
     graph: ir.Model, passes: tuple[Pass, ...], budget: Budget, progress: Progress = lambda name: None
 ) -> Pruning:
-    """Search on the program that ``passes`` make of the imported ``graph``, which stays as it is."""
-    ahead = passes[: _before(passes, "prune-structure")]
-    program = read_program(run_pipeline(ir.from_proto(ir.to_proto(graph)), ahead, oracle=False).model)
+    """Search on the program that ``passes`` make of the imported ``graph``, which stays as it is.
+
+    Args:
+        graph: imported.
+        passes: those that `PruneBudget` will follow: they leave the graph at level *folded*.
+        budget: what pruning may cost.
+        progress: told what the search is at.
+
+    Raises:
+        UsageError: SSMC-P02 where the passes do not reach that level.
+    """
+    program = read_program(require_codes(run_pipeline(graph.clone(), passes, oracle=False)).model)
     progress("prune: energies")
     ranked = rank(program, budget.samples)
     before = correct(program, budget.samples)
@@ -127,23 +135,6 @@ def find_cuts(
     damage = max((share for share, _ in ranked[:count]), default=0.0)
     of = len(budget.samples)
     return Pruning(cuts, len(ranked) - channels, channels, before, after, of, budget.points, damage)
-
-
-def with_cuts(passes: tuple[Pass, ...], cuts: tuple[Cut, ...]) -> tuple[Pass, ...]:
-    """The pipeline with the pass that cuts, so that ``prune-structure`` removes what is dead."""
-    at = _before(passes, "prune-structure")
-    return (*passes[:at], PruneBudget(cuts), *passes[at:])
-
-
-def with_poles(passes: tuple[Pass, ...], poles: Poles, target_sqnr: float | None = None) -> tuple[Pass, ...]:
-    """The pipeline with the check of the poles, which comes first on the folded graph, and what depends on it."""
-    at = _before(passes, "prune-structure")
-    bits = () if target_sqnr is None else (AllocateAdcBits(target_sqnr),)
-    return (*passes[:at], StabilizePoles(poles), *bits, *passes[at:])
-
-
-def _before(passes: tuple[Pass, ...], name: str) -> int:
-    return [step.name for step in passes].index(name)
 
 
 def rank(program: Program, samples: Samples) -> list[tuple[float, Cut]]:

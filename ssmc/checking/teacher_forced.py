@@ -8,8 +8,8 @@ has checked.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import onnx
@@ -17,39 +17,19 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ssmc.checking.ties import code_distance, float_error, matrix_distance, tie_distance
-from ssmc.errors import VerificationError
+from ssmc.errors import UsageError, VerificationError
 from ssmc.ir.build import constant_array, is_op, node_name, required
+from ssmc.ir.levels import Level
 from ssmc.ir.operations import AnyOp, StateSpace, Table
 from ssmc.ir.operations.operation import Reduction, Stateless
 from ssmc.ir.program import Program
 from ssmc.ir.read_program import read_program
 from ssmc.ir.rounding import FloatArray, IntArray, round_half_even
+from ssmc.ir.witness import Witness, Witnesses
+from ssmc.pipeline import Stage, missing_level
 from ssmc.recognition.axes import Axes, Roles, name_axes
 from ssmc.recognition.raised_scan import RaisedScan, recognise_scan
 from ssmc.verify import Arrays, run_onnx
-
-WITNESSES = "ssmc.witnesses"
-
-
-@dataclass(frozen=True)
-class Witness:
-    """Which real tensor shows a code value: ``tensor == scale * code + offset``, axes by ``roles``."""
-
-    tensor: str
-    roles: Roles
-    scale: FloatArray
-    offset: FloatArray
-
-    def codes(self, real: NDArray[np.generic]) -> IntArray:
-        """The tensor's codes, (N, T, C) or (N, C)."""
-        return round_half_even((self.rows(real) - self.offset) / self.scale).astype(np.int64)
-
-    def rows(self, real: NDArray[np.generic]) -> FloatArray:
-        """The tensor's numbers as (N, T, C) or (N, C)."""
-        order = [self.roles.index(role) for role in ("N", "T") if role in self.roles]
-        rest = [axis for axis in range(len(self.roles)) if axis not in order]
-        moved = np.transpose(np.asarray(real, np.float64), order + rest)
-        return moved.reshape(*moved.shape[: len(order)], -1)
 
 
 @dataclass
@@ -148,32 +128,42 @@ class Teacher:
 
 @dataclass
 class ForcedCheck:
-    """Watches a pipeline: keeps the canonical graph and the program as it is first folded, and compares the two."""
+    """Watches a pipeline: keeps the first canonical graph and the first program of codes, and compares the two.
+
+    Attributes:
+        judged: level at whose passes it looks: what begins there lies between the two.
+        teacher, program, witnesses: what it has seen.
+    """
+
+    judged: ClassVar[Level] = Level.CANONICAL
 
     teacher: Teacher | None = None
     program: Program | None = None
-    witnesses: dict[str, list[Witness]] = field(default_factory=dict)
+    witnesses: Witnesses = field(default_factory=dict)
 
-    @property
-    def judged(self) -> frozenset[str]:
-        """The passes between the two graphs, for ``run_pipeline(judged=...)``."""
-        return frozenset({"fold-constants", "fold-batch-norm", "raise-recurrences", "fold-quantization"})
-
-    def observers(self) -> dict[str, Callable[[ir.Model], None]]:
+    def see(self, stage: Stage) -> None:
         """For ``run_pipeline(after=...)``."""
-        return {"canonicalize-quantizers": self._see_canonical, "fold-quantization": self._see_folded}
-
-    def _see_canonical(self, model: ir.Model) -> None:
-        self.teacher = Teacher.of(model)
-
-    def _see_folded(self, model: ir.Model) -> None:
-        self.program = read_program(model)
-        self.witnesses = model.meta[WITNESSES]
+        if self.teacher is None and stage.level is Level.CANONICAL:
+            self.teacher = Teacher.of(stage.model)
+        if self.program is None and stage.level.reaches(Level.FOLDED):
+            self.program = read_program(stage.model)
+            self.witnesses = stage.witnesses
 
     def compare(self, feeds: Arrays, found: Comparison | None = None) -> Comparison:
-        """Teacher-forced comparison on one batch of the model's input."""
-        assert self.teacher is not None
-        assert self.program is not None
+        """Teacher-forced comparison on one batch of the model's input.
+
+        Raises:
+            UsageError: SSMC-P02 where the pipeline made no canonical graph or no program, SSMC-P03 where the pass that
+                made the program did not say which tensors show its codes.
+        """
+        need = "the teacher-forced comparison"
+        if self.teacher is None:
+            raise missing_level(Level.CANONICAL, need)
+        if self.program is None:
+            raise missing_level(Level.FOLDED, need)
+        if not self.witnesses:
+            fact = f"the pass that reaches level {Level.FOLDED.value} gave no witnesses, which {need} needs"
+            raise UsageError("SSMC-P03", fact, "give PassResult.witnesses, or compile without the oracle")
         return compare(self.teacher, self.program, self.witnesses, feeds, found)
 
 
@@ -213,7 +203,7 @@ def _expose_states(node: onnx.NodeProto) -> list[str]:
 def compare(
     teacher: Teacher,
     program: Program,
-    witnesses: dict[str, list[Witness]],
+    witnesses: Witnesses,
     feeds: Arrays,
     found: Comparison | None = None,
 ) -> Comparison:

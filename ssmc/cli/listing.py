@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from ssmc.pipeline import Pass
 
 
 @click.command(short_help="List the targets.")
@@ -44,14 +49,20 @@ def passes(target: str, contracts: bool) -> None:
     """
     import inspect
 
-    from ssmc.bundle.pruning import with_poles
     from ssmc.bundle.registry import make_target
+    from ssmc.bundle.stages import with_checks
     from ssmc.report.text import columns
 
-    pipeline = with_poles(make_target(target).pipeline(), "refuse")
+    pipeline = with_checks(make_target(target).pipeline(), "refuse")
     if contracts:
-        blocks = [f"{p.name} ({p.effect.value})\n{inspect.cleandoc(type(p).__doc__ or '')}" for p in pipeline]
+        blocks = [f"{p.name} (at most {p.effect.value})\n{inspect.cleandoc(type(p).__doc__ or '')}" for p in pipeline]
         click.echo("\n\n".join(blocks))
         return
-    rows = [(p.name, p.effect.value, (type(p).__doc__ or "").strip().splitlines()[0]) for p in pipeline]
-    click.echo(columns(("pass", "effect", "what it does"), rows))
+    rows = [(p.name, p.effect.value, _levels(p), (type(p).__doc__ or "").strip().splitlines()[0]) for p in pipeline]
+    click.echo(columns(("pass", "at most", "level", "what it does"), rows))
+
+
+def _levels(step: Pass) -> str:
+    """Level that the pass requires, and the one at which it leaves the graph where that is another."""
+    required = "any" if step.requires is None else step.requires.value
+    return required if step.level in (None, step.requires) else f"{required} to {step.level.value}"

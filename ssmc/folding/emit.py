@@ -8,7 +8,6 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import ArrayLike
 
-from ssmc.checking.teacher_forced import Witness
 from ssmc.errors import ModelError
 from ssmc.folding.signals import (
     Clamped,
@@ -30,6 +29,7 @@ from ssmc.ir.grid import factor_rows
 from ssmc.ir.quant import Rate
 from ssmc.ir.read_program import constants as read_constants
 from ssmc.ir.rounding import FloatArray, round_half_even
+from ssmc.ir.witness import Witness
 from ssmc.recognition.axes import Axes
 
 Constants = dict[str, ArrayLike]

@@ -73,6 +73,11 @@ class Matrix:
         """Width of the widest cell code (symmetric)."""
         return weight_bits(self.codes)
 
+    @property
+    def rounding(self) -> float:
+        """Most by which conversions with steps above 1 move a sum, in accumulator units: half a step each."""
+        return sum(abs(part.gain) * part.step / 2 for part in self.parts if part.step > 1)
+
     def product(self, v: IntArray) -> IntArray:
         """Accumulators (..., G, out) of v (..., G, in), through the partial sums where there are any."""
         if not self.parts:

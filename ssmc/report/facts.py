@@ -44,7 +44,8 @@ class OpFacts:
         weights, zero_weights, weight_bits: integer weights, how many of them are 0, and their width.
         accumulator_bits: width of its widest sum, the sign included; 0 where it has none.
         requant: outputs per realisation, ``shift``, ``divide``, ``table`` (`ssmc.ir.requant`).
-        bound: largest distance from the exact real-valued result before rounding, in output codes; 0 is proven exact.
+        bound: largest distance from the exact real-valued result before rounding, in output codes, converters that
+            round partial sums included; 0 is proven exact.
     """
 
     name: str

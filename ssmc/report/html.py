@@ -62,7 +62,10 @@ def _pipeline(report: Report) -> str:
     if not report.passes:
         return ""
     head = ("pass", "effect", "applied to", "declined, and why")
-    lead = "The passes in order. An exact pass keeps the meaning; onnxruntime ran the model after each to check."
+    lead = (
+        "The passes in order. An exact pass keeps the meaning, a bounded one moves it by less than a stated bound, a "
+        "lossy one was asked for and is judged by accuracy; trace.json has what onnxruntime measured of each."
+    )
     return section("Pipeline", lead, table(head, [_pass_row(p) for p in report.passes]))
 
 
@@ -82,7 +85,8 @@ def _operations(report: Report) -> str:
     rows = [_op_row(op) for op in report.ops]
     lead = (
         "The integer program. Proven: equal to the real-valued meaning, rounded half to even, for every reachable "
-        "accumulator; bounded(x): within x output codes of it before rounding. Sums: bits, sign included, "
+        "accumulator; bounded(x): within x output codes of it before rounding, what converters round of partial sums "
+        "included. Sums: bits, sign included, "
         "that no partial sum can pass, whatever the input."
     )
     return section("Operations", lead, table(head, rows, numeric=(3,)))

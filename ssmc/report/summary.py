@@ -23,11 +23,15 @@ def summary(report: Report) -> list[tuple[str, str, str]]:
     if report.kernels:
         weakest = min(report.kernels, key=lambda k: k.stability_margin)
         figures.append((f"{weakest.stability_margin:.5f}", "stability margin", f"weakest: {weakest.name}"))
+    return [*figures, _exactness(report), *_pruned(report), *_costs(report)]
+
+
+def _exactness(report: Report) -> tuple[str, str, str]:
+    """Of the program that runs: its operations, and the passes that moved the model on the way to it."""
     bounded = [op.name for op in report.ops if op.bound]
-    figures.append(
-        (f"all but {len(bounded)}" if bounded else "all", "operations proven exact", ", ".join(bounded)[:60])
-    )
-    return figures + _pruned(report) + _costs(report)
+    moved = [f"{p.name} is {p.effect}" for p in report.passes if p.effect != "exact"]
+    note = "; ".join(filter(None, [", ".join(bounded)[:60], ", ".join(moved)]))
+    return f"all but {len(bounded)}" if bounded else "all", "operations proven exact", note
 
 
 def _pruned(report: Report) -> list[tuple[str, str, str]]:

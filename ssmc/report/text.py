@@ -25,9 +25,9 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def pipeline_table(report: Report, trace: Json | None = None) -> str:
-    """What each pass did, with time and deviation where a trace is at hand."""
+    """What each pass did, with time and deviations where a trace is at hand."""
     timing = {row["name"]: row for row in (trace or {}).get("passes", [])}
-    head = ("pass", "effect", "applied", "declined", "deviation", "ms")
+    head = ("pass", "effect", "applied", "declined", "deviation", "moved", "bound", "ms")
     rows = [
         (p.name, p.effect, str(len(p.applied)), str(len(p.declined)), *_timing(timing.get(p.name)))
         for p in report.passes
@@ -35,11 +35,11 @@ def pipeline_table(report: Report, trace: Json | None = None) -> str:
     return columns(head, rows)
 
 
-def _timing(row: Json | None) -> tuple[str, str]:
+def _timing(row: Json | None) -> tuple[str, ...]:
     if row is None:
-        return "", ""
-    deviation = row["deviation"]
-    return ("-" if deviation is None else f"{deviation:.1e}"), f"{row['ms']:.1f}"
+        return "", "", "", ""
+    figures = (row.get(key) for key in ("deviation", "moved", "bound"))  # older traces have the first alone
+    return *("-" if figure is None else f"{figure:.1e}" for figure in figures), f"{row['ms']:.1f}"
 
 
 def declined_lines(report: Report) -> str:

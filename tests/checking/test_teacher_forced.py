@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from ssmc.checking.teacher_forced import Comparison, ForcedCheck
-from ssmc.errors import VerificationError
+from ssmc.errors import UsageError, VerificationError
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.operations import Linear, Op, StateSpace, Table
 from ssmc.ir.program import Program
-from ssmc.pipeline import run_pipeline
+from ssmc.passes.fold_quantization import FoldQuantization
+from ssmc.pipeline import Pass, PassResult, run_pipeline
 from ssmc.targets.integer.target import IntegerTarget
 from ssmc.verify import random_feeds
 from tests.graphs import Spec, model
 
 SPEC = Spec(form="delta", pool="none", code_bits=6)
+PASSES = IntegerTarget().pipeline()
+
+
+@dataclass(frozen=True)
+class Mute(FoldQuantization):
+    """Fold, and do not say which tensors show the codes."""
+
+    name = "fold-silently"
+
+    def run(self, model: ir.Model) -> PassResult:
+        return replace(super().run(model), witnesses={})
 
 
 def _check(spec: Spec = SPEC) -> tuple[ForcedCheck, dict[str, np.ndarray]]:
     graph, check = import_model(model(spec)), ForcedCheck()
     feeds = random_feeds(graph, batch=4, steps=20)
-    run_pipeline(graph, IntegerTarget().pipeline(), oracle=False, after=check.observers())
+    run_pipeline(graph, IntegerTarget().pipeline(), oracle=False, after=check.see)
     return check, feeds
 
 
@@ -39,6 +52,20 @@ def _changed(program: Program, kind: type[Op]) -> Program:
         codes[0, 0, 0] += 7
         ops[index] = replace(op, matrix=replace(op.matrix, codes=codes))
     return replace(program, ops=tuple(ops))
+
+
+@pytest.mark.parametrize(
+    ("passes", "code", "level"),
+    [(PASSES[:4], "SSMC-P02", "folded"), ((), "SSMC-P02", "canonical"), ((*PASSES[:4], Mute()), "SSMC-P03", "folded")],
+)
+def test_a_comparison_without_what_it_needs_is_refused(passes: tuple[Pass, ...], code: str, level: str) -> None:
+    graph, check = import_model(model(SPEC)), ForcedCheck()
+    feeds = random_feeds(graph)
+    run_pipeline(graph, passes, oracle=False, after=check.see)
+    with pytest.raises(UsageError) as caught:
+        check.compare(feeds)
+    assert (caught.value.code, caught.value.exit_status) == (code, 2)
+    assert f"level {level}" in caught.value.fact
 
 
 def test_a_right_program_differs_nowhere_with_power_of_two_scales() -> None:

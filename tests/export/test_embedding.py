@@ -74,7 +74,7 @@ def test_the_file_equals_the_forward(exported):
 
 def test_it_compiles_and_onnxruntime_confirms_every_code(exported):
     check, (_, path) = ForcedCheck(), exported
-    run_pipeline(load_model(path), IntegerTarget().pipeline(), oracle=False, after=check.observers())
+    run_pipeline(load_model(path), IntegerTarget().pipeline(), oracle=False, after=check.see)
     found = check.compare({"x": ids(4, 60, 3).numpy()[..., None]})
     assert found.compared > 20_000
     assert (found.wrong, found.unseen) == (0, [])

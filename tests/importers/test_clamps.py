@@ -60,7 +60,7 @@ def test_it_costs_nothing_and_changes_no_code(clamp: str, source: str) -> None:
 def test_free_scales_teacher_forced() -> None:
     check = ForcedCheck()
     model = clamped("relu6", "matrix", np.float32(0.0371))
-    run_pipeline(import_model(model), IntegerTarget().pipeline(), oracle=False, after=check.observers())
+    run_pipeline(import_model(model), IntegerTarget().pipeline(), oracle=False, after=check.see)
     found = check.compare({"x": sample()})
     assert (found.wrong, found.unseen) == (0, [])
     assert found.compared > 100

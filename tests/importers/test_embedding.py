@@ -59,9 +59,7 @@ def test_powers_of_two_free_running(spec: Spec) -> None:
 def test_free_scales_teacher_forced(quantized_table: bool, seed: int) -> None:
     check = ForcedCheck()
     model = token_model(Spec(seed=seed, free=True, form="delta"), quantized_table=quantized_table)
-    run_pipeline(
-        import_model(model), IntegerTarget().pipeline(), oracle=True, after=check.observers(), judged=check.judged
-    )
+    run_pipeline(import_model(model), IntegerTarget().pipeline(), oracle=True, after=check.see, judged=check.judged)
     found = check.compare({"x": tokens(seed=seed)[..., None]})
     assert found.compared > 500
     assert (found.wrong, found.unseen) == (0, [])

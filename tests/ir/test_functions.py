@@ -7,9 +7,9 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from ssmc.errors import ModelError
+from ssmc.errors import ModelError, VerificationError
 from ssmc.ir.functions import DOMAIN, OPSET, attach_functions, function_proto, input_names, op_types
-from ssmc.ir.levels import LEVELS, check_level
+from ssmc.ir.levels import LEVELS, Level, check_imported, check_level
 from ssmc.verify import run_onnx
 
 
@@ -99,25 +99,42 @@ def test_the_level_table_knows_only_operations_that_exist() -> None:
 @pytest.mark.parametrize(
     ("level", "op_type", "domain", "legal"),
     [
-        ("imported", "Quant", DOMAIN, False),
-        ("imported", "Relu", "", True),
-        ("canonical", "Quant", DOMAIN, True),
-        ("canonical", "Linear", DOMAIN, False),
-        ("folded", "Linear", DOMAIN, True),
-        ("folded", "Relu", "", False),
-        ("folded", "StateSpace", DOMAIN, False),
-        ("placed", "Kernel", DOMAIN, True),
-        ("placed", "Quant", DOMAIN, False),
+        (Level.IMPORTED, "Relu", "", True),
+        (Level.CANONICAL, "Quant", DOMAIN, True),
+        (Level.CANONICAL, "Linear", DOMAIN, False),
+        (Level.FOLDED, "Linear", DOMAIN, True),
+        (Level.FOLDED, "Relu", "", False),
+        (Level.FOLDED, "StateSpace", DOMAIN, False),
+        (Level.FOLDED, "KernelPair", DOMAIN, True),
+        (Level.FOLDED, "Kernel", DOMAIN, False),
+        (Level.FUSED, "Kernel", DOMAIN, True),
+        (Level.FUSED, "KernelPair", DOMAIN, False),
+        (Level.FUSED, "KernelPairAfter", DOMAIN, True),
+        (Level.FUSED, "KernelParts", DOMAIN, False),
+        (Level.PLACED, "KernelParts", DOMAIN, True),
+        (Level.PLACED, "Quant", DOMAIN, False),
     ],
 )
-def test_legality(level: str, op_type: str, domain: str, legal: bool) -> None:
+def test_legality(level: Level, op_type: str, domain: str, legal: bool) -> None:
     node = ir.node(op_type, [], domain=domain, name="guilty")
     model = ir.Model(ir.Graph([], [], nodes=[node], opset_imports={"": OPSET}), ir_version=10)
     if legal:
         check_level(model, level, "some-pass")
         return
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(VerificationError) as caught:
         check_level(model, level, "some-pass")
-    assert (caught.value.code, caught.value.node) == ("SSMC-L01", "guilty")
-    assert level in caught.value.fact
-    assert "some-pass" in caught.value.fact
+    assert (caught.value.code, caught.value.node) == ("SSMC-L01", "some-pass")
+    assert f"{op_type} (guilty)" in caught.value.fact
+    assert level.value in caught.value.fact
+
+
+def test_no_two_levels_allow_the_same() -> None:
+    assert len(set(LEVELS.values())) == len(LEVELS) == len(Level)
+
+
+def test_a_model_to_compile_holds_nothing_that_passes_make() -> None:
+    node = ir.node("Quant", [], domain=DOMAIN, name="guilty")
+    model = ir.Model(ir.Graph([], [], nodes=[node], opset_imports={"": OPSET}), ir_version=10)
+    with pytest.raises(ModelError) as caught:
+        check_imported(model)
+    assert (caught.value.code, caught.value.node) == ("SSMC-L02", "guilty")

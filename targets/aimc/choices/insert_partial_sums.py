@@ -15,7 +15,7 @@ from ssmc.ir.operations import Linear, StateSpace
 from ssmc.ir.parts import parts_to_constants
 from ssmc.ir.read_program import read_program
 from ssmc.passes.place import KEY
-from ssmc.pipeline import Declined, Effect, Pass, PassResult
+from ssmc.pipeline import Declined, Effect, Level, Pass, PassResult
 from ssmc.targets.aimc.choices.candidates import Candidates
 from ssmc.targets.aimc.choices.place_and_pack import Objective
 from ssmc.targets.aimc.choices.placement import place_matrices
@@ -31,7 +31,8 @@ class InsertPartialSums(Pass):
     Before: level *placed*.
     After: ``LinearParts``, ``KernelParts``, ``KernelPair[After]Parts`` where slices, row splits, bit-serial drive or a
         narrow converter need partial conversions; single conversions stay as they are.
-    Preserves: every code where all conversions are lossless; else BOUNDED, and the matrices are listed as declined.
+    Preserves: every code where all conversions are lossless; else LOSSY: the converters' steps, which the hardware
+        sets, may leave nothing of a sum. The matrices are listed as declined.
     Refuses: what does not fit the hardware (SSMC-A01, A02), a graph that has partial sums (A04).
     Hands on: the `Placement`, so that the emitter packs the program that was lowered here.
 
@@ -41,24 +42,14 @@ class InsertPartialSums(Pass):
         minimise: what that decision makes smaller.
     """
 
+    name = "insert-partial-sums"
+    effect = Effect.LOSSY
+    requires = Level.PLACED
+
     hardware: Hardware
     place: Place = "analog"
     minimise: Objective = "energy"
 
-    @property
-    def name(self) -> str:
-        """Name in the pipeline."""
-        return "insert-partial-sums"
-
-    @property
-    def level(self) -> str:
-        """Level after the pass."""
-        return "placed"
-
-    @property
-    def effect(self) -> Effect:
-        """Exact where every conversion is lossless; a result says so."""
-        return Effect.BOUNDED
 
     def run(self, model: ir.Model) -> PassResult:
         """Lower the program and write its partial sums into the graph."""
@@ -80,7 +71,7 @@ class InsertPartialSums(Pass):
         lossy = tuple(
             Declined(p.name, f"lossy conversions: {p.why}") for p in lowered.plans.values() if p.kind == "lossy"
         )
-        effect = Effect.BOUNDED if lossy else Effect.EXACT
+        effect = Effect.LOSSY if lossy else Effect.EXACT
         return PassResult(model, tuple(applied), lossy, effect, decided=placement)
 
 

@@ -38,7 +38,7 @@ def test_free_scales_teacher_forced(spec: Spec) -> None:
     """Arbitrary float32 scales: codes differ only where the real value lies within float error of a tie."""
     runnable = replace(spec, spelling="round") if spec.spelling == "qonnx" else spec
     check = ForcedCheck()
-    run_pipeline(import_model(model(runnable)), IntegerTarget().pipeline(), oracle=False, after=check.observers())
+    run_pipeline(import_model(model(runnable)), IntegerTarget().pipeline(), oracle=False, after=check.see)
     found = check.compare({"x": sample(spec)})
     assert found.compared > 0
     assert found.wrong == 0, found
