@@ -55,7 +55,7 @@ class State:
 
 @dataclass(frozen=True)
 class Executor:
-    """Runs a `Program`. Subclasses replace `state_space_step` and `linear` to model a device."""
+    """Runs a `Program` step by step in numpy; subclasses run the same values elsewhere (`step_codes`, `finish_codes`)."""
 
     program: Program
 
