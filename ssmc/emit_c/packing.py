@@ -45,14 +45,3 @@ def pack_rows(codes: IntArray, bits: int) -> IntArray:
     padded[:, :n] = fields
     shifts = bits * np.arange(per_byte)
     return np.asarray((padded.reshape(rows, -1, per_byte) << shifts).sum(-1), np.int64)
-
-
-def unpack_rows(packed: IntArray, bits: int, n: int) -> IntArray:
-    """What `pack_rows` packed: codes (rows, n)."""
-    per_byte = 8 // bits
-    fields = (packed[..., None] >> (bits * np.arange(per_byte))) & ((1 << bits) - 1)
-    flat = fields.reshape(len(packed), -1)[:, :n]
-    if bits == 1:
-        return np.asarray(2 * flat - 1, np.int64)
-    sign = 1 << (bits - 1)
-    return np.asarray((flat ^ sign) - sign, np.int64)

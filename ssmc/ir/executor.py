@@ -42,7 +42,7 @@ class State:
 
 @dataclass(frozen=True)
 class Executor:
-    """Runs a `Program`, one operation after the other, as `ssmc.ir.operations` defines them."""
+    """Runs a `Program` in numpy, step by step, as `ssmc.ir.operations` defines it; subclasses run it elsewhere."""
 
     program: Program
 

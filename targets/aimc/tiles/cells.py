@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from ssmc.hardware.model import Hardware
-from ssmc.ir.rounding import FloatArray, IntArray
+from ssmc.ir.rounding import IntArray
 from ssmc.targets.aimc.lowering.mapping import Bank, Tile
 
 
@@ -22,12 +22,6 @@ def cell_levels(banks: Iterable[Bank], hw: Hardware) -> dict[int, IntArray]:
             rows, columns = block.shape
             cells[tile.row : tile.row + rows, tile.column : tile.column + columns] = block
     return dict(sorted(arrays.items()))
-
-
-def cell_conductances(banks: Iterable[Bank], hw: Hardware) -> dict[int, FloatArray]:
-    """Target conductances in microsiemens, (rows, columns) of every array."""
-    base, unit = hw.cell.g_min_us.value, hw.level_us
-    return {array: base + unit * levels.astype(np.float64) for array, levels in cell_levels(banks, hw).items()}
 
 
 def tile_levels(bank: Bank, tile: Tile, hw: Hardware) -> IntArray:
@@ -46,13 +40,6 @@ def _rows(positive: IntArray, negative: IntArray, hw: Hardware) -> IntArray:
     if hw.rows_per_input == 1:
         return positive
     return np.stack([positive, negative], 1).reshape(2 * len(positive), -1)
-
-
-def row_drive(codes: IntArray, hw: Hardware) -> IntArray:
-    """What the physical rows of a tile carry for input codes (rows,)."""
-    if hw.rows_per_input == 1:
-        return codes
-    return np.stack([np.maximum(codes, 0), np.maximum(-codes, 0)], 1).ravel()
 
 
 def waves(bank: Bank) -> Iterator[list[Tile]]:

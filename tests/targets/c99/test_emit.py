@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from ssmc.emit_c.blocks import find_blocks
 from ssmc.emit_c.emit import Emitted, emit
 from ssmc.emit_c.fold import fold_multipliers
-from ssmc.emit_c.packing import pack_rows, packed_bits, unpack_rows
+from ssmc.emit_c.packing import pack_rows, packed_bits
 from ssmc.errors import ModelError
 from ssmc.ir.matrix import Matrix, PartialSum
 from ssmc.ir.operations import Dequantize, Last, Linear, Mean, Op, Quantize, StateSpace, Table
 from ssmc.ir.program import Program
 from ssmc.ir.quant import Codes, QuantType
+from ssmc.ir.rounding import IntArray
 from ssmc.native.build import STRICT
 from ssmc.native.executor import Library
 from tests.targets.c99.programs import random_program
@@ -65,6 +66,17 @@ def test_the_state_is_as_large_as_it_says() -> None:
     for seed in (3, 31, 60):
         model = emit(random_program(seed), "net")
         assert Library(model).state_bytes == model.state_bytes
+
+
+def unpack_rows(packed: IntArray, bits: int, n: int) -> IntArray:
+    """What `pack_rows` packed: codes (rows, n)."""
+    per_byte = 8 // bits
+    fields = (packed[..., None] >> (bits * np.arange(per_byte))) & ((1 << bits) - 1)
+    flat = fields.reshape(len(packed), -1)[:, :n]
+    if bits == 1:
+        return np.asarray(2 * flat - 1, np.int64)
+    sign = 1 << (bits - 1)
+    return np.asarray((flat ^ sign) - sign, np.int64)
 
 
 @given(st.sampled_from([1, 2, 4]), st.integers(0, 99), st.integers(1, 19))
