@@ -84,7 +84,7 @@ def test_every_pass_is_described_in_the_order_it_runs() -> None:
     assert heads[: len(IntegerTarget().pipeline())] == [step.name for step in IntegerTarget().pipeline()]
     assert len(heads) == pass_classes()
     names = {
-        name for file in sources() for name in re.findall(r'return "([a-z]+(?:-[a-z]+)*)"', file.read_text("utf-8"))
+        name for file in sources() for name in re.findall(r'name = "([a-z]+(?:-[a-z]+)*)"', file.read_text("utf-8"))
     }
     assert set(heads) <= names
 
@@ -99,7 +99,9 @@ def test_a_pass_and_its_page_say_the_same(step: Pass) -> None:
     for code in CODE.findall(contract):
         assert code.removeprefix("SSMC-") in section, code
     row = next(line for line in text.splitlines() if line.startswith(f"| `{step.name}` "))
-    assert step.level in row
+    requires, after = (cell.strip() for cell in row.split("|")[2:4])
+    assert requires == (step.requires.value if step.requires else "any")
+    assert after == (step.level.value if step.level else "as before")
     assert step.effect.name in row
     for option in step.options():
         assert f"`{option}`" in row
