@@ -16,6 +16,8 @@ from examples.lib.progress import ConsoleProgress  # noqa: E402
 from examples.spoken_digits.train import main  # noqa: E402
 from ssmc.bundle.check import accuracy, evaluate  # noqa: E402
 from ssmc.data import load_samples  # noqa: E402
+from ssmc.export import export_onnx  # noqa: E402
+from ssmc.qat import Mode  # noqa: E402
 from ssmc.qat.observer import EpochFigures  # noqa: E402
 
 SMALL = "--epochs 2 --qat-epochs 1 --batch 8 --layers 1 --d-model 4 --d-state 4"
@@ -39,7 +41,15 @@ def tones(path: Path) -> None:
     )
 
 
-def test_the_demo_training_makes_a_model_that_compiles(tmp_path):
+def test_the_demo_training_makes_a_model_that_compiles(tmp_path, monkeypatch):
+    exported = {}
+
+    def export(model, example, path):
+        exported[path.name] = model
+        if path.name == "model.onnx":  # an export takes seconds; that of the float twin is not looked at
+            export_onnx(model, example, path)
+
+    monkeypatch.setattr("examples.spoken_digits.train.export_onnx", export)
     tones(tmp_path / "fsdd.npz")
     (tmp_path / "results.json").write_text('{"rows": [1], "seed": 99}')
     files = {"--data": "fsdd.npz", "--checkpoint": "checkpoint.pt", "--out": "."}
@@ -53,6 +63,8 @@ def test_the_demo_training_makes_a_model_that_compiles(tmp_path):
     assert results["epochs"] == {"float": 2, "qat": 1}
     assert f"--data fsdd.npz {SMALL.split(' --batch')[0]}" in results["command"]
     test = load_samples(tmp_path / "test.npz")
+    assert exported.keys() == {"model.onnx", "model_float.onnx"}
+    assert [model.decoder.mode for model in exported.values()] == [Mode.QUANTIZED, Mode.FLOAT]
     outputs = evaluate(ssmc.compile(tmp_path / "model.onnx", oracle=False), test)
     assert accuracy(outputs, test.label) == pytest.approx(results["accuracy"]["test"]["qat"], abs=1 / 50)
 
