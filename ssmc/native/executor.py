@@ -162,20 +162,25 @@ class NativeExecutor(Executor):
         library = self.batched
         first = first_of(self.program)
         scale = np.ascontiguousarray(np.broadcast_to(first.quant.scale, (self.program.input_size,)), np.float64)
-        threads = self.threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        threads = self.threads or _cores()
 
         def one(chunk: tuple[int, int]) -> None:
             memory = np.zeros(library.state_bytes + 64, np.uint8)
             memory = memory[-memory.ctypes.data % 64 :]
             library.call(function, memory, x, x.shape[1], steps, scale, y, *chunk)
 
-        chunks = list(_chunks(len(x), threads or 1))
+        chunks = list(_chunks(len(x), threads))
         if len(chunks) <= 1 or threads == 1:
             for chunk in chunks:
                 one(chunk)
             return
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(one, chunks))
+
+
+def _cores() -> int:
+    """Cores that this process may use; where the system does not say, those of the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _chunks(n: int, threads: int) -> Iterator[tuple[int, int]]:

@@ -55,6 +55,18 @@ def test_ragged_batches_of_any_number_type(program: Program, dtype: str, threads
 
 
 @needs_compiler
+def test_one_thread_is_one_thread_where_the_system_counts_no_cores(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    monkeypatch.setattr("ssmc.native.executor.ThreadPoolExecutor", None)
+    x = np.zeros((9, 2, program.input_size))
+    assert NativeExecutor(program, threads=1).run(x).shape == (9, program.output_size)
+    with pytest.raises(TypeError):
+        NativeExecutor(program, threads=2).run(x)
+
+
+@needs_compiler
 def test_outputs_per_step_end_with_the_sample() -> None:
     seed = next(s for s in range(99) if random_program(s).output_rate == "step")
     program = random_program(seed)
