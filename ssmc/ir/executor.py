@@ -55,7 +55,11 @@ class State:
 
 @dataclass(frozen=True)
 class Executor:
-    """Runs a `Program` step by step in numpy; subclasses run the same values elsewhere (`step_codes`, `finish_codes`)."""
+    """Runs a `Program` step by step in numpy.
+
+    Executors of compiled programs subclass it: they override `init`, `step_codes` and `finish_codes`, and `run` where
+    a whole batch is faster.
+    """
 
     program: Program
 
