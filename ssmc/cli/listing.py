@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 
-@click.command(short_help="List the targets.")
+@click.command(short_help="List the targets and their options.")
 def targets() -> None:
-    """List the targets and their options.
+    """List the targets and their options with default values.
 
     \b
     Example:
@@ -20,18 +20,21 @@ def targets() -> None:
         (name, line, ", ".join(f"{k}={v}" for k, v in options_of(make_target(name)).items()))
         for name, (_, _, line) in TARGETS.items()
     ]
-    click.echo(columns(("target", "what it is", "options"), rows))
+    click.echo(columns(("target", "description", "options"), rows))
 
 
 @click.command(short_help="List the passes of a target.")
-@click.option("--target", "-t", default="int", show_default=True, help="Whose pipeline.")
-@click.option("--contracts", is_flag=True, help="With what each pass requires, preserves and refuses.")
+@click.option("--target", "-t", default="int", show_default=True, help="Target whose pipeline to list.")
+@click.option(
+    "--contracts", is_flag=True, help="Show the contract of every pass: what it requires, preserves and refuses."
+)
 def passes(target: str, contracts: bool) -> None:
     """List the passes of a target's pipeline, in order.
 
     \b
     Example:
       ssmc passes --target aimc
+      ssmc passes --contracts
     """
     import inspect
 
@@ -45,4 +48,4 @@ def passes(target: str, contracts: bool) -> None:
         click.echo("\n\n".join(blocks))
         return
     rows = [(p.name, p.effect.value, (type(p).__doc__ or "").strip().splitlines()[0]) for p in pipeline]
-    click.echo(columns(("pass", "effect", "what it does"), rows))
+    click.echo(columns(("pass", "effect", "description"), rows))
