@@ -39,7 +39,7 @@ class MatrixPlan:
         slice_gains: integer weight of each slice.
         planes: (bit, gain) of each serial drive; empty where whole codes are driven.
         why: why the matrix is not converted once; empty where it is.
-        ratios: of every output where it is converted once: what its converter's step is set to.
+        ratios: requantization ratio of every output that is converted once; it sets the step of the converter.
     """
 
     name: str
@@ -53,7 +53,7 @@ class MatrixPlan:
     ratios: tuple[object, ...] = ()
 
     def step_of(self, group: int, outputs: tuple[int, int], hw: Hardware) -> object:
-        """What the converters of these outputs are set to, where blocks that share an array must agree; else None.
+        """The step settings of these outputs' converters, equal for all blocks of an array; None where they may differ.
 
         A step per column, or a converter per output, may be set anew for every block that is driven.
         """

@@ -25,7 +25,7 @@ from ssmc.targets.aimc.lowering.packing import ONE, Block, Packing, pack
 class Tile:
     """Cells of an array: outputs ``start..stop`` of one group's matrix, from physical row and column on.
 
-    ``wave``: the how manieth drive of its bank it takes part in; tiles of a wave are driven at once.
+    ``wave``: index of the drive (wave) of its bank in which the tile takes part; tiles of a wave are driven at once.
     """
 
     array: int

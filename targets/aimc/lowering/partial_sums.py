@@ -23,7 +23,7 @@ OUTPUT = ".output"
 
 @dataclass(frozen=True)
 class Lowered:
-    """The lowered program, and what became of each matrix, by `MatrixPlan.name`."""
+    """The lowered program, and the plan of every matrix, by `MatrixPlan.name`."""
 
     program: Program
     plans: dict[str, MatrixPlan]
@@ -49,7 +49,7 @@ def lower(program: Program, hardware: Hardware, place: Place | Mapping[str, Plac
     Args:
         program: of exact matrices.
         hardware: where it shall run.
-        place: for all matrices, or by `MatrixPlan.name` (others are auto). Lowering does not weigh: auto is
+        place: for all matrices, or by `MatrixPlan.name` (others are auto). Lowering compares no costs: auto is
             analog here, `ssmc.targets.aimc.choices.place_and_pack` decides before.
 
     Raises:
