@@ -5,7 +5,7 @@
 Measured here in turns, best of all rounds: numpy (matmul, scale, round, clip: the floor that adds no physics), ssmc
 noiseless, ssmc with fresh read noise per product, a 1,000-step state feedback ``x <- clip(ADC(W x) + u)`` as a numpy
 loop and in ssmc, and aihwkit-lightning where a Python with it is given. Published figures of CrossSim and aihwkit for
-the same work (facts/aimc.md §5, another machine) are quoted, not measured. Exit status 1 when a bar is missed.
+the same work (on another machine) are quoted, not measured. Exit status 1 when a bar is missed.
 
 At batch 1024 nearly all the time of both numpy and ssmc is the same single-precision product, close to the machine's
 peak; what is left to win there is one pass over the sums instead of three.

@@ -37,11 +37,14 @@ class Compiled(ABC):
         """``program.json`` and the arrays of ``weights.npz``; `Target.load` reads them back."""
 
     def fast_executor(self, steps: int, **options: Any) -> Executor:
-        """What to run ``steps`` time steps in all with: the codes of `executor`, faster where building that pays."""
+        """An executor for ``steps`` time steps in total.
+
+        Same codes as `executor`; may compile native code first if that is faster overall.
+        """
         return self.executor(**options)
 
     def extra_files(self) -> dict[str, bytes]:
-        """Files of a bundle beside those that every target has, by name (sources, for target c)."""
+        """Files that only this target adds to a bundle, by name (for target c the C sources)."""
         return {}
 
 

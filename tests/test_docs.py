@@ -107,5 +107,17 @@ def test_a_pass_and_its_page_say_the_same(step: Pass) -> None:
         assert f"`{option}`" in row
 
 
+SCALES = (DOCS / "glossary.md").read_text(encoding="utf-8").split("## The life of a scale")[1]
+ROWS = [row.split("|") for row in SCALES.splitlines() if row.endswith(".py` |")]
+
+
+@pytest.mark.parametrize(("names", "file"), [(row[1], row[3].strip(" `")) for row in ROWS])
+def test_a_scale_has_the_name_that_the_glossary_says(names: str, file: str) -> None:
+    words = set(re.findall(r"\w+", (ROOT / file).read_text(encoding="utf-8")))
+    named = re.findall(r"`(\w+)`", names)
+    assert named
+    assert set(named) <= words
+
+
 def test_the_targets_are_known() -> None:
     assert {"int", "aimc"} <= set(TARGETS)

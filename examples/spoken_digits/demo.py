@@ -1,6 +1,6 @@
 """The main job: compile the trained model for both targets, run the 300 test recordings, print one table.
 
-Nothing here is a stored number: every accuracy is a run made now. Exits with status 1 where the crossbar
+No number is cached: this run measures all of them. Exits with status 1 where the crossbar
 program with ideal devices differs from the integer program in a single code, or the integer program from onnxruntime
 where float rounding cannot explain it.
 """

@@ -29,7 +29,7 @@ def cli() -> None:
     \b
     ssmc compile model.onnx --target aimc -o out     compile, check and report
     ssmc run out --data test.npz                     run the compiled model
-    ssmc check out --data test.npz --baseline b.json fail when accuracy or cost moved
+    ssmc check out --data test.npz --baseline b.json compare accuracy and costs with a baseline
 
     Exit status: 0 done, 1 model not acceptable, 2 wrong use, 3 verification failed, 4 gate crossed, 70 our bug.
     """

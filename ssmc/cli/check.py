@@ -13,16 +13,20 @@ if TYPE_CHECKING:
     from ssmc.bundle.check import Value
 
 
-@click.command(short_help="Fail when accuracy or a cost moved.")
+@click.command(short_help="Compare accuracy and costs with a baseline.")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="npz with labels.")
-@click.option("--baseline", type=click.Path(path_type=Path), required=True, help="JSON of metrics and tolerances.")
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Labelled sequences (.npz).")
 @click.option(
-    "--update", is_flag=True, help="Write the baseline; an existing one keeps its choice of metrics and tolerances."
+    "--baseline", type=click.Path(path_type=Path), required=True, help="Baseline file (JSON): metrics and tolerances."
 )
-@click.option("--junit", type=click.Path(path_type=Path), help="Also write a JUnit file.")
+@click.option(
+    "--update",
+    is_flag=True,
+    help="Write the baseline instead of comparing; an existing one keeps its metrics and tolerances.",
+)
+@click.option("--junit", type=click.Path(path_type=Path), help="Also write the result as JUnit XML.")
 def check(bundle: Path, data: Path, baseline: Path, update: bool, junit: Path | None) -> None:
-    """Hold a BUNDLE's accuracy and costs against a committed baseline; exit status 4 when one moved.
+    """Compare accuracy and costs of a BUNDLE with a baseline; exit status 4 if one leaves its tolerance.
 
     \b
     Example:

@@ -16,27 +16,38 @@ if TYPE_CHECKING:
 
 @click.command("compile", short_help="Compile an ONNX model into a bundle.")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--target", "-t", default="int", show_default=True, help="What to compile for; see 'ssmc targets'.")
-@click.option("--hardware", metavar="NAME|FILE", help="Hardware preset or TOML file (aimc).")
-@click.option("--place", type=click.Choice(["auto", "analog", "digital"]), help="Where matrices run (aimc).")
+@click.option(
+    "--target", "-t", default="int", show_default=True, help="Target to compile for; 'ssmc targets' lists them."
+)
+@click.option(
+    "--hardware", metavar="NAME|FILE", help="Hardware preset, or a hardware file in TOML (aimc). Default: taox64."
+)
+@click.option(
+    "--place",
+    type=click.Choice(["auto", "analog", "digital"]),
+    help="Where to run matrices: crossbars, the digital unit, or the better of both by --minimise (aimc).",
+)
 @click.option(
     "--packing",
     type=click.Choice(["one", "diagonal", "multiplexed", "shared", "auto"]),
-    help="How kernels share arrays (aimc).",
+    help="How to pack kernels into arrays (aimc); 'auto' searches for the best by --minimise.",
 )
 @click.option(
     "--minimise",
     type=click.Choice(["energy", "area", "interval", "product"]),
-    help="What 'auto' makes smaller (aimc). Default: energy.",
+    help="Figure that 'auto' minimises (aimc). Default: energy.",
 )
 @click.option(
-    "--rate", type=click.FloatRange(min=0), metavar="STEPS/S", help="Sample rate to keep up with (aimc); 0: none."
+    "--rate",
+    type=click.FloatRange(min=0),
+    metavar="STEPS/S",
+    help="Sample rate that the chip must sustain (aimc); 0: no requirement.",
 )
-@click.option("--prefix", help="Of all C names and files (c). Default: model.")
+@click.option("--prefix", help="Prefix of all C identifiers and file names (c). Default: model.")
 @click.option(
     "--output-lag",
     type=click.IntRange(0, 0),
-    help="0: fuse kernels whose output reads the new state, within a bound (int, aimc). Default: exact, unfused.",
+    help="0: fuse kernels whose output reads the new state; the error is bounded (int, aimc). Default: exact, unfused.",
 )
 @click.option(
     "--option",
@@ -50,24 +61,40 @@ if TYPE_CHECKING:
     "--target-sqnr",
     type=float,
     metavar="DB",
-    help="Convert the increments of delta kernels with the fewest bits that are predicted to keep it.",
+    help="Give delta kernels the fewest ADC bits for which the predicted SQNR stays at or above DB.",
 )
 @click.option(
     "--prune-budget",
     type=click.FloatRange(min=0, max=100),
     metavar="POINTS",
-    help="Cut modes and channels of kernels for at most so many percentage points of accuracy on --prune-data.",
-)
-@click.option("--prune-data", type=click.Path(path_type=Path), metavar="FILE", help="Labelled sequences (.npz).")
-@click.option(
-    "--output", "-o", type=click.Path(path_type=Path), default="out", show_default=True, help="Bundle folder."
+    help="Prune modes and channels while accuracy on --prune-data falls by at most POINTS percentage points.",
 )
 @click.option(
-    "--steps", type=click.IntRange(min=1), default=100, show_default=True, help="Time steps the report counts."
+    "--prune-data",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Labelled sequences (.npz) on which pruning measures accuracy.",
+)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    default="out",
+    show_default=True,
+    help="Folder in which to write the bundle.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Number of time steps for which the report gives costs.",
 )
 @click.option("--oracle/--no-oracle", default=True, help="Run onnxruntime after every pass and compare.")
-@click.option("--dump-dir", type=click.Path(path_type=Path), help="Keep the graph after every pass here.")
-@click.option("--stop-after", metavar="PASS", help="Stop there and write only that graph, OUTPUT/model.onnx.")
+@click.option(
+    "--dump-dir", type=click.Path(path_type=Path), help="Folder in which to write the graph after every pass."
+)
+@click.option("--stop-after", metavar="PASS", help="Stop after this pass and write only its graph, OUTPUT/model.onnx.")
 def compile_(
     model: Path,
     target: str,

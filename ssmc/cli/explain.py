@@ -11,19 +11,29 @@ if TYPE_CHECKING:
     from ssmc.targets.aimc.cost.explain import Row
 
 
-@click.command(short_help="Trace a cost figure to instructions and hardware keys.")
+@click.command(short_help="Break a cost down into instructions and hardware keys.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("metric", default="energy_pj")
-@click.option("--op", default="", help="Only the contributions of this operation.")
-@click.option("--steps", type=click.IntRange(min=1), help="Time steps of the inference; default: as compiled.")
-@click.option("--data", type=click.Path(path_type=Path), help="npz: energies as these sequences make them.")
-@click.option("--rows", type=click.IntRange(min=1), default=20, show_default=True, help="Show the largest so many.")
+@click.option("--op", default="", help="Show only the contributions of this operation.")
+@click.option(
+    "--steps", type=click.IntRange(min=1), help="Number of time steps of the inference. Default: as compiled."
+)
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Sequences (.npz) on which to measure data-dependent energies."
+)
+@click.option(
+    "--rows",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="Number of contributions to show, largest first.",
+)
 def explain(bundle: Path, metric: str, op: str, steps: int | None, data: Path | None, rows: int) -> None:
-    """Say where METRIC of a crossbar BUNDLE comes from: instruction, count, key of the hardware file, its source.
+    """Break METRIC of a crossbar BUNDLE down by instruction: count, key of the hardware file, and source of its value.
 
     METRIC is energy_pj, area_um2, latency_ns, initiation_interval_ns, max_steps_per_s, leakage_uw,
-    programming_energy_pj, adc_conversions, cell_reads, dac_drives, digital_macs, memory_bits, or a key such as
-    adc.energy_pj for everything that it prices.
+    programming_energy_pj, adc_conversions, cell_reads, dac_drives, digital_macs, memory_bits, or a key of
+    the hardware file, such as adc.energy_pj, for everything that this key prices.
 
     \b
     Example:

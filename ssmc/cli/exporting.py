@@ -9,16 +9,26 @@ import click
 
 @click.command(short_help="Export a torch model to ONNX.")
 @click.argument("factory", metavar="MODULE:FACTORY")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="File of torch.save with the state dict.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="State dict to load, a file that torch.save wrote.")
 @click.option(
-    "--example", required=True, metavar="N,T[,D]", help="Shape of an example input: 2,40,32, or 2,40 for token ids."
+    "--example",
+    required=True,
+    metavar="N,T[,D]",
+    help="Shape of an example input: batch, time and features such as 2,40,32; 2,40 for token ids.",
 )
-@click.option("--output", "-o", type=click.Path(path_type=Path), default="model.onnx", show_default=True)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    default="model.onnx",
+    show_default=True,
+    help="ONNX file to write.",
+)
 def export(factory: str, checkpoint: Path | None, example: str, output: Path) -> None:
     """Export a torch model to ONNX (needs the extra: pip install 'ssmc[torch]').
 
-    MODULE:FACTORY names a function without arguments that returns the model: of an importable module
-    (my_package.model:build) or of a file (train.py:build).
+    MODULE:FACTORY names a function without arguments that returns the model. MODULE is an importable module
+    (my_package.model:build) or a file (train.py:build).
 
     State-space layers that torch cannot export are swapped for scans: S4D of state-spaces/s4, and what adapters of
     installed packages know. The error of each, on random input, is printed, and refused above 1e-3.

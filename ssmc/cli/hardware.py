@@ -22,7 +22,7 @@ class ShowByName(click.Group):
 @click.group(cls=ShowByName, invoke_without_command=True, short_help="List, show, check and write hardware files.")
 @click.pass_context
 def hardware(ctx: click.Context) -> None:
-    """Hardware files: the presets, or TOML files of your own (docs/hardware.md).
+    """List, show, check and write hardware files: presets, or TOML files of your own (docs/hardware.md).
 
     \b
     Example:
@@ -35,19 +35,24 @@ def hardware(ctx: click.Context) -> None:
         ctx.invoke(list_)
 
 
-@hardware.command("list", short_help="The presets.")
+@hardware.command("list", short_help="List the presets.")
 def list_() -> None:
-    """List the presets, ssmc's own and those of installed packages."""
+    """List the hardware presets, ssmc's own and those of installed packages.
+
+    \b
+    Example:
+      ssmc hardware list
+    """
     from ssmc.hardware.file import known_names
     from ssmc.report.text import columns
 
-    click.echo(columns(("name", "what it is"), [(name, _described(name)) for name in known_names()]))
+    click.echo(columns(("name", "description"), [(name, _described(name)) for name in known_names()]))
 
 
-@hardware.command(short_help="Every key, its interval, and where it is from.")
+@hardware.command(short_help="Show every key, its interval and its source.")
 @click.argument("hardware", metavar="NAME|FILE")
 def show(hardware: str) -> None:
-    """Show every key of a preset or of a file of your own: value, interval, source or why it is assumed.
+    """Show every key of a preset or a hardware file: value, interval, and its source or the reason to assume it.
 
     \b
     Example:
@@ -66,10 +71,10 @@ def show(hardware: str) -> None:
     click.echo(f"{loaded.name}: {loaded.description}\n\n{columns(('key', 'value', 'low to high', 'from'), rows)}")
 
 
-@hardware.command(short_help="Check keys, units and plausibility.")
+@hardware.command(short_help="Check keys, units and plausibility of a file.")
 @click.argument("file", type=click.Path(path_type=Path))
 def validate(file: Path) -> None:
-    """Load a hardware FILE and say what is wrong with it, or how much of it is assumed.
+    """Check a hardware FILE: report the first error, or how many of its values are assumed.
 
     \b
     Example:
@@ -84,9 +89,9 @@ def validate(file: Path) -> None:
 
 @hardware.command(short_help="Write a commented template.")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--force", is_flag=True, help="Write over an existing file.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def new(file: Path, force: bool) -> None:
-    """Write a template of a hardware file, every key with its meaning and what is allowed.
+    """Write a template of a hardware file; comments give the meaning and the range of every key.
 
     \b
     Example:

@@ -12,28 +12,43 @@ if TYPE_CHECKING:
     from ssmc.bundle.folder import Bundle
 
 
-@click.command(short_help="Operations, code types, kernels, poles.")
+@click.command(short_help="Show operations, code types, kernels and poles.")
 @click.argument("path", metavar="MODEL|BUNDLE", type=click.Path(path_type=Path))
-@click.option("--kernels", is_flag=True, help="Only the kernels, channel by channel: poles, ranges, noise, ADC bits.")
-@click.option("--poles", is_flag=True, help="Also list every distinct pole.")
 @click.option(
-    "--data", type=click.Path(path_type=Path), help="With --kernels: sequences (.npz) instead of white codes."
+    "--kernels", is_flag=True, help="Show only the kernels, channel by channel: poles, ranges, noise, ADC bits."
 )
-@click.option("--samples", type=click.IntRange(min=1), default=32, show_default=True, help="How many of them.")
+@click.option("--poles", is_flag=True, help="Also list every distinct pole of every kernel.")
 @click.option(
-    "--sqnr", type=float, default=30.0, show_default=True, metavar="DB", help="What the ADC bits are to reach."
+    "--data",
+    type=click.Path(path_type=Path),
+    help="With --kernels: sequences (.npz) to analyse on. Default: white noise.",
 )
-@click.option("--json", "as_json", is_flag=True, help="With --kernels: the same as JSON.")
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="Number of sequences of --data to use, from the first.",
+)
+@click.option(
+    "--sqnr",
+    type=float,
+    default=30.0,
+    show_default=True,
+    metavar="DB",
+    help="Signal-to-noise ratio for which to report the fewest ADC bits.",
+)
+@click.option("--json", "as_json", is_flag=True, help="With --kernels: print JSON instead of tables.")
 def inspect(
     path: Path, kernels: bool, poles: bool, data: Path | None, samples: int, sqnr: float, as_json: bool
 ) -> None:
-    """What a MODEL (.onnx) or a BUNDLE holds: operations, code types, kernels with their poles.
+    """Show the contents of a MODEL (.onnx) or a BUNDLE: operations, code types, kernels with their poles.
 
     A model is compiled for the integer target in memory, without the oracle; nothing is written.
 
-    With --kernels: how far states and converters go (l1: worst case, l2: typically, as shares of what they hold), the
-    signal to quantization noise ratio that the white-noise model predicts, or why the model is not valid there, and
-    the fewest ADC bits for a ratio.
+    With --kernels: amplitudes of states and converters as shares of their ranges (l1: worst case, l2: typical), the
+    signal-to-quantization-noise ratio that the white-noise model predicts, or the reason why that model is not valid
+    for a channel, and the fewest ADC bits for the ratio of --sqnr.
 
     \b
     Example:

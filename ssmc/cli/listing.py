@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from ssmc.pipeline import Pass
 
 
-@click.command(short_help="List the targets.")
+@click.command(short_help="List the targets and their options.")
 def targets() -> None:
-    """List the targets and their options.
+    """List the targets and their options with default values.
 
     \b
     Example:
@@ -21,7 +21,7 @@ def targets() -> None:
     from ssmc.bundle.registry import REGISTRY
     from ssmc.report.text import columns
 
-    click.echo(columns(("target", "what it is", "options"), [_row(name) for name in REGISTRY.names()]))
+    click.echo(columns(("target", "description", "options"), [_row(name) for name in REGISTRY.names()]))
 
 
 def _row(name: str) -> tuple[str, str, str]:
@@ -38,14 +38,17 @@ def _row(name: str) -> tuple[str, str, str]:
 
 
 @click.command(short_help="List the passes of a target.")
-@click.option("--target", "-t", default="int", show_default=True, help="Whose pipeline.")
-@click.option("--contracts", is_flag=True, help="With what each pass requires, preserves and refuses.")
+@click.option("--target", "-t", default="int", show_default=True, help="Target whose pipeline to list.")
+@click.option(
+    "--contracts", is_flag=True, help="Show the contract of every pass: what it requires, preserves and refuses."
+)
 def passes(target: str, contracts: bool) -> None:
     """List the passes of a target's pipeline, in order.
 
     \b
     Example:
       ssmc passes --target aimc
+      ssmc passes --contracts
     """
     import inspect
 
@@ -59,7 +62,7 @@ def passes(target: str, contracts: bool) -> None:
         click.echo("\n\n".join(blocks))
         return
     rows = [(p.name, p.effect.value, _levels(p), (type(p).__doc__ or "").strip().splitlines()[0]) for p in pipeline]
-    click.echo(columns(("pass", "at most", "level", "what it does"), rows))
+    click.echo(columns(("pass", "at most", "level", "description"), rows))
 
 
 def _levels(step: Pass) -> str:

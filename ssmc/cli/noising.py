@@ -16,15 +16,30 @@ if TYPE_CHECKING:
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
-@click.command("noise", short_help="Accuracy over noisy chips and over time.")
+@click.command("noise", short_help="Simulate accuracy on noisy chips and over time.")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="npz: x, or flat and offsets; label.")
-@click.option("--chips", type=click.IntRange(min=1), default=20, show_default=True, help="Chip instances.")
-@click.option("--times", default="0,1d,30d", show_default=True, metavar="LIST", help="Since programming: s, m, h, d.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the first chip.")
-@click.option("--device", help="Another cell than the hardware file's, such as pcm or reram_wan.")
-@click.option("--json", "as_json", type=click.Path(path_type=Path), help="Write the result as JSON.")
-@click.option("--html", type=click.Path(path_type=Path), help="Write a page with a plot.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Labelled sequences (.npz): x, or flat and offsets; label.",
+)
+@click.option(
+    "--chips", type=click.IntRange(min=1), default=20, show_default=True, help="Number of chip instances to simulate."
+)
+@click.option(
+    "--times", default="0,1d,30d", show_default=True, metavar="LIST", help="Times since programming, in s, m, h or d."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of the first chip; the others count up.",
+)
+@click.option("--device", help="Cell model to use instead of the hardware file's, such as pcm or reram_wan.")
+@click.option("--json", "as_json", type=click.Path(path_type=Path), help="Also write the result as JSON to this file.")
+@click.option("--html", type=click.Path(path_type=Path), help="Also write an HTML page with plots to this file.")
 def noise(
     bundle: Path,
     data: Path,
@@ -35,7 +50,7 @@ def noise(
     as_json: Path | None,
     html: Path | None,
 ) -> None:
-    """Run a BUNDLE (aimc) on many noisy chips: accuracy with confidence intervals, clipping, poles.
+    """Simulate a BUNDLE (aimc) on many noisy chips: accuracy with confidence intervals, clipping, poles.
 
     \b
     Example:

@@ -16,34 +16,54 @@ BITS = click.IntRange(1, 16)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Calibration sequences (.npz).")
 @click.option(
-    "--samples", type=click.IntRange(min=1), default=64, show_default=True, help="How many of them, evenly chosen."
+    "--samples",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Number of calibration sequences to use, evenly spaced.",
 )
-@click.option("--output", "-o", type=click.Path(path_type=Path), default="quantized.onnx", show_default=True)
-@click.option("--bits", type=BITS, default=8, show_default=True, help="Of everything below that is not given.")
-@click.option("--kernel-bits", type=BITS, help="Cells of the fused matrix [[A, B], [C, D]].")
-@click.option("--state-bits", type=BITS, help="Read-out of the states (state_dac).")
-@click.option("--adc-bits", type=BITS, help="What a column of a kernel delivers.")
-@click.option("--weight-bits", type=BITS, help="All other matrices; 2: ternary, 1: binary.")
-@click.option("--activation-bits", type=BITS, help="Values between operations.")
-@click.option("--input-bits", type=BITS, help="The model's input.")
-@click.option("--output-bits", type=BITS, help="The model's output. Default: 8, or --bits if more.")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    default="quantized.onnx",
+    show_default=True,
+    help="ONNX file to write.",
+)
+@click.option("--bits", type=BITS, default=8, show_default=True, help="Default of all widths below.")
+@click.option(
+    "--kernel-bits", type=BITS, help="Width of the fused kernel matrix [[A, B], [C, D]], which the cells hold."
+)
+@click.option("--state-bits", type=BITS, help="Width of the read-out of the states (state DAC).")
+@click.option("--adc-bits", type=BITS, help="Width of the ADC codes of a kernel's columns.")
+@click.option("--weight-bits", type=BITS, help="Width of all other matrices; 2: ternary, 1: binary.")
+@click.option("--activation-bits", type=BITS, help="Width of values between operations.")
+@click.option("--input-bits", type=BITS, help="Width of the model's input.")
+@click.option("--output-bits", type=BITS, help="Width of the model's output. Default: 8, or --bits if larger.")
 @click.option(
     "--form",
     type=click.Choice(["auto", "delta", "direct"]),
     default="auto",
     show_default=True,
-    help="Of every mode; auto: whichever predicts less noise.",
+    help="Form of every mode; auto: the one with less predicted noise.",
 )
 @click.option(
     "--granularity",
     type=click.Choice(["mode", "channel", "tensor"]),
     default="mode",
     show_default=True,
-    help="What shares a scale within a kernel.",
+    help="Share one scale per mode, per channel or per tensor of a kernel.",
 )
-@click.option("--power-of-two/--free", default=True, show_default=True, help="Scales.")
 @click.option(
-    "--refit/--no-refit", default=True, show_default=True, help="Fit C and D to the quantized states on the data."
+    "--power-of-two/--free",
+    default=True,
+    help="Restrict scales to powers of two (default), or allow any.",
+)
+@click.option(
+    "--refit/--no-refit",
+    default=True,
+    show_default=True,
+    help="Refit C and D to the quantized states on the calibration data.",
 )
 def quantize(
     model: Path,
@@ -58,10 +78,11 @@ def quantize(
     refit: bool,
     **widths: int | None,
 ) -> None:
-    """Quantize a float ONNX MODEL with calibration data and write standard quantized ONNX, ready for 'ssmc compile'.
+    """Quantize a float ONNX MODEL on calibration data and write standard quantized ONNX, ready for 'ssmc compile'.
 
-    Recurrences become modes, each in the form that predicts less noise; steps are those with the least squared error
-    on the data; C and D are fitted to the quantized states. Needs no torch.
+    Each recurrence is diagonalised into modes, and each mode gets the form (direct or delta) with less predicted
+    noise. Quantizer steps minimise the squared error on the data; C and D are refitted to the quantized states.
+    Needs no torch.
 
     \b
     Example:

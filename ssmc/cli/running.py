@@ -11,12 +11,19 @@ from ssmc.cli.progress import counting
 
 @click.command(short_help="Run a bundle on a data file.")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="npz: x, or flat and offsets; label.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Sequences (.npz): x, or flat and offsets; label is optional.",
+)
 @click.option("--noise", is_flag=True, help="Simulate device noise (aimc).")
-@click.option("--seed", type=int, help="Of the simulated devices; needs --noise. Default 0.")
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="Write outputs, and predictions, as npz.")
+@click.option("--seed", type=int, help="Seed of the simulated devices; needs --noise. Default: 0.")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="Write outputs and predictions to this file (.npz)."
+)
 def run(bundle: Path, data: Path, noise: bool, seed: int | None, output: Path | None) -> None:
-    """Run a BUNDLE on the sequences of a data file; prints the accuracy where the file has labels.
+    """Run a BUNDLE on the sequences of a data file; print the accuracy if the file has labels.
 
     \b
     Example:

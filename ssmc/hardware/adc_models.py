@@ -38,7 +38,7 @@ def figures(model: Model, bits: int, node_nm: float, rate_msps: float) -> Figure
     """Energy and area of a converter.
 
     Raises:
-        UsageError: SSMC-H06 where the law says nothing about so many bits or that node.
+        UsageError: SSMC-H06 where the law does not cover this number of bits or this node.
     """
     if model == "isaac":
         return _isaac(bits, node_nm)

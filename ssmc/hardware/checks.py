@@ -1,4 +1,4 @@
-"""What the keys of a hardware file must say together."""
+"""Consistency of the keys of a hardware file."""
 
 from __future__ import annotations
 

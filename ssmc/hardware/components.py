@@ -1,4 +1,4 @@
-"""What crossbar hardware is made of: one frozen dataclass per table of the hardware file.
+"""The components of crossbar hardware: one frozen dataclass per table of the hardware file.
 
 Every field carries the rule its key obeys, so that the dataclasses, the loader and docs/hardware.md cannot
 disagree. Energies are per event, areas per instance; the unit ends the key. Structural facts (rows, bits) are

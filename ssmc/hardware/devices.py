@@ -8,7 +8,7 @@ scaled to the array's own range, sigma(g^) = fit(g^) g_max / g_ref, as aihwkit d
 - *low-frequency noise* (1/f, integrated from the first read to t; one value per cell and evaluation):
   sigma = g(t) Q(g_p^) sqrt(ln((t + t_0 + t_r) / (2 t_r))), t_r the read time.
 
-Sources: facts/papers.md §5 and aihwkit's own files (MIT; the figures are published data): Nandakumar et al. ICECS 2019,
+Sources, read in aihwkit's files (MIT; published data) or, where said, in CrossSim: Nandakumar et al. ICECS 2019,
 Le Gallo et al. Nat. Electron. 2023, Wan et al. Nature 2022, Milo et al. (CrossSim), Joshi et al. 2020 (CrossSim).
 """
 

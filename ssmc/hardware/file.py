@@ -152,7 +152,7 @@ def _absent(rule: Rule) -> dict[str, Any]:
 def _with_adc_model(file: str, data: dict[str, Any]) -> dict[str, Any]:
     """The [adc] table with energy and area from the law it names, where it names one.
 
-    Refuses figures beside a law: two sources for one number contradict each other sooner or later.
+    Refuses figures in addition to a law: two sources of one number contradict each other sooner or later.
     """
     adc = data.get("adc")
     if not isinstance(adc, dict):
@@ -218,7 +218,7 @@ def _entry(file: str, key: str, entry: Any, rule: Rule, origins: dict[str, str],
 
 
 def _from_node(where: str, key: str, entry: dict[str, Any], at: Node) -> tuple[float, str]:
-    """What to multiply a figure of another node with, and words for its origin."""
+    """The factor for a figure of another node, and the text that its origin gets."""
     section, name = key.split(".")
     energy = "energy" in name
     if section not in SCALED or not (energy or "area" in name):

@@ -1,7 +1,8 @@
-"""What one array does at most: every row driven, every output converted, products one after the other.
+"""Peak figures of one array: every row driven, every output converted, products one after the other.
 
-Peak figures are what papers publish; they follow from the same keys and laws as a program's cost, and the tests hold
-the presets against the published ones (docs/fidelity.md). An operation is a multiplication or an addition: 2 per MAC.
+Peak figures are what papers publish; they follow from the same keys and laws as a program's cost, and the tests
+compare the presets with the published ones (docs/fidelity.md). An operation is a multiplication or an addition: 2 per
+MAC.
 """
 
 from __future__ import annotations

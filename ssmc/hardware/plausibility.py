@@ -28,7 +28,7 @@ class Check:
         value: from the hardware; 0 passes (the part does not exist).
         lo, hi: bounds.
         why: what is published, and which mistake this catches.
-        beside: keys that take their low or high with it.
+        beside: further keys that are set to their low or high value together with ``key``.
     """
 
     key: str

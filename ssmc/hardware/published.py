@@ -1,4 +1,4 @@
-"""Published figures of chips, and how a tile and a chip of ISAAC are composed: what presets are held against.
+"""Published figures of chips, with which presets are compared, and the composition of ISAAC's tile and chip.
 
 Nothing here enters a cost. docs/fidelity.md says which of these figures were inputs of a preset.
 """

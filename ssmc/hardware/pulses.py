@@ -1,4 +1,4 @@
-"""What a drive of b bits takes where time carries the code (``dac.pulses``), and what follows for the converter.
+"""Duration of a drive of b bits where time carries the code (``dac.pulses``), and of the conversion after it.
 
 A code of b bits in sign and magnitude has m = max(b - 1, 1) magnitude bits.
 

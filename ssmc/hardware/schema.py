@@ -1,4 +1,4 @@
-"""What is generated from the dataclasses of the hardware file: JSON schema, tables of keys, a commented template.
+"""Files generated from the dataclasses of the hardware file: JSON schema, tables of keys, a commented template.
 
 ``python -m ssmc.hardware.schema`` writes docs/hardware.schema.json and the tables in docs/hardware.md anew; a test
 fails where they are not what it would write.
@@ -24,7 +24,7 @@ JSON_TYPES = {int: "integer", float: "number", bool: "boolean", str: "string"}
 
 
 def hardware_schema() -> dict[str, Any]:
-    """JSON schema (draft 2020-12) of the hardware file; what keys must say together is checked at load only."""
+    """JSON schema (draft 2020-12) of the hardware file; consistency of keys is checked at load only."""
     tables = {name: _table_schema(name) for name in sections()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -42,7 +42,11 @@ class State:
 
 @dataclass(frozen=True)
 class Executor:
-    """Runs a `Program` in numpy, step by step, as `ssmc.ir.operations` defines it; subclasses run it elsewhere."""
+    """Runs a `Program` step by step in numpy, as `ssmc.ir.operations` defines its operations.
+
+    Executors of compiled programs subclass it: they override `init`, `step_codes` and `finish_codes`, and `run` where
+    a whole batch is faster.
+    """
 
     program: Program
 

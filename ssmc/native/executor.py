@@ -163,7 +163,7 @@ class NativeExecutor(Executor):
         library = self.batched
         first = first_of(self.program)
         scale = np.ascontiguousarray(np.broadcast_to(first.quant.scale, (self.program.input_size,)), np.float64)
-        threads = self.threads or usable_cores()
+        threads = self.threads or _cores()
 
         def one(chunk: tuple[int, int]) -> None:
             memory = np.zeros(library.state_bytes + 64, np.uint8)
@@ -179,14 +179,12 @@ class NativeExecutor(Executor):
             list(pool.map(one, chunks))
 
 
+def _cores() -> int:
+    """Cores that this process may use; where the system does not say, those of the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _chunks(n: int, threads: int) -> Iterator[tuple[int, int]]:
     size = max(1, -(-n // (CHUNKS_PER_CORE * threads)))
     for start in range(0, n, size):
         yield start, min(n, start + size)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use; all of the machine's where the system does not say which."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

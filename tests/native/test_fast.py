@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from ssmc.errors import SsmcWarning
 from ssmc.ir.executor import Executor
 from ssmc.ir.program import Program
 from ssmc.native import build, fast
-from ssmc.native import executor as native
 from ssmc.native.executor import NativeExecutor
 from ssmc.targets.integer.target import IntegerCompiled
 from tests.targets.c99.programs import random_program
@@ -55,6 +53,18 @@ def test_ragged_batches_of_any_number_type(program: Program, dtype: str, threads
     x = np.random.default_rng(1).integers(0, 256, (9, 12, program.input_size)).astype(dtype)
     lengths = np.array([0, 12, 1, 7, 12, 3, 3, 0, 11])
     assert np.array_equal(NativeExecutor(program, threads=threads).run(x, lengths), Executor(program).run(x, lengths))
+
+
+@needs_compiler
+def test_one_thread_is_one_thread_where_the_system_counts_no_cores(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    monkeypatch.setattr("ssmc.native.executor.ThreadPoolExecutor", None)
+    x = np.zeros((9, 2, program.input_size))
+    assert NativeExecutor(program, threads=1).run(x).shape == (9, program.output_size)
+    with pytest.raises(TypeError):
+        NativeExecutor(program, threads=2).run(x)
 
 
 @needs_compiler
@@ -151,13 +161,3 @@ def test_the_second_time_nothing_is_built(program: Program, monkeypatch: pytest.
     NativeExecutor(program).batched  # noqa: B018 (built once)
     monkeypatch.setattr(build, "_compile", lambda *_: pytest.fail("built again"))
     NativeExecutor(program).batched  # noqa: B018 (taken from the cache)
-
-
-@needs_compiler
-def test_one_thread_is_one_thread_on_any_system(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    monkeypatch.setattr(native, "ThreadPoolExecutor", lambda threads: pytest.fail(f"{threads} threads"))
-    x = np.zeros((8, 3, program.input_size), np.int16)
-    NativeExecutor(program, threads=1).run(x)
-    assert native.usable_cores() == 4

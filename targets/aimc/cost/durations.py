@@ -31,7 +31,7 @@ def duration_ns(i: isa.Instruction, tiles: TileProgram, hw: Hardware) -> float:
 
 
 def terms(i: isa.Instruction, tiles: TileProgram, hw: Hardware) -> list[Term]:
-    """What its duration is made of; terms of 0 left out."""
+    """The terms whose sum is its duration, without those of 0."""
     return [term for term in _terms(i, tiles, hw) if term.ns]
 
 

@@ -1,4 +1,4 @@
-"""What one execution of an instruction uses: events per component, each priced by one key of the hardware file."""
+"""Energy events of one execution of an instruction, by component; one key of the hardware file prices each."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ AS_GIVEN = Factors()
 
 
 def charges(i: isa.Instruction, tiles: TileProgram, hw: Hardware, measured: Measured | None = None) -> list[Charge]:
-    """Everything one execution of an instruction uses, empty counts left out; ``measured``: by bank."""
+    """All events of one execution of an instruction, without counts of 0; ``measured``: factors from data, by bank."""
     found = [*_analog(i, tiles, hw), *_digital(i, tiles), *_registers(i, tiles), *_buffer(i, tiles)]
     used = [charge for charge in found if charge.count and not _unused(charge, hw)]
     if not measured or not isinstance(i, isa.Drive | isa.Integrate):
@@ -64,7 +64,7 @@ def _factor(charge: Charge, factors: Factors) -> float:
 
 
 def _unused(charge: Charge, hw: Hardware) -> bool:
-    """Whether the device does without: keys that a file leaves out cost nothing and are not listed."""
+    """Whether the hardware has no such part: a key that its file leaves out costs nothing and is not listed."""
     section, name = charge.key.split(".")
     return rules(section)[name].default is not None and hw.quantity(charge.key).high == 0
 

@@ -1,9 +1,9 @@
-"""What a program costs beside its steps: writing the cells once, and leakage as long as it is on.
+"""Costs of a program that do not belong to a step: writing the cells once, and leakage while it is on.
 
     programming:  cells x cell.write_energy_pj;  cells / cell.write_parallel x cell.write_ns, one array after the other
     leakage:      arrays x array.leakage_uw + digital.leakage_uw;  a step leaks that power for its initiation interval
 
-Keys that a hardware file leaves out are 0: then nothing is said, rather than that it is free.
+A key missing from the hardware file omits the figure; it is not reported as zero.
 """
 
 from __future__ import annotations
@@ -68,5 +68,5 @@ def total(shares: tuple[Share, ...]) -> dict[str, float]:
 
 
 def leaked_pj(shares: tuple[Share, ...], ns: float) -> dict[str, float]:
-    """Energy of so many nanoseconds."""
+    """Energy that leaks during a number of nanoseconds."""
     return {end: uw * ns * PJ_PER_UW_NS for end, uw in total(shares).items()}

@@ -72,7 +72,7 @@ class Cost:
 
 
 def cost(tiles: TileProgram, hw: Hardware, measured: Measured | None = None) -> Cost:
-    """Charge every instruction; ``measured``: the energies that data make of it (`data_dependent_energy.measure`)."""
+    """Charge every instruction; ``measured``: data-dependent factors by bank (`data_dependent_energy.measure`)."""
     return Cost(
         hw,
         tiles,

@@ -61,7 +61,7 @@ class MatrixPlan:
         return np.stack(slices(self.matrix.codes, self.slice_gains), 1)
 
     def step_of(self, group: int, outputs: tuple[int, int], hw: Hardware) -> object:
-        """The converter setting of these outputs, on which blocks that share an array must agree; None where free.
+        """The step settings of these outputs' converters, equal for all blocks of an array; None where they may differ.
 
         A step per column, or a converter per output, may be set anew for every block that is driven.
         """

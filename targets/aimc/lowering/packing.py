@@ -48,7 +48,7 @@ class Block:
         group, outputs: what it holds.
         rows: physical rows.
         width: physical columns of one output.
-        step: what its converters must share with the others of its array; None where nothing.
+        step: step settings that its converters share with the others of its array; None where they may differ.
         may_cut: whether its outputs may go to several places: a remainder of a split matrix.
     """
 

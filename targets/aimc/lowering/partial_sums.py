@@ -29,7 +29,7 @@ OUTPUT = ".output"
 
 @dataclass(frozen=True)
 class Lowered:
-    """The lowered program, and the plan of each matrix, by `MatrixPlan.name`."""
+    """The lowered program, and the plan of every matrix, by `MatrixPlan.name`."""
 
     program: Program
     plans: dict[str, MatrixPlan]
@@ -63,7 +63,7 @@ def lower(
     Args:
         program: of exact matrices.
         hardware: where it shall run.
-        place: for all matrices, or by `MatrixPlan.name` (others are auto). Lowering does not weigh: auto is
+        place: for all matrices, or by `MatrixPlan.name` (others are auto). Lowering compares no costs: auto is
             analog here, `ssmc.targets.aimc.choices.place_and_pack` decides before.
         known: plans of this program's matrices on this hardware, which need not be made again; new ones are added.
 

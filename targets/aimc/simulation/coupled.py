@@ -1,4 +1,4 @@
-"""Blocks that an array drives at once see each other: the cells off the diagonal hold code 0, which is not nothing.
+"""Blocks that an array drives at once see each other: cells at code 0 still conduct, they add noise and IR drop.
 
 With blocks k = 1..M of one bank on the diagonal of an array, column j of block k adds up
 
@@ -37,7 +37,7 @@ class Coupling:
         return int(self.members.shape[1])
 
     def gather(self, x: Array) -> Array:
-        """(G, w, ..) to (K, M * w, ..): what the members have, side by side; 0 where there is none."""
+        """(G, w, ..) to (K, M * w, ..): the members of a group side by side; 0 where there is none."""
         flat = self.members.ravel()
         out = np.zeros((flat.size, *x.shape[1:]), x.dtype)
         out[flat >= 0] = x[flat[flat >= 0]]

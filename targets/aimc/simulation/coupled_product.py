@@ -40,8 +40,9 @@ def as_driven(
         product: of a tile program.
         chip: that runs it.
         banks: of the tile program.
-        inputs: widths, within a group, of what is read apart; of coupled groups the first part of all comes first.
-        outputs: the same of what is written apart.
+        inputs: widths, within a group, of the values that are read; coupled groups put the first value of all members
+            before the second.
+        outputs: the same of the values that are written.
     """
     names = list(dict.fromkeys(part.bank for part in product.parts))
     coupling = coupling_of(product, chip)

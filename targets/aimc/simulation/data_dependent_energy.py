@@ -1,4 +1,4 @@
-"""What the data makes of energies: how strongly rows are driven, and what conductances they meet.
+"""Data-dependent energy: how strongly the rows are driven, and the conductances that they meet.
 
 A cell that is read draws V^2 G t. The file's energy of a cell read, ``array.read_energy_fj_per_cell``, is for drives of
 mean activity ``array.read_activity`` and cells of mean conductance ``array.read_g_us``; for the sequences at hand it is
@@ -7,7 +7,8 @@ mean activity ``array.read_activity`` and cells of mean conductance ``array.read
 
 where a_i is the mean over the sequences of (v / v_max)^2 for amplitudes, of |v| / v_max for pulses (time carries the
 code), and of the bit for serial drives. A driver's energy is ``dac.energy_pj`` a_i / ``dac.activity`` likewise.
-Converters and digital work do not depend on the data. A file that does not say what its figures are for (0) keeps them.
+Converters and digital work do not depend on the data. Where a file leaves the activity
+or the conductance of its figures out (0), they are used unchanged.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ def _stack(driven: Driven, parts: list[_Conversion]) -> ProductArrays:
 
 
 def _padded(found: Sequence[Real | None], groups: int, inputs: int) -> Real:
-    """Cells of every part, (P, G, J or tiles, at least ``inputs``), the smaller ones beside zeros; empty where none."""
+    """Cells of every part, (P, G, J or tiles, at least ``inputs``), padded with zeros; empty where a part has none."""
     known = [x for x in found if x is not None]
     if len(known) < len(found):
         return np.zeros((0, groups, 0, 0), np.float32)
@@ -199,6 +199,4 @@ def state_arrays(kernel: Kernel, initial: NDArray[np.int64], coupling: Coupling 
     inverse = np.exp2(-read_out.shift.astype(np.float64))
     numbers = update.keep, inverse, read_out.lo, read_out.hi, update.lo, update.hi, initial
     full = (np.broadcast_to(x, update.keep.shape) for x in numbers)
-    return StateArrays(
-        *(np.ascontiguousarray(x if coupling is None else coupling.gather(x), np.float32) for x in full)
-    )
+    return StateArrays(*(np.ascontiguousarray(x if coupling is None else coupling.gather(x), np.float32) for x in full))

@@ -1,6 +1,6 @@
 """Accuracy over chips and over time since programming: many instances of a noisy chip on a labelled set.
 
-Every chip is one seed: programmed once, then looked at after each time. All see the same sequences. Besides accuracy:
+Every chip is one seed: programmed once, then evaluated at each time. All see the same sequences. Besides accuracy:
 how often conversions left their range, column by column, and where the poles of the written matrices are.
 """
 
@@ -35,7 +35,7 @@ TIMES_S = (0.0, DAY_S, 30 * DAY_S)
 
 
 class OnChip(Protocol):
-    """What is simulated: a program, its tile program, and the hardware (`ssmc.targets.aimc.target.AimcCompiled`)."""
+    """A program, its tile program and the hardware (`ssmc.targets.aimc.target.AimcCompiled`)."""
 
     @property
     def program(self) -> Program:

@@ -36,7 +36,7 @@ def _threads() -> ThreadPoolExecutor:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a block gave: ``codes`` (L, size) or (L, T, size) of the program's output.
+    """The result of a block: ``codes`` (L, size) or (L, T, size) of the program's output.
 
     ``clips``: conversions outside their range by op (a second matrix: ``op.output``), each (parts, groups, outputs).
     """
@@ -98,7 +98,7 @@ def _largest(tiles: isa.TileProgram, product: Product) -> int:
 
 
 def _widths(tiles: isa.TileProgram, stage: Stage, product: Product) -> tuple[list[int], list[int]]:
-    """Of what a product reads and writes apart, within a group."""
+    """Widths, within a group, of the values that a product reads and writes."""
     groups, outputs = product.codes.shape[:2]
     n = stage.update.keep.shape[1] if isinstance(stage, Kernel) else outputs
     return [tiles.values[name].size // groups for name in product.reads], [n, outputs - n]
@@ -188,7 +188,7 @@ class _Task:
         return loaded, keys, np.zeros(loaded.shape, np.int64)
 
     def _clipped(self, product: Product, loaded: Loaded, clips: IntArray, widths: Sequence[int]) -> None:
-        """Keeps the counts, (parts, groups, outputs) whoever was driven with whom."""
+        """Keeps the counts, (parts, groups, outputs) however groups were coupled."""
         name = f"{product.op}.output" if product.op in self.clips else product.op
         if loaded.coupling is not None:
             natural = np.empty_like(clips)

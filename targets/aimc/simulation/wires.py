@@ -1,4 +1,4 @@
-"""IR drop: what the resistance of row and column wires does to a product, to first order.
+"""IR drop: the effect of the resistance of row and column wires on a product, to first order.
 
 Row i is driven with V_i from the left, column c is held at 0 V at the bottom; every cell pitch of wire has
 resistance R. The current of cell (i, m) crosses the row wire's segments 1..m and the column wire's from i down.

@@ -1,4 +1,4 @@
-"""Which cells hold which kernel, as data to draw: arrays that look the same are listed once."""
+"""The cells of every kernel, as data to draw: arrays with equal contents are listed once."""
 
 from __future__ import annotations
 
