@@ -4,6 +4,10 @@ DEV := .venv
 DEMO := .venv-demo
 SOURCES := $(shell find ssmc passes targets -type f \( -name '*.py' -o -name '*.toml' -o -name '*.css' -o -name '*.json' \))
 
+# Processes of `make test`: the cores, at most 4; each imports torch and takes up to 1 GB.
+CORES = $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+JOBS ?= $(shell test $(CORES) -lt 4 && echo $(CORES) || echo 4)
+
 .DEFAULT_GOAL := help
 DIGITS := examples/spoken_digits
 .PHONY: help demo test lint types layers gate baseline check fuzz cortex-m cortex-tools bench format clean
@@ -14,8 +18,8 @@ help: ## list the commands
 demo: $(DEMO)/ready ## compile the spoken-digits model for both targets, run the 300 test recordings (needs no torch)
 	$(DEMO)/bin/python examples/spoken_digits/demo.py
 
-test: $(DEV)/ready ## run the tests
-	$(DEV)/bin/python -m pytest $(PYTEST)
+test: $(DEV)/ready ## run the tests in JOBS processes; PYTEST='tests/ir -k requant' runs some of them, in one
+	$(DEV)/bin/python -m pytest $(or $(PYTEST),-n $(JOBS) --dist worksteal)
 
 lint: $(DEV)/ready ## ruff
 	$(DEV)/bin/ruff check .

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,6 +17,8 @@ from ssmc.pipeline import PipelineResult, run_pipeline
 from ssmc.targets.integer.target import IntegerTarget
 from tests.graphs import Spec, model
 
+DIGITS = Path(__file__).parents[1] / "examples" / "spoken_digits"
+
 
 def lower(source: Spec | onnx.ModelProto, until: str | None = None, *, oracle: bool = False) -> PipelineResult:
     """The integer pipeline, or its beginning."""
@@ -25,6 +29,12 @@ def lower(source: Spec | onnx.ModelProto, until: str | None = None, *, oracle: b
 def program_of(source: Spec | onnx.ModelProto, until: str | None = None) -> Program:
     """The integer program; ``until`` a pass at level *folded* or later."""
     return read_program(lower(source, until).model)
+
+
+@cache
+def demo_program() -> Program:
+    """The integer program of the demo, compiled once a process: a test must not change it."""
+    return program_of(onnx.load(DIGITS / "model.onnx"))
 
 
 def same(a: object, b: object) -> bool:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Read when numpy and torch are imported. The models here are small: more threads would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from ssmc.hardware.file import load_hardware
 from ssmc.hardware.model import Hardware
@@ -19,6 +24,16 @@ settings.register_profile(
     "ssmc", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("ssmc")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def libraries_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Built C libraries are kept for this run only, in one folder for all its workers."""
+    base = tmp_path_factory.getbasetemp()
+    run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(run / "cache"))
+        yield
 
 
 @pytest.fixture(scope="session")

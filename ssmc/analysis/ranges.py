@@ -63,28 +63,34 @@ def typical(kernel: LinearKernel, power: FloatArray) -> Ranges:
 
 def absolute_sum(A: FloatArray, X: FloatArray, L: FloatArray) -> FloatArray:
     """``sum_k |L A^k X|`` over all k >= 0, bounded from above: A (H, n, n), X (H, n, j), L (H, i, n). inf: no decay."""
-    groups, n = A.shape[:2]
-    eye = np.broadcast_to(np.eye(n), A.shape)
-    seen = np.concatenate([eye, L], 1)
-    rows = [seen]
-    for _ in range(CHUNK - 1):
-        rows.append(flushed(rows[-1] @ A))
-    block, leap = np.concatenate(rows, 1), rows[-1][:, :n] @ A
-    done, total = np.array(eye), np.zeros((groups, seen.shape[1], X.shape[-1]))
-    slow = np.arange(groups)  # the groups that have not decayed yet
-    for _ in range(MOST_CHUNKS):
-        moved = np.abs(block @ (done[slow] @ X[slow]))
-        total[slow] += moved.reshape(len(slow), CHUNK, *total.shape[1:]).sum(1)
-        done[slow] = flushed(done[slow] @ leap[slow])
-        left = np.abs(done[slow]).sum(-1).max(-1) > SMALL
-        slow, block = slow[left], block[left]
-        if not slow.size:
-            break
-    rest = np.abs(done)
+    n = A.shape[-1]
+    summed = [_leading_terms(*group) for group in zip(A, X, L, strict=True)]
+    total, rest = np.stack([terms for terms, _ in summed]), np.abs(np.stack([power for _, power in summed]))
     bounded = np.abs(np.linalg.eigvals(rest)).max(-1)[:, None, None] < 1
     rest = np.where(bounded, rest, 0.0)
     tail = np.linalg.solve(np.eye(n) - rest, rest @ total[:, :n])
     return np.asarray(np.where(bounded, total[:, n:] + np.abs(L) @ tail, np.inf))
+
+
+def _leading_terms(A: FloatArray, X: FloatArray, L: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """``sum_(k<K) |[I; L] A^k X|`` (n + i, j) and ``A^K``, small where it decays: A (n, n), X (n, j), L (i, n).
+
+    One group at a time: a chunk of its terms stays in the cache, those of all groups would not.
+    """
+    n = len(A)
+    rows = [np.concatenate([np.eye(n), L])]
+    for _ in range(CHUNK - 1):
+        rows.append(flushed(rows[-1] @ A))
+    block, leap = np.concatenate(rows), rows[-1][:n] @ A
+    power, total = np.eye(n), np.zeros((n + len(L), X.shape[-1]))
+    for _ in range(MOST_CHUNKS):
+        moved = block @ (power @ X)
+        np.abs(moved, out=moved)
+        total += moved.reshape(CHUNK, *total.shape).sum(0)
+        power = flushed(power @ leap)
+        if not np.abs(power).sum(-1).max() > SMALL:
+            break
+    return total, power
 
 
 def _rest(A: FloatArray, constant: FloatArray) -> FloatArray:

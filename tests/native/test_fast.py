@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-import ssmc
 from ssmc.bundle.compare import compare_codes
 from ssmc.data import load_samples
 from ssmc.errors import SsmcWarning
@@ -17,21 +13,13 @@ from ssmc.ir.program import Program
 from ssmc.native import build, fast
 from ssmc.native.executor import NativeExecutor
 from ssmc.targets.integer.target import IntegerCompiled
+from tests.compiling import DIGITS, demo_program
 from tests.targets.c99.programs import random_program
-
-DIGITS = Path(__file__).parents[2] / "examples" / "spoken_digits"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")
 def program() -> Program:
-    return ssmc.compile(DIGITS / "model.onnx", "int", oracle=False).compiled.program
+    return demo_program()
 
 
 needs_compiler = pytest.mark.skipif(build.find_compiler() is None, reason="no C compiler")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 import pytest
@@ -161,10 +162,16 @@ def random_shape(draw: st.DrawFn) -> Shape:
     )
 
 
+@cache
+def preset(name: str) -> Hardware:
+    """Read once, not for every example."""
+    return load_hardware(name)
+
+
 @st.composite
 def random_hardware(draw: st.DrawFn) -> Hardware:
     """A preset, its arrays cut down so that matrices split, its converter and cells varied."""
-    hw = load_hardware(draw(st.sampled_from(["taox64", "isaac128"])))
+    hw = preset(draw(st.sampled_from(["taox64", "isaac128"])))
     adc = {
         "bits": draw(st.sampled_from([hw.adc.bits, 3, 5, 12])),
         "step": draw(st.sampled_from(["per_column", "per_adc", "per_array"])),

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 
-import ssmc
 from ssmc.data import load_samples
 from ssmc.errors import ModelError
 from ssmc.ir.executor import Executor
@@ -27,6 +26,8 @@ from ssmc.ir.operations import Linear, Product, Quantize, StateSpace
 from ssmc.ir.program import Program
 from ssmc.ir.rounding import IntArray
 from ssmc.native.executor import NativeExecutor
+from ssmc.targets.aimc.target import AimcTarget
+from tests.compiling import DIGITS, demo_program
 from tests.targets.c99 import harness
 from tests.targets.c99.backends import BACKENDS, CHIPS, CORTEX_M, CROSSBAR, REFERENCE, Tally, reference, walk
 from tests.targets.c99.programs import random_codes, random_program
@@ -34,7 +35,6 @@ from tests.targets.c99.programs import random_codes, random_program
 SAMPLES = 64
 STEPS = 40
 BATCH = 50
-DIGITS = Path(__file__).parents[3] / "examples" / "spoken_digits"
 
 
 def one(seed: int, tally: Tally, samples: int = SAMPLES, steps: int = STEPS, board: bool = False) -> Program:
@@ -72,8 +72,8 @@ def everywhere(program: Program, codes: IntArray, lengths: IntArray, tally: Tall
 def recordings(count: int, tally: Tally, board: bool) -> None:
     """The demo's test recordings through every backend; the crossbar against the unlowered reference."""
     samples = load_samples(DIGITS / "test.npz").head(count)
-    program = ssmc.compile(DIGITS / "model.onnx", "int", oracle=False).compiled.program
-    tiled = ssmc.compile(DIGITS / "model.onnx", "aimc", oracle=False).compiled
+    program = demo_program()
+    tiled = AimcTarget().emit(program)
     first = program.ops[0]
     assert isinstance(first, Quantize)
     for indices in samples.batches(BATCH):
