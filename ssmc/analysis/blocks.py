@@ -46,8 +46,8 @@ class Blocks:
             index[group, : len(blocks)] = blocks
         place = np.zeros(label.shape, np.int64)
         flat = index.reshape(len(label), -1)
-        group, at = np.nonzero(flat != EMPTY)
-        place[group, flat[group, at]] = at
+        rows, at = np.nonzero(flat != EMPTY)
+        place[rows, flat[rows, at]] = at
         return Blocks(index, place)
 
     def part(self, groups: slice) -> Blocks:

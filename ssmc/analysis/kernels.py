@@ -96,32 +96,36 @@ def analyse(
     """
     kernel, quant = linear_kernel(op), program.values[op.inputs[0]].quant
     shape = op.matrix.groups, op.n_input
-    fed = _Fed(
-        *(np.full(shape, float(end)) for end in (quant.lo, quant.hi)),
-        op.register0.astype(np.float64),
-        white_noise(*shape) if sequences is None else list(sequences),
-        sequences is None,
-    )
+    lo, hi = (np.full(shape, float(end)) for end in (quant.lo, quant.hi))
+    noise = white_noise(*shape) if sequences is None else []
+    fed = _Fed(lo, hi, op.register0.astype(np.float64), noise, list(sequences or ()))
     work = _work(kernel)
     figures = [_figures(kernel.part(g), fed.part(g), target_db, adc_bits(op)) for g in _parts(op) if work <= MOST_WORK]
     skipped = "" if work <= MOST_WORK else f"it takes {work:.1e} multiplications, the limit is {MOST_WORK:.0e}"
     channels = _channels(op, kernel, figures)
-    return KernelAnalysis(op.name, "white" if fed.white else "data", target_db, channels, skipped)
+    return KernelAnalysis(op.name, "white" if sequences is None else "data", target_db, channels, skipped)
 
 
 @dataclass(frozen=True)
 class _Fed:
-    """Ends of the input range (H, m), first registers (H, n), and sequences (T, H, m): noise or codes."""
+    """Ends of the input range (H, m), first registers (H, n), and sequences (T, H, m): of noise, or of codes."""
 
     lo: FloatArray
     hi: FloatArray
     start: FloatArray
-    sequences: list[FloatArray] | list[IntArray]
-    white: bool
+    noise: list[FloatArray]
+    codes: list[IntArray]
 
     def part(self, groups: slice) -> _Fed:
-        sequences = [x[:, groups] for x in self.sequences]
-        return _Fed(self.lo[groups], self.hi[groups], self.start[groups], sequences, self.white)  # type: ignore[arg-type]
+        noise, codes = [x[:, groups] for x in self.noise], [x[:, groups] for x in self.codes]
+        return _Fed(self.lo[groups], self.hi[groups], self.start[groups], noise, codes)
+
+    def sequences(self, kernel: LinearKernel) -> list[IntArray]:
+        """The codes; those of noise are as loud as fits the kernel."""
+        if not self.noise:
+            return self.codes
+        spread = _loudness(kernel, self.lo, self.hi)
+        return [white_codes(noise, self.lo, self.hi, spread) for noise in self.noise]
 
 
 def _parts(op: StateSpace) -> list[slice]:
@@ -160,11 +164,7 @@ class _Figures:
 def _figures(kernel: LinearKernel, fed: _Fed, target_db: float, bits: int) -> _Figures:
     stable = kernel.modes.radius < 1
     kernel = replace(kernel, A=np.where(stable[:, None, None], kernel.A, 0.0))
-    codes = fed.sequences
-    if fed.white:
-        spread = _loudness(kernel, fed.lo, fed.hi)
-        codes = [white_codes(noise, fed.lo, fed.hi, spread) for noise in fed.sequences]
-    seen = observe(kernel, codes, fed.start)
+    seen = observe(kernel, fed.sequences(kernel), fed.start)
     noise = output_noise(kernel, seen.steps)
     total = np.maximum(noise.total.sum(-1), np.finfo(float).tiny)
     parts = np.stack([noise.readout.sum((1, 2)), noise.state.sum((1, 2)), noise.output.sum(-1)])
@@ -206,7 +206,9 @@ def _room(limits: Limits) -> FloatArray:
 def _channels(op: StateSpace, kernel: LinearKernel, figures: list[_Figures]) -> tuple[ChannelFacts, ...]:
     live = live_states(op)
     sizes = np.sort(np.abs(kernel.modes.values).reshape(len(live), -1), 1)
-    known = [(part, group) for part in figures for group in range(len(part.why))] or [(None, 0)] * len(live)
+    known: list[tuple[_Figures | None, int]] = [(None, 0)] * len(live)
+    if figures:
+        known = [(part, group) for part in figures for group in range(len(part.why))]
     return tuple(
         _channel(number, _form(op, number, on), row[len(row) - int(on.sum()) :], *where)
         for number, (on, row, where) in enumerate(zip(live, sizes, known, strict=True))

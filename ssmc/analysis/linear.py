@@ -146,9 +146,11 @@ def poles(op: StateSpace) -> list[NDArray[np.complex128]]:
     live = live_states(op)
     A = np.where(live[:, :, None] & live[:, None, :], transition(op), 0.0)
     blocks = Blocks.of(A != 0)
-    found = np.linalg.eigvals(blocks.square(A)).reshape(len(live), -1)
-    found = np.take_along_axis(found, np.abs(found).argsort(1, kind="stable"), 1)
-    return [row[len(row) - count :] for row, count in zip(found, live.sum(1).tolist(), strict=True)]  # others are 0
+    found: NDArray[np.complex128] = np.linalg.eigvals(blocks.square(A)).reshape(len(live), -1).astype(np.complex128)
+    order = np.abs(found).argsort(1, kind="stable")  # the poles of the others, 0, come first
+    return [
+        row[at[len(at) - count :]] for row, at, count in zip(found, order, live.sum(1).tolist(), strict=True)
+    ]
 
 
 def lattice_power(denominator: int) -> float:

@@ -140,7 +140,7 @@ def observability(A: FloatArray, C: FloatArray, steps: float | None = None) -> F
 
 
 def power_at_output(kernel: LinearKernel, P: FloatArray, steps: float | None = None) -> FloatArray:
-    """``sum_k C A^k P (A^k)^T C^T`` for a covariance P (H, n, n) of the states, (H, p); as `output_noise` over steps."""
+    """``sum_k C A^k P (A^k)^T C^T`` for a covariance P (H, n, n) of the states, (H, p); ``steps`` as there."""
     blocks, modes = kernel.blocks, kernel.modes
     inside = blocks.gather(blocks.gather(P, 1), 3)
     found = summed_power(modes, blocks.gather(kernel.C, 2), inside, steps)

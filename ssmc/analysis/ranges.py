@@ -161,7 +161,8 @@ def _rest(kernel: LinearKernel, constant: FloatArray) -> FloatArray:
         return np.zeros_like(constant)
     blocks = kernel.blocks
     A, drive = blocks.square(kernel.A), blocks.gather(constant)[..., None]
-    return blocks.scatter(np.linalg.solve(np.eye(blocks.size) - A, drive)[..., 0])
+    rest: FloatArray = np.linalg.solve(np.eye(blocks.size) - A, drive)[..., 0].astype(np.float64)
+    return blocks.scatter(rest)
 
 
 def _converted(

@@ -137,7 +137,8 @@ def test_worst_case_by_blocks_is_that_of_the_whole_matrix(shape: str) -> None:
     now = np.where(kernel.readout_power > 0, 0.5, 0.0)[..., None]
     fed = np.concatenate([kernel.B, kernel.D], 1)
     extra = np.abs(np.concatenate([kernel.G, kernel.F], 1)) @ now + np.abs(fed) @ reach[..., None]
-    extra = extra[..., 0] + np.abs((fed @ middle[..., None])[..., 0] + np.concatenate([kernel.bias_state, kernel.bias_output], 1))
+    bias = np.concatenate([kernel.bias_state, kernel.bias_output], 1)
+    extra = extra[..., 0] + np.abs((fed @ middle[..., None])[..., 0] + bias)
     found = worst_case(kernel, lo, hi, start)
     assert np.allclose(found.register, bound[:, :STATES], rtol=1e-9)
     assert np.allclose(found.adc_state, bound[:, STATES : 2 * STATES] + extra[:, :STATES], rtol=1e-9)

@@ -107,7 +107,8 @@ def test_mean_over_steps_is_the_mean_over_steps() -> None:
         powers.append(total)
         total = total + row.swapaxes(1, 2) @ row
         row = row @ kernel.A
-    assert np.allclose(observability(kernel.A, kernel.C, count)[:, 0], np.mean(np.broadcast_arrays(*powers), 0), rtol=1e-6)
+    mean = np.mean(np.broadcast_arrays(*powers), 0)
+    assert np.allclose(observability(kernel.A, kernel.C, count)[:, 0], mean, rtol=1e-6)
 
 
 def test_typical_range_is_the_measured_deviation() -> None:
