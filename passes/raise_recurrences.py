@@ -14,9 +14,10 @@ from ssmc.ir.build import add_constant, is_op, node_name, remove_dead, replace_v
 from ssmc.ir.rounding import FloatArray, round_half_even
 from ssmc.pipeline import Level, Pass, PassResult
 from ssmc.recognition.axes import Axes, Roles, name_axes
-from ssmc.recognition.raised_scan import Groups, RaisedScan, recognise_scan
-from ssmc.recognition.recurrence import GRID_ERROR, Recurrence
-from ssmc.verify import random_feeds, run_onnx
+from ssmc.recognition.raised_scan import Groups, RaisedScan, by_group, recognise_scan
+from ssmc.recognition.recurrence import Recurrence
+from ssmc.recognition.states import GRID_ERROR
+from ssmc.verify import Session, random_feeds
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class RaiseRecurrences(Pass):
                 raise ModelError(
                     "SSMC-S03", f"{node.op_type} is not supported", "express the loop as Scan", node_name(node)
                 )
-        starts = [_initial(model, node) for node in loops]
+        starts = _initial(model, loops)
         for node, start in zip(loops, starts, strict=True):
             _raise(model, node, axes, start, self.quantized)
         remove_dead(model.graph)
@@ -95,18 +96,29 @@ def _refuse(node: ir.Node) -> None:
             )
 
 
-def _initial(model: ir.Model, node: ir.Node) -> FloatArray:
-    """The initial states of one sample, flattened and joined; they must not depend on the input."""
-    count = len(node.inputs) - node.attributes["num_scan_inputs"].as_int()
-    names = [str(required(node, index).name) for index in range(count)]
+def _initial(model: ir.Model, loops: list[ir.Node]) -> list[FloatArray]:
+    """The initial states of one sample, flattened and joined, for every loop; they must not depend on the input."""
+    names = [_states_of(node) for node in loops]
+    every = list(dict.fromkeys(name for own in names for name in own))
     proto = ir.to_proto(model)
     known = {out.name for out in proto.graph.output}
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(names) if name not in known)
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in every if name not in known)
+    session = Session(proto)
     feeds = [random_feeds(model, seed, batch=1, steps=1) for seed in range(2)]
-    first, second = (np.concatenate([np.ravel(out) for out in run_onnx(proto, feed, names)]) for feed in feeds)
-    if not np.array_equal(first, second):
-        raise ModelError("SSMC-S03", "the initial state depends on the input", "start from constants", node_name(node))
-    return first.astype(np.float64)
+    first, second = (dict(zip(every, session.run(feed, every) if every else [], strict=True)) for feed in feeds)
+    starts = []
+    for node, own in zip(loops, names, strict=True):
+        if not all(np.array_equal(first[name], second[name]) for name in own):
+            raise ModelError(
+                "SSMC-S03", "the initial state depends on the input", "start from constants", node_name(node)
+            )
+        starts.append(np.concatenate([np.zeros(0), *(np.ravel(first[name]) for name in own)]).astype(np.float64))
+    return starts
+
+
+def _states_of(node: ir.Node) -> list[str]:
+    count = len(node.inputs) - node.attributes["num_scan_inputs"].as_int()
+    return [str(required(node, index).name) for index in range(count)]
 
 
 def _emit(graph: ir.Graph, node: ir.Node, found: RaisedScan, start: FloatArray, axes: Axes) -> None:
@@ -140,8 +152,8 @@ def _constants(
     s, u, y = groups.states, groups.inputs, groups.outputs
     columns = np.concatenate([s, len(kernel.step) + u], 1)
     arrays = {
-        "W": kernel.W[s[:, :, None], columns[:, None, :]],
-        "W_y": kernel.W_y[y[:, :, None], columns[:, None, :]],
+        "W": by_group(kernel.W, s, columns),
+        "W_y": by_group(kernel.W_y, y, columns),
         "r0": start[s],
         **{key: getattr(kernel, key)[s] for key in ("step", "offset", "lo", "hi", "keep", "unit")},
         **{key: getattr(kernel, key)[s] for key in ("dac_lo", "dac_hi", "reg_lo", "reg_hi")},

@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
-from scipy.sparse.csgraph import connected_components
 
+from ssmc.analysis.blocks import Blocks, components
 from ssmc.analysis.stable import into_circle, stable_codes
 from ssmc.errors import ModelError
 from ssmc.ir.build import node_name
@@ -20,6 +20,7 @@ from ssmc.pipeline import Effect, Level, Pass, PassResult
 Poles = Literal["refuse", "move", "keep"]
 PAIR = 2
 CLOSE = 1e-9
+DOUBT = 1e-6  # distance to the unit circle within which every mode is looked at by itself
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,16 @@ class StabilizePoles(Pass):
 
 def unstable_modes(k: KernelConstants) -> list[tuple[int, IntArray]]:
     """(group, states) of the live modes with a pole on or outside the unit circle."""
-    A, live = _transition(k), live_states(k)
+    live = live_states(k)
+    A = np.where(live[:, :, None] & live[:, None, :], _transition(k), 0.0)
+    coupled = (k.W[..., : live.shape[1]] != 0) & live[:, :, None] & live[:, None, :]
+    blocks = Blocks.of(coupled)
+    largest = np.abs(np.linalg.eigvals(blocks.square(A))).max((1, 2), initial=0.0)
+    label = components(coupled)
     found = []
-    for group, on in enumerate(live):
-        states = np.flatnonzero(on)
-        coupled = k.W[group][np.ix_(states, states)] != 0
-        _, label = connected_components(coupled, directed=False)
-        for mode in range(int(label.max(initial=-1)) + 1):
-            chosen = states[label == mode]
+    for group in np.flatnonzero(~(largest < 1 - DOUBT)).tolist():
+        for mode in np.unique(label[group, live[group]]).tolist():
+            chosen = np.flatnonzero(live[group] & (label[group] == mode))
             if not _radius(A[group], chosen) < 1:
                 found.append((group, chosen))
     return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -22,30 +23,63 @@ RESOLVED_CODES = 40.0
 Arrays = dict[str, NDArray[Any]]
 
 
-def run_onnx(
-    model: ir.Model | onnx.ModelProto, feeds: Mapping[str, NDArray[Any]], outputs: list[str] | None = None
-) -> list[NDArray[Any]]:
-    """Run a model in onnxruntime on the CPU, one thread, with graph optimizations off.
+class Session:
+    """A model in onnxruntime on the CPU, one thread, graph optimizations off, ready to run many times.
 
     Higher optimization levels rewrite quantized MatMuls and move results by up to 2 LSB (facts: onnxruntime#32132).
-
-    Raises:
-        ModelError: SSMC-M05 where onnxruntime does not accept the model.
     """
-    import onnxruntime as ort
 
-    proto = model if isinstance(model, onnx.ModelProto) else ir.to_proto(model)
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
+    def __init__(self, model: ir.Model | onnx.ModelProto | bytes) -> None:
+        """Load the model, serialized or not.
+
+        Raises:
+            ModelError: SSMC-M05 where onnxruntime does not accept it.
+        """
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 4
+        data = model if isinstance(model, bytes) else serialized(model)
+        with _refusals():
+            self.session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: list[str] | None = None) -> list[NDArray[Any]]:
+        """The outputs, or those named.
+
+        Raises:
+            ModelError: SSMC-M05 where onnxruntime cannot run the model.
+        """
+        with _refusals():
+            return [np.asarray(out) for out in self.session.run(outputs, dict(feeds))]
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
     try:
-        session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        return [np.asarray(out) for out in session.run(outputs, dict(feeds))]
+        yield
     except Exception as error:  # onnxruntime raises a dozen unrelated classes
         first = str(error).strip().splitlines()[0][:300]
         fact = f"onnxruntime cannot run the model: {first}"
         raise ModelError("SSMC-M05", fact, "check it with onnx.checker") from None
+
+
+def serialized(model: ir.Model | onnx.ModelProto) -> bytes:
+    """The model as onnxruntime reads it; the same bytes for the same graph."""
+    proto = model if isinstance(model, onnx.ModelProto) else ir.to_proto(model)
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def run_onnx(
+    model: ir.Model | onnx.ModelProto, feeds: Mapping[str, NDArray[Any]], outputs: list[str] | None = None
+) -> list[NDArray[Any]]:
+    """Run a model once (`Session`).
+
+    Raises:
+        ModelError: SSMC-M05 where onnxruntime does not accept the model.
+    """
+    return Session(model).run(feeds, outputs)
 
 
 @dataclass
@@ -64,20 +98,25 @@ class Oracle:
     seed: int = 0
     feeds: Arrays = field(init=False)
     many: Arrays = field(init=False)
-    stage: onnx.ModelProto = field(init=False)
     previous: list[NDArray[np.generic]] = field(init=False)
+    data: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Run the imported model once."""
         self.feeds = random_feeds(self.model, self.seed)
         self.many = random_feeds(self.model, self.seed, batch=MANY)
-        self.stage = ir.to_proto(self.model)
-        self.previous = run_onnx(self.stage, self.feeds)
+        self.data = serialized(self.model)
+        self.previous = Session(self.data).run(self.feeds)
 
     def deviation(self, model: ir.Model) -> float:
-        """Largest output difference from the previous stage, relative to the output's largest magnitude."""
-        self.stage = ir.to_proto(model)
-        now = run_onnx(self.stage, self.feeds)
+        """Largest output difference from the previous stage, relative to the output's largest magnitude.
+
+        A graph of the same bytes as the previous stage is the same function: it is not run again.
+        """
+        data = serialized(model)
+        if data == self.data:
+            return 0.0
+        self.data, now = data, Session(data).run(self.feeds)
         worst = 0.0
         for before, after in zip(self.previous, now, strict=True):
             if _shape(before) != _shape(after):
@@ -95,7 +134,10 @@ class Oracle:
 
         Both run free, on more sequences than `deviation` takes; call it before that, which goes on to the next stage.
         """
-        (before,), (after,) = run_onnx(self.stage, self.many), run_onnx(model, self.many)
+        data = serialized(model)
+        if data == self.data:
+            return 0.0
+        (before,), (after,) = Session(self.data).run(self.many), Session(data).run(self.many)
         return moved(before, after)
 
 

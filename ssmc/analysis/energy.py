@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import connected_components
 
+from ssmc.analysis.blocks import components
 from ssmc.analysis.linear import linear_kernel
 from ssmc.analysis.qs4d_metrics import driven_states
 from ssmc.analysis.run import padded, reference
@@ -59,8 +59,8 @@ def modes(op: StateSpace) -> IntArray:
     """Number (H, n) of the mode of every live state: states that A couples, directly or not, are one."""
     n, live = op.n_state, driven_states(op)
     coupled: NDArray[np.bool_] = op.matrix.codes[:, :n, :n] != 0
+    label = components(coupled & live[:, :, None] & live[:, None, :])
     found = np.full(live.shape, NONE, np.int64)
     for group, on in enumerate(live):
-        _, label = connected_components(coupled[group][np.ix_(on, on)], directed=False)
-        found[group, on] = label
+        found[group, on] = np.unique(label[group, on], return_inverse=True)[1]
     return found

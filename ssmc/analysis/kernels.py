@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssmc.analysis.linear import Limits, LinearKernel, linear_kernel
 from ssmc.analysis.noise import OutputNoise, fewest_adc_bits, output_noise, sqnr_db
-from ssmc.analysis.observe import MOST_OVERLOAD, Observation, judge, observe, white_codes
+from ssmc.analysis.observe import MOST_OVERLOAD, Observation, judge, observe, white_codes, white_noise
 from ssmc.analysis.qs4d_metrics import driven_states
-from ssmc.analysis.ranges import Ranges, typical, worst_case
+from ssmc.analysis.ranges import CHUNK, MOST_CHUNKS, Ranges, typical, worst_case
 from ssmc.ir.operations import StateSpace
 from ssmc.ir.program import Program
 from ssmc.ir.quant import bits_for
@@ -20,6 +21,11 @@ from ssmc.ir.rounding import FloatArray, IntArray
 TARGET_DB = 30.0
 DIGITS = 4
 LOUD = 0.25
+NOT_ANALYSED = "not analysed"
+#: multiplications that the analysis of a kernel may take; a diagonal kernel of 128 channels of 128 states takes 2e9
+MOST_WORK = 1e11
+#: states that are looked at together: their signals fill the cache, not the memory
+MOST_STATES = 512
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,8 @@ class ChannelFacts:
             hold, largest over the states; the bound is None where the kernel does not decay. At most 1: no overflow.
         worst_adc, typical_adc: likewise for what the converters see, state rows and output rows.
         sqnr_db: predicted signal to quantization noise of the weakest output; None: the model is not valid here.
-        why: why there is no ratio: ``unstable``, ``no signal``, ``saturation``, ``errors are not white``, ``no noise``.
+        why: why there is no ratio: ``unstable``, ``no signal``, ``saturation``, ``errors are not white``, ``no noise``,
+            ``not analysed`` (then ranges and shares are None as well).
         from_readout, from_state, from_output: shares of the noise by quantizer.
         adc_bits: fewest converter bits that reach the target; None: none up to 16, or not valid.
     """
@@ -47,26 +54,31 @@ class ChannelFacts:
     fastest: float | None
     slowest: float | None
     margin: float | None
-    worst_register: float | None
-    typical_register: float
-    worst_adc: float | None
-    typical_adc: float
-    sqnr_db: float | None
-    why: str
-    from_readout: float
-    from_state: float
-    from_output: float
-    adc_bits: int | None
+    worst_register: float | None = None
+    typical_register: float | None = None
+    worst_adc: float | None = None
+    typical_adc: float | None = None
+    sqnr_db: float | None = None
+    why: str = ""
+    from_readout: float | None = None
+    from_state: float | None = None
+    from_output: float | None = None
+    adc_bits: int | None = None
 
 
 @dataclass(frozen=True)
 class KernelAnalysis:
-    """A kernel's channels, and what was fed: ``data``, or ``white``: Gaussian codes, 4 deviations of which just fit."""
+    """A kernel's channels, and what was fed: ``data``, or ``white``: Gaussian codes, 4 deviations of which just fit.
+
+    Attributes:
+        skipped: why ranges and noise were left out; empty where they were not.
+    """
 
     name: str
     signal: str
     target_db: float
     channels: tuple[ChannelFacts, ...]
+    skipped: str = ""
 
 
 def analyse(
@@ -75,7 +87,7 @@ def analyse(
     sequences: Sequence[IntArray] | None = None,
     target_db: float = TARGET_DB,
 ) -> KernelAnalysis:
-    """Analyse one operation.
+    """Analyse one operation, a few channels at a time; poles alone where the rest would take more than ``MOST_WORK``.
 
     Args:
         program: whose values give the range of the input codes.
@@ -83,23 +95,51 @@ def analyse(
         sequences: its input codes (T, H, m) on data; None: white codes.
         target_db: SQNR that the fewest ADC bits are to reach.
     """
-    kernel = linear_kernel(op)
-    sizes = np.abs(np.linalg.eigvals(kernel.A))
-    stable = sizes.max(-1, initial=0.0) < 1
-    kernel = replace(kernel, A=np.where(stable[:, None, None], kernel.A, 0.0))
-    quant, start = program.values[op.inputs[0]].quant, op.register0.astype(np.float64)
-    lo, hi = (np.full((op.matrix.groups, op.n_input), float(end)) for end in (quant.lo, quant.hi))
-    fed = white_codes(lo, hi, _loudness(kernel, lo, hi)) if sequences is None else list(sequences)
-    seen = observe(kernel, fed, start)
-    worst = _shares(kernel, worst_case(kernel, lo, hi, start))
-    usual = _shares(kernel, typical(kernel, seen.drive[:, op.n_state :]))
-    noise = output_noise(kernel, seen.steps)
-    figures = _figures(kernel, noise, seen, target_db, adc_bits(op))
-    channels = tuple(
-        _channel(op, group, sizes[group], worst[:, group], usual[:, group], figures)
-        for group in range(op.matrix.groups)
-    )
-    return KernelAnalysis(op.name, "white" if sequences is None else "data", target_db, channels)
+    kernel, quant = linear_kernel(op), program.values[op.inputs[0]].quant
+    shape = op.matrix.groups, op.n_input
+    lo, hi = (np.full(shape, float(end)) for end in (quant.lo, quant.hi))
+    noise = white_noise(*shape) if sequences is None else []
+    fed = _Fed(lo, hi, op.register0.astype(np.float64), noise, list(sequences or ()))
+    work = _work(kernel)
+    figures = [_figures(kernel.part(g), fed.part(g), target_db, adc_bits(op)) for g in _parts(op) if work <= MOST_WORK]
+    skipped = "" if work <= MOST_WORK else f"it takes {work:.1e} multiplications, the limit is {MOST_WORK:.0e}"
+    channels = _channels(op, kernel, figures)
+    return KernelAnalysis(op.name, "white" if sequences is None else "data", target_db, channels, skipped)
+
+
+@dataclass(frozen=True)
+class _Fed:
+    """Ends of the input range (H, m), first registers (H, n), and sequences (T, H, m): of noise, or of codes."""
+
+    lo: FloatArray
+    hi: FloatArray
+    start: FloatArray
+    noise: list[FloatArray]
+    codes: list[IntArray]
+
+    def part(self, groups: slice) -> _Fed:
+        noise, codes = [x[:, groups] for x in self.noise], [x[:, groups] for x in self.codes]
+        return _Fed(self.lo[groups], self.hi[groups], self.start[groups], noise, codes)
+
+    def sequences(self, kernel: LinearKernel) -> list[IntArray]:
+        """The codes; those of noise are as loud as fits the kernel."""
+        if not self.noise:
+            return self.codes
+        spread = _loudness(kernel, self.lo, self.hi)
+        return [white_codes(noise, self.lo, self.hi, spread) for noise in self.noise]
+
+
+def _parts(op: StateSpace) -> list[slice]:
+    """Runs of channels with at most ``MOST_STATES`` states, or one channel."""
+    size = max(MOST_STATES // op.n_state, 1)
+    return [slice(start, start + size) for start in range(0, op.matrix.groups, size)]
+
+
+def _work(kernel: LinearKernel) -> float:
+    """Multiplications of the sums over all steps (`ssmc.analysis.ranges`), most of what an analysis takes."""
+    groups, blocks, b = kernel.blocks.index.shape
+    p, m = kernel.D.shape[1:]
+    return float(groups * blocks * b * (2 * b + p) * (2 * b + m + 1) * CHUNK * MOST_CHUNKS)
 
 
 def adc_bits(op: StateSpace) -> int:
@@ -110,31 +150,45 @@ def adc_bits(op: StateSpace) -> int:
 
 @dataclass(frozen=True)
 class _Figures:
-    """Per group: SQNR of the weakest output, why it may not be believed, shares of the noise (3, H), ADC bits."""
+    """Per group: range shares (2, H), SQNR of the weakest output, doubts about it, noise shares (3, H), ADC bits."""
 
+    worst: FloatArray
+    usual: FloatArray
     sqnr: FloatArray
     why: list[str]
     shares: FloatArray
     bits: FloatArray
 
 
-def _figures(kernel: LinearKernel, noise: OutputNoise, seen: Observation, target_db: float, bits: int) -> _Figures:
-    verdict = judge(kernel, noise, seen)
-    ratio = sqnr_db(seen.signal, noise.total)
-    why = np.select(
-        [
-            ~(seen.signal > 0).all(-1),
-            (verdict.overload > MOST_OVERLOAD).any(-1),
-            ~verdict.valid.all(-1),
-            ~np.isfinite(ratio.min(-1)),
-        ],
-        ["no signal", "saturation", "errors are not white", "no noise"],
-        "",
-    )
+def _figures(kernel: LinearKernel, fed: _Fed, target_db: float, bits: int) -> _Figures:
+    stable = kernel.modes.radius < 1
+    kernel = replace(kernel, A=np.where(stable[:, None, None], kernel.A, 0.0))
+    seen = observe(kernel, fed.sequences(kernel), fed.start)
+    noise = output_noise(kernel, seen.steps)
     total = np.maximum(noise.total.sum(-1), np.finfo(float).tiny)
     parts = np.stack([noise.readout.sum((1, 2)), noise.state.sum((1, 2)), noise.output.sum(-1)])
-    fewest = fewest_adc_bits(kernel, seen.signal, bits, target_db, seen.steps)
-    return _Figures(ratio.min(-1), why.tolist(), parts / total, fewest)
+    return _Figures(
+        _shares(kernel, worst_case(kernel, fed.lo, fed.hi, fed.start)),
+        _shares(kernel, typical(kernel, seen.drive[:, kernel.A.shape[-1] :])),
+        sqnr_db(seen.signal, noise.total).min(-1),
+        _doubts(kernel, noise, seen),
+        parts / total,
+        fewest_adc_bits(kernel, seen.signal, bits, target_db, seen.steps),
+    )
+
+
+def _doubts(kernel: LinearKernel, noise: OutputNoise, seen: Observation) -> list[str]:
+    """Why the prediction may not be believed, by group; empty where it may."""
+    verdict = judge(kernel, noise, seen)
+    ratio = sqnr_db(seen.signal, noise.total).min(-1)
+    cases = {
+        "no signal": ~(seen.signal > 0).all(-1),
+        "saturation": (verdict.overload > MOST_OVERLOAD).any(-1),
+        "errors are not white": ~verdict.valid.all(-1),
+        "no noise": ~np.isfinite(ratio),
+    }
+    found: list[str] = np.select(list(cases.values()), list(cases), "").tolist()
+    return found
 
 
 def _loudness(kernel: LinearKernel, lo: FloatArray, hi: FloatArray) -> FloatArray:
@@ -154,33 +208,50 @@ def _room(limits: Limits) -> FloatArray:
     return np.maximum(np.minimum(np.abs(limits.lo), np.abs(limits.hi)), 1.0)
 
 
-def _channel(
-    op: StateSpace, group: int, sizes: FloatArray, worst: FloatArray, usual: FloatArray, figures: _Figures
-) -> ChannelFacts:
-    live = driven_states(op)[group]
-    sizes = np.sort(sizes)[len(live) - int(live.sum()) :]  # the others rest: poles at 0
-    stable = bool((sizes < 1).all())
+def _channels(op: StateSpace, kernel: LinearKernel, figures: list[_Figures]) -> tuple[ChannelFacts, ...]:
+    live = driven_states(op)
+    sizes = np.sort(np.abs(kernel.modes.values).reshape(len(live), -1), 1)
+    known: list[tuple[_Figures | None, int]] = [(None, 0)] * len(live)
+    if figures:
+        known = [(part, group) for part in figures for group in range(len(part.why))]
+    return tuple(
+        _channel(number, _form(op, number, on), row[len(row) - int(on.sum()) :], *where)
+        for number, (on, row, where) in enumerate(zip(live, sizes, known, strict=True))
+    )
+
+
+def _form(op: StateSpace, group: int, live: NDArray[np.bool_]) -> str:
     kinds = set(op.keep[group][live].tolist())
-    why = "unstable" if not stable else figures.why[group]
-    known = not why
-    bits = figures.bits[group]
+    return "mixed" if len(kinds) > 1 else "direct" if kinds == {0} else "delta"
+
+
+def _channel(channel: int, form: str, sizes: FloatArray, found: _Figures | None, at: int) -> ChannelFacts:
+    """``sizes``: magnitudes of the live poles, ascending; the figures of the channel are number ``at`` of ``found``."""
+    stable = bool((sizes < 1).all())
+    poles = {
+        "channel": channel,
+        "form": form,
+        "states": len(sizes),
+        "fastest": _number(sizes.min(initial=np.inf)),
+        "slowest": _number(sizes.max(initial=0.0)) if len(sizes) else None,
+        "margin": _number(1 - sizes.max(initial=0.0)) if len(sizes) else None,
+    }
+    if found is None:
+        return ChannelFacts(**poles, why="unstable" if not stable else NOT_ANALYSED)  # type: ignore[arg-type]
+    why = "unstable" if not stable else found.why[at]
+    bits = found.bits[at]
     return ChannelFacts(
-        channel=group,
-        form="mixed" if len(kinds) > 1 else "direct" if kinds == {0} else "delta",
-        states=int(live.sum()),
-        fastest=_number(sizes.min(initial=np.inf)),
-        slowest=_number(sizes.max(initial=0.0)) if len(sizes) else None,
-        margin=_number(1 - sizes.max(initial=0.0)) if len(sizes) else None,
-        worst_register=_number(worst[0]) if stable else None,
-        typical_register=round(float(usual[0]), DIGITS),
-        worst_adc=_number(worst[1]) if stable else None,
-        typical_adc=round(float(usual[1]), DIGITS),
-        sqnr_db=round(float(figures.sqnr[group]), 2) if known else None,
+        **poles,  # type: ignore[arg-type]
+        worst_register=_number(found.worst[0, at]) if stable else None,
+        typical_register=round(float(found.usual[0, at]), DIGITS),
+        worst_adc=_number(found.worst[1, at]) if stable else None,
+        typical_adc=round(float(found.usual[1, at]), DIGITS),
+        sqnr_db=round(float(found.sqnr[at]), 2) if not why else None,
         why=why,
-        from_readout=round(float(figures.shares[0, group]), DIGITS),
-        from_state=round(float(figures.shares[1, group]), DIGITS),
-        from_output=round(float(figures.shares[2, group]), DIGITS),
-        adc_bits=int(bits) if known and np.isfinite(bits) else None,
+        from_readout=round(float(found.shares[0, at]), DIGITS),
+        from_state=round(float(found.shares[1, at]), DIGITS),
+        from_output=round(float(found.shares[2, at]), DIGITS),
+        adc_bits=int(bits) if not why and np.isfinite(bits) else None,
     )
 
 

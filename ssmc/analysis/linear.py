@@ -17,12 +17,16 @@ In direct form shift is 0 and R = r has no error; e_q is the error of the state 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
+from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssmc.analysis.blocks import Blocks
+from ssmc.analysis.modes import Modes, modes_of
 from ssmc.analysis.qs4d_metrics import driven_states
 from ssmc.ir.matrix import Matrix
 from ssmc.ir.operations import StateSpace
@@ -36,6 +40,10 @@ class Limits:
 
     lo: FloatArray
     hi: FloatArray
+
+    def part(self, groups: slice) -> Limits:
+        """Those of some of the groups."""
+        return Limits(self.lo[groups], self.hi[groups])
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,26 @@ class LinearKernel:
     adc_state: Limits
     adc_output: Limits
     after: bool
+
+    @cached_property
+    def blocks(self) -> Blocks:
+        """States that act on each other, block by block: A and G are block diagonal in them."""
+        return Blocks.of((self.A != 0) | (self.G != 0))
+
+    @cached_property
+    def modes(self) -> Modes:
+        """Eigenvalues and eigenvectors of the blocks of A."""
+        return modes_of(self.blocks.square(self.A))
+
+    def part(self, groups: slice) -> LinearKernel:
+        """Some of the groups."""
+
+        def chosen(value: FloatArray | Limits | bool) -> Any:
+            if isinstance(value, Limits):
+                return value.part(groups)
+            return value if isinstance(value, bool) else value[groups]
+
+        return LinearKernel(**{field.name: chosen(getattr(self, field.name)) for field in fields(self)})
 
 
 def linear_kernel(op: StateSpace) -> LinearKernel:
@@ -115,7 +143,14 @@ def transition(op: StateSpace) -> FloatArray:
 
 def poles(op: StateSpace) -> list[NDArray[np.complex128]]:
     """Eigenvalues of A of the live states, one array per group."""
-    return [np.linalg.eigvals(a[np.ix_(live, live)]) for a, live in zip(transition(op), driven_states(op), strict=True)]
+    live = driven_states(op)
+    A = np.where(live[:, :, None] & live[:, None, :], transition(op), 0.0)
+    blocks = Blocks.of(A != 0)
+    found: NDArray[np.complex128] = np.linalg.eigvals(blocks.square(A)).reshape(len(live), -1).astype(np.complex128)
+    order = np.abs(found).argsort(1, kind="stable")  # the poles of the others, 0, come first
+    return [
+        row[at[len(at) - count :]] for row, at, count in zip(found, order, live.sum(1).tolist(), strict=True)
+    ]
 
 
 def lattice_power(denominator: int) -> float:
@@ -150,7 +185,8 @@ def _rows(matrix: Matrix, requant: Requant) -> _Rows:
     shape = matrix.groups, matrix.outputs
     ratio = np.array([float(r) for r in requant.ratio]).reshape(shape)
     step = np.gcd.reduce(np.abs(matrix.codes), axis=-1).ravel().tolist()
-    power = [_power(r, b, g) for r, b, g in zip(requant.ratio, requant.bias, step, strict=True)]
+    power_of = cache(_power)
+    power = [power_of(r, b, g) for r, b, g in zip(requant.ratio, requant.bias, step, strict=True)]
     return _Rows(
         ratio[..., None] * matrix.codes,
         np.array([float(b) for b in requant.bias]).reshape(shape),

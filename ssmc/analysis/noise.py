@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ssmc.analysis.linear import LinearKernel
+from ssmc.analysis.modes import summed_power
 from ssmc.ir.rounding import FloatArray, round_half_even
 
 MOST_DOUBLINGS = 64
@@ -62,9 +63,12 @@ def output_noise(
         drive_power: E[v^2] of the rows v = [R; u], (H, n + m); needed with ``weight_power``.
         unit_gain: codes per unit of the sum (rho), (H, n) and (H, p); needed with ``weight_power``.
     """
-    W = observability(kernel, steps)
-    on_state = np.einsum("hpii->hpi", W)
-    through = np.einsum("hij,hpik,hkj->hpj", kernel.G, W, kernel.G) + kernel.F**2
+    blocks = kernel.blocks
+    A, G = blocks.square(kernel.A), blocks.square(kernel.G)
+    W = observability(A, blocks.gather(kernel.C, 2).swapaxes(1, 2), steps)  # (H, K, p, b, b)
+    W = np.where(np.isnan(W).any((1, 2, 3, 4), keepdims=True), np.nan, W)
+    on_state = blocks.scatter(np.einsum("hkpii->hpki", W), 2)
+    through = blocks.scatter(((W @ G[:, :, None]) * G[:, :, None]).sum(-2).swapaxes(1, 2), 2) + kernel.F**2
     weights = np.zeros(kernel.output_power.shape)
     if weight_power and drive_power is not None and unit_gain is not None:
         power = weight_power * drive_power.sum(-1, keepdims=True)
@@ -124,11 +128,10 @@ def with_adc_bits(kernel: LinearKernel, more: int) -> LinearKernel:
     )
 
 
-def observability(kernel: LinearKernel, steps: float | None = None) -> FloatArray:
-    """W per output, (H, p, n, n): its entry (i, i) is the power gain from state i to that output."""
-    n = kernel.A.shape[-1]
-    A = np.broadcast_to(kernel.A.swapaxes(1, 2)[:, None], (*kernel.C.shape[:2], n, n))
-    W = lyapunov(A, kernel.C[..., :, None] * kernel.C[..., None, :])
+def observability(A: FloatArray, C: FloatArray, steps: float | None = None) -> FloatArray:
+    """W per output, (..., p, n, n), of A (..., n, n) and C (..., p, n): W_ii is the power gain from state i to it."""
+    A = np.broadcast_to(A.swapaxes(-1, -2)[..., None, :, :], (*C.shape, C.shape[-1]))
+    W = lyapunov(A, C[..., :, None] * C[..., None, :])
     if steps is None:
         return W
     count = max(int(round_half_even(steps)), 1)
@@ -136,9 +139,15 @@ def observability(kernel: LinearKernel, steps: float | None = None) -> FloatArra
     return np.asarray(W - lyapunov(A, W - power @ W @ power.swapaxes(-1, -2)) / count)
 
 
-def controllability(A: FloatArray, Q: FloatArray) -> FloatArray:
-    """Covariance P = A P A^T + Q of a state driven by white noise of covariance Q, both (H, n, n)."""
-    return lyapunov(A, Q)
+def power_at_output(kernel: LinearKernel, P: FloatArray, steps: float | None = None) -> FloatArray:
+    """``sum_k C A^k P (A^k)^T C^T`` for a covariance P (H, n, n) of the states, (H, p); ``steps`` as there."""
+    blocks, modes = kernel.blocks, kernel.modes
+    inside = blocks.gather(blocks.gather(P, 1), 3)
+    found = summed_power(modes, blocks.gather(kernel.C, 2), inside, steps)
+    lost = np.flatnonzero(~modes.sound)
+    if lost.size:
+        found[lost] = (observability(kernel.A[lost], kernel.C[lost], steps) * P[lost, None]).sum((-1, -2))
+    return np.asarray(np.where(modes.radius[:, None] < 1, found, np.nan))
 
 
 def lyapunov(A: FloatArray, Q: FloatArray) -> FloatArray:

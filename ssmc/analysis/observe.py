@@ -22,8 +22,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ssmc.analysis.blocks import Blocks
 from ssmc.analysis.linear import LinearKernel
-from ssmc.analysis.noise import OutputNoise, flushed, observability
+from ssmc.analysis.noise import OutputNoise, flushed, power_at_output
 from ssmc.analysis.run import overloaded, padded, reference
 from ssmc.ir.rounding import FloatArray, IntArray, round_half_even
 
@@ -77,17 +78,21 @@ class Verdict:
         return np.asarray((np.abs(self.colour_db) <= MOST_COLOUR_DB) & (self.overload <= MOST_OVERLOAD))
 
 
-def white_codes(lo: FloatArray, hi: FloatArray, spread: FloatArray, seed: int = 0) -> list[IntArray]:
-    """Input sequences (T, H, m), the same every time: Gaussian, of deviation ``spread``, amid lo..hi, all (H, m)."""
+def white_noise(groups: int, inputs: int, seed: int = 0) -> list[FloatArray]:
+    """Gaussian sequences (T, H, m) of deviation 1, the same every time."""
     rng = np.random.default_rng(seed)
-    draws = (rng.standard_normal((WHITE_STEPS, *lo.shape)) for _ in range(WHITE_SEQUENCES))
-    return [np.clip(round_half_even((lo + hi) / 2 + spread * draw), lo, hi).astype(np.int64) for draw in draws]
+    return [rng.standard_normal((WHITE_STEPS, groups, inputs)) for _ in range(WHITE_SEQUENCES)]
+
+
+def white_codes(noise: FloatArray, lo: FloatArray, hi: FloatArray, spread: FloatArray) -> IntArray:
+    """Input codes (T, H, m) of deviation ``spread``, amid lo..hi, all (H, m)."""
+    return np.clip(round_half_even((lo + hi) / 2 + spread * noise), lo, hi).astype(np.int64)
 
 
 def observe(kernel: LinearKernel, sequences: Sequence[IntArray], start: FloatArray) -> Observation:
     """Run the linear kernel on input codes, sequences (T, H, m), from registers ``start`` (H, n)."""
     n, (groups, p, m) = kernel.A.shape[-1], kernel.D.shape
-    watch = {"readout": _Watch(groups, n), "state": _Watch(groups, n)}
+    watch = {"readout": _Watch(groups, n), "state": _Watch(groups, n, pairs=True)}
     square, total, overload = np.zeros((3, groups, p))
     drive, count = np.zeros((groups, n + m)), 0
     for u, lengths in padded(sequences):
@@ -120,7 +125,7 @@ def judge(kernel: LinearKernel, noise: OutputNoise, seen: Observation) -> Verdic
         turning += (variance * 2 * (np.abs(gain[1:]) * errors[1:, :, None]).sum(0)).sum(-1)
     deviation = np.sqrt(kernel.state_power)
     pairs = seen.together * (1 - np.eye(seen.together.shape[-1])) * deviation[:, :, None] * deviation[:, None, :]
-    extra += (observability(kernel, seen.steps) * pairs[:, None]).sum((-1, -2))
+    extra += power_at_output(kernel, pairs, seen.steps)
     with np.errstate(divide="ignore", invalid="ignore"):
         colour, cycles = (10 * np.log10(np.maximum(1 + power / total, 1e-9)) for power in (extra, turning))
     worse = np.where(np.abs(cycles) > np.abs(colour), cycles, colour)
@@ -129,12 +134,19 @@ def judge(kernel: LinearKernel, noise: OutputNoise, seen: Observation) -> Verdic
 
 def _responses(kernel: LinearKernel) -> tuple[FloatArray, FloatArray]:
     """Autocorrelation of the responses at the output to e_R and to e_q, 1 at lag 0, (LAGS + 1, H, p, n) each."""
-    rows = [kernel.C]
-    for _ in range(RESPONSE - 1):
-        rows.append(flushed(rows[-1] @ kernel.A))
-    state = np.stack(rows)
-    readout = np.concatenate([kernel.F[None], state[:-1] @ kernel.G])
-    return _autocorrelation(readout), _autocorrelation(state)
+    blocks, p = kernel.blocks, kernel.C.shape[1]
+    A, G = blocks.square(kernel.A), blocks.square(kernel.G)
+    rows, power = blocks.gather(kernel.C, 2).swapaxes(1, 2), A
+    while rows.shape[2] < RESPONSE * p:  # (H, K, steps p, b)
+        rows, power = np.concatenate([rows, flushed(rows @ power)], 2), flushed(power @ power)
+    state, through = (_by_step(blocks, x, p) for x in (rows, rows[:, :, :-p] @ G))
+    return _autocorrelation(np.concatenate([kernel.F[None], through])), _autocorrelation(state)
+
+
+def _by_step(blocks: Blocks, rows: FloatArray, p: int) -> FloatArray:
+    """Responses (H, K, steps p, b) as (steps, H, p, n)."""
+    apart = blocks.scatter(rows.swapaxes(1, 2), 2)
+    return np.moveaxis(apart.reshape(len(apart), -1, p, apart.shape[-1]), 1, 0)
 
 
 def _autocorrelation(response: FloatArray) -> FloatArray:
@@ -143,32 +155,43 @@ def _autocorrelation(response: FloatArray) -> FloatArray:
     return np.asarray(lags / np.where(lags[0] > 0, lags[0], 1.0))
 
 
-class _Watch:
-    """Sums over all steps of what one kind of quantizer sees."""
+def _turning(z: FloatArray) -> NDArray[np.complex128]:
+    """exp(2 pi i z)."""
+    found = np.empty(z.shape, np.complex128)
+    angle = 2 * np.pi * z
+    np.cos(angle, out=found.real)
+    np.sin(angle, out=found.imag)
+    return found
 
-    def __init__(self, groups: int, quantizers: int) -> None:
+
+class _Watch:
+    """Sums over all steps of what one kind of quantizer sees; with ``pairs`` of two of them at one time as well."""
+
+    def __init__(self, groups: int, quantizers: int, pairs: bool = False) -> None:
         self.products = np.zeros((LAGS + 1, groups, quantizers))
-        self.crossed = np.zeros((groups, quantizers, quantizers))
-        self.pairs = np.zeros(LAGS + 1)
+        self.crossed = np.zeros((groups, quantizers, quantizers if pairs else 0))
+        self.count = np.zeros(LAGS + 1)
 
     def add(self, z: FloatArray, lengths: IntArray) -> None:
         """Z (H, N, T, k), in steps; only the first ``lengths`` count."""
         steps = z.shape[2]
-        first = np.exp(2j * np.pi * z) * (np.arange(steps) < lengths[:, None])[None, :, :, None]
-        power = first
+        first = _turning(z.swapaxes(2, 3)) * (np.arange(steps) < lengths[:, None])[None, :, None, :]
+        power, spectrum = first, np.zeros((len(z), z.shape[3], steps + LAGS))
         for m in range(1, HARMONICS + 1):
-            spectrum = np.abs(np.fft.fft(power, steps + LAGS, axis=2)) ** 2
-            lags = np.fft.ifft(spectrum.sum(1), axis=1).real[:, : LAGS + 1]
-            self.products += lags.swapaxes(0, 1) / m**2
-            flat = power.reshape(len(power), -1, power.shape[-1])
-            self.crossed += (flat.swapaxes(1, 2) @ (flat.conj() - flat)).real / m**2
-            power = power * first
-        self.pairs += np.maximum(lengths - np.arange(LAGS + 1)[:, None], 0).sum(-1)
+            seen = np.fft.fft(power, steps + LAGS)
+            spectrum += (seen.real**2 + seen.imag**2).sum(1) / m**2
+            if self.crossed.size:  # cos(a - b) - cos(a + b) = 2 sin a sin b
+                sine = np.ascontiguousarray(power.imag)
+                self.crossed += 2 / m**2 * (sine @ sine.swapaxes(2, 3)).sum(1)
+            if m < HARMONICS:
+                power = power * first
+        self.products += np.moveaxis(np.fft.ifft(spectrum).real[..., : LAGS + 1], 2, 0)
+        self.count += np.maximum(lengths - np.arange(LAGS + 1)[:, None], 0).sum(-1)
 
     def correlation(self) -> FloatArray:
         """Mean over all pairs of steps, harmonics weighted by their share; 1 for errors that do not change."""
-        return np.asarray(self.products / (WEIGHT * np.maximum(self.pairs, 1)[:, None, None]))
+        return np.asarray(self.products / (WEIGHT * np.maximum(self.count, 1)[:, None, None]))
 
     def together(self) -> FloatArray:
         """Errors of two quantizers at one time: 1 for equal, -1 for opposite ones."""
-        return np.asarray(self.crossed / (WEIGHT * max(self.pairs[0], 1)))
+        return np.asarray(self.crossed / (WEIGHT * max(self.count[0], 1)))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ssmc.analysis.linear import LinearKernel
-from ssmc.analysis.noise import controllability, flushed
+from ssmc.analysis.noise import flushed, lyapunov, power_at_output
 from ssmc.ir.rounding import FloatArray
 
 CHUNK = 64
@@ -37,67 +37,132 @@ class Ranges:
 def worst_case(kernel: LinearKernel, lo: FloatArray, hi: FloatArray, start: FloatArray) -> Ranges:
     """Largest magnitudes that inputs within lo..hi (H, m) can drive, from registers ``start`` (H, n); inf: no bound."""
     middle, reach = (lo + hi) / 2, (hi - lo) / 2
-    rest = _rest(kernel.A, _times(kernel.B, middle) + kernel.bias_state)
-    m, n = kernel.B.shape[-1], kernel.A.shape[-1]
-    eye = np.broadcast_to(np.eye(n), kernel.A.shape)
-    seen = np.concatenate([eye, kernel.G * kernel.inverse[:, None, :], kernel.C], 1)
-    moved = np.concatenate([kernel.B, kernel.G, eye, (start - rest)[..., None]], -1)
-    sums = absolute_sum(kernel.A, moved, seen)
+    rest = _rest(kernel, _times(kernel.B, middle) + kernel.bias_state)
     errors, converted = (np.where(power > 0, HALF, 0.0) for power in (kernel.readout_power, kernel.state_power))
-    rounded = _times(sums[..., m : m + n], errors) + _times(sums[..., m + n : -1], converted)
-    bound = np.abs(_times(seen, rest)) + _times(sums[..., :m], reach) + rounded + sums[..., -1]
-    state = _converted(bound[:, n : 2 * n], kernel.G, kernel.B, kernel.bias_state, errors, middle, reach)
-    output = _converted(bound[:, 2 * n :], kernel.F, kernel.D, kernel.bias_output, errors, middle, reach)
-    return Ranges(bound[:, :n], state, output)
+    state, output = _sums(kernel, start - rest, reach, errors, converted)
+    n = kernel.A.shape[-1]
+    seen = np.concatenate([rest, _times(kernel.G, kernel.inverse * rest)], 1)
+    state = np.abs(seen) + state
+    output = np.abs(_times(kernel.C, rest)) + output
+    adc_state = _converted(state[:, n:], kernel.G, kernel.B, kernel.bias_state, errors, middle, reach)
+    adc_output = _converted(output, kernel.F, kernel.D, kernel.bias_output, errors, middle, reach)
+    return Ranges(state[:, :n], adc_state, adc_output)
+
+
+def _sums(
+    kernel: LinearKernel, start: FloatArray, reach: FloatArray, errors: FloatArray, converted: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Bounds around rest of registers and sums of the state rows (H, 2n), and of the output rows (H, p)."""
+    blocks = kernel.blocks
+    A, G, B = blocks.square(kernel.A), blocks.square(kernel.G), blocks.gather(kernel.B)
+    eye = np.broadcast_to(np.eye(blocks.size), A.shape)
+    L = G * blocks.gather(kernel.inverse)[:, :, None, :]
+    C = blocks.gather(kernel.C, 2).swapaxes(1, 2)
+    driven = np.concatenate([B, blocks.gather(start)[..., None]], 3)
+    found = absolute_sums(A, driven, np.concatenate([G, eye], 3), L, C)
+    m, b = B.shape[-1], blocks.size
+    weight = np.concatenate([reach, np.ones((len(reach), 1))], 1)
+    rounding = np.concatenate([blocks.gather(errors), blocks.gather(converted)], 2)
+    own = _times(found.rows[..., : m + 1], weight[:, None]) + _times(found.rows[..., m + 1 :], rounding)
+    state = np.concatenate([blocks.scatter(own[:, :, :b]), blocks.scatter(own[:, :, b:])], 1)
+    output = _times(found.outputs, weight) + _times(found.own, rounding).sum(1)
+    return state, output
 
 
 def typical(kernel: LinearKernel, power: FloatArray) -> Ranges:
     """Standard deviations for white inputs of variance ``power`` (H, m)."""
-    P = controllability(kernel.A, (kernel.B * power[:, None, :]) @ kernel.B.swapaxes(1, 2))
+    blocks = kernel.blocks
+    Q = (kernel.B * power[:, None, :]) @ kernel.B.swapaxes(1, 2)
+    P = lyapunov(blocks.square(kernel.A), blocks.square(Q))
+    P = np.where(np.isnan(P).any((1, 2, 3), keepdims=True), np.nan, P)
+    gain = blocks.square(kernel.G) * blocks.gather(kernel.inverse)[:, :, None, :]
+    converted = blocks.scatter(((gain @ P) * gain).sum(-1)) + _times(kernel.B**2, power)
     return Ranges(
-        np.sqrt(np.diagonal(P, axis1=1, axis2=2)),
-        _spread(kernel.G * kernel.inverse[:, None, :], kernel.B, P, power),
-        _spread(kernel.C, kernel.D, P, power),
+        np.sqrt(blocks.scatter(np.diagonal(P, axis1=-2, axis2=-1))),
+        np.sqrt(converted),
+        np.sqrt(power_at_output(kernel, Q) + _times(kernel.D**2, power)),
     )
 
 
-def absolute_sum(A: FloatArray, X: FloatArray, L: FloatArray) -> FloatArray:
-    """``sum_k |L A^k X|`` over all k >= 0, bounded from above: A (H, n, n), X (H, n, j), L (H, i, n). inf: no decay."""
-    n = A.shape[-1]
-    summed = [_leading_terms(*group) for group in zip(A, X, L, strict=True)]
-    total, rest = np.stack([terms for terms, _ in summed]), np.abs(np.stack([power for _, power in summed]))
-    bounded = np.abs(np.linalg.eigvals(rest)).max(-1)[:, None, None] < 1
-    rest = np.where(bounded, rest, 0.0)
-    tail = np.linalg.solve(np.eye(n) - rest, rest @ total[:, :n])
-    return np.asarray(np.where(bounded, total[:, n:] + np.abs(L) @ tail, np.inf))
+@dataclass(frozen=True)
+class AbsoluteSums:
+    """``sum_k |L A^k X|`` over all k >= 0, bounded from above; inf: no decay.
 
-
-def _leading_terms(A: FloatArray, X: FloatArray, L: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """``sum_(k<K) |[I; L] A^k X|`` (n + i, j) and ``A^K``, small where it decays: A (n, n), X (n, j), L (i, n).
-
-    One group at a time: a chunk of its terms stays in the cache, those of all groups would not.
+    Attributes:
+        rows: of every block's own rows and all its columns, (H, K, i, m + j).
+        own: of the outputs and the columns that act on one block each, (H, K, p, j).
+        outputs: of the outputs and the columns that drive all blocks at once, (H, p, m).
     """
-    n = len(A)
-    rows = [np.concatenate([np.eye(n), L])]
-    for _ in range(CHUNK - 1):
-        rows.append(flushed(rows[-1] @ A))
-    block, leap = np.concatenate(rows), rows[-1][:n] @ A
-    power, total = np.eye(n), np.zeros((n + len(L), X.shape[-1]))
+
+    rows: FloatArray
+    own: FloatArray
+    outputs: FloatArray
+
+
+def absolute_sums(A: FloatArray, driven: FloatArray, single: FloatArray, L: FloatArray, C: FloatArray) -> AbsoluteSums:
+    """The sums for blocks A (H, K, b, b), read by themselves, by L (H, K, i, b) and together by C (H, K, p, b).
+
+    ``driven`` (H, K, b, m) are columns that act on all blocks of a group at once, ``single`` (H, K, b, j) on one each.
+    """
+    m, b = driven.shape[-1], A.shape[-1]
+    X = np.concatenate([driven, single], -1)
+    rows = np.concatenate([np.broadcast_to(np.eye(b), A.shape), L], 2)
+    read, out, leap = _chunk(rows, A), _chunk(C, A), np.linalg.matrix_power(A, CHUNK)
+    together = out.swapaxes(1, 2).reshape(len(A), out.shape[2], -1)
+    done = np.array(np.broadcast_to(np.eye(b), A.shape))
+    total = AbsoluteSums(*(np.zeros(shape) for shape in _shapes(rows, C, X, m)))
+    slow = np.arange(len(A))  # the groups that have not decayed yet
     for _ in range(MOST_CHUNKS):
-        moved = block @ (power @ X)
-        np.abs(moved, out=moved)
-        total += moved.reshape(CHUNK, *total.shape).sum(0)
-        power = flushed(power @ leap)
-        if not np.abs(power).sum(-1).max() > SMALL:
+        x = done[slow] @ X[slow]
+        total.rows[slow] += _over_steps(read @ x)
+        total.own[slow] += _over_steps(out @ x[..., m:])
+        total.outputs[slow] += _over_steps(together @ x[..., :m].reshape(len(x), -1, m))
+        done[slow] = flushed(done[slow] @ leap[slow])
+        left = np.abs(done[slow]).sum(-1).max((1, 2)) > SMALL
+        if not left.all():
+            slow, read, out, together = slow[left], read[left], out[left], together[left]
+        if not slow.size:
             break
-    return total, power
+    return _closed(total, np.abs(done), np.abs(rows), np.abs(C), m)
 
 
-def _rest(A: FloatArray, constant: FloatArray) -> FloatArray:
+def _shapes(rows: FloatArray, C: FloatArray, X: FloatArray, m: int) -> list[tuple[int, ...]]:
+    columns = X.shape[-1]
+    return [(*rows.shape[:3], columns), (*C.shape[:3], columns - m), (len(C), C.shape[2], m)]
+
+
+def _chunk(rows: FloatArray, A: FloatArray) -> FloatArray:
+    """Rows (H, K, r, b) times A^0 to A^(CHUNK - 1), one after the other, (H, K, CHUNK r, b)."""
+    power, length = A, rows.shape[2]
+    while rows.shape[2] < CHUNK * length:
+        rows, power = np.concatenate([rows, flushed(rows @ power)], 2), flushed(power @ power)
+    return rows
+
+
+def _over_steps(moved: FloatArray) -> FloatArray:
+    """Magnitudes (..., CHUNK r, c) summed over the steps of a chunk, (..., r, c)."""
+    apart = np.abs(moved, out=moved).reshape(*moved.shape[:-2], CHUNK, -1, moved.shape[-1])
+    return np.asarray(apart.sum(-3))
+
+
+def _closed(total: AbsoluteSums, rest: FloatArray, rows: FloatArray, C: FloatArray, m: int) -> AbsoluteSums:
+    """The sums with a bound of all later steps; inf where ``rest`` = |A^K| does not decay."""
+    b = rest.shape[-1]
+    decays = (np.abs(np.linalg.eigvals(rest)).max(-1) < 1).all(1)
+    rest = np.where(decays[:, None, None, None], rest, 0.0)
+    tail = np.linalg.solve(np.eye(b) - rest, rest @ total.rows[:, :, :b])
+    sums = total.rows + rows @ tail, total.own + C @ tail[..., m:], total.outputs + (C @ tail[..., :m]).sum(1)
+    return AbsoluteSums(*(np.where(decays.reshape(-1, *(1,) * (x.ndim - 1)), x, np.inf) for x in sums))
+
+
+def _rest(kernel: LinearKernel, constant: FloatArray) -> FloatArray:
     """Where a constant drive takes the state: (I - A)^-1 constant."""
     if not constant.any():
         return np.zeros_like(constant)
-    return np.asarray(np.linalg.solve(np.eye(A.shape[-1]) - A, constant[..., None])[..., 0])
+    blocks = kernel.blocks
+    A, drive = blocks.square(kernel.A), blocks.gather(constant)[..., None]
+    rest: FloatArray = np.linalg.solve(np.eye(blocks.size) - A, drive)[..., 0].astype(np.float64)
+    return blocks.scatter(rest)
 
 
 def _converted(
@@ -111,11 +176,6 @@ def _converted(
 ) -> FloatArray:
     """The bound of a sum: what comes from the states, the read-out's error at this step, inputs and bias."""
     return state + _times(np.abs(gain), errors) + _times(np.abs(feed), reach) + np.abs(_times(feed, middle) + bias)
-
-
-def _spread(gain: FloatArray, feed: FloatArray, P: FloatArray, power: FloatArray) -> FloatArray:
-    state = np.einsum("hij,hjk,hik->hi", gain, P, gain)
-    return np.asarray(np.sqrt(state + _times(feed**2, power)))
 
 
 def _times(matrix: FloatArray, vector: FloatArray) -> FloatArray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ssmc.analysis.blocks import Blocks
 from ssmc.analysis.linear import Limits, LinearKernel
 from ssmc.analysis.noise import flushed
 from ssmc.ir.operations import StateSpace
@@ -14,6 +15,7 @@ from ssmc.ir.rounding import FloatArray, IntArray
 
 BATCH = 16
 HALF = 0.5
+MOST_COLUMNS = 4
 
 
 @dataclass(frozen=True)
@@ -44,38 +46,76 @@ def padded(sequences: Sequence[IntArray]) -> Iterator[tuple[IntArray, IntArray]]
 
 def reference(kernel: LinearKernel, u: IntArray, lengths: IntArray, start: FloatArray) -> Trajectory:
     """The linear kernel on input codes u (H, N, T, m) from registers ``start`` (H, n): no rounding, no saturation."""
-    groups, batch, steps, _ = u.shape
-    n, p = kernel.A.shape[-1], kernel.C.shape[1]
+    batch, steps = u.shape[1:3]
     drive = u @ kernel.B.swapaxes(1, 2)[:, None] + kernel.bias_state[:, None, None]
-    r = np.repeat(start[:, None].astype(np.float64), batch, 1)
-    registers = np.empty((groups, batch, steps + 1, n))
-    transposed = kernel.A.swapaxes(1, 2)
-    for t in range(steps):
-        registers[:, :, t] = r
-        r = flushed(r @ transposed) + drive[:, :, t]
-    registers[:, :, steps] = r
+    registers = driven(kernel, drive, np.repeat(start[:, None].astype(np.float64), batch, 1))
     read = registers[:, :, :-1] * kernel.inverse[:, None, None]
     source = registers[:, :, 1:] if kernel.after else registers[:, :, :-1]
     feed = u @ kernel.D.swapaxes(1, 2)[:, None] + kernel.bias_output[:, None, None]
     output = source @ kernel.C.swapaxes(1, 2)[:, None] + feed
-    state = read @ kernel.G.swapaxes(1, 2)[:, None] + drive
+    state = times(kernel.blocks, kernel.G, read) + drive
     inside = (np.arange(steps) < lengths[:, None])[None, :, :, None]
-    assert output.shape[-1] == p
     return Trajectory(read * inside, state * inside, output * inside, lengths)
 
 
 def overloaded(kernel: LinearKernel, run: Trajectory) -> FloatArray:
     """To first order, what saturation of the converters leaves at the outputs, (H, N, T, p)."""
     readout, state = _beyond(run.readout, kernel.dac), _beyond(run.state, kernel.adc_state)
-    lost = readout @ kernel.G.swapaxes(1, 2)[:, None] + state
+    lost = times(kernel.blocks, kernel.G, readout) + state
     output = readout @ kernel.F.swapaxes(1, 2)[:, None] + _beyond(run.output, kernel.adc_output)
     if not lost.any():
         return output
-    x, transposed, out = np.zeros(lost[:, :, 0].shape), kernel.A.swapaxes(1, 2), kernel.C.swapaxes(1, 2)
-    for t in range(lost.shape[2]):
-        output[:, :, t] += x @ out
-        x = flushed(x @ transposed) + lost[:, :, t]
+    path = driven(kernel, lost, np.zeros((len(lost), lost.shape[1], lost.shape[3])))
+    output += path[:, :, :-1] @ kernel.C.swapaxes(1, 2)[:, None]
     return output * (np.arange(lost.shape[2]) < run.lengths[:, None])[None, :, :, None]
+
+
+def driven(kernel: LinearKernel, drive: FloatArray, start: FloatArray) -> FloatArray:
+    """``r' = A r + drive`` from ``start`` (H, N, n) under ``drive`` (H, N, T, n): r before every step and after all.
+
+    In S spans of S steps: the spans from 0 side by side, then where each begins, then what that start becomes in it.
+    """
+    blocks, steps = kernel.blocks, drive.shape[2]
+    span = int(np.ceil(np.sqrt(steps + 1)))
+    A = blocks.square(kernel.A)[:, :, None]
+    fed = np.moveaxis(blocks.gather(drive, 3), (2, 3), (0, 2))  # (T, H, K, N, b)
+    padded = np.zeros((span * span, *fed.shape[1:]))
+    padded[:steps] = fed
+    inputs = padded.reshape(span, span, *fed.shape[1:])
+    path = np.zeros((span, span + 1, *fed.shape[1:]))
+    for t in range(span):
+        path[:, t + 1] = flushed(_product(A, path[:, t])) + inputs[:, t]
+    powers = _powers(A, span)
+    r = blocks.gather(start, 2).swapaxes(1, 2)
+    for number, last in enumerate(path[:, -1].copy()):
+        path[number] += _product(powers, r)
+        r = _product(powers[-1], r) + last
+    flat = path[:, :-1].reshape(-1, *fed.shape[1:])[: steps + 1]
+    return blocks.scatter(np.moveaxis(flat, (0, 2), (2, 3)), 3)
+
+
+def _powers(A: FloatArray, count: int) -> FloatArray:
+    """A^0 to A^count, (count + 1, ...)."""
+    found = [np.array(np.broadcast_to(np.eye(A.shape[-1]), A.shape))]
+    for _ in range(count):
+        found.append(flushed(found[-1] @ A))
+    return np.stack(found)
+
+
+def times(blocks: Blocks, matrix: FloatArray, x: FloatArray) -> FloatArray:
+    """Products (H, N, T, n) of a matrix (H, n, n) that is block diagonal in ``blocks`` with x (H, N, T, n)."""
+    return blocks.scatter(_product(blocks.square(matrix)[:, None, None], blocks.gather(x, 3)), 3)
+
+
+def _product(matrix: FloatArray, x: FloatArray) -> FloatArray:
+    """``matrix`` (..., b, b) times x (..., b), by the columns of small matrices."""
+    b = x.shape[-1]
+    if b > MOST_COLUMNS:
+        return np.asarray(np.matmul(x[..., None, :], matrix.swapaxes(-1, -2))[..., 0, :])
+    found = matrix[..., 0] * x[..., :1]
+    for i in range(1, b):
+        found += matrix[..., i] * x[..., i : i + 1]
+    return found
 
 
 def _beyond(z: FloatArray, limits: Limits) -> FloatArray:

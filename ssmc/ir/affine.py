@@ -133,7 +133,7 @@ def _move(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
         pool.append(form)
         offset += size
     width = max(form.matrix.shape[1] for form in pool)
-    matrix = sparse.vstack([_wide(form.matrix, width) for form in pool], format="csr")
+    matrix = sparse.vstack([widened(form.matrix, width) for form in pool], format="csr")
     constant = np.concatenate([form.constant for form in pool])
     return [_take(matrix, constant, np.asarray(index)) for index in evaluate(node, indices)]
 
@@ -152,7 +152,8 @@ def constant_form(x: Constant) -> Affine:
     return Affine(x.shape, sparse.csr_array((x.size, 1)), x.astype(np.float64).ravel())
 
 
-def _wide(matrix: sparse.csr_array, width: int) -> sparse.csr_array:
+def widened(matrix: sparse.csr_array, width: int) -> sparse.csr_array:
+    """The same matrix with columns of zeros up to ``width``."""
     if matrix.shape[1] == width:
         return matrix
     return sparse.csr_array((matrix.data, matrix.indices, matrix.indptr), shape=(matrix.shape[0], width))
@@ -172,9 +173,9 @@ def _add(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
     shape = np.broadcast_shapes(*(form.shape for form in forms))
     width = max(form.matrix.shape[1] for form in forms)
     first, *others = (broadcast(form, shape) for form in forms)
-    total = Affine(shape, _wide(first.matrix, width), first.constant)
+    total = Affine(shape, widened(first.matrix, width), first.constant)
     for form in others:
-        matrix = (total.matrix + sign * _wide(form.matrix, width)).tocsr()
+        matrix = (total.matrix + sign * widened(form.matrix, width)).tocsr()
         total = Affine(shape, matrix, total.constant + sign * form.constant)
     return [total]
 
@@ -230,9 +231,7 @@ def _contract(form: Affine, weight: FloatArray, signal_left: bool) -> Affine:
     index, factor = (pairs[0], pairs[1]) if signal_left else (pairs[1], pairs[0])
     shape = (*index.shape[:-2], index.shape[-1])
     out = np.broadcast_to(np.arange(int(np.prod(shape))).reshape(shape)[..., :, None, :], index.shape)
-    jacobian = sparse.coo_array(
-        (factor.ravel().astype(np.float64), (out.ravel(), index.ravel())), shape=(int(np.prod(shape)), x.size)
-    ).tocsr()
+    jacobian = _jacobian(factor.ravel(), out.ravel(), index.ravel(), (int(np.prod(shape)), x.size))
     kept = list(shape)
     if vector_x if signal_left else vector_w:
         del kept[-2]
@@ -270,13 +269,35 @@ def _einsum(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
     specs = terms.split(",")
     position = next(i for i, x in enumerate(operands) if isinstance(x, Affine))
     form, weight = _signal(node, operands, position), np.asarray(operands[1 - position], np.float64)
-    size = len(form.constant)
-    basis = np.eye(size).reshape(*form.shape, size)
     if "." in node.attributes["equation"].as_string():
         raise not_affine(node, "an einsum with ellipsis")
-    dense = np.einsum(f"{specs[position]}Z,{specs[1 - position]}->{out}Z", basis, weight)
-    jacobian = sparse.csr_array(dense.reshape(-1, size))
-    return [Affine(dense.shape[:-1], (jacobian @ form.matrix).tocsr(), jacobian @ form.constant)]
+    sizes: dict[str, int] = {}
+    for spec, shape in zip((specs[position], specs[1 - position]), (form.shape, weight.shape), strict=True):
+        for letter, size in zip(spec, shape, strict=True):
+            sizes[letter] = max(sizes.get(letter, 1), size)
+    result = tuple(sizes[letter] for letter in out)
+    factor = weight.ravel()[_einsum_index(specs[1 - position], weight.shape, sizes)]
+    index = _einsum_index(specs[position], form.shape, sizes)
+    jacobian = _jacobian(factor, _einsum_index(out, result, sizes), index, (int(np.prod(result)), len(form.constant)))
+    return [Affine(result, (jacobian @ form.matrix).tocsr(), jacobian @ form.constant)]
+
+
+def _einsum_index(spec: str, shape: tuple[int, ...], sizes: dict[str, int]) -> Constant:
+    """Flat index into an operand for every term of the sum, the terms spread over all letters in turn."""
+    index = np.zeros((1,) * len(sizes), np.int64)
+    stride = 1
+    for letter, size in zip(reversed(spec), reversed(shape), strict=True):
+        axis = list(sizes).index(letter)
+        steps = np.arange(sizes[letter]) * (stride if size > 1 else 0)
+        index = index + steps.reshape([-1 if a == axis else 1 for a in range(len(sizes))])
+        stride *= size
+    return np.broadcast_to(index, tuple(sizes.values())).ravel()
+
+
+def _jacobian(factor: Constant, out: Constant, index: Constant, shape: tuple[int, int]) -> sparse.csr_array:
+    """Sparse matrix of the terms ``factor`` from element ``index`` to element ``out``, zeros left out."""
+    kept = np.flatnonzero(factor)
+    return sparse.coo_array((factor[kept].astype(np.float64), (out[kept], index[kept])), shape=shape).tocsr()
 
 
 def _gemm(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:

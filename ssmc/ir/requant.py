@@ -15,9 +15,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ssmc.errors import ModelError
 from ssmc.ir.rounding import IntArray, round_divide, round_fraction, round_shift, saturate
@@ -26,6 +27,9 @@ LIMIT = 1 << 62
 SEARCHED_LEVELS = 1 << 12
 SHORT = 1 << 8
 LARGEST_SHIFT = 48
+REMEMBERED = 1 << 15
+
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -133,17 +137,37 @@ def make_requant(
     n = len(ratio)
     los, his = (np.broadcast_to(np.asarray(v, np.int64), (n,)).copy() for v in (lo, hi))
     mins, maxs = (np.broadcast_to(np.asarray(v, np.int64), (n,)) for v in acc_range)
-    columns = np.zeros((4, n), np.int64)
+    numbers, done = _short_rows(ratio, bias, np.maximum(np.maximum(np.abs(mins), np.abs(maxs)), 1))
     tables: dict[int, IntArray] = {}
-    seen: dict[tuple[object, ...], _Row] = {}
-    for row in range(n):
-        key = (ratio[row], bias[row], int(los[row]), int(his[row]), int(mins[row]), int(maxs[row]))
-        found = seen[key] if key in seen else seen.setdefault(key, _realise(*key, node=node))
-        columns[:, row] = found.numbers
+    for row in np.flatnonzero(~done).tolist():
+        ends = int(los[row]), int(his[row]), int(mins[row]), int(maxs[row])
+        found = _realise(ratio[row], bias[row], *ends)
+        if found is None:
+            reach = max(abs(ends[2]), abs(ends[3]))
+            fact = f"no exact 62-bit requantization for ratio {float(ratio[row]):.6g} over accumulators up to {reach}"
+            raise ModelError("SSMC-R01", fact, "use power-of-two scales or fewer bits", node)
+        numbers[row] = found.numbers
         if found.table is not None:
             tables[row] = found.table
-    multiplier, offset, shift, divisor = columns
+    multiplier, offset, shift, divisor = numbers.T.copy()
     return Requant(tuple(ratio), tuple(bias), multiplier, offset, shift, divisor, tables, los, his)
+
+
+def _short_rows(ratio: Sequence[Fraction], bias: Sequence[Fraction], reach: IntArray) -> tuple[IntArray, Mask]:
+    """Numbers (n, 4) of the rows that need no search, and which those are: each pair of numbers is looked at once."""
+    seen: dict[tuple[int, int], int] = {}
+    which = np.array([seen.setdefault((id(r), id(b)), len(seen)) for r, b in zip(ratio, bias, strict=True)], np.int64)
+    first = np.unique(which, return_index=True)[1].tolist()
+    written = [
+        _as_written(ratio[row], bias[row], 1) if _is_short(ratio[row]) and _is_short(bias[row]) else None
+        for row in first
+    ]
+    table = np.array([row.numbers if row else (0, 0, -1, 0) for row in written], np.int64).reshape(-1, 4)
+    known = np.array([row is not None for row in written], bool)
+    numbers, done = table[which], known[which]
+    multiplier, offset, shift, divisor = numbers.T.astype(np.float64)
+    room = np.abs(multiplier) * reach + np.abs(offset) + np.where(shift >= 0, np.exp2(shift), divisor)
+    return numbers, done & (room < LIMIT / 4)
 
 
 @dataclass(frozen=True)
@@ -152,7 +176,9 @@ class _Row:
     table: IntArray | None = None
 
 
-def _realise(ratio: Fraction, bias: Fraction, lo: int, hi: int, acc_min: int, acc_max: int, *, node: str) -> _Row:
+@lru_cache(maxsize=REMEMBERED)
+def _realise(ratio: Fraction, bias: Fraction, lo: int, hi: int, acc_min: int, acc_max: int) -> _Row | None:
+    """None where nothing fits; remembered, since every stage of a pipeline reads the same rows again."""
     reach = max(abs(acc_min), abs(acc_max), 1)
     if _is_short(ratio) and _is_short(bias):
         short = _as_written(ratio, bias, reach)
@@ -167,14 +193,7 @@ def _realise(ratio: Fraction, bias: Fraction, lo: int, hi: int, acc_min: int, ac
     direct = _as_written(ratio, bias, reach)
     if direct is not None:
         return direct
-    if hi - lo < SEARCHED_LEVELS:
-        return _Row((0, 0, -1, 0), exact)
-    raise ModelError(
-        "SSMC-R01",
-        f"no exact 62-bit requantization for ratio {float(ratio):.6g} over accumulators up to {reach}",
-        "use power-of-two scales or fewer bits",
-        node,
-    )
+    return _Row((0, 0, -1, 0), exact) if hi - lo < SEARCHED_LEVELS else None
 
 
 def _is_short(value: Fraction) -> bool:

@@ -28,7 +28,7 @@ from ssmc.quantize.nodes import Nodes, float_scan, quantized_scan
 from ssmc.quantize.points import Plan, Planner
 from ssmc.quantize.steps import best_step, weight_codes
 from ssmc.recognition.axes import name_axes
-from ssmc.verify import run_onnx
+from ssmc.verify import Session, run_onnx
 
 MOST_DEVIATION = 1e-3
 MOST_VALUES = 1 << 16
@@ -144,11 +144,12 @@ def _calibrate(
     seen: dict[str, list[FloatArray]] = {name: [] for name in names}
     deviation = 0.0
     wanted = [name for name in names if name != source]
+    session = Session(proto)
     for index in range(len(samples)):
         x = samples.sequence(index).astype(np.float32)[None]
         if not x.shape[1]:
             continue
-        values = run_onnx(proto, {source: x}, [output, *wanted])
+        values = session.run({source: x}, [output, *wanted])
         if not deviation:
             deviation = _deviation(run_onnx(original, {source: x}, None)[0], values[0])
         for name, value in zip(wanted, values[1:], strict=True):

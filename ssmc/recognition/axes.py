@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from ssmc.errors import ModelError
 from ssmc.ir.build import is_op, known_shape, required
-from ssmc.verify import run_onnx
+from ssmc.verify import Session
 
 Roles = tuple[str, ...]
 BASE = (3, 5)
@@ -37,9 +37,10 @@ def name_axes(model: ir.Model) -> Axes:
     """
     free = _free_axes(model)
     names, proto = _expose_all(model)
-    base = _shapes(model, proto, names, free, BASE)
-    first = _shapes(model, proto, names, free, (MORE[0], BASE[1]))
-    second = _shapes(model, proto, names, free, (BASE[0], MORE[1]))
+    session = Session(proto)
+    base, first, second = (
+        _shapes(model, session, names, free, sizes) for sizes in (BASE, (MORE[0], BASE[1]), (BASE[0], MORE[1]))
+    )
     swapped = _first_is_time(model, first, base)
     roles = {}
     for name in names:
@@ -81,14 +82,14 @@ def _expose_all(model: ir.Model) -> tuple[list[str], onnx.ModelProto]:
 
 
 def _shapes(
-    model: ir.Model, proto: onnx.ModelProto, names: list[str], free: list[int], sizes: tuple[int, int]
+    model: ir.Model, session: Session, names: list[str], free: list[int], sizes: tuple[int, int]
 ) -> dict[str, tuple[int, ...]]:
     value = model.graph.inputs[0]
     dims = [d if isinstance(d, int) else 0 for d in known_shape(value)]
     for axis, size in zip(free, sizes, strict=True):
         dims[axis] = size
     dtype = (value.dtype or ir.DataType.FLOAT).numpy()
-    results = run_onnx(proto, {names[0]: np.zeros(dims, dtype)}, names[1:])
+    results = session.run({names[0]: np.zeros(dims, dtype)}, names[1:])
     return {names[0]: tuple(dims)} | {n: out.shape for n, out in zip(names[1:], results, strict=True)}
 
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
+from scipy import sparse
 
 from ssmc.errors import ModelError
 from ssmc.ir.build import node_name, required
+from ssmc.ir.rounding import FloatArray
 from ssmc.recognition.axes import Axes, Roles
 from ssmc.recognition.loop_body import analyse
 from ssmc.recognition.recurrence import Recogniser, Recurrence
@@ -42,6 +44,9 @@ def recognise_scan(node: ir.Node, axes: Axes) -> RaisedScan:
     count = node.attributes["num_scan_inputs"].as_int()
     given = [required(node, index) for index in range(len(node.inputs))]
     states, inputs = given[: len(given) - count], given[len(given) - count :]
+    if not states:
+        remedy = "apply the operations to the whole sequence"
+        raise ModelError("SSMC-S02", "the loop carries no state", remedy, node_name(node))
     scanned = [_sample_axes(axes, value, node)[1] for value in inputs]
     state_shapes = [_one_sample(axes, value, node) for value in states]
     body = analyse(node.attributes["body"].as_graph(), state_shapes, scanned)
@@ -86,14 +91,36 @@ def group_channels(kernel: Recurrence, states: list[Shape], inputs: list[Shape],
         if count > 1 and all(label is not None for label in labels):
             s, u, y = (np.asarray(label) for label in labels)
             columns = np.concatenate([s, u])
-            apart = not kernel.W[s[:, None] != columns].any() and not kernel.W_y[y[:, None] != columns].any()
-            if apart:
+            if not _mixes(kernel.W, s, columns) and not _mixes(kernel.W_y, y, columns):
                 return Groups(*(np.stack([np.flatnonzero(label == g) for g in range(count)]) for label in (s, u, y)))
     return Groups(
         np.arange(kernel.W.shape[0])[None],
         np.arange(kernel.W.shape[1] - kernel.W.shape[0])[None],
         np.arange(kernel.W_y.shape[0])[None],
     )
+
+
+def _mixes(matrix: sparse.csr_array, rows: Index, columns: Index) -> bool:
+    """Whether a coefficient leads from a column to a row of another label."""
+    found = matrix.tocoo()
+    return bool((found.data[rows[found.row] != columns[found.col]] != 0).any())
+
+
+def by_group(matrix: sparse.csr_array, rows: Index, columns: Index) -> FloatArray:
+    """The blocks (G, r, c) at ``rows`` (G, r) and ``columns`` (G, c) of a matrix that is 0 elsewhere."""
+    found = matrix.tocoo()
+    group, row = _places(rows, matrix.shape[0])[:, found.row]
+    _, column = _places(columns, matrix.shape[1])[:, found.col]
+    blocks = np.zeros((*rows.shape, columns.shape[1]))
+    blocks[group, row, column] = found.data
+    return blocks
+
+
+def _places(index: Index, size: int) -> Index:
+    """Group and position within it of every element, (2, size)."""
+    places = np.zeros((2, size), np.int64)
+    places[:, index.ravel()] = np.indices(index.shape).reshape(2, -1)
+    return places
 
 
 def _labels(shapes: list[Shape], count: int) -> Index | None:

@@ -5,6 +5,8 @@ Per state element, the next state must be one of
 - *delta*: ``clip(r + b * codes of one quantizer)``; without r (a mixed kernel clips all states) it is direct,
 - *real*: an affine form with no quantizer (a float model).
 The state may be read through one more quantizer (the DAC read-out R(r)) whose step is 2**p register steps.
+
+All elements are looked at together, as arrays and sparse matrices: what channels do not share is never stored.
 """
 
 from __future__ import annotations
@@ -12,14 +14,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 
 from ssmc.errors import ModelError
-from ssmc.ir.affine import Affine
-from ssmc.ir.rounding import FloatArray, round_half_even
+from ssmc.ir.rounding import FloatArray, IntArray
+from ssmc.recognition.forms import NONE, Columns, Forms, stacked
 from ssmc.recognition.loop_body import Block, LoopBody
+from ssmc.recognition.states import read_unit, updated
 
-MOST_REGISTER_BITS = 24
-GRID_ERROR = 2.0**-20
+OLD, NEW = 0, 1
 
 
 @dataclass(frozen=True)
@@ -29,18 +32,18 @@ class Recurrence:
     Shapes: S states, U inputs, P outputs. ``step`` 0 stands for no quantizer.
 
     Attributes:
-        W: (S, S + U) real. offset, step, lo, hi: (S,).
-        W_y: (P, S + U). offset_y, step_y, lo_y, hi_y: (P,); y = step_y * code.
+        W: (S, S + U) real, sparse. offset, step, lo, hi: (S,).
+        W_y: (P, S + U), sparse. offset_y, step_y, lo_y, hi_y: (P,); y = step_y * code.
         keep, unit, dac_lo, dac_hi, reg_lo, reg_hi, sigma: (S,); sigma is the real value of one register code.
         after: y reads the new state.
     """
 
-    W: FloatArray
+    W: sparse.csr_array
     offset: FloatArray
     step: FloatArray
     lo: FloatArray
     hi: FloatArray
-    W_y: FloatArray
+    W_y: sparse.csr_array
     offset_y: FloatArray
     step_y: FloatArray
     lo_y: FloatArray
@@ -55,267 +58,204 @@ class Recurrence:
     after: bool
 
 
-@dataclass
-class _State:
-    """What is known of one state element."""
-
-    column: int
-    keep: float = 0.0
-    sigma: float = 1.0
-    reg_lo: float = -np.inf
-    reg_hi: float = np.inf
-    row: tuple[Affine, int] | None = None
-    step: float = 0.0
-    lo: float = -np.inf
-    hi: float = np.inf
-    new_column: int = -1
-    unit: float = 1.0
-    dac: tuple[float, float] | None = None
-
-
 @dataclass(frozen=True)
-class _Drive:
-    """Which state a basis column reads, and whether the old or the new one."""
+class _Rows:
+    """Rows over [states; inputs] with their constants; ``reads``: which state, OLD or NEW, -1 for none."""
 
-    state: int
-    new: bool
+    matrix: sparse.csr_array
+    constant: FloatArray
+    reads: IntArray
 
 
 class Recogniser:
     """Turns a `LoopBody` into a `Recurrence`; ``node`` names the loop in errors."""
 
     def __init__(self, body: LoopBody, node: str) -> None:
-        """Index the blocks by column."""
-        self.body = body
-        self.node = node
-        self.owner = np.concatenate([np.full(b.size, i) for i, b in enumerate(body.blocks)])
-        columns = [b.start + np.arange(b.size) for b in body.blocks if b.kind == "state"]
-        self.states = [_State(int(c)) for c in np.concatenate(columns)]
-        inputs = [b.start + np.arange(b.size) for b in body.blocks if b.kind == "input"]
-        self.inputs = {int(c): i for i, c in enumerate(np.concatenate(inputs))}
-        self.drives: dict[int, _Drive] = {}
+        """Find the updates, and which columns are inputs and which read a state.
+
+        Raises:
+            ModelError: SSMC-S02 where the updates have another shape.
+        """
+        self.body, self.node = body, node
+        self.columns = Columns.of(body)
+        self.seen, self.following, self.outputs = stacked(body)
+        self.states = updated(self.columns, self.seen, self.following, node)
+        inputs, width = self.columns.where("input"), len(self.columns)
+        self.input_of, self.drive, self.new = (np.full(width, NONE, np.int64) for _ in range(3))
+        self.input_of[inputs] = np.arange(len(inputs))
+        every, moved = np.arange(len(self.states.column)), self.states.new_column != NONE
+        self.drive[self.states.column], self.new[self.states.column] = every, OLD
+        self.drive[self.states.new_column[moved]], self.new[self.states.new_column[moved]] = every[moved], NEW
 
     def recognise(self) -> Recurrence:
-        """Run the three steps: updates, read-outs, rows."""
-        index = 0
-        for form in self.body.next_states:
-            for element in range(len(form.constant)):
-                self._update(self.states[index], form, element)
-                index += 1
-        for i, state in enumerate(self.states):
-            self.drives[state.column] = _Drive(i, new=False)
-            if state.new_column >= 0:
-                self.drives[state.new_column] = _Drive(i, new=True)
-        self._read_outs()
+        """Find the read-outs, then the rows.
+
+        Raises:
+            ModelError: SSMC-S02 where read-outs or rows have another shape.
+        """
+        read = self._columns_read()
+        for number, block in enumerate(self.body.blocks):
+            if block.kind == "quant" and not self._is_update(block, number):
+                span = slice(block.start, block.start + block.size)
+                # an output's own quantizer may happen to see a single state
+                if read[span].any() or not self._is_output(number):
+                    self._read_out(span)
         return self._assemble()
-
-    def _block(self, column: int) -> Block:
-        return self.body.blocks[int(self.owner[column])]
-
-    def _per_code(self, column: int) -> float:
-        """Forms hold coefficients of codes for quantizers, of real values for states and clips."""
-        real = self._block(column).kind in ("state", "clip")
-        return self.states[self.drives[column].state].sigma if real else 1.0
 
     def _fail(self, fact: str, remedy: str) -> ModelError:
         return ModelError("SSMC-S02", fact, remedy, self.node)
 
-    def _update(self, state: _State, form: Affine, element: int) -> None:
-        columns, values = form.row(element)
-        single = len(columns) == 1 and form.constant[element] == 0.0
-        block = self._block(columns[0]) if single else None
-        if block is not None and block.kind == "quant":
-            self._direct(state, block, columns[0], values[0])
-        elif block is not None and block.kind == "clip" and values[0] == 1.0:
-            self._delta(state, block, columns[0])
-        else:
-            state.row = (form, element)
+    def _real(self, column: IntArray) -> FloatArray:
+        """Real value of one code: forms hold coefficients of codes for quantizers, of real values for others."""
+        sigma = self.states.sigma[self.drive[column]]
+        return np.where(self.columns.kind[column] == "quant", 1.0, sigma)
 
-    def _quantizer(self, state: _State, block: Block, column: int) -> None:
-        offset = column - block.start
-        assert block.form is not None
-        state.row = (block.form, offset)
-        state.step = float(block.scale[offset])
-        state.lo, state.hi = float(block.lo[offset]), float(block.hi[offset])
+    def _is_update(self, block: Block, number: int) -> bool:
+        quantizers = self.states.quantizer[self.states.quantizer != NONE]
+        shared = any(block.form is form for form in self.body.next_states)
+        return shared or bool((self.columns.block[quantizers] == number).any())
 
-    def _direct(self, state: _State, block: Block, column: int, value: float) -> None:
-        self._quantizer(state, block, column)
-        state.sigma, state.new_column = value, column
-        state.reg_lo, state.reg_hi = state.lo, state.hi
-
-    def _delta(self, state: _State, block: Block, column: int) -> None:
-        assert block.form is not None
-        columns, values = block.form.row(column - block.start)
-        pairs = dict(zip(columns, values, strict=True))
-        kept = pairs.pop(state.column, 0.0)
-        if kept not in (0.0, 1.0) or len(pairs) != 1 or block.form.constant[column - block.start] != 0.0:
-            raise self._fail(
-                "a clipped state is not register + quantized increment", "quantize the increment, or the state"
-            )
-        ((increment, sigma),) = pairs.items()
-        if self._block(increment).kind != "quant":
-            raise self._fail("the increment of a clipped state is not quantized", "quantize the increment")
-        self._quantizer(state, self._block(increment), increment)
-        offset = column - block.start
-        state.keep, state.sigma, state.new_column = kept, sigma, column
-        state.reg_lo, state.reg_hi = (self._on_grid(float(end[offset]), sigma) for end in (block.lo, block.hi))
-        if not kept:  # what the quantizer cannot deliver the clip cannot cut
-            state.reg_lo, state.reg_hi = max(state.reg_lo, state.lo), min(state.reg_hi, state.hi)
-        if state.reg_hi - state.reg_lo >= 1 << MOST_REGISTER_BITS:
-            raise self._fail(f"a state register is wider than {MOST_REGISTER_BITS} bits", "clip it tighter")
-
-    def _on_grid(self, bound: float, sigma: float) -> float:
-        """A saturation bound in register codes; the float32 that spells it may be half an ulp off."""
-        code = bound / sigma
-        if not np.isfinite(code):
-            return code
-        whole = float(round_half_even(code))
-        if abs(code - whole) > GRID_ERROR * max(abs(whole), 1.0):
-            raise self._fail(f"a state saturates at {bound:g}, between two register codes", "clip it at a whole code")
-        return whole
-
-    def _read_outs(self) -> None:
-        """Quantizers of a single state element: its DAC read-out."""
-        updates = {id(state.row[0]) for state in self.states if state.row}
-        read = self._columns_read()
-        for block in self.body.blocks:
-            if block.kind != "quant" or block.form is None or id(block.form) in updates:
-                continue
-            if not read & set(range(block.start, block.start + block.size)) and self._is_output(block):
-                continue  # the output's own quantizer, which may happen to see a single state
-            for element in range(block.size):
-                columns, values = block.form.row(element)
-                if len(columns) != 1 or columns[0] not in self.drives or block.form.constant[element] != 0.0:
-                    break
-                self._read_out(block, element, columns[0], values[0])
-
-    def _is_output(self, block: Block) -> bool:
+    def _is_output(self, number: int) -> bool:
         """Whether some output of the loop is this quantizer, element by element."""
-        columns = [
-            [form.row(e)[0] for e in range(len(form.constant))] for form in self.body.outputs if not form.constant.any()
-        ]
-        return any(all(len(c) == 1 and self._block(c[0]) is block for c in output) for output in columns)
+        start = 0
+        for form in self.body.outputs:
+            single = self.outputs.single[start : start + len(form.constant)]
+            start += len(form.constant)
+            if (single != NONE).all() and (self.columns.block[single] == number).all():
+                return True
+        return False
 
-    def _seen_read_out(self, block: Block, element: int) -> int | None:
-        """The state whose read-out this output quantizer repeats."""
-        assert block.form is not None
-        columns, values = block.form.row(element)
-        if len(columns) != 1 or columns[0] not in self.drives or block.form.constant[element] != 0.0:
-            return None
-        index = self.drives[columns[0]].state
-        state = self.states[index]
-        raw = columns[0] in (state.column, state.new_column)
-        dac = (float(block.lo[element]), float(block.hi[element]))
-        same = state.dac == dac and state.unit == self._unit(block, element, columns[0], values[0])
-        return index if raw and same else None
-
-    def _unit(self, block: Block, element: int, column: int, value: float) -> float:
-        """Read-out step in register steps; a power of two where float32 scales come as near as they can."""
-        unit = float(block.scale[element]) / (value * self._per_code(column))
-        if unit <= 0:
-            return unit
-        whole = float(2.0 ** round_half_even(np.log2(unit)))
-        return whole if abs(unit - whole) <= GRID_ERROR * whole else unit
-
-    def _columns_read(self) -> set[int]:
+    def _columns_read(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Columns that some sum reads: all but those that are an output by themselves."""
-        rows = [state.row for state in self.states if state.row]
-        rows += [(b.form, e) for b in self.body.blocks if b.form is not None for e in range(b.size)]
-        outputs = [(form, e) for form in self.body.outputs for e in range(len(form.constant))]
-        rows += [(form, e) for form, e in outputs if len(form.row(e)[0]) > 1]
-        return {column for form, element in rows for column in form.row(element)[0]}
+        read = np.zeros(len(self.columns), bool)
+        real = np.flatnonzero(self.states.quantizer == NONE)
+        sums = np.flatnonzero(np.diff(self.outputs.matrix.indptr) > 1)
+        for forms in (self.seen, self.following.take(real), self.outputs.take(sums)):
+            read[forms.matrix.indices] = True
+        return read
 
-    def _read_out(self, block: Block, element: int, column: int, value: float) -> None:
-        source = self.drives[column]
-        state = self.states[source.state]
-        unit = self._unit(block, element, column, value)
-        dac = (float(block.lo[element]), float(block.hi[element]))
-        if unit < 1 or np.log2(unit) % 1 != 0:
-            raise self._fail(f"the state read-out step is {unit:g} register steps", "use a power of two of at least 1")
-        if state.dac is not None and (state.unit, state.dac) != (unit, dac):
-            raise self._fail("a state is read through two different quantizers", "read it through one")
-        state.unit, state.dac = unit, dac
-        self.drives[block.start + element] = _Drive(source.state, source.new)
+    def _read_out(self, span: slice) -> None:
+        """The quantizer at columns ``span`` reads single state elements, up to the first that does not."""
+        column = self.seen.single[span]
+        alone = (column != NONE) & (self.drive[column] != NONE)
+        count = len(alone) if alone.all() else int(alone.argmin())
+        column, own = column[:count], np.arange(span.start, span.start + count)
+        state, states = self.drive[column], self.states
+        unit = read_unit(self.columns.scale[own], self.seen.factor[own] * self._real(column))
+        lo, hi = self.columns.lo[own], self.columns.hi[own]
+        odd = (unit < 1) | (np.log2(np.maximum(unit, 1)) % 1 != 0)
+        if odd.any():
+            fact = f"the state read-out step is {unit[odd.argmax()]:g} register steps"
+            raise self._fail(fact, "use a power of two of at least 1")
+        for known in (states.read[state], np.ones(count, bool)):
+            differs = (states.unit[state] != unit) | (states.dac_lo[state] != lo) | (states.dac_hi[state] != hi)
+            if (known & differs).any():
+                raise self._fail("a state is read through two different quantizers", "read it through one")
+            states.read[state], states.unit[state] = True, unit
+            states.dac_lo[state], states.dac_hi[state] = lo, hi
+        self.drive[own], self.new[own] = state, self.new[column]
 
     def _assemble(self) -> Recurrence:
-        count = len(self.states)
-        width = count + len(self.inputs)
-        W, offset = np.zeros((count, width)), np.zeros(count)
-        for i, state in enumerate(self.states):
-            if state.row is None:
-                raise self._fail("a state has no update", "check the loop body")
-            W[i], offset[i], new = self._row(*state.row, width)
-            if new:
-                raise self._fail("a state update reads another new state", "update all states from the old ones")
-        outputs = [self._output(form, e, width) for form in self.body.outputs for e in range(len(form.constant))]
-        kinds = {new for *_, new in outputs if new is not None}
+        states = self.states
+        through = states.quantizer != NONE
+        quantized, real = np.flatnonzero(through), np.flatnonzero(~through)
+        rows = [self._rows(self.seen.take(states.quantizer[quantized])), self._rows(self.following.take(real))]
+        update = _joined(rows, [quantized, real])
+        if (update.reads == NEW).any():
+            raise self._fail("a state update reads another new state", "update all states from the old ones")
+        outputs, ends = self._outputs()
+        kinds = set(outputs.reads.tolist()) - {NONE}
         if len(kinds) > 1:
             raise self._fail("outputs read both the old and the new state", "read one of them")
-        W_y = np.array([row for row, *_ in outputs]).reshape(-1, width)
-        ends = np.array([o[1:5] for o in outputs], np.float64).reshape(-1, 4)
-        table = {
-            name: np.array([getattr(state, name) for state in self.states])
-            for name in ("step", "lo", "hi", "keep", "unit", "reg_lo", "reg_hi", "sigma")
-        }
-        dac = [state.dac or (state.reg_lo, state.reg_hi) for state in self.states]
-        offset_y, step_y, lo_y, hi_y = ends.T
+        names = ("step", "lo", "hi", "keep", "unit", "reg_lo", "reg_hi", "sigma")
         return Recurrence(
-            W=W,
-            offset=offset,
-            W_y=W_y,
-            offset_y=offset_y,
-            step_y=step_y,
-            lo_y=lo_y,
-            hi_y=hi_y,
-            dac_lo=np.array([lo for lo, _ in dac]),
-            dac_hi=np.array([hi for _, hi in dac]),
-            after=kinds == {True},
-            **table,
+            W=update.matrix,
+            offset=update.constant,
+            W_y=outputs.matrix,
+            offset_y=outputs.constant,
+            dac_lo=np.where(states.read, states.dac_lo, states.reg_lo),
+            dac_hi=np.where(states.read, states.dac_hi, states.reg_hi),
+            after=kinds == {NEW},
+            **ends,
+            **{name: getattr(states, name) for name in names},
         )
 
-    def _row(self, form: Affine, element: int, width: int) -> tuple[FloatArray, float, bool | None]:
-        """Coefficients in drive units, the constant, and whether the row reads the new state (None: no state)."""
-        row = np.zeros(width)
-        new: bool | None = None
-        for column, value in zip(*form.row(element), strict=True):
-            if column in self.inputs:
-                row[len(self.states) + self.inputs[column]] += value
-                continue
-            drive = self.drives.get(column)
-            if drive is None:
-                raise self._fail(
-                    f"'{self._block(column).node}' quantizes an intermediate sum inside the recurrence",
-                    "quantize only the state, its increment, its read-out and the output",
-                )
-            state = self.states[drive.state]
-            if state.dac is not None and column in (state.column, state.new_column):
-                raise self._fail("a state is read with and without its read-out quantizer", "read it through one")
-            if new is not None and new != drive.new:
-                raise self._fail("a sum reads both the old and the new state", "read one of them")
-            new = drive.new
-            row[drive.state] += value * self._per_code(column)
-        return row, float(form.constant[element]), new
+    def _rows(self, forms: Forms) -> _Rows:
+        """Forms in drive units, over [states; inputs]."""
+        row, column, value = forms.entries()
+        fed, state = self.input_of[column] != NONE, self.drive[column]
+        lost = ~fed & (state == NONE)
+        if lost.any():
+            guilty = self.body.blocks[int(self.columns.block[column[lost.argmax()]])].node
+            fact = f"'{guilty}' quantizes an intermediate sum inside the recurrence"
+            raise self._fail(fact, "quantize only the state, its increment, its read-out and the output")
+        raw = (column == self.states.column[state]) | (column == self.states.new_column[state])
+        if (~fed & self.states.read[state] & raw).any():
+            fact = "a state is read with and without its read-out quantizer"
+            raise self._fail(fact, "read it through one")
+        reads = np.full(len(forms.constant), NONE, np.int64)
+        reads[row[~fed]] = self.new[column[~fed]]
+        if (reads[row] != self.new[column])[~fed].any():
+            raise self._fail("a sum reads both the old and the new state", "read one of them")
+        count = len(self.states.column)
+        place = np.where(fed, count + self.input_of[column], state)
+        data = np.where(fed, value, value * self._real(column))
+        width = count + int((self.input_of != NONE).sum())
+        matrix = sparse.coo_array((data, (row, place)), shape=(len(forms.constant), width)).tocsr()
+        return _Rows(matrix, forms.constant, reads)
 
-    def _quantized_row(self, block: Block, element: int, width: int) -> tuple[FloatArray, float, bool | None]:
-        """The sum that an output quantizer sees, in real units."""
-        assert block.form is not None
-        repeated = self._seen_read_out(block, element)
-        if repeated is None:
-            return self._row(block.form, element, width)
-        row = np.zeros(width)
-        row[repeated] = float(block.scale[element])
-        return row, 0.0, self.drives[block.form.row(element)[0][0]].new
+    def _outputs(self) -> tuple[_Rows, dict[str, FloatArray]]:
+        """Rows of the outputs, and step_y, lo_y, hi_y."""
+        single = self.outputs.single
+        kinds = self.columns.kind[single] == "quant"
+        through = (single != NONE) & kinds & (self.drive[single] == NONE) & (self.input_of[single] == NONE)
+        quantized, plain = np.flatnonzero(through), np.flatnonzero(~through)
+        column, step = single[quantized], self.outputs.factor[quantized]
+        repeated = self._repeated(column)
+        again, sums = np.flatnonzero(repeated != NONE), np.flatnonzero(repeated == NONE)
+        rescale = step / self.columns.scale[column]
+        rows = [
+            _scaled(self._repeats(column[again], repeated[again]), rescale[again]),
+            _scaled(self._rows(self.seen.take(column[sums])), rescale[sums]),
+            self._rows(self.outputs.take(plain)),
+        ]
+        ends = {"step_y": np.zeros(len(single)), "lo_y": np.full(len(single), -np.inf)}
+        ends["hi_y"] = -ends["lo_y"]
+        ends["step_y"][quantized] = step
+        ends["lo_y"][quantized], ends["hi_y"][quantized] = self.columns.lo[column], self.columns.hi[column]
+        return _joined(rows, [quantized[again], quantized[sums], plain]), ends
 
-    def _output(
-        self, form: Affine, element: int, width: int
-    ) -> tuple[FloatArray, float, float, float, float, bool | None]:
-        columns, values = form.row(element)
-        if len(columns) == 1 and columns[0] not in self.drives and columns[0] not in self.inputs:
-            block = self._block(columns[0])
-            if block.kind == "quant" and block.form is not None and form.constant[element] == 0.0:
-                at = columns[0] - block.start
-                row, constant, new = self._quantized_row(block, at, width)
-                rescale = values[0] / float(block.scale[at])
-                return row * rescale, constant * rescale, values[0], float(block.lo[at]), float(block.hi[at]), new
-        row, constant, new = self._row(form, element, width)
-        return row, constant, 0.0, -np.inf, np.inf, new
+    def _repeated(self, column: IntArray) -> IntArray:
+        """The state whose read-out each of these output quantizers repeats, -1 where it does not."""
+        found, states = np.full(len(column), NONE, np.int64), self.states
+        source = self.seen.single[column]
+        alone = np.flatnonzero((source != NONE) & (self.drive[source] != NONE))
+        column, source = column[alone], source[alone]
+        state = self.drive[source]
+        unit = read_unit(self.columns.scale[column], self.seen.factor[column] * self._real(source))
+        raw = (source == states.column[state]) | (source == states.new_column[state])
+        dac = (states.dac_lo[state] == self.columns.lo[column]) & (states.dac_hi[state] == self.columns.hi[column])
+        same = raw & states.read[state] & dac & (states.unit[state] == unit)
+        found[alone[same]] = state[same]
+        return found
+
+    def _repeats(self, column: IntArray, state: IntArray) -> _Rows:
+        """Rows that are the read-out of one state each, in real units."""
+        width = len(self.states.column) + int((self.input_of != NONE).sum())
+        place = (self.columns.scale[column], (np.arange(len(column)), state))
+        matrix = sparse.coo_array(place, shape=(len(column), width)).tocsr()
+        return _Rows(matrix, np.zeros(len(column)), self.new[self.seen.single[column]])
+
+
+def _scaled(rows: _Rows, factor: FloatArray) -> _Rows:
+    matrix = rows.matrix.copy()
+    matrix.data = matrix.data * np.repeat(factor, np.diff(matrix.indptr))
+    return _Rows(matrix, rows.constant * factor, rows.reads)
+
+
+def _joined(parts: list[_Rows], places: list[IntArray]) -> _Rows:
+    """The rows of all parts, each at its place."""
+    order = np.argsort(np.concatenate(places), kind="stable")
+    matrix = sparse.vstack([part.matrix for part in parts], format="csr")[order]
+    constant, reads = (np.concatenate([getattr(part, key) for part in parts])[order] for key in ("constant", "reads"))
+    return _Rows(matrix, constant, reads)

@@ -15,7 +15,7 @@ from ssmc.report.kernels import KernelFacts
 from ssmc.report.markup import Cell, badge, card, folded, section, table
 from ssmc.report.summary import summary
 from ssmc.report.svg import bars, pole_plot, pole_zoom
-from ssmc.report.text import CHANNEL_HEAD, channel_rows
+from ssmc.report.text import CHANNEL_HEAD, channel_rows, skipped_line
 from ssmc.report.units import NAMES, number, quantity, unit_of, words
 
 OPEN_LIST = 3
@@ -147,6 +147,8 @@ def _noise(report: Report) -> str:
 
 
 def _noise_summary(kernel: KernelAnalysis) -> str:
+    if kernel.skipped:
+        return skipped_line(kernel)
     known = sorted(c.sqnr_db for c in kernel.channels if c.sqnr_db is not None)
     span = f", predicted SQNR {known[0]:.1f} to {known[-1]:.1f} dB" if known else ""
     return f"{kernel.name}: valid in {len(known)} of {len(kernel.channels)} channels{span}"

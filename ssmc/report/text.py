@@ -118,7 +118,13 @@ def channels_table(kernel: KernelAnalysis) -> str:
     """One kernel, channel by channel."""
     fed = "the data" if kernel.signal == "data" else "white codes, as loud as fits"
     title = f"{printable(kernel.name)}: ranges and noise for {fed}; adc bits for {kernel.target_db:g} dB"
+    title = printable(skipped_line(kernel)) or title
     return f"{title}\n{columns(CHANNEL_HEAD, channel_rows(kernel))}"
+
+
+def skipped_line(kernel: KernelAnalysis) -> str:
+    """What the analysis of a kernel left out, and why; empty where it left out nothing."""
+    return f"{kernel.name}: ranges and noise were not analysed: {kernel.skipped}" if kernel.skipped else ""
 
 
 def _or_dash(value: float | None, form: str) -> str:
@@ -149,5 +155,12 @@ def report_text(report: Report, trace: Json | None = None) -> Iterator[str]:
     yield "\n".join([name, *(f"  {value:>12}  {label}  {note}".rstrip() for value, label, note in summary(report))])
     yield from filter(None, [pipeline_table(report, trace), declined_lines(report), ops_table(report)])
     yield from filter(
-        None, [kernels_table(report.kernels), *cost_tables(report), comparison_table(report), metrics_table(report)]
+        None,
+        [
+            kernels_table(report.kernels),
+            *map(skipped_line, report.analysis),
+            *cost_tables(report),
+            comparison_table(report),
+            metrics_table(report),
+        ],
     )

@@ -11,7 +11,7 @@ from scipy.linalg import solve_discrete_lyapunov
 from ssmc.analysis.linear import lattice_power, linear_kernel, readout_power
 from ssmc.analysis.noise import fewest_adc_bits, lyapunov, observability, output_noise, sqnr_db, with_adc_bits
 from ssmc.analysis.observe import observe
-from ssmc.analysis.ranges import absolute_sum, typical, worst_case
+from ssmc.analysis.ranges import absolute_sums, typical, worst_case
 from ssmc.analysis.run import integers, padded, reference
 from ssmc.ir.operations import StateSpace
 from ssmc.ir.rounding import IntArray, round_shift
@@ -77,10 +77,14 @@ def test_the_worst_input_reaches_the_worst_case() -> None:
 
 
 def test_sums_of_a_geometric_series_and_of_what_does_not_decay() -> None:
-    one = np.ones((1, 1, 1))
-    assert absolute_sum(0.999 * one, one, one)[0, 0, 0] == pytest.approx(1000, rel=1e-9)
-    assert absolute_sum(-0.5 * one, one, 3 * one)[0, 0, 0] == pytest.approx(6, rel=1e-12)
-    assert np.isinf(absolute_sum(one, one, one)[0, 0, 0])
+    one = np.ones((1, 1, 1, 1))
+
+    def outputs(pole: float, gain: float) -> float:
+        return float(absolute_sums(pole * one, one, one, one, gain * one).outputs[0, 0, 0])
+
+    assert outputs(0.999, 1.0) == pytest.approx(1000, rel=1e-9)
+    assert outputs(-0.5, 3.0) == pytest.approx(6, rel=1e-12)
+    assert np.isinf(outputs(1.0, 1.0))
 
 
 def test_lyapunov_is_that_of_scipy_and_nan_where_unstable() -> None:
@@ -103,7 +107,8 @@ def test_mean_over_steps_is_the_mean_over_steps() -> None:
         powers.append(total)
         total = total + row.swapaxes(1, 2) @ row
         row = row @ kernel.A
-    assert np.allclose(observability(kernel, count)[:, 0], np.mean(np.broadcast_arrays(*powers), 0), rtol=1e-6)
+    mean = np.mean(np.broadcast_arrays(*powers), 0)
+    assert np.allclose(observability(kernel.A, kernel.C, count)[:, 0], mean, rtol=1e-6)
 
 
 def test_typical_range_is_the_measured_deviation() -> None:

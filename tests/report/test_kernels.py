@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
+from ssmc.analysis.kernels import ChannelFacts, KernelAnalysis
 from ssmc.ir.matrix import Matrix
 from ssmc.ir.operations import StateSpace
 from ssmc.ir.program import Program
 from ssmc.ir.requant import make_requant
+from ssmc.report.facts import Report, dump_json, report_from_json
+from ssmc.report.html import render_html
 from ssmc.report.kernels import kernel_facts, poles, transition
+from ssmc.report.text import channels_table, report_text
 
 
 def rotation(re: int, im: int, *, keep: int, shift: int, ratio: Fraction) -> StateSpace:
@@ -55,3 +60,16 @@ def test_a_pole_on_the_unit_circle_is_unstable() -> None:
     assert facts.unstable_groups == 1
     assert facts.stability_margin == 0
     assert facts.slowest_steps is None
+
+
+def test_what_an_analysis_left_out_is_said_everywhere() -> None:
+    facts = ChannelFacts(channel=0, form="delta", states=2, fastest=0.9, slowest=0.9, margin=0.1, why="not analysed")
+    kernel = KernelAnalysis("mode", "white", 30.0, (facts,), "it takes 2e+12 multiplications, the limit is 1e+11")
+    model = {"name": "m", "input": "x", "input_size": 1, "output": "y", "output_size": 1, "output_rate": "step"}
+    report = Report("0", model, {"name": "int"}, (), (), (), {}, {}, {}, (kernel,))
+    said = "mode: ranges and noise were not analysed: it takes 2e+12 multiplications, the limit is 1e+11"
+    assert said in "\n".join(report_text(report))
+    assert said in channels_table(kernel)
+    assert "not valid: not analysed" in channels_table(kernel)
+    assert said in render_html(report)
+    assert report_from_json(json.loads(dump_json(report.to_json()))) == report

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ssmc.ir.parts import Constants
 from ssmc.ir.quant import Codes, QuantType, Rate
-from ssmc.ir.requant import Requant, make_requant
+from ssmc.ir.requant import REMEMBERED, Requant, make_requant
 from ssmc.ir.rounding import FloatArray, IntArray
 
 
@@ -55,9 +56,13 @@ def per_channel(c: Constants, key: str, size: int) -> FloatArray:
 def ratios(gain: FloatArray, step: FloatArray) -> tuple[Fraction, ...]:
     """Exact ``gain / step``, flattened."""
     pairs = np.broadcast_arrays(gain, step)
-    return tuple(
-        Fraction(float(g)) / Fraction(float(s)) for g, s in zip(pairs[0].ravel(), pairs[1].ravel(), strict=True)
-    )
+    return tuple(map(_quotient, *(np.asarray(pair, np.float64).ravel().tolist() for pair in pairs)))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _quotient(a: float, b: float) -> Fraction:
+    """``a / b``, one object for equal numbers: rows share few scales."""
+    return Fraction(a) / Fraction(b)
 
 
 def real_offsets(offset: FloatArray, step: FloatArray) -> FloatArray:
@@ -72,7 +77,7 @@ def exact_offsets(offset: FloatArray, step: FloatArray) -> tuple[Fraction, ...]:
     """Exact ``b / step``, flattened: 1/6 and not the float nearest to it, so that ties stay ties."""
     flat = np.broadcast_arrays(offset.ravel(), step.ravel(), real_offsets(offset.ravel(), step.ravel()))
     return tuple(
-        Fraction(o) if np.isnan(b) else Fraction(b) / Fraction(s)
+        _quotient(o, 1.0) if b != b else _quotient(b, s)  # b is nan where there is no such constant
         for o, s, b in zip(*(array.tolist() for array in flat), strict=True)
     )
 

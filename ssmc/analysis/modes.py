@@ -1,0 +1,72 @@
+"""Sums over all time steps in closed form, by the eigenvalues of blocks.
+
+With A_k = V_k diag(lambda_k) V_k^-1 for every block, d = C V and a covariance P of states,
+
+    sum_t C A^t P (A^t)^T C^T  =  sum_ij d_i d_j* (V^-1 P V^-H)_ij g(lambda_i lambda_j*),        g(z) = 1 / (1 - z)
+
+and the mean over T steps from rest of the sums up to each step has g_T(z) = g(z) - g(z)^2 (1 - z^T) / T instead. The
+eigenvectors of a block cost digits where they are nearly parallel: beyond a condition of ``WORST_CONDITION`` the
+Lyapunov equation is solved (`ssmc.analysis.noise.lyapunov`), at the cost of n^3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssmc.ir.rounding import FloatArray
+
+WORST_CONDITION = 1e4
+ComplexArray = NDArray[np.complex128]
+
+
+@dataclass(frozen=True)
+class Modes:
+    """Eigenvalues (H, K, b), eigenvectors and their inverse (H, K, b, b) of blocks.
+
+    Attributes:
+        sound: (H,), the eigenvectors of every block are independent enough to compute with.
+    """
+
+    values: ComplexArray
+    vectors: ComplexArray
+    inverse: ComplexArray
+    sound: NDArray[np.bool_]
+
+    @property
+    def radius(self) -> FloatArray:
+        """Largest magnitude of an eigenvalue, (H,)."""
+        return np.asarray(np.abs(self.values).max((1, 2), initial=0.0))
+
+
+def modes_of(A: FloatArray) -> Modes:
+    """Modes of blocks (H, K, b, b)."""
+    values, vectors = np.linalg.eig(A)
+    values, vectors = values.astype(np.complex128), vectors.astype(np.complex128)
+    singular = np.linalg.det(vectors) == 0
+    vectors = np.where(singular[..., None, None], np.eye(A.shape[-1]), vectors)
+    inverse = np.linalg.inv(vectors)
+    condition = np.linalg.norm(vectors, axis=(-2, -1)) * np.linalg.norm(inverse, axis=(-2, -1))
+    return Modes(values, vectors, inverse, (~singular & (condition <= WORST_CONDITION)).all(1))
+
+
+def summed_power(modes: Modes, C: FloatArray, P: FloatArray, steps: float | None) -> FloatArray:
+    """The sum above for every output, (H, p): C (H, p, K, b), P (H, K, b, K, b); over T steps where ``steps`` is given.
+
+    Where the modes are not sound the result means nothing.
+    """
+    groups, count, size = modes.values.shape
+    total = count * size
+    d = (C[..., None, :] @ modes.vectors[:, None]).reshape(groups, -1, total)
+    half = modes.inverse @ P.reshape(groups, count, size, total)
+    turned = half.reshape(groups, total, count, size).transpose(0, 2, 3, 1)
+    both = (modes.inverse.conj() @ turned).reshape(groups, total, total).swapaxes(1, 2)
+    values = modes.values.reshape(groups, total)
+    gain = 1 / (1 - values[:, :, None] * values[:, None, :].conj())
+    if steps is not None:
+        length = max(round(steps), 1)
+        last = values**length
+        gain = gain - gain**2 * (1 - last[:, :, None] * last[:, None, :].conj()) / length
+    return np.asarray(((d @ (both * gain)) * d.conj()).sum(-1).real)
