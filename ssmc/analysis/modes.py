@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ssmc.ir.rounding import FloatArray
+from ssmc.ir.rounding import FloatArray, round_half_even
 
 WORST_CONDITION = 1e4
 ComplexArray = NDArray[np.complex128]
@@ -66,7 +66,7 @@ def summed_power(modes: Modes, C: FloatArray, P: FloatArray, steps: float | None
     values = modes.values.reshape(groups, total)
     gain = 1 / (1 - values[:, :, None] * values[:, None, :].conj())
     if steps is not None:
-        length = max(round(steps), 1)
+        length = max(int(round_half_even(steps)), 1)
         last = values**length
         gain = gain - gain**2 * (1 - last[:, :, None] * last[:, None, :].conj()) / length
     return np.asarray(((d @ (both * gain)) * d.conj()).sum(-1).real)

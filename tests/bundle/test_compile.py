@@ -17,7 +17,7 @@ from ssmc.bundle.stages import split_at_folded
 from ssmc.hardware.file import load_hardware
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.matrix import Matrix
-from ssmc.ir.program import Linear
+from ssmc.ir.operations import Linear
 from ssmc.report.summary import summary
 from ssmc.targets.aimc.lowering.ranges import input_range
 from ssmc.targets.aimc.target import AimcTarget

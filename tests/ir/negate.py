@@ -84,7 +84,7 @@ def check() -> None:
     from ssmc.checking.ties import code_distance
     from ssmc.ir.executor import Executor
     from ssmc.ir.functions import attach_functions
-    from ssmc.ir.levels import check_level
+    from ssmc.ir.levels import Level, check_level
     from ssmc.ir.read_program import read_program
     from ssmc.ir.serialize import program_from_json, program_to_json
     from ssmc.passes.prune_structure import PruneStructure
@@ -92,7 +92,7 @@ def check() -> None:
     from ssmc.verify import run_onnx
 
     graph = model()
-    check_level(graph, "folded", "this test")
+    check_level(graph, Level.FOLDED, "this test")
     attach_functions(graph)
     x = (np.random.default_rng(0).integers(-20, 21, (4, 5, 3)) / 4).astype(np.float32)
     (expected,) = run_onnx(ir.to_proto(graph), {"x": x})

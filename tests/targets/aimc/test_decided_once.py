@@ -235,24 +235,15 @@ def test_figures_at_steps_are_those_of_the_cost(isaac128: Hardware, program_of: 
 class Renamed(InsertPartialSums):
     """The same pass under another name."""
 
-    @property
-    def name(self) -> str:
-        return "split-sums"
+    name = "split-sums"
 
 
 @dataclass(frozen=True)
 class Zero(Pass):
     """Zeroes the weights of the first node that has some, or only writes a remark beside it."""
 
+    name = "zero"
     remark: bool = False
-
-    @property
-    def name(self) -> str:
-        return "zero"
-
-    @property
-    def level(self) -> str:
-        return "placed"
 
     def run(self, model: onnx.Model) -> PassResult:
         node = next(node for node in model.graph if "W" in str(node.inputs[1]))
