@@ -221,6 +221,14 @@ def test_targets_and_passes_are_listed(model: Path) -> None:
     assert done("passes", "--target", "aimc", "--contracts")
 
 
+def test_passes_are_listed_with_effect_and_level() -> None:
+    rows = {row[0]: row[1:3] for row in (re.split(r" {2,}", line) for line in done("passes").splitlines()[2:])}
+    assert rows["canonicalize-quantizers"] == ["exact", "imported to canonical"]
+    assert rows["fold-constants"] == ["exact", "canonical"]
+    assert rows["fuse-kernel"] == ["bounded", "folded to fused"]
+    assert rows["stabilize-poles"] == ["lossy", "folded"]
+
+
 def test_hardware_says_where_every_number_is_from() -> None:
     listed = [line.split()[0] for line in done("hardware").splitlines()[2:]]
     assert "taox64" in listed
