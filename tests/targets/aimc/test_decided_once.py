@@ -64,8 +64,8 @@ READING = {
 }  # fmt: skip
 
 
-def imported(spec: Spec = SPEC) -> onnx.Model:
-    return import_model(model_of(spec))
+def compiled(target: AimcTarget, spec: Spec = SPEC) -> ssmc.Bundle:
+    return ssmc.compile(import_model(model_of(spec)), target, oracle=False, poles="keep")
 
 
 def functions_of(module: ModuleType) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def never(*arguments: object, **options: object) -> None:
 @pytest.mark.parametrize("spec", [SPEC, replace(SPEC, after=True)], ids=["one operation", "two operations"])
 @pytest.mark.parametrize("preset", ["taox64", "isaac128"])
 def test_loading_only_reads(preset: str, spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bundle = ssmc.compile(imported(spec), replace(AUTO, hardware=preset, rate=1e4), oracle=False, poles="keep")
+    bundle = compiled(replace(AUTO, hardware=preset, rate=1e4), spec)
     x = np.random.default_rng(0).normal(0, 1, (4, 9, 2))
     samples = Samples(x.reshape(-1, 2), np.arange(0, 37, 9), np.arange(4) % 2)
     ideal, noisy, cost, files = bundle.run(x), bundle.run(x, noise=True, seed=3), bundle.cost(7), bundle.files()
@@ -116,7 +116,7 @@ def test_loading_only_reads(preset: str, spec: Spec, tmp_path: Path, monkeypatch
 def test_a_compile_needs_what_is_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
     forbid(monkeypatch)
     with pytest.raises(AssertionError, match="decides nothing"):
-        ssmc.compile(imported(), AUTO, oracle=False, poles="keep")
+        compiled(AUTO)
 
 
 @dataclass
@@ -161,7 +161,7 @@ def test_no_candidate_is_lowered_or_assembled_twice(
 ) -> None:
     """Placements are those weighed, everything analog, everything digital, and the unfused variant of the report."""
     hw = replace(taox64, array=replace(taox64.array, count=arrays))
-    bundle = ssmc.compile(imported(), AimcTarget(hw, **options), oracle=False, poles="keep")
+    bundle = compiled(AimcTarget(hw, **options))
     bundle.save(tmp_path / "out")
     assert len(count.lowered) == len(set(count.lowered))
     assert len(count.assembled) == len(set(count.assembled))
@@ -170,9 +170,8 @@ def test_no_candidate_is_lowered_or_assembled_twice(
 
 
 def test_everything_digital_has_one_packing(count: Count, program_of: Programs) -> None:
-    compiled = AimcTarget("taox64", place="digital", packing="auto").emit(program_of())
+    (choice,) = AimcTarget("taox64", place="digital", packing="auto").emit(program_of()).choices
     assert len(count.assembled) == 1
-    (choice,) = compiled.choices
     assert len({str(figures) for figures in choice.alternatives.values()}) == 1
 
 
@@ -203,10 +202,10 @@ def test_damaged_plans_are_refused(taox64: Hardware, program_of: Programs) -> No
 
 def test_equal_arrays_are_stored_once(isaac128: Hardware, program_of: Programs) -> None:
     """Isaac drives bit by bit: its partial sums repeat the digits of every slice."""
-    compiled = AimcTarget(isaac128).emit(program_of(form="delta"))
-    _, arrays = compiled.files()
+    made = AimcTarget(isaac128).emit(program_of(form="delta"))
+    _, arrays = made.files()
     contents = {(array.dtype.str, array.shape, array.tobytes()) for array in arrays.values()}
-    parts = [part for _, matrix in compiled.program.matrices() for part in matrix.parts]
+    parts = [part for _, matrix in made.program.matrices() for part in matrix.parts]
     assert len(contents) == len(arrays) < len(parts)
 
 
@@ -225,8 +224,7 @@ def test_a_bundle_of_another_version_says_how_to_compile_again(program_of: Progr
 
 
 def test_figures_at_steps_are_those_of_the_cost(isaac128: Hardware, program_of: Programs) -> None:
-    weighed = Candidates(program_of(form="delta"), isaac128)
-    placed = weighed.placed({})
+    placed = (weighed := Candidates(program_of(form="delta"), isaac128)).placed({})
     for steps in (0, 1, 7, 1000):
         assert at_steps(compare(weighed), steps)["fused"] == figures_of(placed.cost.to_json(steps), placed.lowered)
 
@@ -268,29 +266,26 @@ class Ending(AimcTarget):
 
 
 def test_what_is_handed_on_does_not_depend_on_names(count: Count, isaac128: Hardware) -> None:
-    bundles = [
-        ssmc.compile(imported(), Ending(isaac128, end=(kind(isaac128), Zero(remark=True))), oracle=False, poles="keep")
-        for kind in (InsertPartialSums, Renamed)
-    ]
+    ends = [(kind(isaac128), Zero(remark=True)) for kind in (InsertPartialSums, Renamed)]
+    bundles = [compiled(Ending(isaac128, end=end)) for end in ends]
     assert len(count.lowered) == 2 * 3
     one, other = (bundle.compiled.files()[0] for bundle in bundles)
     assert one == other
 
 
 def test_a_pass_that_changes_what_was_lowered_is_refused(isaac128: Hardware) -> None:
-    target = Ending(isaac128, end=(InsertPartialSums(isaac128), Zero()))
     with pytest.raises(ModelError, match=r"SSMC-A05.*before insert-partial-sums"):
-        ssmc.compile(imported(), target, oracle=False, poles="keep")
+        compiled(Ending(isaac128, end=(InsertPartialSums(isaac128), Zero())))
 
 
 def test_a_pipeline_without_partial_sums_is_lowered_by_the_emitter(isaac128: Hardware) -> None:
-    whole = ssmc.compile(imported(), AimcTarget(isaac128), oracle=False, poles="keep")
-    bare = ssmc.compile(imported(), Ending(isaac128), oracle=False, poles="keep")
+    whole = compiled(AimcTarget(isaac128))
+    bare = compiled(Ending(isaac128))
     assert isinstance(bare.compiled, AimcCompiled)
     assert bare.compiled.files()[0] == whole.compiled.files()[0]
 
 
 def test_a_program_is_lowered_once(isaac128: Hardware) -> None:
-    result = run_pipeline(imported(), AimcTarget(isaac128).pipeline(), oracle=False)
+    result = run_pipeline(import_model(model_of(SPEC)), AimcTarget(isaac128).pipeline(), oracle=False)
     with pytest.raises(ModelError, match=r"SSMC-A04.*compile from the model"):
         AimcTarget(isaac128).emit(read_program(result.model))
