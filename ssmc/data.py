@@ -120,7 +120,8 @@ def _read(path: Path, names: Collection[str]) -> dict[str, RealArray]:
     try:
         return read_npz(path.read_bytes(), names)
     except (ValueError, OSError) as cause:
-        raise UsageError("SSMC-D11", f"not readable as npz without pickle ({cause})", LAYOUT, path.name) from cause
+        first = str(cause).partition(". ")[0]  # numpy goes on to recommend what is unsafe
+        raise UsageError("SSMC-D11", f"not readable as npz without pickle ({first})", LAYOUT, path.name) from cause
 
 
 def read_npz(data: bytes, names: Collection[str] | None = None) -> dict[str, RealArray]:
