@@ -16,21 +16,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from ssmc.budgets import DEFAULT
 from ssmc.bundle.files import MARKER, listed_files, npz_bytes, read_files, write_folder
 from ssmc.bundle.registry import target_class
-from ssmc.data import read_npz
 from ssmc.entry_points import Package
 from ssmc.errors import SsmcError, UsageError, VerificationError
 from ssmc.ir.rounding import FloatArray
 from ssmc.ir.serialize import Json
+from ssmc.npz import read_npz
 from ssmc.report.facts import Report, dump_json, report_from_json
 from ssmc.report.html import render_html
 from ssmc.report.markdown import render_markdown
@@ -149,13 +150,18 @@ def read_bundle(files: Mapping[str, bytes], folder: Path) -> Bundle:
     try:
         package = Package(**whole["package"]) if "package" in whole else None
         kind = _target_of(whole["target"], package, folder)
-        compiled = kind.load(whole["program"], read_npz(files["weights.npz"]))
+        compiled = kind.load(whole["program"], _weights(files["weights.npz"]))
         report = report_from_json(_json(files, "report.json", folder))
         return Bundle(whole["target"], compiled, report, _json(files, TRACE, folder), files["model.onnx"], package)
     except SsmcError:
         raise
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as cause:
         raise _damaged(folder, cause) from cause
+
+
+def _weights(data: bytes) -> dict[str, NDArray[np.generic]]:
+    """The arrays; they are stored as they are, so that an archive that unpacks to much more is no bundle's."""
+    return read_npz(data, budgets=replace(DEFAULT, data_bytes=max(DEFAULT.data_bytes, len(data))))
 
 
 def _check_digests(files: Mapping[str, bytes], folder: Path) -> None:

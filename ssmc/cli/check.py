@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ssmc.cli.progress import counting
+from ssmc.cli.types import budget_option
 
 if TYPE_CHECKING:
+    from ssmc.budgets import Budgets
     from ssmc.bundle.check import Value
 
 
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
     "--update", is_flag=True, help="Write the baseline; an existing one keeps its choice of metrics and tolerances."
 )
 @click.option("--junit", type=click.Path(path_type=Path), help="Also write a JUnit file.")
-def check(bundle: Path, data: Path, baseline: Path, update: bool, junit: Path | None) -> None:
+@budget_option
+def check(bundle: Path, data: Path, baseline: Path, update: bool, junit: Path | None, budgets: Budgets) -> None:
     """Hold a BUNDLE's accuracy and costs against a committed baseline; exit status 4 when one moved.
 
     \b
@@ -34,7 +37,7 @@ def check(bundle: Path, data: Path, baseline: Path, update: bool, junit: Path | 
     from ssmc.errors import GateError
 
     old = gate.read_baseline(baseline) if baseline.exists() or not update else None
-    metrics = _measure(bundle, data)
+    metrics = _measure(bundle, data, budgets)
     if update:
         write_file(baseline, gate.baseline_text(gate.make_baseline(metrics, old)).encode())
         click.echo(f"wrote {baseline}")
@@ -53,12 +56,12 @@ def check(bundle: Path, data: Path, baseline: Path, update: bool, junit: Path | 
     click.echo(f"{len(old['metrics'])} metrics within tolerance")
 
 
-def _measure(bundle: Path, data: Path) -> dict[str, Value]:
+def _measure(bundle: Path, data: Path, budgets: Budgets) -> dict[str, Value]:
     from ssmc.bundle.check import evaluate, measure
     from ssmc.bundle.folder import load
     from ssmc.data import load_samples
 
-    loaded, samples = load(bundle), load_samples(data)
+    loaded, samples = load(bundle), load_samples(data, budgets)
     with counting(len(samples), "running") as advance:
         outputs = evaluate(loaded, samples, progress=advance)
     return measure(loaded, samples, outputs)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ssmc.cli.progress import stages
+from ssmc.cli.types import DECIBEL, STEPS, Finite, Rate, budget_option
 
 if TYPE_CHECKING:
+    from ssmc.budgets import Budgets
     from ssmc.bundle.pruning import Budget
     from ssmc.passes.stabilize_poles import Poles
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     help="What 'auto' makes smaller (aimc). Default: energy.",
 )
 @click.option(
-    "--rate", type=click.FloatRange(min=0), metavar="STEPS/S", help="Sample rate to keep up with (aimc); 0: none."
+    "--rate", type=Rate(), metavar="STEPS/S", help="Sample rate to keep up with (aimc); 0: none."
 )
 @click.option("--prefix", help="Of all C names and files (c). Default: model.")
 @click.option(
@@ -48,13 +50,13 @@ if TYPE_CHECKING:
 @click.option("--stabilize", is_flag=True, help="Move unstable poles to a stable grid point instead of refusing them.")
 @click.option(
     "--target-sqnr",
-    type=float,
+    type=DECIBEL,
     metavar="DB",
     help="Convert the increments of delta kernels with the fewest bits that are predicted to keep it.",
 )
 @click.option(
     "--prune-budget",
-    type=click.FloatRange(min=0, max=100),
+    type=Finite(min=0, max=100),
     metavar="POINTS",
     help="Cut modes and channels of kernels for at most so many percentage points of accuracy on --prune-data.",
 )
@@ -63,11 +65,12 @@ if TYPE_CHECKING:
     "--output", "-o", type=click.Path(path_type=Path), default="out", show_default=True, help="Bundle folder."
 )
 @click.option(
-    "--steps", type=click.IntRange(min=1), default=100, show_default=True, help="Time steps the report counts."
+    "--steps", type=STEPS, default=100, show_default=True, help="Time steps the report counts."
 )
 @click.option("--oracle/--no-oracle", default=True, help="Run onnxruntime after every pass and compare.")
 @click.option("--dump-dir", type=click.Path(path_type=Path), help="Keep the graph after every pass here.")
 @click.option("--stop-after", metavar="PASS", help="Stop there and write only that graph, OUTPUT/model.onnx.")
+@budget_option
 def compile_(
     model: Path,
     target: str,
@@ -81,6 +84,7 @@ def compile_(
     target_sqnr: float | None,
     prune_budget: float | None,
     prune_data: Path | None,
+    budgets: Budgets,
     **options: object,
 ) -> None:
     """Compile an ONNX MODEL and write a bundle: program, weights, runnable ONNX, report.
@@ -105,13 +109,20 @@ def compile_(
             raise UsageError("SSMC-U15", fact, "leave --stop-after out")
         with stages("compiling") as stage:
             result = compiling.lower(
-                model, chosen, poles=poles, oracle=oracle, dump_dir=dump_dir, stop_after=stop_after, progress=stage
+                model,
+                chosen,
+                poles=poles,
+                oracle=oracle,
+                dump_dir=dump_dir,
+                stop_after=stop_after,
+                progress=stage,
+                budgets=budgets,
             )
         write_file(output / "model.onnx", compiling.onnx_bytes(result.model))
         click.echo(f"graph after {stop_after}: {output / 'model.onnx'}")
         return
     require_target_folder(output)
-    prune = _budget(prune_budget, prune_data)
+    prune = _budget(prune_budget, prune_data, budgets)
     with stages("compiling") as stage:
         bundle = compiling.compile(
             model,
@@ -123,6 +134,7 @@ def compile_(
             target_sqnr=target_sqnr,
             prune=prune,
             progress=stage,
+            budgets=budgets,
         )
     bundle.save(output)
     click.echo(next(report_text(bundle.report)))
@@ -130,7 +142,7 @@ def compile_(
     click.echo(f"\nwrote {output}; look at {output / 'report.html'}")
 
 
-def _budget(points: float | None, data: Path | None) -> Budget | None:
+def _budget(points: float | None, data: Path | None, budgets: Budgets) -> Budget | None:
     from ssmc.bundle.pruning import Budget
     from ssmc.data import load_samples
     from ssmc.errors import UsageError
@@ -138,4 +150,4 @@ def _budget(points: float | None, data: Path | None) -> Budget | None:
     if (points is None) != (data is None):
         fact = "--prune-budget and --prune-data go together"
         raise UsageError("SSMC-U15", fact, "give percentage points and labelled sequences, or neither")
-    return None if points is None or data is None else Budget(points, load_samples(data))
+    return None if points is None or data is None else Budget(points, load_samples(data, budgets))

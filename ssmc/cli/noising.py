@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ssmc.cli.progress import counting
+from ssmc.cli.types import COUNT, SEED, budget_option
 
 if TYPE_CHECKING:
+    from ssmc.budgets import Budgets
     from ssmc.targets.aimc.simulation.noise import NoiseModel
     from ssmc.targets.aimc.target import AimcCompiled
 
@@ -19,12 +21,13 @@ UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 @click.command("noise", short_help="Accuracy over noisy chips and over time.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="npz: x, or flat and offsets; label.")
-@click.option("--chips", type=click.IntRange(min=1), default=20, show_default=True, help="Chip instances.")
+@click.option("--chips", type=COUNT, default=20, show_default=True, help="Chip instances.")
 @click.option("--times", default="0,1d,30d", show_default=True, metavar="LIST", help="Since programming: s, m, h, d.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the first chip.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the first chip.")
 @click.option("--device", help="Another cell than the hardware file's, such as pcm or reram_wan.")
 @click.option("--json", "as_json", type=click.Path(path_type=Path), help="Write the result as JSON.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page with a plot.")
+@budget_option
 def noise(
     bundle: Path,
     data: Path,
@@ -34,6 +37,7 @@ def noise(
     device: str | None,
     as_json: Path | None,
     html: Path | None,
+    budgets: Budgets,
 ) -> None:
     """Run a BUNDLE (aimc) on many noisy chips: accuracy with confidence intervals, clipping, poles.
 
@@ -51,7 +55,7 @@ def noise(
     from ssmc.targets.aimc.target import AimcCompiled
 
     moments = seconds(times)
-    loaded, samples = load(bundle), load_samples(data)
+    loaded, samples = load(bundle), load_samples(data, budgets)
     if not isinstance(loaded.compiled, AimcCompiled):
         raise UsageError("SSMC-U12", f"target '{loaded.target}' has no devices to be noisy", "compile for aimc")
     model = _model(loaded.compiled, device)

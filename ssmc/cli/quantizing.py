@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ssmc.cli.progress import stages
+from ssmc.cli.types import COUNT, budget_option
+
+if TYPE_CHECKING:
+    from ssmc.budgets import Budgets
 
 BITS = click.IntRange(1, 16)
 
@@ -15,9 +19,7 @@ BITS = click.IntRange(1, 16)
 @click.command(short_help="Quantize a float ONNX model after training.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Calibration sequences (.npz).")
-@click.option(
-    "--samples", type=click.IntRange(min=1), default=64, show_default=True, help="How many of them, evenly chosen."
-)
+@click.option("--samples", type=COUNT, default=64, show_default=True, help="How many of them, evenly chosen.")
 @click.option("--output", "-o", type=click.Path(path_type=Path), default="quantized.onnx", show_default=True)
 @click.option("--bits", type=BITS, default=8, show_default=True, help="Of everything below that is not given.")
 @click.option("--kernel-bits", type=BITS, help="Cells of the fused matrix [[A, B], [C, D]].")
@@ -45,6 +47,7 @@ BITS = click.IntRange(1, 16)
 @click.option(
     "--refit/--no-refit", default=True, show_default=True, help="Fit C and D to the quantized states on the data."
 )
+@budget_option
 def quantize(
     model: Path,
     data: Path,
@@ -56,6 +59,7 @@ def quantize(
     granularity: str,
     power_of_two: bool,
     refit: bool,
+    budgets: Budgets,
     **widths: int | None,
 ) -> None:
     """Quantize a float ONNX MODEL with calibration data and write standard quantized ONNX, ready for 'ssmc compile'.
@@ -84,7 +88,7 @@ def quantize(
         refit=refit,
     )
     with stages("quantizing") as stage:
-        done = run(model, load_samples(data).spread(samples), config, progress=stage)
+        done = run(model, load_samples(data, budgets).spread(samples), config, progress=stage, budgets=budgets)
     write_file(output, done.model.SerializeToString(deterministic=True))
     for kernel in done.kernels:
         click.echo(f"{kernel.name}: {kernel.delta} of {kernel.modes} modes in delta form")

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ssmc.cli.progress import counting
+from ssmc.cli.types import SEED, budget_option
+
+if TYPE_CHECKING:
+    from ssmc.budgets import Budgets
 
 
 @click.command(short_help="Run a bundle on a data file.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="npz: x, or flat and offsets; label.")
 @click.option("--noise", is_flag=True, help="Simulate device noise (aimc).")
-@click.option("--seed", type=int, help="Of the simulated devices; needs --noise. Default 0.")
+@click.option("--seed", type=SEED, help="Of the simulated devices; needs --noise. Default 0.")
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Write outputs, and predictions, as npz.")
-def run(bundle: Path, data: Path, noise: bool, seed: int | None, output: Path | None) -> None:
+@budget_option
+def run(bundle: Path, data: Path, noise: bool, seed: int | None, output: Path | None, budgets: Budgets) -> None:
     """Run a BUNDLE on the sequences of a data file; prints the accuracy where the file has labels.
 
     \b
@@ -30,7 +36,7 @@ def run(bundle: Path, data: Path, noise: bool, seed: int | None, output: Path | 
 
     if seed is not None and not noise:
         raise UsageError("SSMC-U12", "--seed without --noise", "add --noise, or leave the seed out")
-    loaded, samples = load(bundle), load_samples(data)
+    loaded, samples = load(bundle), load_samples(data, budgets)
     options = {"noise": True, "seed": seed or 0} if noise else {}
     if noise and not loaded.compiled.has_devices:
         raise UsageError(
