@@ -30,6 +30,8 @@ from ssmc.bundle.files import MARKER, listed_files, npz_bytes, read_files, write
 from ssmc.bundle.registry import target_class
 from ssmc.entry_points import Package
 from ssmc.errors import SsmcError, UsageError, VerificationError
+from ssmc.ir.executor import Executor
+from ssmc.ir.program import Program
 from ssmc.ir.rounding import FloatArray
 from ssmc.ir.serialize import DAMAGE, Json
 from ssmc.npz import read_npz
@@ -157,6 +159,7 @@ def read_bundle(files: Mapping[str, bytes], folder: Path) -> Bundle:
         package = Package(**whole["package"]) if "package" in whole else None
         kind = _target_of(whole["target"], package, folder)
         compiled = kind.load(whole["program"], _weights(files["weights.npz"]))
+        _require_running(compiled.program)
         report = _report(files, folder)
         return Bundle(whole["target"], compiled, report, _json(files, TRACE, folder), files["model.onnx"], package)
     except SsmcError:
@@ -168,6 +171,19 @@ def read_bundle(files: Mapping[str, bytes], folder: Path) -> Bundle:
 def _weights(data: bytes) -> dict[str, NDArray[np.generic]]:
     """The arrays; they are stored as they are, so that an archive that unpacks to much more is no bundle's."""
     return read_npz(data, budgets=replace(DEFAULT, data_bytes=max(DEFAULT.data_bytes, len(data))))
+
+
+def _require_running(program: Program) -> None:
+    """Two steps of zeros: an array of another shape than the operations need shows here, and not later.
+
+    Raises:
+        ValueError: the program does not run.
+    """
+    try:
+        with np.errstate(all="ignore"):
+            Executor(program).run(np.zeros((1, 2, program.input_size)))
+    except Exception as cause:  # whatever numpy raises on arrays that do not fit each other
+        raise ValueError(f"the program does not run: {cause}") from cause
 
 
 def own_digest(whole: Json) -> str:

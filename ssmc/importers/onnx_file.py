@@ -13,7 +13,7 @@ from ssmc.budgets import DEFAULT, Budgets
 from ssmc.errors import ModelError
 from ssmc.importers.ends import check_ends
 from ssmc.importers.ids import widen_ids
-from ssmc.importers.protos import every_graph, proto_name
+from ssmc.importers.protos import every_graph, proto_name, undecodable
 from ssmc.importers.qonnx import QONNX, attach_bodies
 from ssmc.importers.shapes import with_shapes
 from ssmc.importers.sizes import check_elements, check_nodes
@@ -48,9 +48,12 @@ def import_model(proto: onnx.ModelProto, source: str = "model", budgets: Budgets
 
     Raises:
         UsageError: SSMC-U07 where it is over a budget.
-        ModelError: SSMC-M02 opset, SSMC-M03 invalid graph, SSMC-M04 NaN or infinite weights, SSMC-M06 inputs or
-            outputs, SSMC-M07 unknown operator domain, SSMC-M12 external data, SSMC-Q01 missing scale.
+        ModelError: SSMC-M01 no UTF-8, SSMC-M02 opset, SSMC-M03 invalid graph, SSMC-M04 NaN or infinite weights,
+            SSMC-M06 inputs or outputs, SSMC-M07 unknown operator domain, SSMC-M12 external data, SSMC-Q01 missing scale.
     """
+    wrong = undecodable(proto)
+    if wrong is not None:
+        raise ModelError("SSMC-M01", f"holds the text {wrong[:40]!r}, no UTF-8", "export the model again", source)
     _check_opset(proto, source)
     check_nodes(proto, budgets, source)
     read_external(proto, None, budgets)

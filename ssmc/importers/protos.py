@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 import onnx
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 
 
 def every_graph(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
@@ -43,6 +45,21 @@ def sparse_tensors(proto: onnx.ModelProto) -> Iterator[onnx.SparseTensorProto]:
         yield from attribute.sparse_tensors
         if attribute.HasField("sparse_tensor"):
             yield attribute.sparse_tensor
+
+
+def undecodable(message: Message) -> bytes | None:
+    """The first text in a message that is no UTF-8; None where all are. protobuf hands such a text out as bytes."""
+    stack = [message]
+    while stack:
+        for field, value in stack.pop().ListFields():
+            if field.message_type is not None:
+                stack += [value] if isinstance(value, Message) else value
+            elif field.type == FieldDescriptor.TYPE_STRING:
+                texts = [value] if isinstance(value, str | bytes) else value
+                wrong = next((text for text in texts if not isinstance(text, str)), None)
+                if wrong is not None:
+                    return bytes(wrong)
+    return None
 
 
 def proto_name(node: onnx.NodeProto) -> str:

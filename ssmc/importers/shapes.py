@@ -37,9 +37,9 @@ def with_shapes(proto: onnx.ModelProto, source: str) -> onnx.ModelProto:
             _require_agreement(name, value, other)
     missing = [value for value in proto.graph.value_info if value.name not in follows]
     found.graph.value_info.extend(missing)
-    for ours, theirs in zip(found.graph.output, proto.graph.output, strict=True):
-        if not ours.type.tensor_type.HasField("shape"):
-            ours.CopyFrom(theirs)
+    if not found.graph.output or not found.graph.output[0].type.tensor_type.HasField("shape"):
+        del found.graph.output[:]
+        found.graph.output.extend(proto.graph.output)
     return found
 
 
@@ -55,7 +55,7 @@ def _guilty(message: str) -> tuple[str, str]:
     """The first node in which onnx finds a fault (empty where it names none), and what it says about it."""
     places = list(PLACE.finditer(message))
     ends = [place.start() for place in places[1:]] + [len(message)]
-    for place, end in zip(places, ends, strict=True):
+    for place, end in zip(places, ends, strict=False):  # no place: one end
         said = " ".join(message[place.end() : end].split()).strip(" (")
         if said not in WITHIN:
             return place["name"] or place["type"], f"{place['type']}: {said[:200]}"
