@@ -36,6 +36,7 @@ CONTAINER = {
     ir.DataType.UINT4: (0, 15),
 }
 MOST_BITS = 24
+SCALES = (2.0**-62, 2.0**62)
 
 
 @dataclass(frozen=True)
@@ -118,15 +119,36 @@ def _insert(
     node: ir.Node, x: ir.Value, scale: Array, out_scale: Array, lo: float, hi: float, main: ir.Graph
 ) -> ir.Node:
     """Put ``ssmc::Quant`` in the place of ``node``."""
-    if int(hi) - int(lo) >= 1 << MOST_BITS:
-        raise ModelError(
-            "SSMC-Q03", f"codes {lo:g}..{hi:g} are wider than {MOST_BITS} bits", "use fewer bits", node_name(node)
-        )
+    _require_codes(lo, hi, node)
     name = str(node.outputs[0].name)
     constants: dict[str, ArrayLike] = {"scale": scale, "out_scale": out_scale, "lo": lo, "hi": hi}
     inputs = {key: add_constant(main, f"{name}.{key}", array, np.float32) for key, array in constants.items()}
     new = ssmc_node("Quant", {"x": x, **inputs}, f"{name}.quant", name=node_name(node), dtype=ir.DataType.FLOAT)
     return _replace(node, new)
+
+
+def _require_codes(lo: float, hi: float, node: ir.Node) -> None:
+    """Refuse a range whose ends are no codes, or that holds too many of them, or none."""
+    if lo % 1 or hi % 1:
+        fact = f"the range {lo:g}..{hi:g} ends between two codes, so that its ends are no codes"
+        raise ModelError("SSMC-Q03", fact, "clip to whole numbers", node_name(node))
+    if not lo <= hi:
+        raise ModelError("SSMC-Q03", f"the range {lo:g}..{hi:g} holds no code", "exchange its ends", node_name(node))
+    if hi - lo >= 1 << MOST_BITS or max(abs(lo), abs(hi)) > 1 << MOST_BITS:
+        fact = f"codes {lo:g}..{hi:g} are wider than {MOST_BITS} bits"
+        raise ModelError("SSMC-Q03", fact, "use fewer bits", node_name(node))
+
+
+def _require_scale(scale: Array, node: ir.Node) -> None:
+    """Refuse scales that are no positive numbers, or so large or small that products of two leave float32."""
+    if not (np.isfinite(scale).all() and scale.min(initial=np.inf) > 0):
+        fact = "a scale is not finite and positive"
+    elif scale.min(initial=1) < SCALES[0] or scale.max(initial=1) > SCALES[1]:
+        worst = scale.flat[np.argmax(np.abs(np.log2(scale.astype(np.float64))))]
+        fact = f"a scale is {worst:g}, outside of {SCALES[0]:g} to {SCALES[1]:g}"
+    else:
+        return
+    raise ModelError("SSMC-Q02", fact, "calibrate the quantizers again", node_name(node))
 
 
 def _replace(node: ir.Node, new: ir.Node) -> ir.Node:
@@ -180,10 +202,7 @@ def _scale_and_zero(node: ir.Node, x: ir.Value | None) -> tuple[Array, int]:
             "SSMC-Q02", "the scale is not a constant", "freeze the quantizers before export", node_name(node)
         )
     scale = np.asarray(scale, np.float32)
-    if not (np.isfinite(scale).all() and scale.min(initial=np.inf) > 0):
-        raise ModelError(
-            "SSMC-Q02", "a scale is not finite and positive", "calibrate the quantizers again", node_name(node)
-        )
+    _require_scale(scale, node)
     if "block_size" in node.attributes and node.attributes["block_size"].as_int():
         raise ModelError(
             "SSMC-Q03", "blocked quantization has no mapping", "quantize per tensor or per axis", node_name(node)
@@ -232,20 +251,23 @@ def _qonnx(node: ir.Node, main: ir.Graph) -> ir.Node:
             "SSMC-Q02", "scale, zero point or width is not a constant", "freeze the quantizers", node_name(node)
         )
     scale, zero, width = (np.asarray(array, np.float32) for array in arrays)
+    if width.size != 1 or not np.isfinite(width).all() or not scale.size or not zero.size:
+        fact = f"its width has shape {width.shape}, its scale {scale.shape}, its zero point {zero.shape}"
+        raise ModelError("SSMC-Q03", fact, "give one finite width, a scale and a zero point", node_name(node))
     mode = node.attributes["rounding_mode"].as_string().upper() if "rounding_mode" in node.attributes else "ROUND"
-    if mode not in ("ROUND", "HALF_EVEN") or np.any(zero != 0) or width.size != 1 or float(width.ravel()[0]) % 1:
+    if mode not in ("ROUND", "HALF_EVEN") or np.any(zero != 0) or float(width.ravel()[0]) % 1:
         fact = (
             f"rounding mode {mode}, zero point {zero.ravel()[0]:g} or width {width.ravel()[0]:g} has no exact mapping"
         )
         raise ModelError("SSMC-Q03", fact, "use ROUND, zero point 0 and a whole number of bits", node_name(node))
-    if not (np.isfinite(scale).all() and (scale > 0).all()):
-        raise ModelError(
-            "SSMC-Q02", "a scale is not finite and positive", "calibrate the quantizers again", node_name(node)
-        )
+    _require_scale(scale, node)
     signed, narrow = (
         bool(node.attributes[k].as_int()) if k in node.attributes else k == "signed" for k in ("signed", "narrow")
     )
     bits = int(width.ravel()[0])
+    if not 1 <= bits <= MOST_BITS:
+        fact = f"codes of {bits:.6g} bits have no mapping"
+        raise ModelError("SSMC-Q03", fact, f"use 1 to {MOST_BITS} bits", node_name(node))
     if signed and bits == 1:
         raise ModelError(
             "SSMC-Q03", "one signed bit (bipolar) has no 0", "use ternary weights (2 bits, narrow)", node_name(node)
@@ -267,7 +289,7 @@ def _round(node: ir.Node, main: ir.Graph) -> ir.Node | None:
     if last is node or not np.isfinite([lo, hi]).all():
         return None
     x, scale = _divided(node)
-    return _insert(last, x, scale, np.ones((), np.float32), np.ceil(lo), np.floor(hi), main)
+    return _insert(last, x, scale, np.ones((), np.float32), lo, hi, main)
 
 
 def _divided(node: ir.Node) -> tuple[ir.Value, Array]:
@@ -276,8 +298,10 @@ def _divided(node: ir.Node) -> tuple[ir.Value, Array]:
     quotient = x.producer()
     if quotient is not None and is_op(quotient, "Div") and quotient.inputs[0] is not None:
         divisor = constant_array(quotient.inputs[1])
-        if divisor is not None and np.isfinite(divisor).all() and divisor.min(initial=np.inf) > 0:
-            return quotient.inputs[0], np.asarray(divisor, np.float32)
+        scale = np.asarray(0 if divisor is None else divisor, np.float32)
+        if divisor is not None and not (scale < 0).any():
+            _require_scale(scale, quotient)
+            return quotient.inputs[0], scale
     return x, np.ones((), np.float32)
 
 

@@ -7,18 +7,18 @@ hold ``label`` (n,).
 
 from __future__ import annotations
 
-import io
-import zipfile
-import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssmc.budgets import DEFAULT, Budgets
 from ssmc.errors import UsageError
 from ssmc.ir.rounding import IntArray
+from ssmc.npz import member_names, read_npz
+from ssmc.reading import read_regular
 
 RealArray = NDArray[np.generic]
 MEMBERS = ("x", "lengths", "flat", "offsets", "label")
@@ -90,22 +90,22 @@ class Samples:
         return Samples(self.flat[: self.offsets[count]], self.offsets[: count + 1], label)
 
 
-def load_samples(path: str | Path) -> Samples:
+def load_samples(path: str | Path, budgets: Budgets = DEFAULT) -> Samples:
     """Read a data file.
 
     Raises:
         UsageError: SSMC-D10 no such file, SSMC-D11 not an npz of plain arrays, SSMC-D12 arrays missing,
             SSMC-D13 shapes or offsets that do not fit, SSMC-D14 not real numbers, SSMC-D15 labels that do not fit,
-            SSMC-D16 no step in the whole file.
+            SSMC-D16 no step in the whole file, SSMC-U07 more bytes than the budget.
     """
-    arrays = _read(Path(path), MEMBERS)
-    name = Path(path).name
+    file = Path(path)
+    data = read_regular(file, "SSMC-D10", budgets, "data_bytes", "give the path of an .npz file")
+    name = file.name
+    arrays = _arrays(data, budgets, name)
     if "x" in arrays:
         flat, offsets = _flatten(arrays["x"], arrays.get("lengths"), name)
-    elif "flat" in arrays and "offsets" in arrays:
-        flat, offsets = arrays["flat"], _whole(arrays["offsets"], "offsets", name)
     else:
-        raise UsageError("SSMC-D12", f"holds {', '.join(_members(Path(path))) or 'nothing'}", LAYOUT, name)
+        flat, offsets = arrays["flat"], _whole(arrays["offsets"], "offsets", name)
     flat = flat[:, None] if flat.ndim == 1 else flat
     _check_layout(flat, offsets, name)
     if not len(flat):
@@ -114,39 +114,15 @@ def load_samples(path: str | Path) -> Samples:
     return Samples(flat, offsets, _labels(arrays.get("label"), len(offsets) - 1, name))
 
 
-def _read(path: Path, names: Collection[str]) -> dict[str, RealArray]:
-    if not path.is_file():
-        raise UsageError("SSMC-D10", "no such file", "give the path of an .npz file", str(path))
+def _arrays(data: bytes, budgets: Budgets, name: str) -> dict[str, RealArray]:
     try:
-        return read_npz(path.read_bytes(), names)
-    except (ValueError, OSError) as cause:
+        arrays = read_npz(data, MEMBERS, budgets)
+    except ValueError as cause:
         first = str(cause).partition(". ")[0]  # numpy goes on to recommend what is unsafe
-        raise UsageError("SSMC-D11", f"not readable as npz without pickle ({first})", LAYOUT, path.name) from cause
-
-
-def read_npz(data: bytes, names: Collection[str] | None = None) -> dict[str, RealArray]:
-    """The arrays of an npz archive, without pickle; ValueError where it is anything else.
-
-    Args:
-        data: the archive.
-        names: those to read where it has them; others may be anything. None: all.
-    """
-    try:
-        file = np.load(io.BytesIO(data), allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("a single array, not an archive of named arrays")
-        arrays = {key: file[key] for key in file.files if names is None or key in names}
-    except (EOFError, KeyError, NotImplementedError, OverflowError, zipfile.BadZipFile, zlib.error) as cause:
-        raise ValueError(f"damaged archive: {cause}") from cause
-    for key, array in arrays.items():
-        if not isinstance(array, np.ndarray):
-            raise ValueError(f"its member '{key}' is no array")
-    return arrays
-
-
-def _members(path: Path) -> list[str]:
-    with zipfile.ZipFile(path) as archive:
-        return sorted(name.removesuffix(".npy") for name in archive.namelist())
+        raise UsageError("SSMC-D11", f"not readable as npz without pickle ({first})", LAYOUT, name) from cause
+    if "x" in arrays or {"flat", "offsets"} <= arrays.keys():
+        return arrays
+    raise UsageError("SSMC-D12", f"holds {', '.join(member_names(data)) or 'nothing'}", LAYOUT, name)
 
 
 def _flatten(x: RealArray, lengths: RealArray | None, name: str) -> tuple[RealArray, IntArray]:

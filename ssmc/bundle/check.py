@@ -30,6 +30,7 @@ from ssmc.errors import UsageError
 from ssmc.ir.rounding import FloatArray
 from ssmc.ir.serialize import Json
 from ssmc.printable import printable
+from ssmc.reading import read_text
 from ssmc.report.units import flatten
 
 SCHEMA = "ssmc.baseline/1"
@@ -154,17 +155,16 @@ def read_baseline(path: Path) -> Json:
     Raises:
         UsageError: SSMC-C10 where it is missing or not a baseline.
     """
+    text = read_text(path, "SSMC-C10", "give a baseline, or write it with --update")
     try:
-        data: Json = json.loads(path.read_text(encoding="utf-8"))
+        data: Json = json.loads(text)
         if data["schema"] != SCHEMA:
             raise ValueError(f"schema {data['schema']!r}")
         if not metrics_of(data):
             raise ValueError("it holds no metric")
         for name, entry in metrics_of(data).items():
             _check_entry(name, entry)
-    except FileNotFoundError as cause:
-        raise UsageError("SSMC-C10", "no such baseline", "write it with --update", str(path)) from cause
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
         fact = f"not a baseline of schema {SCHEMA} ({type(cause).__name__}: {cause})"
         raise UsageError("SSMC-C10", fact, "write it anew with --update", str(path)) from cause
     return data

@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.analysis.qs4d_metrics import metrics
+from ssmc.budgets import DEFAULT, Budgets
 from ssmc.bundle.folder import Bundle
 from ssmc.bundle.pruning import Budget, Pruning, find_cuts
 from ssmc.bundle.registry import make_target, options_of, package_providing
@@ -46,6 +47,7 @@ def compile(
     target_sqnr: float | None = None,
     prune: Budget | None = None,
     progress: Progress = lambda name: None,
+    budgets: Budgets = DEFAULT,
 ) -> Bundle:
     """Compile an ONNX model.
 
@@ -62,6 +64,7 @@ def compile(
         target_sqnr: dB that delta kernels are to keep with the fewest ADC bits (`AllocateAdcBits`); None: bits stay.
         prune: accuracy that structural pruning may cost, and the data to measure it on.
         progress: told the name of every pass as it begins.
+        budgets: limits on the model, checked before the work (`ssmc.budgets`).
 
     Raises:
         ModelError: the model cannot be accepted.
@@ -71,7 +74,7 @@ def compile(
     began = time.perf_counter()
     chosen = target if not isinstance(target, str) else make_target(target, hardware=hardware, place=place)
     name = model.graph.name if isinstance(model, ir.Model) else Path(model).stem
-    graph = _own(model)
+    graph = _own(model, budgets)
     ahead, rest = split_at_folded(chosen.pipeline(), "the check of the poles")
     ahead += checks(poles, target_sqnr)
     found = None if prune is None else find_cuts(graph, ahead, prune, progress)
@@ -107,6 +110,7 @@ def lower(
     dump_dir: str | Path | None = None,
     stop_after: str | None = None,
     progress: Progress = lambda name: None,
+    budgets: Budgets = DEFAULT,
 ) -> PipelineResult:
     """Run the target's passes (or those given instead), or those up to ``stop_after``, without emitting.
 
@@ -118,12 +122,13 @@ def lower(
             needs.
     """
     steps = with_checks(target.pipeline(), poles) if passes is None else passes
-    return _lowered(_own(model), steps, oracle=oracle, dump_dir=dump_dir, stop_after=stop_after, progress=progress)
+    graph = _own(model, budgets)
+    return _lowered(graph, steps, oracle=oracle, dump_dir=dump_dir, stop_after=stop_after, progress=progress)
 
 
-def _own(model: str | Path | ir.Model) -> ir.Model:
+def _own(model: str | Path | ir.Model, budgets: Budgets) -> ir.Model:
     """The graph that the passes may edit: a file's, or a clone of the caller's, which shares its tensors."""
-    return model.clone() if isinstance(model, ir.Model) else load_model(model)
+    return model.clone() if isinstance(model, ir.Model) else load_model(model, budgets)
 
 
 def _lowered(

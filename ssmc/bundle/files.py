@@ -101,7 +101,9 @@ def read_files(folder: Path, others: Callable[[bytes], Iterable[str]]) -> dict[s
 
 def _read_at(handle: int, name: str) -> bytes | None:
     try:
-        with open(name, "rb", opener=lambda path, flags: os.open(path, flags, dir_fd=handle)) as file:
+        with open(name, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK, dir_fd=handle)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError(f"{name} is no regular file")
             return file.read()
     except FileNotFoundError:
         return None

@@ -9,28 +9,32 @@ and what the target adds (c: the sources and their README).
 
 
 ``program.json``, ``weights.npz``, ``model.onnx`` and ``report.json`` are the same bytes for the same input.
-``program.json`` lists the other files with their SHA-256 (``trace.json`` without), and `load` checks those it reads.
+``program.json`` lists the other files with their SHA-256 (``trace.json`` without) and holds one of itself
+(`own_digest`); `load` checks those of what it reads.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from ssmc.budgets import DEFAULT
 from ssmc.bundle.files import MARKER, listed_files, npz_bytes, read_files, write_folder
 from ssmc.bundle.registry import target_class
-from ssmc.data import read_npz
 from ssmc.entry_points import Package
 from ssmc.errors import SsmcError, UsageError, VerificationError
+from ssmc.ir.executor import Executor
+from ssmc.ir.program import Program
 from ssmc.ir.rounding import FloatArray
-from ssmc.ir.serialize import Json
+from ssmc.ir.serialize import DAMAGE, Json
+from ssmc.npz import read_npz
 from ssmc.report.facts import Report, dump_json, report_from_json
 from ssmc.report.html import render_html
 from ssmc.report.markdown import render_markdown
@@ -39,6 +43,8 @@ from ssmc.version import __version__
 
 SCHEMA = "ssmc.bundle/2"
 TRACE = "trace.json"
+REPORT = "report.json"
+DIGEST = "sha256"
 READ = (".json", ".npz", ".onnx")
 RECOMPILE = "compile the model again"
 
@@ -83,7 +89,7 @@ class Bundle:
         others = {
             "weights.npz": npz_bytes(arrays),
             "model.onnx": self.model,
-            "report.json": dump_json(report).encode(),
+            REPORT: dump_json(report).encode(),
             "report.html": render_html(report_from_json(report)).encode(),
             "report.md": render_markdown(report_from_json(report)).encode(),
             **self.compiled.extra_files(),
@@ -92,6 +98,7 @@ class Bundle:
         whole["files"] = {TRACE: None, **{name: sha256(data).hexdigest() for name, data in others.items()}}
         if self.package is not None:
             whole["package"] = asdict(self.package)
+        whole[DIGEST] = own_digest(json.loads(dump_json(whole)))
         return {MARKER: dump_json(whole).encode(), TRACE: dump_json(self.trace).encode(), **others}
 
     def save(self, folder: str | Path) -> Path:
@@ -145,17 +152,52 @@ def read_bundle(files: Mapping[str, bytes], folder: Path) -> Bundle:
         fact = f"schema is {whole.get('schema')!r}, this ssmc reads {SCHEMA!r}"
         again = f"compile the model again: ssmc compile MODEL.onnx --target {whole.get('target', 'TARGET')} -o {folder}"
         raise UsageError("SSMC-B03", fact, again, str(folder))
+    if whole.get(DIGEST) != own_digest(whole):
+        raise UsageError("SSMC-B04", "the file is not the one that was written", RECOMPILE, str(folder / MARKER))
     _check_digests(files, folder)
     try:
         package = Package(**whole["package"]) if "package" in whole else None
         kind = _target_of(whole["target"], package, folder)
-        compiled = kind.load(whole["program"], read_npz(files["weights.npz"]))
-        report = report_from_json(_json(files, "report.json", folder))
+        compiled = kind.load(whole["program"], _weights(files["weights.npz"]))
+        _require_running(compiled.program)
+        report = _report(files, folder)
         return Bundle(whole["target"], compiled, report, _json(files, TRACE, folder), files["model.onnx"], package)
     except SsmcError:
         raise
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as cause:
+    except DAMAGE as cause:
         raise _damaged(folder, cause) from cause
+
+
+def _weights(data: bytes) -> dict[str, NDArray[np.generic]]:
+    """The arrays; they are stored as they are, so that an archive that unpacks to much more is no bundle's."""
+    return read_npz(data, budgets=replace(DEFAULT, data_bytes=max(DEFAULT.data_bytes, len(data))))
+
+
+def _require_running(program: Program) -> None:
+    """Two steps of zeros: an array of another shape than the operations need shows here, and not later.
+
+    Raises:
+        ValueError: the program does not run.
+    """
+    try:
+        with np.errstate(all="ignore"):
+            Executor(program).run(np.zeros((1, 2, program.input_size)))
+    except Exception as cause:  # whatever numpy raises on arrays that do not fit each other
+        raise ValueError(f"the program does not run: {cause}") from cause
+
+
+def own_digest(whole: Json) -> str:
+    """SHA-256 of the content of ``program.json``, without the digest itself and without white space."""
+    content = {key: value for key, value in whole.items() if key != DIGEST}
+    return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _report(files: Mapping[str, bytes], folder: Path) -> Report:
+    data = _json(files, REPORT, folder)
+    try:
+        return report_from_json(data)
+    except DAMAGE as cause:
+        raise _damaged(folder / REPORT, cause) from cause
 
 
 def _check_digests(files: Mapping[str, bytes], folder: Path) -> None:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ssmc.cli.progress import counting
+from ssmc.cli.types import budget_option
 
 if TYPE_CHECKING:
+    from ssmc.budgets import Budgets
     from ssmc.bundle.check import Value
 
 
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
     help="Write the baseline instead of comparing; an existing one keeps its metrics and tolerances.",
 )
 @click.option("--junit", type=click.Path(path_type=Path), help="Also write the result as JUnit XML.")
-def check(bundle: Path, data: Path, baseline: Path, update: bool, junit: Path | None) -> None:
+@budget_option
+def check(bundle: Path, data: Path, baseline: Path, update: bool, junit: Path | None, budgets: Budgets) -> None:
     """Compare accuracy and costs of a BUNDLE with a baseline; exit status 4 if one leaves its tolerance.
 
     \b
@@ -38,7 +41,7 @@ def check(bundle: Path, data: Path, baseline: Path, update: bool, junit: Path | 
     from ssmc.errors import GateError
 
     old = gate.read_baseline(baseline) if baseline.exists() or not update else None
-    metrics = _measure(bundle, data)
+    metrics = _measure(bundle, data, budgets)
     if update:
         write_file(baseline, gate.baseline_text(gate.make_baseline(metrics, old)).encode())
         click.echo(f"wrote {baseline}")
@@ -57,12 +60,12 @@ def check(bundle: Path, data: Path, baseline: Path, update: bool, junit: Path | 
     click.echo(f"{len(old['metrics'])} metrics within tolerance")
 
 
-def _measure(bundle: Path, data: Path) -> dict[str, Value]:
+def _measure(bundle: Path, data: Path, budgets: Budgets) -> dict[str, Value]:
     from ssmc.bundle.check import evaluate, measure
     from ssmc.bundle.folder import load
     from ssmc.data import load_samples
 
-    loaded, samples = load(bundle), load_samples(data)
+    loaded, samples = load(bundle), load_samples(data, budgets)
     with counting(len(samples), "running") as advance:
         outputs = evaluate(loaded, samples, progress=advance)
     return measure(loaded, samples, outputs)

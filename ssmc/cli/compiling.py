@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ssmc.cli.progress import stages
+from ssmc.cli.types import DECIBEL, STEPS, Finite, Rate, budget_option
 
 if TYPE_CHECKING:
+    from ssmc.budgets import Budgets
     from ssmc.bundle.pruning import Budget
     from ssmc.passes.stabilize_poles import Poles
 
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(min=0),
+    type=Rate(),
     metavar="STEPS/S",
     help="Sample rate that the chip must sustain (aimc); 0: no requirement.",
 )
@@ -59,13 +61,13 @@ if TYPE_CHECKING:
 @click.option("--stabilize", is_flag=True, help="Move unstable poles to a stable grid point instead of refusing them.")
 @click.option(
     "--target-sqnr",
-    type=float,
+    type=DECIBEL,
     metavar="DB",
     help="Give delta kernels the fewest ADC bits for which the predicted SQNR stays at or above DB.",
 )
 @click.option(
     "--prune-budget",
-    type=click.FloatRange(min=0, max=100),
+    type=Finite(min=0, max=100),
     metavar="POINTS",
     help="Prune modes and channels while accuracy on --prune-data falls by at most POINTS percentage points.",
 )
@@ -85,7 +87,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--steps",
-    type=click.IntRange(min=1),
+    type=STEPS,
     default=100,
     show_default=True,
     help="Number of time steps for which the report gives costs.",
@@ -95,6 +97,7 @@ if TYPE_CHECKING:
     "--dump-dir", type=click.Path(path_type=Path), help="Folder in which to write the graph after every pass."
 )
 @click.option("--stop-after", metavar="PASS", help="Stop after this pass and write only its graph, OUTPUT/model.onnx.")
+@budget_option
 def compile_(
     model: Path,
     target: str,
@@ -108,6 +111,7 @@ def compile_(
     target_sqnr: float | None,
     prune_budget: float | None,
     prune_data: Path | None,
+    budgets: Budgets,
     **options: object,
 ) -> None:
     """Compile an ONNX MODEL and write a bundle: program, weights, runnable ONNX, report.
@@ -132,13 +136,20 @@ def compile_(
             raise UsageError("SSMC-U15", fact, "leave --stop-after out")
         with stages("compiling") as stage:
             result = compiling.lower(
-                model, chosen, poles=poles, oracle=oracle, dump_dir=dump_dir, stop_after=stop_after, progress=stage
+                model,
+                chosen,
+                poles=poles,
+                oracle=oracle,
+                dump_dir=dump_dir,
+                stop_after=stop_after,
+                progress=stage,
+                budgets=budgets,
             )
         write_file(output / "model.onnx", compiling.onnx_bytes(result.model))
         click.echo(f"graph after {stop_after}: {output / 'model.onnx'}")
         return
     require_target_folder(output)
-    prune = _budget(prune_budget, prune_data)
+    prune = _budget(prune_budget, prune_data, budgets)
     with stages("compiling") as stage:
         bundle = compiling.compile(
             model,
@@ -150,6 +161,7 @@ def compile_(
             target_sqnr=target_sqnr,
             prune=prune,
             progress=stage,
+            budgets=budgets,
         )
     bundle.save(output)
     click.echo(next(report_text(bundle.report)))
@@ -157,7 +169,7 @@ def compile_(
     click.echo(f"\nwrote {output}; look at {output / 'report.html'}")
 
 
-def _budget(points: float | None, data: Path | None) -> Budget | None:
+def _budget(points: float | None, data: Path | None, budgets: Budgets) -> Budget | None:
     from ssmc.bundle.pruning import Budget
     from ssmc.data import load_samples
     from ssmc.errors import UsageError
@@ -165,4 +177,4 @@ def _budget(points: float | None, data: Path | None) -> Budget | None:
     if (points is None) != (data is None):
         fact = "--prune-budget and --prune-data go together"
         raise UsageError("SSMC-U15", fact, "give percentage points and labelled sequences, or neither")
-    return None if points is None or data is None else Budget(points, load_samples(data))
+    return None if points is None or data is None else Budget(points, load_samples(data, budgets))

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ssmc.cli.types import COUNT, STEPS, budget_option
+
 if TYPE_CHECKING:
+    from ssmc.budgets import Budgets
     from ssmc.targets.aimc.cost.explain import Row
 
 
@@ -15,20 +18,21 @@ if TYPE_CHECKING:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("metric", default="energy_pj")
 @click.option("--op", default="", help="Show only the contributions of this operation.")
-@click.option(
-    "--steps", type=click.IntRange(min=1), help="Number of time steps of the inference. Default: as compiled."
-)
+@click.option("--steps", type=STEPS, help="Number of time steps of the inference. Default: as compiled.")
 @click.option(
     "--data", type=click.Path(path_type=Path), help="Sequences (.npz) on which to measure data-dependent energies."
 )
 @click.option(
     "--rows",
-    type=click.IntRange(min=1),
+    type=COUNT,
     default=20,
     show_default=True,
     help="Number of contributions to show, largest first.",
 )
-def explain(bundle: Path, metric: str, op: str, steps: int | None, data: Path | None, rows: int) -> None:
+@budget_option
+def explain(
+    bundle: Path, metric: str, op: str, steps: int | None, data: Path | None, rows: int, budgets: Budgets
+) -> None:
     """Break METRIC of a crossbar BUNDLE down by instruction: count, key of the hardware file, and source of its value.
 
     METRIC is energy_pj, area_um2, latency_ns, initiation_interval_ns, max_steps_per_s, leakage_uw,
@@ -54,7 +58,7 @@ def explain(bundle: Path, metric: str, op: str, steps: int | None, data: Path | 
         fact = f"target '{loaded.target}' has no hardware file"
         raise UsageError("SSMC-U13", fact, "compile with --target aimc", str(bundle))
     count = steps or int(loaded.report.cost["steps"])
-    costs = loaded.compiled.costs if data is None else loaded.compiled.costs_on(load_samples(data))
+    costs = loaded.compiled.costs if data is None else loaded.compiled.costs_on(load_samples(data, budgets))
     found = trace(costs, metric, count, op)
     if not found:
         whose = f"of '{op}'" if op else f"in the program; '{loaded.compiled.hardware.name}' may not give the key"

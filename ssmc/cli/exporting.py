@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
+
+LENGTH = re.compile(r"0*[1-9][0-9]{0,8}")
 
 
 @click.command(short_help="Export a torch model to ONNX.")
@@ -55,7 +58,7 @@ def export(factory: str, checkpoint: Path | None, example: str, output: Path) ->
 
 def _shape(text: str) -> tuple[int, ...]:
     parts = text.split(",")
-    if len(parts) not in (2, 3) or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+    if len(parts) not in (2, 3) or not all(LENGTH.fullmatch(part.strip()) for part in parts):
         want = "give positive numbers: N,T,D such as 2,40,32, or N,T for token ids"
         raise click.BadParameter(want, param_hint="--example")
     return tuple(int(part) for part in parts)

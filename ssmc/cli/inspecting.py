@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ssmc.cli.types import COUNT, DECIBEL, budget_option
+
 if TYPE_CHECKING:
     from ssmc.analysis.kernels import KernelAnalysis
+    from ssmc.budgets import Budgets
     from ssmc.bundle.folder import Bundle
+    from ssmc.data import Samples
 
 
 @click.command(short_help="Show operations, code types, kernels and poles.")
@@ -25,22 +29,30 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--samples",
-    type=click.IntRange(min=1),
+    type=COUNT,
     default=32,
     show_default=True,
     help="Number of sequences of --data to use, from the first.",
 )
 @click.option(
     "--sqnr",
-    type=float,
+    type=DECIBEL,
     default=30.0,
     show_default=True,
     metavar="DB",
     help="Signal-to-noise ratio for which to report the fewest ADC bits.",
 )
 @click.option("--json", "as_json", is_flag=True, help="With --kernels: print JSON instead of tables.")
+@budget_option
 def inspect(
-    path: Path, kernels: bool, poles: bool, data: Path | None, samples: int, sqnr: float, as_json: bool
+    path: Path,
+    kernels: bool,
+    poles: bool,
+    data: Path | None,
+    samples: int,
+    sqnr: float,
+    as_json: bool,
+    budgets: Budgets,
 ) -> None:
     """Show the contents of a MODEL (.onnx) or a BUNDLE: operations, code types, kernels with their poles.
 
@@ -58,8 +70,8 @@ def inspect(
     from ssmc.report.facts import dump_json, plain
     from ssmc.report.text import channels_table, kernels_table, ops_table
 
-    bundle = _bundle(path)
-    analysis = _analysis(bundle, data, samples, sqnr) if kernels else ()
+    bundle = _bundle(path, budgets)
+    analysis = _analysis(bundle, _few(data, samples, budgets), sqnr) if kernels else ()
     if kernels and as_json:
         click.echo(dump_json({"kernels": plain(bundle.report.kernels), "analysis": plain(analysis)}), nl=False)
         return
@@ -73,24 +85,28 @@ def inspect(
     click.echo("\n\n".join(blocks))
 
 
-def _bundle(path: Path) -> Bundle:
+def _bundle(path: Path, budgets: Budgets) -> Bundle:
     import ssmc
 
-    return ssmc.load(path) if path.is_dir() else ssmc.compile(path, oracle=False, poles="keep")
+    return ssmc.load(path) if path.is_dir() else ssmc.compile(path, oracle=False, poles="keep", budgets=budgets)
 
 
-def _analysis(bundle: Bundle, data: Path | None, samples: int, sqnr: float) -> tuple[KernelAnalysis, ...]:
+def _few(data: Path | None, count: int, budgets: Budgets) -> Samples | None:
+    from ssmc.data import load_samples
+
+    return None if data is None else load_samples(data, budgets).head(count)
+
+
+def _analysis(bundle: Bundle, few: Samples | None, sqnr: float) -> tuple[KernelAnalysis, ...]:
     import numpy as np
 
     from ssmc.analysis.kernels import analyse
-    from ssmc.data import load_samples
     from ssmc.ir.executor import check_input, kernel_inputs
     from ssmc.ir.operations import StateSpace
 
     program = bundle.compiled.program
     fed = {}
-    if data is not None:
-        few = load_samples(data).head(samples)
+    if few is not None:
         x, lengths = few.batch(np.arange(len(few)))
         fed = kernel_inputs(program, (check_input(program, x), lengths))
     return tuple(analyse(program, op, fed.get(op.name), sqnr) for op in program.ops if isinstance(op, StateSpace))

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ssmc.cli.progress import counting
+from ssmc.cli.types import COUNT, SEED, budget_option
 
 if TYPE_CHECKING:
+    from ssmc.budgets import Budgets
     from ssmc.targets.aimc.simulation.noise import NoiseModel
     from ssmc.targets.aimc.target import AimcCompiled
 
@@ -24,15 +26,13 @@ UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
     required=True,
     help="Labelled sequences (.npz): x, or flat and offsets; label.",
 )
-@click.option(
-    "--chips", type=click.IntRange(min=1), default=20, show_default=True, help="Number of chip instances to simulate."
-)
+@click.option("--chips", type=COUNT, default=20, show_default=True, help="Number of chip instances to simulate.")
 @click.option(
     "--times", default="0,1d,30d", show_default=True, metavar="LIST", help="Times since programming, in s, m, h or d."
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=SEED,
     default=0,
     show_default=True,
     help="Seed of the first chip; the others count up.",
@@ -40,6 +40,7 @@ UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 @click.option("--device", help="Cell model to use instead of the hardware file's, such as pcm or reram_wan.")
 @click.option("--json", "as_json", type=click.Path(path_type=Path), help="Also write the result as JSON to this file.")
 @click.option("--html", type=click.Path(path_type=Path), help="Also write an HTML page with plots to this file.")
+@budget_option
 def noise(
     bundle: Path,
     data: Path,
@@ -49,6 +50,7 @@ def noise(
     device: str | None,
     as_json: Path | None,
     html: Path | None,
+    budgets: Budgets,
 ) -> None:
     """Simulate a BUNDLE (aimc) on many noisy chips: accuracy with confidence intervals, clipping, poles.
 
@@ -66,7 +68,7 @@ def noise(
     from ssmc.targets.aimc.target import AimcCompiled
 
     moments = seconds(times)
-    loaded, samples = load(bundle), load_samples(data)
+    loaded, samples = load(bundle), load_samples(data, budgets)
     if not isinstance(loaded.compiled, AimcCompiled):
         raise UsageError("SSMC-U12", f"target '{loaded.target}' has no devices to be noisy", "compile for aimc")
     model = _model(loaded.compiled, device)

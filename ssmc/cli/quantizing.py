@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ssmc.cli.progress import stages
+from ssmc.cli.types import COUNT, budget_option
+
+if TYPE_CHECKING:
+    from ssmc.budgets import Budgets
 
 BITS = click.IntRange(1, 16)
 
@@ -17,7 +21,7 @@ BITS = click.IntRange(1, 16)
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Calibration sequences (.npz).")
 @click.option(
     "--samples",
-    type=click.IntRange(min=1),
+    type=COUNT,
     default=64,
     show_default=True,
     help="Number of calibration sequences to use, evenly spaced.",
@@ -65,6 +69,7 @@ BITS = click.IntRange(1, 16)
     show_default=True,
     help="Refit C and D to the quantized states on the calibration data.",
 )
+@budget_option
 def quantize(
     model: Path,
     data: Path,
@@ -76,6 +81,7 @@ def quantize(
     granularity: str,
     power_of_two: bool,
     refit: bool,
+    budgets: Budgets,
     **widths: int | None,
 ) -> None:
     """Quantize a float ONNX MODEL on calibration data and write standard quantized ONNX, ready for 'ssmc compile'.
@@ -105,7 +111,7 @@ def quantize(
         refit=refit,
     )
     with stages("quantizing") as stage:
-        done = run(model, load_samples(data).spread(samples), config, progress=stage)
+        done = run(model, load_samples(data, budgets).spread(samples), config, progress=stage, budgets=budgets)
     write_file(output, done.model.SerializeToString(deterministic=True))
     for kernel in done.kernels:
         click.echo(f"{kernel.name}: {kernel.delta} of {kernel.modes} modes in delta form")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from ssmc.bundle.folder import Bundle
 
 
 @click.command(short_help="Print or redraw a bundle's report.")
@@ -19,13 +23,24 @@ def report(bundle: Path, html: Path | None, as_json: bool) -> None:
       ssmc report out
       ssmc report out --html report.html
     """
-    from ssmc.bundle.files import write_file
     from ssmc.bundle.folder import load
+    from ssmc.errors import UsageError
+    from ssmc.ir.serialize import DAMAGE
+
+    loaded = load(bundle)
+    try:
+        _show(loaded, html, as_json)
+    except DAMAGE as cause:  # what `ssmc compile` wrote it has drawn itself, so that the files are not what it wrote
+        fact = f"the figures cannot be drawn ({type(cause).__name__}: {cause})"
+        raise UsageError("SSMC-B04", fact, "compile the model again", str(bundle)) from cause
+
+
+def _show(loaded: Bundle, html: Path | None, as_json: bool) -> None:
+    from ssmc.bundle.files import write_file
     from ssmc.report.facts import dump_json
     from ssmc.report.html import render_html
     from ssmc.report.text import report_text
 
-    loaded = load(bundle)
     if html is not None:
         write_file(html, render_html(loaded.report).encode())
         click.echo(f"wrote {html}")

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ssmc.cli.progress import counting
+from ssmc.cli.types import SEED, budget_option
+
+if TYPE_CHECKING:
+    from ssmc.budgets import Budgets
 
 
 @click.command(short_help="Run a bundle on a data file.")
@@ -18,11 +23,12 @@ from ssmc.cli.progress import counting
     help="Sequences (.npz): x, or flat and offsets; label is optional.",
 )
 @click.option("--noise", is_flag=True, help="Simulate device noise (aimc).")
-@click.option("--seed", type=int, help="Seed of the simulated devices; needs --noise. Default: 0.")
+@click.option("--seed", type=SEED, help="Seed of the simulated devices; needs --noise. Default: 0.")
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), help="Write outputs and predictions to this file (.npz)."
 )
-def run(bundle: Path, data: Path, noise: bool, seed: int | None, output: Path | None) -> None:
+@budget_option
+def run(bundle: Path, data: Path, noise: bool, seed: int | None, output: Path | None, budgets: Budgets) -> None:
     """Run a BUNDLE on the sequences of a data file; print the accuracy if the file has labels.
 
     \b
@@ -37,7 +43,7 @@ def run(bundle: Path, data: Path, noise: bool, seed: int | None, output: Path | 
 
     if seed is not None and not noise:
         raise UsageError("SSMC-U12", "--seed without --noise", "add --noise, or leave the seed out")
-    loaded, samples = load(bundle), load_samples(data)
+    loaded, samples = load(bundle), load_samples(data, budgets)
     options = {"noise": True, "seed": seed or 0} if noise else {}
     if noise and not loaded.compiled.has_devices:
         raise UsageError(

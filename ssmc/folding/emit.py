@@ -94,6 +94,8 @@ class Emitter:
         while unique in self.used:
             unique, count = f"{name}.{count}", count + 1
         self.used.add(unique)
+        for key, array in constants.items():
+            require_finite(array, key, name)
         inputs = values | {
             key: self.constant(f"{unique}.{key}", array, constant_dtype(op_type, key))
             for key, array in constants.items()
@@ -142,6 +144,8 @@ class Emitter:
 
     def _quantize(self, signal: Raw, grid: Grid, name: str) -> ir.Value:
         scale = grid.step / signal.factor
+        if not scale.all():
+            raise beyond_float64("scale", name)
         return self.emit("Quantize", name, {"x": self.x}, {"scale": _compact(scale), "lo": grid.lo, "hi": grid.hi})
 
     def _coded(self, signal: Coded, grid: Grid, name: str) -> ir.Value:
@@ -155,6 +159,10 @@ class Emitter:
 
     def _table(self, signal: Mapped, grid: Grid, name: str) -> ir.Value:
         step = grid.step[:1] if (grid.step == grid.step[0]).all() else grid.step
+        if np.isnan(signal.table).any():
+            code = signal.source.lo + int(np.isnan(signal.table).any(0).argmax())
+            fact = f"the function between this quantizer and the one before is undefined at code {code}"
+            raise ModelError("SSMC-T02", fact, "limit the range of its input, for example by a ReLU", name)
         codes = np.clip(round_half_even(signal.table / step[:, None]), grid.lo, grid.hi)
         return self.emit("Table", name, {"x": signal.source.value}, {"table": codes, "lo": signal.source.lo})
 
@@ -329,6 +337,22 @@ def _same_grid(signal: Coded, grid: Grid) -> bool:
 
 def _compact(scale: FloatArray) -> FloatArray:
     return np.asarray(scale[0]) if (scale == scale[0]).all() else scale
+
+
+def require_finite(array: ArrayLike, key: str, node: str) -> None:
+    """Refuse a constant that the scales of the model have made infinite or undefined.
+
+    Raises:
+        ModelError: SSMC-R01.
+    """
+    if not np.isfinite(np.asarray(array, np.float64)).all():
+        raise beyond_float64(key, node)
+
+
+def beyond_float64(key: str, node: str) -> ModelError:
+    """The error for scales whose product no float64 holds."""
+    fact = f"its {key} is beyond what float64 holds: the scales before it are very large or very small"
+    return ModelError("SSMC-R01", fact, "calibrate the quantizers again", node)
 
 
 def unquantized_weights(node: str) -> ModelError:

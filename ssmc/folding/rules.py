@@ -85,6 +85,8 @@ def _div(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     if operands[0] is None or operands[1] is not None:
         raise refuse(node, "a division by a signal", "multiply by a quantized table instead")
     signal, divisor, _ = _split_operands(node, operands)
+    if not divisor.all():
+        raise refuse(node, "a division by 0", "divide by numbers other than 0")
     return _held(signal.scaled(1.0 / divisor), node, "a division")
 
 

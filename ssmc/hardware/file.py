@@ -20,6 +20,7 @@ from ssmc.hardware.checks import check_together, refuse
 from ssmc.hardware.components import NOT_GIVEN, Quantity, Rule
 from ssmc.hardware.model import Hardware, rules, sections
 from ssmc.hardware.node_scaling import NODES_NM, SOURCE, SUPPLY_V, area_factor, energy_factor
+from ssmc.reading import read_text
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -55,18 +56,14 @@ def load_hardware(name_or_path: str | Path) -> Hardware:
             packages provide the preset, SSMC-U41 the package that provides it is broken.
     """
     path = _find(name_or_path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as cause:
-        refuse("SSMC-H01", str(path), f"cannot be read ({type(cause).__name__})", "give a readable TOML file")
-    return parse_hardware(text, path.name)
+    return parse_hardware(read_text(path, "SSMC-H01", "give a readable TOML file"), path.name)
 
 
 def parse_hardware(text: str, file: str = "hardware.toml") -> Hardware:
     """Hardware from the text of a file; errors name ``file``. Raises as `load_hardware`."""
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as cause:
+    except (ValueError, RecursionError) as cause:  # ValueError: TOMLDecodeError, or a number of too many digits
         refuse("SSMC-H02", file, f"is not TOML ({cause})", "correct the syntax")
     return hardware_from_data(data, file)
 

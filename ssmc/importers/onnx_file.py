@@ -6,70 +6,97 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnx.shape_inference
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from ssmc.errors import ModelError, UsageError
-from ssmc.importers.ids import ID_TYPES, widen_ids
+from ssmc.budgets import DEFAULT, Budgets
+from ssmc.errors import ModelError
+from ssmc.importers.ends import check_ends
+from ssmc.importers.ids import widen_ids
+from ssmc.importers.protos import every_graph, proto_name, undecodable
 from ssmc.importers.qonnx import QONNX, attach_bodies
-from ssmc.ir.build import constant_array, graphs, known_shape, node_name
+from ssmc.importers.shapes import with_shapes
+from ssmc.importers.sizes import check_elements, check_nodes
+from ssmc.importers.tensors import check_tensors, read_external
+from ssmc.ir.build import constant_array, graphs, node_name
+from ssmc.reading import read_regular
 
 OPSETS = range(15, 26)
 IR_VERSION = 10
 FOREIGN_DOMAINS = frozenset({"", "ai.onnx", *QONNX})
 
 
-def load_model(path: str | Path) -> ir.Model:
-    """The model of an ONNX file, checked.
+def load_model(path: str | Path, budgets: Budgets = DEFAULT) -> ir.Model:
+    """The model of an ONNX file, checked; external data are read from the folder of the file.
 
     Raises:
-        UsageError: SSMC-U01 where the file cannot be read.
-        ModelError: SSMC-M01 not an ONNX file, SSMC-M02 opset, SSMC-M03 invalid graph, SSMC-M04 NaN or infinite
-            weights, SSMC-M06 inputs or outputs, SSMC-M07 unknown operator domain, SSMC-Q01 missing scale.
+        UsageError: SSMC-U01 where the file cannot be read, SSMC-U07 where it is over a budget.
+        ModelError: SSMC-M01 not an ONNX file; also as `import_model`.
     """
     file = Path(path)
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise UsageError(
-            "SSMC-U01", f"cannot read: {error.strerror}", "give the path of an ONNX file", str(path)
-        ) from None
+    data = read_regular(file, "SSMC-U01", budgets, "model_bytes", "give the path of an ONNX file")
     try:
         proto = onnx.load_model_from_string(data)
     except Exception:  # protobuf's DecodeError is not public
         raise ModelError("SSMC-M01", "not an ONNX file, or truncated", "export the model again", file.name) from None
-    return import_model(proto, file.name)
+    read_external(proto, file.parent, budgets, len(data))
+    return import_model(proto, file.name, budgets)
 
 
-def import_model(proto: onnx.ModelProto, source: str = "model") -> ir.Model:
-    """Check a model in memory and bring it to `onnx_ir`; ``source`` names it in errors."""
+def import_model(proto: onnx.ModelProto, source: str = "model", budgets: Budgets = DEFAULT) -> ir.Model:
+    """Check a model in memory and bring it to `onnx_ir`; ``source`` names it in errors.
+
+    Raises:
+        UsageError: SSMC-U07 where it is over a budget.
+        ModelError: SSMC-M01 no UTF-8, SSMC-M02 opset, SSMC-M03 invalid graph, SSMC-M04 NaN or infinite weights,
+            SSMC-M06 inputs or outputs, SSMC-M07 unknown operator domain, SSMC-M12 external data, SSMC-Q01 no scale.
+    """
+    wrong = undecodable(proto)
+    if wrong is not None:
+        raise ModelError("SSMC-M01", f"holds the text {wrong[:40]!r}, no UTF-8", "export the model again", source)
     _check_opset(proto, source)
-    _check_scales(proto.graph)
+    check_nodes(proto, budgets, source)
+    read_external(proto, None, budgets)
+    check_tensors(proto, budgets)
+    _check_nodes(proto)
     try:
         onnx.checker.check_model(_without_foreign(proto))
     except Exception as error:  # the checker raises ValidationError and, on broken files, others
-        first = str(error).strip().splitlines()[0][:200]
-        raise ModelError("SSMC-M03", f"invalid ONNX graph: {first}", "export the model again", source) from None
-    model = ir.from_proto(_with_shapes(proto))
-    if len(model.functions):
-        common.InlinePass()(model)
-    for step in (
-        common.ClearMetadataAndDocStringPass(),
-        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
-        common.LiftSubgraphInitializersToMainGraphPass(),
-        common.RemoveInitializersFromInputsPass(),
-        common.NameFixPass(),
-    ):
-        step(model)
+        raise _invalid(error, source) from None
+    check_ends(proto.graph, source)
+    shaped = with_shapes(proto, source)
+    check_elements(shaped, budgets)
+    model = _cleaned(shaped, source)
     model.ir_version = max(model.ir_version or 0, IR_VERSION)
     _check_domains(model)
-    _check_batch_norm(model)
     _check_weights(model)
-    _check_ends(model, source)
     widen_ids(model)
     attach_bodies(model)
     return model
+
+
+def _cleaned(proto: onnx.ModelProto, source: str) -> ir.Model:
+    """The model with its functions written out and its constants as initializers of the main graph."""
+    try:
+        model = ir.from_proto(proto)
+        if len(model.functions):
+            common.InlinePass()(model)
+        for step in (
+            common.ClearMetadataAndDocStringPass(),
+            common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+            common.LiftSubgraphInitializersToMainGraphPass(),
+            common.RemoveInitializersFromInputsPass(),
+            common.NameFixPass(),
+        ):
+            step(model)
+    except Exception as error:  # what onnx's checker lets pass, onnx_ir may still not understand
+        raise _invalid(error.__cause__ or error, source) from None
+    return model
+
+
+def _invalid(error: BaseException, source: str) -> ModelError:
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+    return ModelError("SSMC-M03", f"invalid ONNX graph: {first}", "export the model again", source)
 
 
 def _check_opset(proto: onnx.ModelProto, source: str) -> None:
@@ -85,15 +112,15 @@ def _check_opset(proto: onnx.ModelProto, source: str) -> None:
         )
 
 
-def _check_scales(graph: onnx.GraphProto) -> None:
-    for node in graph.node:
+def _check_nodes(proto: onnx.ModelProto) -> None:
+    """Faults of single nodes for which a word of ours helps more than the checker's."""
+    for node in (node for graph in every_graph(proto) for node in graph.node):
         if node.op_type in ("QuantizeLinear", "DequantizeLinear") and (len(node.input) < 2 or not node.input[1]):
-            raise ModelError(
-                "SSMC-Q01", f"{node.op_type} has no scale", "give it a scale input", node.name or node.output[0]
-            )
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                _check_scales(attribute.g)
+            raise ModelError("SSMC-Q01", f"{node.op_type} has no scale", "give it a scale input", proto_name(node))
+        training = any(attribute.name == "training_mode" and attribute.i for attribute in node.attribute)
+        if node.op_type == "BatchNormalization" and training:
+            fact = "batch norm is in training mode"
+            raise ModelError("SSMC-M09", fact, "export with model.eval()", proto_name(node))
 
 
 def _without_foreign(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -104,14 +131,6 @@ def _without_foreign(proto: onnx.ModelProto) -> onnx.ModelProto:
     for domain in sorted(FOREIGN_DOMAINS - known - {"ai.onnx", ""}):
         copy.opset_import.append(onnx.helper.make_opsetid(domain, 1))
     return copy
-
-
-def _with_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with inferred shapes: per-axis scales need the rank of what they scale."""
-    try:
-        return onnx.shape_inference.infer_shapes(proto)
-    except onnx.shape_inference.InferenceError:
-        return proto
 
 
 def _check_domains(model: ir.Model) -> None:
@@ -126,13 +145,6 @@ def _check_domains(model: ir.Model) -> None:
                 )
 
 
-def _check_batch_norm(model: ir.Model) -> None:
-    for node in model.graph:
-        mode = node.attributes.get("training_mode") if node.op_type == "BatchNormalization" else None
-        if mode is not None and mode.as_int():
-            raise ModelError("SSMC-M09", "batch norm is in training mode", "export with model.eval()", node_name(node))
-
-
 def _check_weights(model: ir.Model) -> None:
     for name, value in model.graph.initializers.items():
         array = constant_array(value)
@@ -140,28 +152,3 @@ def _check_weights(model: ir.Model) -> None:
             if all(use.node.op_type in ("Clip", "Min", "Max") for use in value.uses()):
                 continue  # an infinite clipping bound is harmless
             raise ModelError("SSMC-M04", "weights hold NaN or infinity", "train again or load another checkpoint", name)
-
-
-def _check_ends(model: ir.Model, source: str) -> None:
-    inputs, outputs = model.graph.inputs, model.graph.outputs
-    if len(inputs) != 1 or len(outputs) != 1:
-        fact = f"the graph has {len(inputs)} inputs and {len(outputs)} outputs"
-        raise ModelError("SSMC-M06", fact, "export it with one input (batch, time, features) and one output", source)
-    value = inputs[0]
-    ids = value.dtype in ID_TYPES
-    if value.dtype is not ir.DataType.FLOAT and not ids:
-        remedy = "export it with a float32 input, or int64 token ids"
-        raise ModelError("SSMC-M06", f"input has type {value.dtype}", remedy, str(value.name))
-    if ids and (value.shape is None or len(value.shape) not in (2, 3) or value.shape.dims[2:] not in ((), (1,))):
-        fact = f"input of token ids has shape {value.shape}"
-        raise ModelError("SSMC-M06", fact, "export it as (batch, time) or (batch, time, 1)", str(value.name))
-    if not ids and (value.shape is None or len(value.shape) != 3):
-        raise ModelError(
-            "SSMC-M06", f"input has shape {value.shape}", "export it as (batch, time, features)", str(value.name)
-        )
-    shape = known_shape(value)
-    free = sum(not isinstance(dim, int) for dim in shape)
-    if free != 2 or not all(isinstance(dim, int) for dim in shape.dims[2:]):
-        fact = f"input has shape {shape}: {free} dynamic axes"
-        remedy = "export with batch and time dynamic (dynamic_shapes) and the features fixed"
-        raise ModelError("SSMC-M08", fact, remedy, str(value.name))

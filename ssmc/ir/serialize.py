@@ -2,7 +2,8 @@
 
 Driven by the dataclass fields of `ssmc.ir.program` and `ssmc.ir.operations`, so a new operation needs nothing here:
 
-- an array is ``{"array": key}`` and lies in the arrays under that key, integers in the narrowest signed dtype;
+- an array is ``{"array": key}`` and lies in the arrays under that key, integers in the narrowest signed dtype; keys
+  are made of field names and positions alone, never of names in the model;
 - an exact rational is ``"num/den"``;
 - an operation is its fields plus ``"op": name``; a mapping with integer keys has them as strings.
 
@@ -11,6 +12,7 @@ Reading back gives int64 and float64 again: writing and reading is the identity.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from fractions import Fraction
@@ -29,6 +31,7 @@ Json: TypeAlias = dict[str, Any]
 Arrays: TypeAlias = dict[str, NDArray[np.generic]]
 
 SCHEMA = "ssmc.program/1"
+DAMAGE = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 _BY_NAME = {kind.__name__: kind for kind in OPERATIONS}
 
 
@@ -50,7 +53,7 @@ def program_from_json(json: Json, arrays: Mapping[str, NDArray[np.generic]]) -> 
         )
     try:
         program: Program = _decode_fields(Program, json, arrays)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, ZeroDivisionError) as cause:
+    except DAMAGE as cause:
         fact = f"the program is damaged ({type(cause).__name__}: {cause})"
         raise UsageError("SSMC-B04", fact, "recompile the model") from cause
     return program
@@ -73,7 +76,7 @@ def _encode(value: Any, path: str, arrays: Arrays) -> Any:
         case tuple():
             return [_encode(item, f"{path}/{i}", arrays) for i, item in enumerate(value)]
         case dict():
-            return {str(key): _encode(value[key], f"{path}/{key}", arrays) for key in sorted(value)}
+            return {str(key): _encode(value[key], f"{path}/{i}", arrays) for i, key in enumerate(sorted(value))}
         case np.generic():
             return value.item()
         case None | bool() | int() | float() | str():
@@ -118,7 +121,7 @@ def _decode(kind: Any, json: Any, arrays: Mapping[str, NDArray[np.generic]]) -> 
     if origin is Literal:
         return _one_of(args, json)
     if origin is np.ndarray:
-        return widen(arrays[json["array"]])
+        return _array(args, arrays[json["array"]])
     if origin is tuple:
         kinds = args[:1] * len(json) if Ellipsis in args else args
         return tuple(_decode(k, item, arrays) for k, item in zip(kinds, json, strict=True))
@@ -126,10 +129,27 @@ def _decode(kind: Any, json: Any, arrays: Mapping[str, NDArray[np.generic]]) -> 
         key: Callable[[str], Any] = args[0]
         return {key(k): _decode(args[1], item, arrays) for k, item in json.items()}
     if kind is Fraction:
-        return Fraction(json)
+        return _fraction(json)
+    if kind is Any:
+        return json
     if isinstance(kind, type) and is_dataclass(kind):
         return _decode_fields(kind, json, arrays)
     return _scalar(kind, json)
+
+
+def _array(args: tuple[Any, ...], array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """An array of the dtype that the field says: whole numbers where it is integer."""
+    wide = widen(array)
+    (wanted,) = get_args(args[1])
+    if not issubclass(wide.dtype.type, wanted):
+        raise ValueError(f"an array of {array.dtype} is not one of {wanted.__name__}")
+    return wide
+
+
+def _fraction(json: Any) -> Fraction:
+    if not re.fullmatch(r"-?[0-9]{1,4000}/[0-9]{1,4000}", json):
+        raise ValueError(f"{json[:40]!r} is no fraction")
+    return Fraction(json)
 
 
 def _one_of(allowed: tuple[Any, ...], json: Any) -> Any:
@@ -141,6 +161,8 @@ def _one_of(allowed: tuple[Any, ...], json: Any) -> Any:
 def _scalar(kind: type, json: Any) -> Any:
     if kind is float and isinstance(json, int) and not isinstance(json, bool):
         return float(json)
+    if kind is float and json is None:  # as `ssmc.report.facts.dump_json` writes what is not finite
+        return float("nan")
     if type(json) is not kind:
         raise ValueError(f"{json!r} is not {kind.__name__}")
     return json

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from ssmc.budgets import DEFAULT, Budgets
 from ssmc.data import Samples
 from ssmc.errors import ModelError, UsageError, VerificationError
 from ssmc.importers import load_model
@@ -62,7 +63,11 @@ class Quantized:
 
 
 def quantize(
-    path: str | Path, samples: Samples, config: QuantizeConfig | None = None, progress: Progress = lambda stage: None
+    path: str | Path,
+    samples: Samples,
+    config: QuantizeConfig | None = None,
+    progress: Progress = lambda stage: None,
+    budgets: Budgets = DEFAULT,
 ) -> Quantized:
     """Quantize a float ONNX model on calibration sequences.
 
@@ -73,13 +78,13 @@ def quantize(
     """
     config = config or QuantizeConfig()
     progress("raise")
-    original = load_model(path)
+    original = load_model(path, budgets)
     _check_data(original, samples)
     model = _raised(original)
     plan = Planner(model, name_axes(model)).plan
     modes = {node: _modes(node) for node in plan.kernels}
     progress("calibrate")
-    seen, deviation = _calibrate(ir.to_proto(load_model(path)), model, plan, modes, samples)
+    seen, deviation = _calibrate(ir.to_proto(load_model(path, budgets)), model, plan, modes, samples)
     progress("quantize")
     choices = _rewrite(model, plan, modes, seen, config)
     _tidy(model)

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ssmc.analysis.kernels import ChannelFacts, KernelAnalysis, analyse
+from ssmc.analysis.kernels import KernelAnalysis, analyse
 from ssmc.ir.operations import OPERATIONS, AnyOp, StateSpace
 from ssmc.ir.program import Program
-from ssmc.ir.serialize import Json
+from ssmc.ir.serialize import Json, decode_fields
 from ssmc.pipeline import PassRecord
 from ssmc.report.kernels import KernelFacts, kernel_facts
 from ssmc.report.widths import accumulator_bits
@@ -109,23 +109,11 @@ def plain(facts: Sequence[KernelFacts | KernelAnalysis]) -> list[Json]:
 
 
 def report_from_json(data: Json) -> Report:
-    """The report that `Report.to_json` wrote."""
-    fields = {key: value for key, value in data.items() if key != "schema"}
-    fields["passes"] = tuple(
-        PassFacts(p["name"], p["effect"], tuple(p["applied"]), tuple((n, r) for n, r in p["declined"]))
-        for p in data["passes"]
-    )
-    fields["ops"] = tuple(OpFacts(**{**o, "inputs": tuple(o["inputs"])}) for o in data["ops"])
-    fields["kernels"] = tuple(
-        KernelFacts(**{**k, "poles": tuple((re, im) for re, im in k["poles"])}) for k in data["kernels"]
-    )
-    fields["analysis"] = tuple(analysis_from_json(kernel) for kernel in data.get("analysis", ()))
-    return Report(**fields)
-
-
-def analysis_from_json(data: Json) -> KernelAnalysis:
-    """One kernel's analysis as the report holds it."""
-    return KernelAnalysis(**{**data, "channels": tuple(ChannelFacts(**channel) for channel in data["channels"])})
+    """The report that `Report.to_json` wrote; KeyError, TypeError or ValueError where a field is damaged."""
+    report: Report = decode_fields(Report, data, {})
+    if not isinstance(report.cost.get("steps", 0), int):
+        raise ValueError(f"cost.steps is {report.cost['steps']!r}")
+    return report
 
 
 def dump_json(data: Json) -> str:

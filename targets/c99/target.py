@@ -24,6 +24,15 @@ from ssmc.targets.base import Arrays, Compiled, Json, Target
 from ssmc.targets.c99.readme import operations, readme_text
 from ssmc.targets.c99.selftest import make_vectors, selftest_text
 
+#: of C99
+HEADERS = frozenset(
+    (
+        *("assert", "complex", "ctype", "errno", "fenv", "float", "inttypes", "iso646", "limits", "locale", "math"),
+        *("setjmp", "signal", "stdarg", "stdbool", "stddef", "stdint", "stdio", "stdlib", "string", "tgmath", "time"),
+        *("wchar", "wctype"),
+    )
+)
+
 
 @dataclass(frozen=True)
 class CCompiled(Compiled):
@@ -89,9 +98,13 @@ class CTarget(Target):
     prefix: str = "model"
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.prefix):
-            fact = f"'{self.prefix}' cannot begin the names of a C file"
-            raise UsageError("SSMC-C26", fact, "use lower-case letters, digits and _, a letter first", "prefix")
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", self.prefix):
+            fact = f"'{self.prefix[:80]}' cannot begin the names of a C file"
+            remedy = "use at most 63 lower-case letters, digits and _, a letter first"
+            raise UsageError("SSMC-C26", fact, remedy, "prefix")
+        if self.prefix in HEADERS:
+            fact = f"'{self.prefix}.h' would hide a header of the C standard"
+            raise UsageError("SSMC-C26", fact, "choose another prefix", "prefix")
 
     @property
     def name(self) -> str:
@@ -115,4 +128,4 @@ class CTarget(Target):
     @classmethod
     def load(cls, program: Json, arrays: Mapping[str, NDArray[np.generic]]) -> CCompiled:
         """Read back a bundle."""
-        return CCompiled(program_from_json(program["program"], dict(arrays)), program["prefix"])
+        return CCompiled(program_from_json(program["program"], dict(arrays)), cls(prefix=program["prefix"]).prefix)

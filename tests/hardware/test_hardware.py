@@ -102,7 +102,7 @@ def test_a_mistake_is_one_line_with_file_key_value_and_remedy(text: str, message
 def test_unknown_names_and_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"SSMC-H01.*taox65.*isaac128, neurram, puma, taox64"):
         load_hardware("taox65")
-    with pytest.raises(UsageError, match=r"SSMC-H01.*cannot be read"):
+    with pytest.raises(UsageError, match=r"SSMC-H01.*cannot read"):
         load_hardware(tmp_path / "none.toml")
 
 

@@ -24,7 +24,7 @@ def _shifted(g: Graph, u: str) -> str:
 
 
 def _first(g: Graph, u: str) -> str:
-    return g.op("Gather", u, g.const(0, np.int64), axis=1, out="guilty")
+    return g.op("Gather", u, g.const([0], np.int64), axis=1, out="guilty")
 
 
 def _convolved(g: Graph, u: str) -> str:

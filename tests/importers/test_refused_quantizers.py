@@ -27,12 +27,37 @@ def test_a_scale_that_is_not_constant() -> None:
     assert error.node.startswith("guilty")
 
 
-@pytest.mark.parametrize("value", [0.0, -1.0])
+@pytest.mark.parametrize("value", [0.0, -1.0, 1e-40, 3.4e38])
 def test_a_scale_that_is_not_positive(value: float) -> None:
     g, u = start()
     error = refusal(end(g, _qdq(g, u, scale=g.const(value))))
     assert error.code == "SSMC-Q02"
     assert error.node.startswith("guilty")
+
+
+@pytest.mark.parametrize(
+    ("lo", "hi", "fact"),
+    [
+        (-127.5, 127.5, "between two codes"),
+        (0.0, 15.25, "between two codes"),
+        (-(2.0**30), 2.0**30, "wider than"),
+        (1e30, 1e30, "wider than"),
+        (5.0, -5.0, "holds no code"),
+    ],
+)
+def test_a_clip_whose_bounds_are_no_codes(lo: float, hi: float, fact: str) -> None:
+    g, u = start()
+    rounded = g.op("Round", g.op("Div", u, g.const(0.25)))
+    error = refusal(end(g, g.op("Mul", g.op("Clip", rounded, g.const(lo), g.const(hi), out="guilty"), g.const(0.25))))
+    assert (error.code, error.node) == ("SSMC-Q03", "guilty")
+    assert fact in error.fact
+
+
+def test_a_division_by_minus_zero_before_rounding() -> None:
+    g, u = start()
+    rounded = g.op("Round", g.op("Div", u, g.const(-0.0), out="guilty"))
+    error = refusal(end(g, g.op("Clip", rounded, g.const(-8), g.const(7))))
+    assert (error.code, error.node) == ("SSMC-Q02", "guilty")
 
 
 def test_a_missing_scale() -> None:

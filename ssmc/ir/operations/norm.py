@@ -15,11 +15,12 @@ from ssmc.ir.operations.operation import Function, Mask, RealCodes, Stateless
 from ssmc.ir.operations.reading import GraphNode, code_type
 from ssmc.ir.parts import Constants
 from ssmc.ir.quant import Codes
-from ssmc.ir.rounding import IntArray, bit_length, isqrt, round_fraction, round_shift, saturate
+from ssmc.ir.rounding import FloatArray, IntArray, bit_length, isqrt, round_fraction, round_shift, saturate
 
 NORM_FRACTION = 16
 MOST_NORM = 1 << 22
 SUM_BITS = 62
+MOST_GAIN = 2.0**24
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,10 @@ class Norm(Stateless):
         if size * x.top >= MOST_NORM:
             fact = f"{size} channels of codes up to {x.top} overflow its integer variance"
             raise ModelError("SSMC-T03", fact, "normalize fewer channels or narrower codes", node.name)
+        _require_range(gain, offset, node.name)
         root, top = float(np.sqrt(size)), float(np.abs(gain).max())
-        shift = 20 + 28 - int(np.ceil(np.log2(max(top, 2.0**-10))))
+        highest = float(np.abs(offset).max())
+        shift = min(20 + 28 - _log2_above(max(top, 2.0**-10)), 60 - _log2_above(max(highest, 1.0)))
         bound = top * (2.0**-21 + root * (2.0**-29 + 2.0**-18 / max(size - 1, 1))) + root * 2.0 ** (19 - shift)
         op = cls(
             *node.wiring,
@@ -141,3 +144,15 @@ class Norm(Stateless):
     def demand(cls, c: Constants, out: Mask, sources: Sequence[Mask]) -> tuple[Mask, tuple[Mask, ...]]:
         """It reads and counts all its channels."""
         return np.ones_like(out), tuple(np.ones_like(source) for source in sources)
+
+
+def _log2_above(value: float) -> int:
+    return int(np.ceil(np.log2(value)))
+
+
+def _require_range(gain: FloatArray, offset: FloatArray, node: str) -> None:
+    """Refuse gains and offsets, in output codes, for which the last line of `Norm` would leave 62 bits."""
+    largest = max(float(np.abs(gain).max()), float(np.abs(offset).max()))
+    if largest > MOST_GAIN:
+        fact = f"its gain or offset is {largest:.3g} steps of the output's quantizer, more than {MOST_GAIN:g}"
+        raise ModelError("SSMC-R01", fact, "calibrate the quantizers again", node)

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ssmc.errors import ModelError
 from ssmc.ir.operations.operation import Function, RealCodes, Stateless
 from ssmc.ir.operations.reading import GraphNode, code_type, exact_offsets, per_channel, ratios
 from ssmc.ir.quant import Codes
@@ -54,7 +55,7 @@ class Sum(Stateless):
             per_channel(c, key, a.size) for key in ("gain_a", "gain_b", "step", "offset", "lo", "hi")
         )
         exact = zip(ratios(left, step), ratios(right, step), exact_offsets(offset, step), strict=True)
-        rows = [fit_sum(row, (a.top, b.top)) for row in exact]
+        rows = [fit_sum(row, (a.top, b.top), node.name) for row in exact]
         numbers = np.array([row[:4] for row in rows], np.int64)
         op = cls(
             *node.wiring,
@@ -88,17 +89,25 @@ class Sum(Stateless):
         return self.bound
 
 
-def fit_sum(row: tuple[Fraction, Fraction, Fraction], reach: tuple[int, int]) -> tuple[int, int, int, int, float]:
+def fit_sum(
+    row: tuple[Fraction, Fraction, Fraction], reach: tuple[int, int], node: str = ""
+) -> tuple[int, int, int, int, float]:
     """Multipliers, offset and shift of ``a x1 + b x2 + c``: exact where a shift exists, else the finest that fits.
 
     Returns:
         (M_a, M_b, offset, shift, bound): bound is the largest error of the sum before rounding, in output codes.
+
+    Raises:
+        ModelError: SSMC-R01 where the sum itself passes 62 bits.
     """
     best = (0, 0, 0, 0, 0.0)
     for shift in range(48):
         numbers = [round_fraction(value * (1 << shift)) for value in row]
         size = abs(numbers[0]) * reach[0] + abs(numbers[1]) * reach[1] + abs(numbers[2]) + (1 << shift)
-        if shift and 2 * size >= LIMIT:
+        if 2 * size >= LIMIT:
+            if not shift:
+                fact = f"the sum reaches {float(size):.3g} output codes, beyond 62-bit integers"
+                raise ModelError("SSMC-R01", fact, "calibrate the quantizers again", node)
             break
         errors = [abs(value - Fraction(n, 1 << shift)) for value, n in zip(row, numbers, strict=True)]
         bound = errors[0] * reach[0] + errors[1] * reach[1] + errors[2]

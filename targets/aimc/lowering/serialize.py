@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ssmc.errors import UsageError
 from ssmc.ir.requant import Requant
-from ssmc.ir.serialize import Arrays, Json, decode_fields, encode_fields, program_from_json, program_to_json
+from ssmc.ir.serialize import DAMAGE, Arrays, Json, decode_fields, encode_fields, program_from_json, program_to_json
 from ssmc.targets.aimc.lowering.conversion_plan import Kind, MatrixPlan
 from ssmc.targets.aimc.lowering.partial_sums import Lowered, matrices
 
@@ -74,6 +74,6 @@ def reading(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, ZeroDivisionError) as cause:
+    except DAMAGE as cause:
         fact = f"the {what} is damaged ({type(cause).__name__}: {cause})"
         raise UsageError("SSMC-B04", fact, "compile the model again") from cause

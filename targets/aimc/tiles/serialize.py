@@ -27,7 +27,9 @@ def tiles_to_json(tiles: TileProgram) -> tuple[Json, Arrays]:
     data: Json = {"schema": SCHEMA, "hardware": tiles.hardware}
     for table in NAMED:
         named = getattr(tiles, table)
-        data[table] = {name: encode_fields(item, f"tiles/{table}/{name}", arrays) for name, item in named.items()}
+        data[table] = {
+            name: encode_fields(item, f"tiles/{table}/{k}", arrays) for k, (name, item) in enumerate(named.items())
+        }
     for name in LISTS:
         code = getattr(tiles, name)
         data[name] = [_instruction(i, f"tiles/{name}/{k}", arrays) for k, i in enumerate(code)]

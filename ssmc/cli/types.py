@@ -1,0 +1,65 @@
+"""Option types that click lacks: numbers that are finite, and the budgets."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ssmc.budgets import Budgets
+
+
+class Finite(click.FloatRange):
+    """A number in a range; infinity and NaN are in none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number."""
+        found = float(super().convert(value, param, ctx))
+        if not math.isfinite(found):
+            self.fail(f"{value} is no finite number", param, ctx)
+        return found
+
+
+class Rate(Finite):
+    """Steps per second; 0 asks for none."""
+
+    LOWEST = 1e-3
+
+    def __init__(self) -> None:
+        super().__init__(min=0, max=1e15)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The rate."""
+        found = super().convert(value, param, ctx)
+        if 0 < found < self.LOWEST:
+            self.fail(f"{value} is below {self.LOWEST:g} steps per second; 0 asks for no rate", param, ctx)
+        return found
+
+
+DECIBEL = Finite(min=0, max=300)
+SEED = click.IntRange(0, (1 << 32) - 1)
+STEPS = click.IntRange(1, 10**12)
+COUNT = click.IntRange(1, 10**9)
+
+
+def budget_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option ``--budget NAME=NUMBER``, as a parameter ``budgets``."""
+    option = click.option(
+        "--budget",
+        "budgets",
+        multiple=True,
+        metavar="NAME=NUMBER",
+        callback=_budgets,
+        help="Raise a limit on what is read: nodes, elements, model-bytes or data-bytes. Repeatable.",
+    )
+    return option(command)
+
+
+def _budgets(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -> Budgets:
+    from ssmc.budgets import with_budgets
+
+    return with_budgets(pairs)
