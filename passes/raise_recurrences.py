@@ -6,18 +6,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 
 from ssmc.errors import ModelError
-from ssmc.ir.build import add_constant, is_op, node_name, remove_dead, replace_value, required, ssmc_node
+from ssmc.ir.build import (
+    add_constant,
+    constant_array,
+    is_op,
+    node_name,
+    remove_dead,
+    replace_value,
+    required,
+    ssmc_node,
+)
 from ssmc.ir.rounding import FloatArray, round_half_even
 from ssmc.pipeline import Level, Pass, PassResult
-from ssmc.recognition.axes import Axes, Roles, name_axes
+from ssmc.recognition.axes import Axes, Exposed, Roles, name_axes
 from ssmc.recognition.raised_scan import Groups, RaisedScan, by_group, recognise_scan
 from ssmc.recognition.recurrence import Recurrence
 from ssmc.recognition.states import GRID_ERROR
-from ssmc.verify import Session, random_feeds
+from ssmc.verify import random_feeds
 
 
 @dataclass(frozen=True)
@@ -46,20 +54,23 @@ class RaiseRecurrences(Pass):
         loops = [node for node in model.graph if is_op(node, "Scan", "Loop", "If")]
         if not loops:
             return PassResult(model)
-        axes = name_axes(model)
+        exposed = Exposed.of(model)
+        axes = name_axes(exposed)
         for node in loops:
             if not is_op(node, "Scan"):
                 raise ModelError(
                     "SSMC-S03", f"{node.op_type} is not supported", "express the loop as Scan", node_name(node)
                 )
-        starts = _initial(model, loops)
+        starts, taken = _initial(exposed, loops), _prefixes(model.graph)
         for node, start in zip(loops, starts, strict=True):
-            _raise(model, node, axes, start, self.quantized)
+            _raise(model, node, axes, start, taken, self.quantized)
         remove_dead(model.graph)
         return PassResult(model, tuple(node_name(node) for node in loops))
 
 
-def _raise(model: ir.Model, node: ir.Node, axes: Axes, start: FloatArray, quantized: bool) -> None:
+def _raise(
+    model: ir.Model, node: ir.Node, axes: Axes, start: FloatArray, taken: set[str], quantized: bool
+) -> None:
     _refuse(node)
     found = recognise_scan(node, axes)
     if quantized and not found.kernel.step.all():
@@ -67,7 +78,11 @@ def _raise(model: ir.Model, node: ir.Node, axes: Axes, start: FloatArray, quanti
             "SSMC-Q06", "the state is not quantized", "train with QAT or quantize the model", node_name(node)
         )
     codes = _start_codes(found.kernel, start, node) if quantized else start
-    _emit(model.graph, node, found, codes, axes)
+    name = node_name(node)
+    while name in taken:
+        name = f"{name}.raised"
+    taken |= {name, f"{name}.y"}
+    _emit(model.graph, node, found, codes, axes, name)
 
 
 def _start_codes(kernel: Recurrence, start: FloatArray, node: ir.Node) -> FloatArray:
@@ -96,34 +111,37 @@ def _refuse(node: ir.Node) -> None:
             )
 
 
-def _initial(model: ir.Model, loops: list[ir.Node]) -> list[FloatArray]:
+def _initial(exposed: Exposed, loops: list[ir.Node]) -> list[FloatArray]:
     """The initial states of one sample, flattened and joined, for every loop; they must not depend on the input."""
-    names = [_states_of(node) for node in loops]
-    every = list(dict.fromkeys(name for own in names for name in own))
-    proto = ir.to_proto(model)
-    known = {out.name for out in proto.graph.output}
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in every if name not in known)
-    session = Session(proto)
-    feeds = [random_feeds(model, seed, batch=1, steps=1) for seed in range(2)]
-    first, second = (dict(zip(every, session.run(feed, every) if every else [], strict=True)) for feed in feeds)
+    states = [_states_of(node) for node in loops]
+    made = list(dict.fromkeys(str(v.name) for own in states for v in own if constant_array(v) is None))
+    seen = []
+    for seed in range(2):
+        feeds = random_feeds(exposed.model, seed, batch=1, steps=1)
+        seen.append({**feeds, **dict(zip(made, exposed.session.run(feeds, made) if made else (), strict=True))})
     starts = []
-    for node, own in zip(loops, names, strict=True):
-        if not all(np.array_equal(first[name], second[name]) for name in own):
-            raise ModelError(
-                "SSMC-S03", "the initial state depends on the input", "start from constants", node_name(node)
-            )
-        starts.append(np.concatenate([np.zeros(0), *(np.ravel(first[name]) for name in own)]).astype(np.float64))
+    for node, own in zip(loops, states, strict=True):
+        parts = [np.zeros(0)]
+        for value in own:
+            constant = constant_array(value)
+            first, second = (constant if constant is not None else found[str(value.name)] for found in seen)
+            if not np.array_equal(first, second):
+                raise ModelError(
+                    "SSMC-S03", "the initial state depends on the input", "start from constants", node_name(node)
+                )
+            parts.append(np.ravel(first).astype(np.float64))
+        starts.append(np.concatenate(parts))
     return starts
 
 
-def _states_of(node: ir.Node) -> list[str]:
+def _states_of(node: ir.Node) -> list[ir.Value]:
     count = len(node.inputs) - node.attributes["num_scan_inputs"].as_int()
-    return [str(required(node, index).name) for index in range(count)]
+    return [required(node, index) for index in range(count)]
 
 
-def _emit(graph: ir.Graph, node: ir.Node, found: RaisedScan, start: FloatArray, axes: Axes) -> None:
+def _emit(graph: ir.Graph, node: ir.Node, found: RaisedScan, start: FloatArray, axes: Axes, name: str) -> None:
+    """New values are called ``name.something`` and ``name.y.something``."""
     kernel, groups = found.kernel, found.groups
-    name = _unused_prefix(graph, node_name(node))
     source = _collect_inputs(graph, node, axes, groups, name)
     new = ssmc_node(
         "StateSpaceAfter" if kernel.after else "StateSpace",
@@ -138,12 +156,14 @@ def _emit(graph: ir.Graph, node: ir.Node, found: RaisedScan, start: FloatArray, 
     graph.remove(node, safe=True)
 
 
-def _unused_prefix(graph: ir.Graph, name: str) -> str:
-    """``name``, changed until no value is called ``name.something``."""
-    taken = [str(out.name) for node in graph for out in node.outputs]
-    while any(other.startswith(f"{name}.") for other in taken):
-        name = f"{name}.raised"
-    return name
+def _prefixes(graph: ir.Graph) -> set[str]:
+    """Every beginning, before a dot, of the name of a value."""
+    found: set[str] = set()
+    for node in graph:
+        for out in node.outputs:
+            parts = str(out.name).split(".")
+            found.update(".".join(parts[:count]) for count in range(1, len(parts)))
+    return found
 
 
 def _constants(

@@ -73,7 +73,7 @@ class Pass(ABC):
         name: verb-noun, as listed by ``ssmc passes``.
         effect: the most the pass may do, whatever its options; a result may say that less was done.
         bound: the most that a BOUNDED result may move the output: root mean square of the difference, relative to the
-            output's spread (`ssmc.verify.Oracle.moved`). An output that forgets its input is moved by 1.
+            output's spread (`ssmc.verify.moved`). An output that forgets its input is moved by 1.
         requires: level that the graph must have; None: any.
         level: level at which the pass leaves the graph; None: the one it had.
         remedy: what to do where a result goes beyond its bound.
@@ -102,7 +102,7 @@ class PassRecord:
     Attributes:
         deviation: largest difference of the model's output from before the pass, relative to the output's
             largest magnitude, on the oracle's random input; None where the oracle did not run.
-        moved: root mean square of that difference relative to the output's spread (`ssmc.verify.Oracle.moved`); None
+        moved: root mean square of that difference relative to the output's spread (`ssmc.verify.moved`); None
             where the pass is EXACT or the oracle did not run.
         bound: what ``moved`` must stay below; None where the pass is not BOUNDED.
         ms: wall-clock milliseconds of the pass itself.
@@ -220,8 +220,7 @@ def _run(step: Pass, stage: Stage, judge: Oracle | None) -> tuple[Stage, PassRec
     attach_functions(model)
     check_level(model, level, step.name)
     effect, bound = _claims(step, result)
-    moved = judge.moved(model) if judge and effect is not Effect.EXACT else None
-    deviation = judge.deviation(model) if judge else None
+    deviation, moved = judge.compare(model, effect is not Effect.EXACT) if judge else (None, None)
     record = PassRecord(step.name, effect, result.applied, result.declined, deviation, moved, bound, elapsed)
     decided = stage.decided if result.decided is None else result.decided
     return Stage(model, level, result.witnesses, decided), record

@@ -100,45 +100,44 @@ class Oracle:
     many: Arrays = field(init=False)
     previous: list[NDArray[np.generic]] = field(init=False)
     data: bytes = field(init=False, repr=False)
+    session: Session = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Run the imported model once."""
         self.feeds = random_feeds(self.model, self.seed)
         self.many = random_feeds(self.model, self.seed, batch=MANY)
         self.data = serialized(self.model)
-        self.previous = Session(self.data).run(self.feeds)
+        self.session = Session(self.data)
+        self.previous = self.session.run(self.feeds)
 
-    def deviation(self, model: ir.Model) -> float:
-        """Largest output difference from the previous stage, relative to the output's largest magnitude.
+    def compare(self, model: ir.Model, bounded: bool) -> tuple[float, float | None]:
+        """How far the output is from that of the previous stage; the next stage is compared with this one.
 
         A graph of the same bytes as the previous stage is the same function: it is not run again.
+
+        Returns:
+            (deviation, moved): the largest difference relative to the output's largest magnitude; and, where
+            ``bounded``, its root mean square relative to the output's spread (`moved`), on more sequences.
         """
         data = serialized(model)
         if data == self.data:
-            return 0.0
-        self.data, now = data, Session(data).run(self.feeds)
-        worst = 0.0
-        for before, after in zip(self.previous, now, strict=True):
-            if _shape(before) != _shape(after):
-                return float("inf")
-            before, after = before.reshape(_shape(before)), after.reshape(_shape(after))
-            scale = max(float(np.abs(before).max(initial=0)), 1e-30)
-            worst = max(
-                worst, float(np.abs(after.astype(np.float64) - before.astype(np.float64)).max(initial=0)) / scale
-            )
-        self.previous = now
-        return worst
+            return 0.0, 0.0 if bounded else None
+        before, session = self.session, Session(data)
+        far = None
+        if bounded:
+            (old,), (new,) = before.run(self.many), session.run(self.many)
+            far = moved(old, new)
+        now = session.run(self.feeds)
+        worst = max((_deviation(old, new) for old, new in zip(self.previous, now, strict=True)), default=0.0)
+        self.data, self.session, self.previous = data, session, now
+        return worst, far
 
-    def moved(self, model: ir.Model) -> float:
-        """Root mean square of the output's difference from the previous stage, relative to its spread (`moved`).
 
-        Both run free, on more sequences than `deviation` takes; call it before that, which goes on to the next stage.
-        """
-        data = serialized(model)
-        if data == self.data:
-            return 0.0
-        (before,), (after,) = Session(self.data).run(self.many), Session(data).run(self.many)
-        return moved(before, after)
+def _deviation(before: NDArray[Any], after: NDArray[Any]) -> float:
+    if _shape(before) != _shape(after):
+        return float("inf")
+    before, after = (array.reshape(_shape(array)).astype(np.float64) for array in (before, after))
+    return float(np.abs(after - before).max(initial=0)) / max(float(np.abs(before).max(initial=0)), 1e-30)
 
 
 def moved(before: NDArray[Any], after: NDArray[Any]) -> float:

@@ -27,7 +27,7 @@ from ssmc.ir.read_program import read_program
 from ssmc.ir.rounding import FloatArray, IntArray, round_half_even
 from ssmc.ir.witness import Witness, Witnesses
 from ssmc.pipeline import Stage, missing_level
-from ssmc.recognition.axes import Axes, Roles, name_axes
+from ssmc.recognition.axes import Axes, Exposed, Roles, name_axes
 from ssmc.recognition.raised_scan import RaisedScan, recognise_scan
 from ssmc.verify import Arrays, run_onnx
 
@@ -88,18 +88,17 @@ class Teacher:
     @staticmethod
     def of(canonical: ir.Model) -> Teacher:
         """Expose what the reference computes: outer values, and the states before every step."""
-        axes = name_axes(canonical)
+        exposed = Exposed.of(canonical)
+        axes = name_axes(exposed)
         loops = [node for node in canonical.graph if is_op(node, "Scan")]
         scans = {node_name(node): recognise_scan(node, axes) for node in loops}
         roles = {node_name(node): _state_roles(node, axes) for node in loops}
-        proto = ir.to_proto(canonical)
-        names = [out for node in proto.graph.node for out in node.output if out]
+        proto, states = exposed.proto, []
         for node in proto.graph.node:
             if node.op_type == "Scan" and node.domain == "":
-                names += _expose_states(node)
-        known = {out.name for out in proto.graph.output}
-        proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
-        return Teacher(proto, scans, roles, names, _quantized(canonical))
+                states += _expose_states(node)
+        proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in states)
+        return Teacher(proto, scans, roles, [*exposed.names, *states], _quantized(canonical))
 
     def run(self, feeds: Arrays) -> dict[str, NDArray[np.generic]]:
         """Every exposed tensor by name."""

@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
-from math import gcd
-
 import numpy as np
+from numpy.typing import NDArray
 
 from ssmc.ir.rounding import FloatArray, IntArray, round_half_even
 
 MOST_WEIGHT_BITS = 16
 SNAP_CODES = 511
 SNAP_ERROR = 2.0**-21
+MANTISSA, MOST_BITS = 53, 62
+LARGEST = 1 << 20  # above every exponent
 
 
 def factor_row(row: FloatArray) -> tuple[IntArray, float] | None:
-    """Integers w and gain g > 0 with ``row == g * w`` exactly, w of at most 16 bits; None where there are none.
+    """Integers w and gain g > 0 with ``row == g * w`` exactly, w of at most 16 bits; None where there are none."""
+    codes, gains, found = _factored(row[None])
+    return (codes[0], float(gains[0])) if found[0] else None
 
-    Floats are dyadic rationals, so their greatest common divisor is exact: ``g = gcd(mantissas) * 2**exponent``.
+
+def _factored(rows: FloatArray) -> tuple[IntArray, FloatArray, NDArray[np.bool_]]:
+    """Codes (R, in) and gains (R,) of rows (R, in), and which rows have such.
+
+    Floats are odd integers times powers of two, so their greatest common divisor is exact. A row whose numbers need
+    more than 62 bits over a common power of two has no codes of 16 bits and a gain that a float holds.
     """
-    values = row[row != 0.0]
-    if not values.size:
-        return np.zeros(row.shape, np.int64), 1.0
-    mantissa, exponent = np.frexp(values)
-    whole = [int(m) for m in (mantissa * 2.0**53).astype(np.int64)]
-    low = int(exponent.min())
-    aligned = [m << (int(e) - low) for m, e in zip(whole, exponent, strict=True)]
-    common = gcd(*aligned)
-    if max(abs(a) for a in aligned) // common >= 1 << (MOST_WEIGHT_BITS - 1):
-        return None
-    codes = np.zeros(row.shape, np.int64)
-    codes[row != 0.0] = [a // common for a in aligned]
-    return codes, float(np.ldexp(float(common), low - 53))
+    mantissa, exponent = np.frexp(rows)
+    whole = np.ldexp(mantissa, MANTISSA).astype(np.int64)
+    size = np.abs(whole)
+    trailing = np.where(size > 0, np.frexp((size & -size).astype(np.float64))[1] - 1, 0)
+    power = np.where(size > 0, exponent + trailing, LARGEST)
+    low = power.min(1, initial=LARGEST)
+    raised = np.where(size > 0, power - low[:, None], 0)
+    fits = (raised + MANTISSA - trailing <= MOST_BITS).all(1)
+    aligned = (whole >> trailing) << np.where(fits[:, None], raised, 0)
+    common = np.maximum(np.gcd.reduce(np.abs(aligned), axis=1, initial=0), 1)
+    codes = aligned // common[:, None]
+    narrow = np.abs(codes).max(1, initial=0) < 1 << (MOST_WEIGHT_BITS - 1)
+    zero = ~(size > 0).any(1)
+    gains = np.where(zero, 1.0, np.ldexp(common.astype(np.float64), np.where(zero, 0, low - MANTISSA)))
+    return codes, gains, fits & narrow
 
 
 def snap_row(row: FloatArray) -> tuple[IntArray, float] | None:
@@ -50,14 +60,10 @@ def factor_rows(matrix: FloatArray) -> tuple[IntArray, FloatArray, bool] | None:
     None where a row lies on no grid of at most 16 bits: the weights are not quantized.
     """
     flat = matrix.reshape(-1, matrix.shape[-1])
-    codes = np.zeros(flat.shape, np.int64)
-    gains = np.ones(len(flat))
-    exact = True
-    for index, row in enumerate(flat):
-        found = factor_row(row)
-        if found is None:
-            found, exact = snap_row(row), False
-        if found is None:
+    codes, gains, found = _factored(flat)
+    for index in np.flatnonzero(~found).tolist():
+        snapped = snap_row(flat[index])
+        if snapped is None:
             return None
-        codes[index], gains[index] = found
-    return codes.reshape(matrix.shape), gains.reshape(matrix.shape[:-1]), exact
+        codes[index], gains[index] = snapped
+    return codes.reshape(matrix.shape), gains.reshape(matrix.shape[:-1]), bool(found.all())

@@ -247,16 +247,17 @@ def thresholds(ratio: Fraction, bias: Fraction, lo: int, hi: int) -> IntArray:
     """
     if ratio == 0:
         return np.array([_constant_threshold(bias, q) for q in range(lo + 1, hi + 1)], np.int64)
-    # (q - 1/2 - bias) / |ratio| = ((2q - 1) b - 2a) n / (2 b m) with bias = a/b, |ratio| = m/n.
-    step = 2 * bias.denominator * ratio.denominator
-    start = ((2 * lo + 1) * bias.denominator - 2 * bias.numerator) * ratio.denominator
-    divisor = 2 * bias.denominator * abs(ratio.numerator)
-    out = []
-    for index in range(hi - lo):
-        floor, rest = divmod(start + index * step, divisor)
-        tie_reaches = (lo + 1 + index) % 2 == 0
-        out.append(max(-LIMIT, min(LIMIT, floor + (rest > 0 or not tie_reaches))))
-    return np.array(out, np.int64)
+    # With |ratio| = m/n and 2 n bias = whole + part, 0 <= part < 1: |ratio| a + bias >= q - 1/2 where
+    # 2 m a >= (2q - 1) n - whole - part. Without a part both sides are integers, and equal at a tie.
+    m, n = abs(ratio.numerator), ratio.denominator
+    whole, part = divmod(2 * n * bias.numerator, bias.denominator)
+    q = np.arange(lo + 1, hi + 1, dtype=np.int64)
+    most = (2 * max(abs(lo), abs(hi)) + 1) * n + abs(whole)
+    small = max(most, 2 * m) < LIMIT
+    right = (2 * q - 1) * n - whole if small else np.array([(2 * i - 1) * n - whole for i in q.tolist()], object)
+    least = -(-right // (2 * m))
+    tie = (right % (2 * m) == 0) & (q % 2 == 1) if not part else np.zeros(len(q), bool)
+    return np.clip(least + tie, -LIMIT, LIMIT).astype(np.int64)
 
 
 def _constant_threshold(bias: Fraction, q: int) -> int:

@@ -7,6 +7,7 @@ product ``NT``; every other axis keeps its length and is ``C`` (channels, featur
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import onnx
@@ -29,17 +30,46 @@ class Axes:
     shapes: dict[str, tuple[int, ...]]
 
 
-def name_axes(model: ir.Model) -> Axes:
+@dataclass(frozen=True)
+class Exposed:
+    """A model with every value of its main graph as an output.
+
+    Attributes:
+        model, proto: the graph as it is, and with the outputs.
+        names: of the values that nodes make.
+    """
+
+    model: ir.Model
+    proto: onnx.ModelProto
+    names: list[str]
+
+    @staticmethod
+    def of(model: ir.Model) -> Exposed:
+        """Serialize, and add the outputs."""
+        proto = ir.to_proto(model)
+        names = [out for node in proto.graph.node for out in node.output if out]
+        known = {out.name for out in proto.graph.output}
+        proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+        return Exposed(model, proto, names)
+
+    @cached_property
+    def session(self) -> Session:
+        """Loaded on first use."""
+        return Session(self.proto)
+
+
+def name_axes(given: ir.Model | Exposed) -> Axes:
     """Measure the roles of every axis of every value in the main graph.
 
     Raises:
         ModelError: SSMC-M08 where batch or time is not a dynamic axis of the input.
     """
+    exposed = given if isinstance(given, Exposed) else Exposed.of(given)
+    model = exposed.model
     free = _free_axes(model)
-    names, proto = _expose_all(model)
-    session = Session(proto)
+    names = [str(model.graph.inputs[0].name), *exposed.names]
     base, first, second = (
-        _shapes(model, session, names, free, sizes) for sizes in (BASE, (MORE[0], BASE[1]), (BASE[0], MORE[1]))
+        _shapes(model, exposed.session, names, free, sizes) for sizes in (BASE, (MORE[0], BASE[1]), (BASE[0], MORE[1]))
     )
     swapped = _first_is_time(model, first, base)
     roles = {}
@@ -70,15 +100,6 @@ def _free_axes(model: ir.Model) -> list[int]:
             str(value.name),
         )
     return free
-
-
-def _expose_all(model: ir.Model) -> tuple[list[str], onnx.ModelProto]:
-    """The model with every value of its main graph as an output."""
-    proto = ir.to_proto(model)
-    names = [out for node in proto.graph.node for out in node.output if out]
-    known = {out.name for out in proto.graph.output}
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
-    return [str(model.graph.inputs[0].name), *names], proto
 
 
 def _shapes(

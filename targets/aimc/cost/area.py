@@ -29,6 +29,7 @@ class Area:
 def areas(tiles: TileProgram, hw: Hardware) -> list[Area]:
     """Area per op and component; what ops share stands under ``(chip)``. Arrays count whole, used or not."""
     found: list[Area] = []
+    added = {i.op for i in (*tiles.per_step, *tiles.per_sequence) if isinstance(i, isa.Accumulate)}
     for op, count in _arrays(tiles).items():
         found += [
             _area(op, "array", count, "array.area_um2", hw),
@@ -36,7 +37,7 @@ def areas(tiles: TileProgram, hw: Hardware) -> list[Area]:
             _area(op, "sample_hold", count * hw.array.columns, "sample_hold.area_um2", hw),
             _area(op, "adc", count * hw.adcs_per_array, "adc.area_um2", hw),
         ]
-        if any(isinstance(i, isa.Accumulate) and i.op == op for i in (*tiles.per_step, *tiles.per_sequence)):
+        if op in added:
             found.append(_area(op, "shift_add", count * hw.adcs_per_array, "shift_add.area_um2", hw))
     for op, register in tiles.registers.items():
         found.append(

@@ -192,10 +192,15 @@ def _loops(code: tuple[isa.Instruction, ...], flow: nx.DiGraph[int], ns: list[fl
 def loop_paths(code: tuple[isa.Instruction, ...], flow: nx.DiGraph[int], ns: list[float]) -> dict[str, list[int]]:
     """The positions of those instructions, by register."""
     loops: dict[str, list[int]] = {}
+    first: dict[str, int] = {}
+    for k, i in enumerate(code):
+        if isinstance(i, isa.ReadOut):
+            first.setdefault(i.register, k)
     for k, i in enumerate(code):
         if not isinstance(i, isa.Update):
             continue
-        start = next(j for j, r in enumerate(code) if isinstance(r, isa.ReadOut) and r.register == i.register)
-        inside = nx.descendants(flow, start) & nx.ancestors(flow, k) | {start, k}
+        start = first[i.register]
+        between = flow.subgraph(range(start, k + 1))  # edges lead forward only
+        inside = nx.descendants(between, start) & nx.ancestors(between, k) | {start, k}
         loops[i.register] = longest_path(flow.subgraph(inside), ns)
     return loops
