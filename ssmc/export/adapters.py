@@ -1,87 +1,89 @@
-"""Layers that torch cannot export are swapped for a scan that computes the same, before the model is exported.
+"""Adapters: functions that say how a torch layer is a scan.
 
-An adapter is a function. It takes a layer and returns a module that computes the same and that torch can export
-(`ssmc.export.diagonal_scan`), or None where it does not know the layer. It recognises a layer by class name and
-parameter names, and imports nothing of the layer's package. What it returns is compared with the layer before it is
-used. Packages add adapters as entry points in the group ``ssmc.layers``.
+An adapter takes a layer and returns None where it does not know the layer, else a module that computes the same and
+that torch can export (`ssmc.export.linear_scan`), or several `Candidate`, one for each convention in which the layer's
+parameters may be meant; the one that computes what the layer computes is used. It recognises a layer by the names of
+its parameters, and imports nothing of the layer's package. It raises `Refused` for a layer that is no scan.
+
+`register_adapter` adds one in this process; packages add theirs as entry points in the group ``ssmc.layers``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.utils import _pytree as pytree
+from torch import nn
 
 from ssmc.entry_points import Registry
-from ssmc.errors import ModelError
-from ssmc.export.diagonal_scan import DiagonalScan
-
-Adapter = Callable[[nn.Module], nn.Module | None]
-Call = tuple[tuple[Any, ...], dict[str, Any]]
-
-#: name -> module and function
-ADAPTERS: dict[str, str] = {"s4d": "ssmc.export.s4d_layer:adapt"}
-REGISTRY = Registry("ssmc.layers", "layer adapter", ADAPTERS)
-LARGEST_ERROR = 1e-3
-STEPS = 64
+from ssmc.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Swap:
-    """A layer that was swapped.
+class Candidate:
+    """One reading of a layer's parameters.
 
     Attributes:
-        layer: its name in the model.
-        kind: its class.
-        adapter: name of the adapter.
-        states: real states of its scans.
-        error: largest difference of the two outputs on random input, relative to the layer's largest output.
+        convention: the reading in words, such as "zoh, exp".
+        module: the layer as a scan in this reading.
     """
 
-    layer: str
-    kind: str
-    adapter: str
-    states: int
-    error: float
+    convention: str
+    module: nn.Module
 
 
-@dataclass(frozen=True)
-class _Match:
-    name: str
-    adapter: str
-    layer: nn.Module
-    scan: nn.Module
-
-
-def swap_layers(model: nn.Module, examples: tuple[Tensor, ...]) -> tuple[nn.Module, tuple[Swap, ...]]:
-    """The model with every layer swapped that an adapter knows and that the model calls.
+class Refused(Exception):  # noqa: N818 - it reports about a layer, not about a failure of the adapter
+    """The layer is known and cannot be a scan.
 
     Args:
-        model: changed in place, unless it is itself such a layer.
-        examples: inputs (N, T, ...) of the model; their values do not matter.
-
-    Raises:
-        ModelError: SSMC-X04 where a scan does not compute what the layer does, SSMC-X01 where the model fails.
-        UsageError: SSMC-U40, SSMC-U41 from adapters of packages.
+        reason: why, as the end of a sentence that begins with the layer's class.
+        remedy: what to do about it.
     """
-    matches = list(_matches(model, "", _adapters()))
-    calls = _calls(model, examples, matches) if matches else {}
-    swaps = []
-    for match in matches:
-        if match.name in calls:
-            swaps.append(_compared(match, calls[match.name]))
-            model = _replaced(model, match)
-    return model, tuple(swaps)
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.remedy = remedy
 
 
-def _adapters() -> dict[str, Adapter]:
-    """Every adapter by name, ssmc's own first."""
-    return {name: _adapter(name) for name in REGISTRY.names()}
+Adapter = Callable[[nn.Module], nn.Module | Iterable[Candidate] | None]
+
+#: name -> module and function
+ADAPTERS: dict[str, str] = {
+    "s4d": "ssmc.export.s4d_layer:adapt",
+    "s4": "ssmc.export.s4_layer:adapt",
+    "s4torch": "ssmc.export.s4torch_layer:adapt",
+    "s5": "ssmc.export.s5_layer:adapt",
+    "lru": "ssmc.export.lru_layer:adapt",
+    "lmu": "ssmc.export.lmu_layer:adapt",
+    "mamba": "ssmc.export.mamba_layer:adapt",
+}
+REGISTRY = Registry("ssmc.layers", "layer adapter", ADAPTERS)
+_registered: dict[str, Adapter] = {}
+
+
+def register_adapter(name: str, adapt: Adapter) -> None:
+    """Add an adapter in this process; it is asked before all others, and replaces one of the same name."""
+    _registered.pop(name, None)
+    _registered[name] = adapt
+
+
+def known_adapters() -> dict[str, Adapter]:
+    """Every adapter by name in the order of asking: registered ones (the last first), packages', ssmc's own."""
+    found: dict[str, Adapter] = {name: _registered_one(name) for name in reversed(_registered)}
+    packaged = [name for name in REGISTRY.names() if name not in ADAPTERS]
+    for name in (*packaged, *ADAPTERS):
+        found.setdefault(name, _adapter(name))
+    return found
+
+
+def _registered_one(name: str) -> Adapter:
+    def unusable(why: str) -> UsageError:
+        fact = f"layer adapter '{name}', added by register_adapter, cannot be used: {why}"
+        return UsageError("SSMC-U41", fact, "correct it (docs/models.md says what an adapter is)")
+
+    return _guarded(_registered[name], unusable)
 
 
 def _adapter(name: str) -> Adapter:
@@ -90,88 +92,24 @@ def _adapter(name: str) -> Adapter:
         module, _, function = ADAPTERS[name].partition(":")
         own: Adapter = getattr(import_module(module), function)
         return own
-    found = REGISTRY.load(entry)
+    return _guarded(REGISTRY.load(entry), lambda why: REGISTRY.unusable(entry, why))
 
-    def guarded(layer: nn.Module) -> nn.Module | None:
+
+def _guarded(adapt: Adapter, unusable: Callable[[str], UsageError]) -> Adapter:
+    """The adapter; where it fails or returns something else, the error names its owner."""
+
+    def guarded(layer: nn.Module) -> nn.Module | Iterable[Candidate] | None:
         try:
-            scan = found(layer)
+            found = adapt(layer)
+        except Refused:
+            raise
         except Exception as cause:
             why = f"fails on a layer of class {type(layer).__name__}: {type(cause).__name__}: {cause}"
-            raise REGISTRY.unusable(entry, why) from cause
-        if scan is not None and not isinstance(scan, nn.Module):
-            raise REGISTRY.unusable(entry, f"returns a {type(scan).__name__}, not a torch module or None")
-        return scan
+            raise unusable(why) from cause
+        if found is None or isinstance(found, nn.Module):
+            return found
+        if not isinstance(found, Iterable) or isinstance(found, str):
+            raise unusable(f"returns a {type(found).__name__}, not a torch module, candidates or None")
+        return found
 
     return guarded
-
-
-def _matches(layer: nn.Module, name: str, adapters: Mapping[str, Adapter]) -> Iterator[_Match]:
-    """The outermost layers that an adapter knows."""
-    for adapter, adapt in adapters.items():
-        scan = adapt(layer)
-        if scan is not None:
-            yield _Match(name, adapter, layer, scan.eval())
-            return
-    for child, inner in layer.named_children():
-        yield from _matches(inner, f"{name}.{child}" if name else child, adapters)
-
-
-def _calls(model: nn.Module, examples: tuple[Tensor, ...], matches: list[_Match]) -> dict[str, Call]:
-    """Arguments of the first call of every matched layer, in a run of the model over at least `STEPS` time steps."""
-    calls: dict[str, Call] = {}
-
-    def remember(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        calls.setdefault(names[layer], (args, kwargs))
-
-    names = {match.layer: match.name for match in matches}
-    hooks = [layer.register_forward_pre_hook(remember, with_kwargs=True) for layer in names]
-    try:
-        with torch.no_grad():
-            model(*(x.repeat(1, -(-STEPS // x.shape[1]), *[1] * (x.ndim - 2)) for x in examples))
-    except Exception as cause:
-        fact = f"it fails on the example: {type(cause).__name__}: {cause}"
-        raise ModelError("SSMC-X01", fact, "give an example that the model runs on", type(model).__name__) from cause
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return calls
-
-
-def _compared(match: _Match, call: Call) -> Swap:
-    """Both on random values in the places of the call's real tensors."""
-    random = torch.Generator().manual_seed(0)
-
-    def drawn(value: Any) -> Any:
-        real = isinstance(value, Tensor) and value.is_floating_point()
-        return torch.randn(value.shape, generator=random).to(value) if real else value
-
-    args, kwargs = pytree.tree_map(drawn, call)
-    with torch.no_grad():
-        wanted, found = match.layer(*args, **kwargs), match.scan(*args, **kwargs)
-    error, kind = _difference(wanted, found), type(match.layer).__name__
-    if not error <= LARGEST_ERROR:
-        fact = f"{kind} as a scan (adapter '{match.adapter}') is off by {error:.2g}, {LARGEST_ERROR:g} is allowed"
-        remedy = "this version of the layer computes something else: write an adapter for it (docs/extending.md)"
-        raise ModelError("SSMC-X04", fact, remedy, match.name)
-    states = sum(part.states for part in match.scan.modules() if isinstance(part, DiagonalScan))
-    return Swap(match.name, kind, match.adapter, states, error)
-
-
-def _difference(wanted: Any, found: Any) -> float:
-    """Relative to the largest wanted value; infinite where the outputs have other shapes."""
-    one, other = ([leaf for leaf in pytree.tree_leaves(y) if isinstance(leaf, Tensor)] for y in (wanted, found))
-    if [y.shape for y in one] != [y.shape for y in other]:
-        return float("inf")
-    largest = max((float(y.abs().max()) for y in one), default=0.0)
-    apart = max((float((a - b).abs().max()) for a, b in zip(one, other, strict=True)), default=0.0)
-    return apart / largest if largest else apart
-
-
-def _replaced(model: nn.Module, match: _Match) -> nn.Module:
-    if model is match.layer:
-        return match.scan
-    for parent in list(model.modules()):
-        for name, child in list(parent._modules.items()):
-            if child is match.layer:
-                setattr(parent, name, match.scan)
-    return model

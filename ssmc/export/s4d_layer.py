@@ -1,44 +1,59 @@
-"""The S4D layer of github.com/state-spaces/s4 (models/s4/s4d.py), whose FFT of complex kernels torch cannot export."""
+"""The S4D layer of github.com/state-spaces/s4 (models/s4/s4d.py), whose FFT of complex kernels torch cannot export.
+
+QS4D's float layer (github.com/SebastianSiegel840/qS4) is the same with an ``output_linear`` of another width. The S4
+layer before version 4 has the same parts, and mixes channels in the layer's own layout.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from ssmc.export.diagonal_scan import DiagonalScan
+from ssmc.export.adapters import Candidate
+from ssmc.export.layouts import time_axes
+from ssmc.export.linear_scan import LinearScan
+from ssmc.export.s4_kernels import Kernel, find_kernel, scans
 
-PARTS = {"D", "kernel.C", "kernel.log_dt", "kernel.log_A_real", "kernel.A_imag"}
+PARTS = ("activation", "dropout", "output_linear")
 
 
 class S4DAsScan(nn.Module):
-    """The layer with its convolution as a scan; activation, mixing and layout are the layer's own."""
+    """The layer with its convolution as a scan; activation and mixing are the layer's own.
 
-    def __init__(self, layer: Any) -> None:
+    Args:
+        layer: the layer.
+        scan: its kernel.
+        transposed: input and output are (B, H, L), else (B, L, H).
+        mixes_channels_first: activation and mixing see (B, H, L), else the layer's layout.
+    """
+
+    def __init__(self, layer: Any, scan: LinearScan, transposed: bool, mixes_channels_first: bool) -> None:
         super().__init__()
-        self.scan = scan_of(layer)
-        self.after = nn.Sequential(layer.activation, layer.dropout, layer.output_linear)
-        self.transposed = bool(layer.transposed)
+        self.scan = scan
+        self.after = nn.Sequential(*(getattr(layer, part) for part in PARTS))
+        self.transposed = transposed
+        self.channels_first = transposed or mixes_channels_first
 
-    def forward(self, u: Tensor, **ignored: object) -> tuple[Tensor, None]:
-        """Input (B, H, L) where the layer is ``transposed``, else (B, L, H); the output likewise, and no state."""
-        y = self.scan(u.mT if self.transposed else u).mT
-        y = self.after(y)
-        return y if self.transposed else y.mT, None
+    def forward(self, u: Tensor, *ignored: Any, **more: Any) -> Tensor:
+        """The output in the input's layout."""
+        y = self.scan(u.mT if self.transposed else u)
+        y = self.after(y.mT if self.channels_first else y)
+        return y.mT if self.channels_first and not self.transposed else y
 
 
-def adapt(layer: nn.Module) -> nn.Module | None:
-    """The layer with a scan; None for any other layer."""
-    if type(layer).__name__ != "S4D" or not layer.state_dict().keys() >= PARTS:
+def adapt(layer: nn.Module) -> Iterator[Candidate] | None:
+    """Every reading of the layer; None for any other layer."""
+    d = layer._parameters.get("D")
+    kernel = find_kernel(layer) if d is not None else None
+    if d is None or kernel is None or not all(isinstance(getattr(layer, part, None), nn.Module) for part in PARTS):
         return None
-    return S4DAsScan(layer)
+    return _readings(layer, kernel, d)
 
 
-def scan_of(layer: Any) -> DiagonalScan:
-    """Zero-order hold of A = -exp(log_A_real) + i A_imag, with B = 1 drawn into C: C (exp(dt A) - 1) / A."""
-    kernel = layer.kernel
-    a = torch.complex(-kernel.log_A_real.double().exp(), kernel.A_imag.double())
-    discrete = (kernel.log_dt.double().exp()[:, None] * a).exp()
-    c = torch.view_as_complex(kernel.C.double().contiguous()) * (discrete - 1) / a
-    return DiagonalScan(discrete, torch.ones_like(discrete), c, layer.D)
+def _readings(layer: nn.Module, kernel: Kernel, d: Tensor) -> Iterator[Candidate]:
+    for convention, scan in scans(kernel, d.reshape(-1, len(kernel.c)).T):
+        for transposed in time_axes(layer):
+            for channels_first in (True, False) if not transposed else (True,):
+                yield Candidate(convention, S4DAsScan(layer, scan, transposed, channels_first))

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import logging
 import os
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from ssmc.errors import ModelError, UsageError
-from ssmc.export.adapters import Swap, swap_layers
+from ssmc.export.check_export import check_export
 from ssmc.export.clean import clean
+from ssmc.export.copying import copy_for_inference
 from ssmc.export.names import Names, name_nodes, scopes
+from ssmc.export.obstacles import find_obstacle, silence
 from ssmc.export.quantizers import lower_quantizers
+from ssmc.export.swapping import Swap, swap_layers
 from ssmc.qat.fake_quant import LearnedStep
 
 OPSET = 21
@@ -41,7 +39,8 @@ def export_onnx(
         The layers that were swapped.
 
     Raises:
-        ModelError: torch cannot export the module (SSMC-X01); a swapped layer computes something else (SSMC-X04).
+        ModelError: torch cannot export the module (SSMC-X01); a swapped layer computes something else (SSMC-X04); a
+            layer is known and no scan (SSMC-X05); the file would hold the example's batch or length (SSMC-X06).
         UsageError: the example has no time axis, or the file cannot be written (SSMC-X02, SSMC-X03).
     """
     examples = example if isinstance(example, tuple) else (example,)
@@ -55,19 +54,22 @@ def to_ir(model: nn.Module, examples: tuple[Tensor, ...]) -> tuple[ir.Model, tup
     for x in examples:
         if x.ndim < 2 or min(x.shape[:2]) < 1:
             raise UsageError("SSMC-X02", f"example has shape {tuple(x.shape)}", "give at least (batch, time, ...)")
-    model, swaps = swap_layers(copy.deepcopy(model).eval(), examples)
+    model, swaps = swap_layers(copy_for_inference(model), examples)
     for module in model.modules():
         if isinstance(module, LearnedStep):
             module.freeze()
     freeze = getattr(model, "freeze", None)
     if callable(freeze):
         freeze()
-    exported = _trace(model, tuple(_at_least_two(x) for x in examples))
+    traced = tuple(_at_least_two(x) for x in examples)
+    exported = _trace(model, traced)
     nodes = scopes(exported.graph)
     names = Names(["x", "y", *exported.graph.initializers])
     lower_quantizers(exported, nodes, names)
     name_nodes(nodes, names)
-    return clean(exported), swaps
+    exported = clean(exported)
+    check_export(exported, model, traced)
+    return exported, swaps
 
 
 def _at_least_two(x: Tensor) -> Tensor:
@@ -80,7 +82,7 @@ def _trace(model: nn.Module, examples: tuple[Tensor, ...]) -> ir.Model:
     from ssmc.export.translation import TRANSLATION
 
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("time")}
-    with _quiet(), torch.no_grad():
+    with silence(), torch.no_grad():
         try:
             program = torch.onnx.export(
                 model,
@@ -92,30 +94,20 @@ def _trace(model: nn.Module, examples: tuple[Tensor, ...]) -> ir.Model:
                 custom_translation_table=TRANSLATION,
             )
         except Exception as error:
-            reason: Any = error.__cause__ or error
-            first = str(reason).strip().splitlines()[0][:300]
-            raise ModelError(
-                "SSMC-X01",
-                f"torch cannot export it: {first}",
-                "use operators torch.onnx.export(dynamo=True) knows, real-valued and with dynamic batch and time",
-                type(model).__name__,
-            ) from error
+            raise _untraceable(model, examples, error) from error
     assert program is not None
     return program.model
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks on packages it did not find and on its own deprecations."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+def _untraceable(model: nn.Module, examples: tuple[Tensor, ...], error: Exception) -> ModelError:
+    """Names the layer that torch cannot export, where one is found."""
+    found = find_obstacle(model, examples)
+    if found is not None:
+        return ModelError("SSMC-X01", found.fact, found.remedy, found.layer)
+    reason: Any = error.__cause__ or error
+    first = str(reason).strip().splitlines()[0][:300]
+    remedy = "use operators torch.onnx.export(dynamo=True) knows, real-valued and with dynamic batch and time"
+    return ModelError("SSMC-X01", f"torch cannot export it: {first}", remedy, type(model).__name__)
 
 
 def _write(path: Path, content: bytes) -> None:

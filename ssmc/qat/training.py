@@ -6,7 +6,7 @@ import copy
 import math
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -184,6 +184,19 @@ def _optimiser(model: nn.Module, phase: Phase, steps: int) -> tuple[torch.optim.
     optimizer = torch.optim.AdamW(groups, lr=phase.lr)
     rates = [phase.lr, phase.ssm_lr]
     return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, steps, pct_start=0.15)
+
+
+def kept_weights(state: Mapping[str, Any]) -> dict[str, Tensor] | None:
+    """State dict of the kept epoch of the last phase in a checkpoint; None where ``state`` is not `Trainer.state`."""
+    phases = [at for at in state.values() if isinstance(at, dict) and isinstance(at.get("phase"), Phase)]
+    done = [at for at in phases if at["best"] is not None]
+    if not done:
+        return None
+    last, kept = done[-1], dict(done[-1]["best"])
+    for name in kept:
+        if name.rsplit(".", 1)[-1] == "log_dt":
+            kept[name] = kept[name] - math.log(last["phase"].coarse)
+    return kept
 
 
 @torch.no_grad()

@@ -154,7 +154,7 @@ def test_options_are_read_as_their_types_say(sums: Path, tmp_path: Path) -> None
 @pytest.mark.usefixtures("installed")
 def test_the_adapter_is_asked_about_every_layer() -> None:
     torch = pytest.importorskip("torch")
-    from ssmc.export.adapters import swap_layers
+    from ssmc.export.swapping import swap_layers
 
     class LeakyAverage(torch.nn.Module):  # type: ignore[misc]
         decay = torch.tensor([0.5, 0.9])
