@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 
 import ssmc as library
 from ssmc.bundle.files import npz_bytes
+from ssmc.bundle.folder import own_digest
 from ssmc.cli import cli
 from tests.graphs import Spec
 from tests.graphs import model as model_of
@@ -154,7 +155,7 @@ def change_a_weight(folder: Path) -> None:
     (folder / "weights.npz").write_bytes(npz_bytes(arrays))
     program = json.loads((folder / "program.json").read_text())
     program["files"]["weights.npz"] = sha256((folder / "weights.npz").read_bytes()).hexdigest()
-    (folder / "program.json").write_text(json.dumps(program))
+    (folder / "program.json").write_text(json.dumps({**program, "sha256": own_digest(program)}))
 
 
 def test_one_changed_weight_code_fails_the_check(bundles: dict[str, Path], data: Path, tmp_path: Path) -> None:
