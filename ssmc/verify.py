@@ -128,16 +128,25 @@ class Oracle:
             (old,), (new,) = before.run(self.many), session.run(self.many)
             far = moved(old, new)
         now = session.run(self.feeds)
-        worst = max((_deviation(old, new) for old, new in zip(self.previous, now, strict=True)), default=0.0)
+        worst = max((deviation(old, new) for old, new in zip(self.previous, now, strict=True)), default=0.0)
         self.data, self.session, self.previous = data, session, now
         return worst, far
 
 
-def _deviation(before: NDArray[Any], after: NDArray[Any]) -> float:
+def deviation(before: NDArray[Any], after: NDArray[Any]) -> float:
+    """Largest difference relative to the largest finite magnitude before; infinite where shapes or finiteness differ.
+
+    Args:
+        before: an output, of any shape.
+        after: the same after a pass; axes of length 1 may have come or gone.
+    """
     if _shape(before) != _shape(after):
         return float("inf")
     before, after = (array.reshape(_shape(array)).astype(np.float64) for array in (before, after))
-    return float(np.abs(after - before).max(initial=0)) / max(float(np.abs(before).max(initial=0)), 1e-30)
+    differs = ~np.isclose(before, after, rtol=0, atol=0, equal_nan=True)  # a model that divides by 0 did so before
+    gap = np.abs(after[differs] - before[differs]).max(initial=0)
+    scale = np.abs(before).max(initial=0, where=np.isfinite(before))
+    return float(gap / max(scale, 1e-30)) if np.isfinite(gap) else float("inf")
 
 
 def moved(before: NDArray[Any], after: NDArray[Any]) -> float:

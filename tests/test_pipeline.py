@@ -16,7 +16,7 @@ from ssmc.importers.onnx_file import import_model
 from ssmc.ir.build import add_constant
 from ssmc.pipeline import Effect, Level, Pass, PassResult, Stage, run_pipeline
 from ssmc.targets.integer.target import IntegerTarget
-from ssmc.verify import run_onnx
+from ssmc.verify import deviation, run_onnx
 from tests.graph_writer import Graph, signed
 from tests.graphs import Spec, model, reference, sample
 
@@ -222,3 +222,12 @@ def test_the_oracle_drives_models_of_any_input_range(scale: float) -> None:
     run_pipeline(import_model(proto), PASSES)
     with pytest.raises(VerificationError):
         run_pipeline(import_model(proto), (*PASSES[:5], Wrong()))
+
+
+def test_a_model_that_divides_by_zero_is_not_our_fault() -> None:
+    nan, inf = float("nan"), float("inf")
+    before = np.array([[1.0, nan, inf, -2.0]], np.float32)
+    assert deviation(before, before) == 0
+    assert deviation(before, np.array([[1.0, nan, inf, -1.0]], np.float32)) == 0.5
+    assert deviation(before, np.array([[1.0, 0.0, inf, -2.0]], np.float32)) == inf
+    assert deviation(before, np.array([[nan, nan, inf, -2.0]], np.float32)) == inf
