@@ -108,7 +108,7 @@ class Emitter:
         if isinstance(signal, Clamped):
             return replace(self.close(signal.source, _clamped(grid, signal, name), name), roles=signal.roles)
         self.applied.append(name)
-        rate: Rate = "step" if "T" in signal.roles else "sequence"
+        rate: Rate = "step" if any("T" in role for role in signal.roles) else "sequence"
         match signal:
             case Raw():
                 value = self._quantize(signal, grid, name)
