@@ -13,6 +13,7 @@ import onnx_ir.passes.common as common
 from ssmc.errors import ModelError, UsageError
 from ssmc.importers.ids import ID_TYPES, widen_ids
 from ssmc.importers.qonnx import QONNX, attach_bodies
+from ssmc.importers.refusals import refuse_early
 from ssmc.ir.build import constant_array, graphs, known_shape, node_name
 
 OPSETS = range(15, 26)
@@ -64,7 +65,7 @@ def import_model(proto: onnx.ModelProto, source: str = "model") -> ir.Model:
         step(model)
     model.ir_version = max(model.ir_version or 0, IR_VERSION)
     _check_domains(model)
-    _check_batch_norm(model)
+    refuse_early(model)
     _check_weights(model)
     _check_ends(model, source)
     widen_ids(model)
@@ -124,13 +125,6 @@ def _check_domains(model: ir.Model) -> None:
                     "export with standard ONNX operators or give the operator a function body",
                     node_name(node),
                 )
-
-
-def _check_batch_norm(model: ir.Model) -> None:
-    for node in model.graph:
-        mode = node.attributes.get("training_mode") if node.op_type == "BatchNormalization" else None
-        if mode is not None and mode.as_int():
-            raise ModelError("SSMC-M09", "batch norm is in training mode", "export with model.eval()", node_name(node))
 
 
 def _check_weights(model: ir.Model) -> None:

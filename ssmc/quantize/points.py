@@ -1,8 +1,9 @@
 """Where a float graph needs quantizers, so that every operation between two of them has an integer form.
 
-A value is *raw* (the model's input, scaled), *coded* (a quantizer's output), *dense* (a matrix of coded values), *open*
-(any other sum that waits for a quantizer) or *mapped* (a function of coded values). Operations that need coded operands
-get them: a quantizer goes in front of the first such operation, and serves them all.
+A value is *raw* (the model's input, scaled), *coded* (a quantizer's output), *converted* (a kernel's output: codes of a
+step of its own per channel), *dense* (a matrix of coded values), *open* (any other sum that waits for a quantizer) or
+*mapped* (a function of coded values). Operations that need coded operands get them: a quantizer goes in front of the
+first such operation, and serves them all. A function of one code takes a kernel's output as it is.
 """
 
 from __future__ import annotations
@@ -79,11 +80,11 @@ class Planner:
         op = node.op_type
         if is_op(node, "StateSpace", "StateSpaceAfter", domain="ssmc"):
             self.plan.kernels.append(node)
-            return "open"
+            return "converted"
         if op in LAYOUT:
             return self._kind(first)
         if op in SELECT:
-            if self._kind(first) not in ("dense", "coded") or self._over_time(node, first):
+            if self._kind(first) not in ("dense", "coded", "converted") or self._over_time(node, first):
                 self._coded(first)
             return self._kind(first)
         if op in MATRICES and len(signals) == 1:
@@ -95,7 +96,7 @@ class Planner:
                 self._coded(value)
             return "open"
         if op in FUNCTIONS:
-            if self._kind(first) != "mapped":
+            if self._kind(first) not in ("mapped", "converted"):
                 self._coded(first)
             return "mapped"
         fact = f"operation {op} has no integer form here"
@@ -120,4 +121,4 @@ class Planner:
         if kind == "raw" and not scales:
             self._coded(signal)
             kind = "coded"
-        return "open" if kind == "coded" and not scales else kind
+        return "open" if kind in ("coded", "converted") and not scales else kind
