@@ -12,11 +12,12 @@ import onnx_ir.passes.common as common
 
 from ssmc.errors import ModelError, UsageError
 from ssmc.importers.ids import ID_TYPES, widen_ids
+from ssmc.importers.opset import raise_opset
 from ssmc.importers.qonnx import QONNX, attach_bodies
 from ssmc.importers.refusals import refuse_early
 from ssmc.ir.build import constant_array, graphs, known_shape, node_name
 
-OPSETS = range(15, 26)
+OPSETS = range(13, 26)
 IR_VERSION = 10
 FOREIGN_DOMAINS = frozenset({"", "ai.onnx", *QONNX})
 
@@ -66,6 +67,7 @@ def import_model(proto: onnx.ModelProto, source: str = "model") -> ir.Model:
     model.ir_version = max(model.ir_version or 0, IR_VERSION)
     _check_domains(model)
     refuse_early(model)
+    raise_opset(model)
     _check_weights(model)
     _check_ends(model, source)
     widen_ids(model)

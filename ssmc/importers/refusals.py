@@ -11,7 +11,9 @@ import onnx_ir as ir
 from ssmc.errors import ModelError
 from ssmc.ir.build import constant_array, graphs, is_op, node_name
 
-RANDOM = frozenset({"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"})
+RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
 EVALUATE = "export with model.eval()"
 FORWARD = "keep the layers that run forward (bidirectional=False): streaming cannot see the future; causal ones compile"
 
