@@ -115,7 +115,7 @@ def _dequantize(node: ir.Node, main: ir.Graph) -> ir.Node | None:
 
 
 def _constant_codes(source: ir.Value) -> Array | None:
-    """Integer codes that are a constant, or a constant within the constant bounds of a Clip; None where they are not."""
+    """Constant integer codes, within the bounds of a Clip where one follows; None where they are not constant."""
     codes, clip = constant_array(source), source.producer()
     if codes is not None or clip is None or not is_op(clip, "Clip"):
         return codes

@@ -168,7 +168,7 @@ def _collect_inputs(graph: ir.Graph, node: ir.Node, axes: Axes, groups: Groups, 
         parts.append(_to_rows(graph, node, value, perm, f"{name}.u{number}"))
     joined = parts[0]
     if len(parts) > 1:
-        joined = _insert(graph, node, "Concat", parts, f"{name}.u", axis=2)
+        joined = _insert(graph, node, "Concat", parts, f"{name}.u_joined", axis=2)
     order = groups.inputs.ravel()
     if not np.array_equal(order, np.arange(len(order))):
         index = add_constant(graph, f"{name}.u_order", order, np.int64)

@@ -27,7 +27,7 @@ def run(bundle: Path, data: Path, noise: bool, seed: int | None, output: Path | 
 
     The output file holds 'output' (n, size), or (n, T, size) where the model gives an output per step: NaN beyond the
     end of a shorter sequence, whose true length is in 'lengths'. 'prediction' (n,) and the accuracy are those of the
-    last step.
+    last step. A softmax or argmax at the model's end is applied to 'output'.
 
     \b
     Example:
@@ -38,6 +38,7 @@ def run(bundle: Path, data: Path, noise: bool, seed: int | None, output: Path | 
     from ssmc.bundle.folder import load
     from ssmc.data import load_samples
     from ssmc.errors import UsageError
+    from ssmc.ir.operations.dequantize import apply_head
 
     if seed is not None and not noise:
         raise UsageError("SSMC-U12", "--seed without --noise", "add --noise, or leave the seed out")
@@ -57,5 +58,6 @@ def run(bundle: Path, data: Path, noise: bool, seed: int | None, output: Path | 
     if output is not None:
         last = last_steps(outputs, samples.lengths)
         more = {"lengths": samples.lengths} if outputs.ndim == 3 else {}
-        write_file(output, npz_bytes({"output": outputs, "prediction": last.argmax(-1), **more}))
+        given = apply_head(loaded.compiled.program.head, outputs)
+        write_file(output, npz_bytes({"output": given, "prediction": last.argmax(-1), **more}))
         click.echo(f"wrote {output}")

@@ -67,5 +67,5 @@ def _reverses(node: ir.Node) -> bool:
         return "direction" in node.attributes and node.attributes["direction"].as_string() != "forward"
     if is_op(node, "Slice") and len(node.inputs) > 4:
         step = constant_array(node.inputs[4])
-        return step is not None and bool((np.ravel(step) < 0).any())
+        return step is not None and bool((np.asarray(step, np.int64) < 0).any())
     return is_op(node, "ReverseSequence")
