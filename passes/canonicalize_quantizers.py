@@ -90,7 +90,7 @@ def _rewrite(node: ir.Node, main: ir.Graph) -> ir.Node | None:
 
 def _dequantize(node: ir.Node, main: ir.Graph) -> ir.Node | None:
     source = required(node, 0)
-    codes = constant_array(source)
+    codes = _constant_codes(source)
     if codes is not None:
         return _dequant_constant(node, codes, main)
     producer, clip = source.producer(), None
@@ -113,6 +113,15 @@ def _dequantize(node: ir.Node, main: ir.Graph) -> ir.Node | None:
     if clip is not None:
         lo, hi = max(lo, clip[0]), min(hi, clip[1])
     return _insert(node, x, scale, out_scale, lo - zero, hi - zero, main)
+
+
+def _constant_codes(source: ir.Value) -> Array | None:
+    """Constant integer codes, within the bounds of a Clip where one follows; None where they are not constant."""
+    codes, clip = constant_array(source), source.producer()
+    if codes is not None or clip is None or not is_op(clip, "Clip"):
+        return codes
+    codes, ends = constant_array(clip.inputs[0]), _bounds(clip)
+    return None if codes is None or ends is None else np.clip(codes.astype(np.int64), *ends).astype(np.int64)
 
 
 def _insert(

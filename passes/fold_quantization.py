@@ -9,11 +9,17 @@ import onnx_ir as ir
 
 from ssmc.errors import ModelError
 from ssmc.folding.emit import Emitter
+from ssmc.folding.finish import finish
+from ssmc.folding.head_rules import HEAD_RULES
 from ssmc.folding.norm_rules import RULES
-from ssmc.folding.signals import Coded, Raw, Signal, Tokens
+from ssmc.folding.signals import Coded, Headed, Raw, Signal, Tokens
 from ssmc.ir.build import is_op, node_name
 from ssmc.pipeline import Effect, Level, Pass, PassResult
 from ssmc.recognition.axes import name_axes
+
+EVERY = {**RULES, **HEAD_RULES}
+#: what may follow a softmax or argmax: other layouts, and the argmax or logarithm of a softmax
+BEHIND_HEADS = ("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Cast", "Transpose", "ArgMax", "Log")
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class FoldQuantization(Pass):
             _visit(node, signals, emitter)
         if output not in signals:
             raise ModelError("SSMC-Q06", "the output does not depend on the input", "export again", str(output.name))
-        graph = emitter.finish(signals[output], output)
+        graph = finish(emitter, signals[output], output)
         effect = Effect.EXACT if emitter.exact else Effect.BOUNDED
         folded = ir.Model(graph, ir_version=model.ir_version, producer_name="ssmc")
         return PassResult(folded, tuple(emitter.applied), effect=effect, witnesses=emitter.witnesses)
@@ -69,7 +75,7 @@ def _visit(node: ir.Node, signals: dict[ir.Value, Signal], emitter: Emitter) -> 
         return
     if is_op(node, "Shape"):
         return
-    rule = RULES.get((node.domain if node.domain != "ai.onnx" else "", node.op_type))
+    rule = EVERY.get((node.domain if node.domain != "ai.onnx" else "", node.op_type))
     if rule is None:
         raise ModelError(
             "SSMC-T02",
@@ -77,7 +83,12 @@ def _visit(node: ir.Node, signals: dict[ir.Value, Signal], emitter: Emitter) -> 
             "quantize its input and output, or move it out of the model",
             node_name(node),
         )
-    results = rule(node, [signals.get(v) if v is not None else None for v in node.inputs], emitter)
+    operands = [signals.get(v) if v is not None else None for v in node.inputs]
+    headed = next((x.head for x in operands if isinstance(x, Headed)), None)
+    if headed is not None and node.op_type not in BEHIND_HEADS:
+        fact = f"{node.op_type} reads a {headed}, which is computed outside the integer program"
+        raise ModelError("SSMC-T02", fact, "leave softmax and argmax to the end of the model", node_name(node))
+    results = rule(node, operands, emitter)
     for value, signal in zip(node.outputs, results, strict=False):
         signals[value] = signal
         if isinstance(signal, Coded):

@@ -37,7 +37,7 @@ class RaiseRecurrences(Pass):
         state in codes, both forms in one equation (see `ssmc.ir.operations.StateSpace`).
     Preserves: the real-valued meaning, quantizers included; scales of the state move to the matrices.
     Refuses: bodies that are not affine with constant coefficients (SSMC-S01, naming the node), state updates of
-        another shape (SSMC-S02), reversed or nested loops and final states that are used (SSMC-S03), states or
+        another shape (SSMC-S02), nested loops and final states that are used (SSMC-S03), states or
         initial states that are not quantized (SSMC-Q06).
 
     Attributes:
@@ -99,11 +99,6 @@ def _start_codes(kernel: Recurrence, start: FloatArray, node: ir.Node) -> FloatA
 
 def _refuse(node: ir.Node) -> None:
     states = len(node.inputs) - node.attributes["num_scan_inputs"].as_int()
-    for name in ("scan_input_directions", "scan_output_directions"):
-        if name in node.attributes and any(node.attributes[name].as_ints()):
-            raise ModelError(
-                "SSMC-S03", "the scan runs backwards", "reverse the sequence outside the loop", node_name(node)
-            )
     for out in node.outputs[:states]:
         if out.uses() or out.is_graph_output():
             raise ModelError(
@@ -193,7 +188,7 @@ def _collect_inputs(graph: ir.Graph, node: ir.Node, axes: Axes, groups: Groups, 
         parts.append(_to_rows(graph, node, value, perm, f"{name}.u{number}"))
     joined = parts[0]
     if len(parts) > 1:
-        joined = _insert(graph, node, "Concat", parts, f"{name}.u", axis=2)
+        joined = _insert(graph, node, "Concat", parts, f"{name}.u_joined", axis=2)
     order = groups.inputs.ravel()
     if not np.array_equal(order, np.arange(len(order))):
         index = add_constant(graph, f"{name}.u_order", order, np.int64)

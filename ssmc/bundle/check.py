@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from ssmc.bundle.folder import Bundle
 from ssmc.data import Samples
 from ssmc.errors import UsageError
-from ssmc.ir.rounding import FloatArray
+from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.ir.serialize import Json
 from ssmc.printable import printable
 from ssmc.reading import read_text
@@ -61,26 +61,59 @@ def evaluate(
     bundle: Bundle, samples: Samples, *, progress: Callable[[int], None] = lambda done: None, **options: object
 ) -> FloatArray:
     """Outputs (n, size) of every sequence; of its last step where the output is per step."""
-    executor = bundle.compiled.fast_executor(int(samples.lengths.sum()), **options)
     outputs: FloatArray = np.zeros((len(samples), bundle.compiled.program.output_size))
-    for indices in samples.batches(BATCH):
-        x, lengths = samples.batch(indices)
-        y = executor.run(x, lengths)
-        outputs[indices] = y if y.ndim == 2 else y[np.arange(len(y)), np.maximum(lengths - 1, 0)]
-        progress(len(indices))
+    for indices, y, lengths in _batches(bundle, samples, progress, options):
+        outputs[indices] = last_steps(y, lengths)
     return outputs
 
 
+def evaluate_steps(
+    bundle: Bundle, samples: Samples, *, progress: Callable[[int], None] = lambda done: None, **options: object
+) -> FloatArray:
+    """Outputs of every sequence: (n, size), or (n, T, size) where the output is per step.
+
+    T is the length of the longest sequence; beyond the end of a shorter one its outputs are NaN.
+    """
+    program = bundle.compiled.program
+    steps = (int(samples.lengths.max(initial=0)),) if program.output_rate == "step" else ()
+    outputs: FloatArray = np.full((len(samples), *steps, program.output_size), np.nan)
+    for indices, y, _ in _batches(bundle, samples, progress, options):
+        outputs[(indices, slice(y.shape[1])) if steps else indices] = y
+    return outputs
+
+
+def _batches(
+    bundle: Bundle, samples: Samples, progress: Callable[[int], None], options: Mapping[str, object]
+) -> Iterator[tuple[IntArray, FloatArray, IntArray]]:
+    """Indices, outputs and lengths of some sequences at a time."""
+    executor = bundle.compiled.fast_executor(int(samples.lengths.sum()), **options)
+    for indices in samples.batches(BATCH):
+        x, lengths = samples.batch(indices)
+        yield indices, executor.run(x, lengths), lengths
+        progress(len(indices))
+
+
+def last_steps(outputs: FloatArray, lengths: IntArray) -> FloatArray:
+    """Outputs (n, size) of the last step of every sequence, where they are per step (n, T, size)."""
+    return outputs if outputs.ndim == 2 else outputs[np.arange(len(outputs)), np.maximum(lengths - 1, 0)]
+
+
 def accuracy(outputs: FloatArray, label: NDArray[np.int64]) -> float:
-    """Share of sequences whose largest output is the labelled class."""
+    """Share of sequences whose largest output, of (n, size), is the labelled class."""
     return float((outputs.argmax(-1) == label).mean())
 
 
 def measure(bundle: Bundle, samples: Samples, outputs: FloatArray) -> dict[str, Value]:
-    """Every metric by name; costs are those of a sequence of mean length."""
-    found: dict[str, Value] = {"outputs.sha256": _digest(outputs), "weights.sha256": weights_digest(bundle)}
+    """Every metric by name; costs are those of a sequence of mean length.
+
+    ``outputs`` are those of `evaluate_steps`: where they are per step the digest is of every step, and the accuracy
+    that of the last one.
+    """
+    found: dict[str, Value] = {
+        "outputs.sha256": _digest(outputs, samples.lengths), "weights.sha256": weights_digest(bundle)
+    }  # fmt: skip
     if samples.label is not None:
-        found["accuracy"] = accuracy(outputs, samples.label)
+        found["accuracy"] = accuracy(last_steps(outputs, samples.lengths), samples.label)
     costs = {key: value for key, value in bundle.cost(samples.mean_steps).items() if key not in NOT_GATED}
     found |= {f"cost.{key}": float(value) for key, value in flatten(costs) if math.isfinite(value)}
     return dict(sorted(found.items()))
@@ -206,8 +239,10 @@ def junit(metrics: Mapping[str, Value], moved: list[Moved], baseline: Json, name
     return bytes(ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True))
 
 
-def _digest(outputs: FloatArray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(outputs, "<f8").tobytes()).hexdigest()
+def _digest(outputs: FloatArray, lengths: IntArray) -> str:
+    """SHA-256 of the outputs, in order; of the true steps where they are per step."""
+    true = outputs if outputs.ndim == 2 else outputs[np.arange(outputs.shape[1]) < lengths[:, None]]
+    return hashlib.sha256(np.ascontiguousarray(true, "<f8").tobytes()).hexdigest()
 
 
 def _shown(value: Value | None) -> str:

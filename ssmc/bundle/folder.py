@@ -31,6 +31,7 @@ from ssmc.bundle.registry import target_class
 from ssmc.entry_points import Package
 from ssmc.errors import SsmcError, UsageError, VerificationError
 from ssmc.ir.executor import Executor
+from ssmc.ir.operations.dequantize import apply_head
 from ssmc.ir.program import Program
 from ssmc.ir.rounding import FloatArray
 from ssmc.ir.serialize import DAMAGE, Json
@@ -73,10 +74,11 @@ class Bundle:
         """Outputs for a padded batch x (N, T, features) with true ``lengths`` (N,).
 
         ``options`` are the target's (aimc: ``noise``, ``seed``). Returns (N, size), or (N, T, size) where the
-        output is per step.
+        output is per step (NaN beyond a sequence's length); softmax and argmax at the model's end are applied.
         """
         batch = np.asarray(x)
-        return self.compiled.fast_executor(int(np.prod(batch.shape[:2])), **options).run(batch, lengths)
+        outputs = self.compiled.fast_executor(int(np.prod(batch.shape[:2])), **options).run(batch, lengths)
+        return apply_head(self.compiled.program.head, outputs)
 
     def cost(self, steps: int = 1) -> Json:
         """Costs of one inference of ``steps`` time steps; units are in the keys."""

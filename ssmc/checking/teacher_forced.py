@@ -104,12 +104,14 @@ class Teacher:
         """Every exposed tensor by name."""
         return dict(zip(self.names, run_onnx(self.proto, feeds, self.names), strict=True)) | feeds
 
-    def table_distance(self, witness: Witness, tensors: dict[str, NDArray[np.generic]]) -> FloatArray | float:
+    def table_distance(
+        self, witness: Witness, tensors: dict[str, NDArray[np.generic]], batch: int
+    ) -> FloatArray | float:
         """How far what a quantizer saw lies from a tie, in units of its float32 error; 0 where it is not exposed."""
         source, scale = self.quantized.get(witness.tensor, ("", np.ones(())))
         if source not in tensors:
             return 0.0
-        real = witness.rows(np.asarray(tensors[source], np.float64) / scale)
+        real = witness.rows(np.asarray(tensors[source], np.float64) / scale, batch)
         return tie_distance(real) / float_error(np.abs(real))
 
     def registers(self, op: StateSpace, tensors: dict[str, NDArray[np.generic]]) -> IntArray:
@@ -210,9 +212,10 @@ def compare(
     found = found or Comparison()
     tensors = teacher.run(feeds)
     codes: dict[str, NDArray[np.generic]] = {program.input_name: tensors[program.input_name]}
+    batch = len(tensors[program.input_name])
     for op in program.ops[:-1]:
         witness = next((w for w in witnesses.get(op.output, ()) if w.tensor in tensors), None)
-        theirs = witness.codes(tensors[witness.tensor]) if witness else None
+        theirs = witness.codes(tensors[witness.tensor], batch) if witness else None
         inputs: list[IntArray] = [codes[name] for name in op.inputs if name in codes]  # type: ignore[misc]
         if len(inputs) < len(op.inputs):
             found.unseen.append(op.name)
@@ -223,7 +226,7 @@ def compare(
             ours, distance = _evaluate(op, inputs), code_distance(op, inputs)
         if theirs is not None and witness is not None:
             if isinstance(op, Table):
-                distance = np.broadcast_to(teacher.table_distance(witness, tensors), ours.shape)
+                distance = np.broadcast_to(teacher.table_distance(witness, tensors, batch), ours.shape)
             found.add(op.name, ours, theirs, distance)
         codes[op.output] = ours if theirs is None else theirs
     return found

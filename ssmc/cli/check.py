@@ -61,11 +61,11 @@ def check(bundle: Path, data: Path, baseline: Path, update: bool, junit: Path | 
 
 
 def _measure(bundle: Path, data: Path, budgets: Budgets) -> dict[str, Value]:
-    from ssmc.bundle.check import evaluate, measure
+    from ssmc.bundle.check import evaluate_steps, measure
     from ssmc.bundle.folder import load
     from ssmc.data import load_samples
 
     loaded, samples = load(bundle), load_samples(data, budgets)
     with counting(len(samples), "running") as advance:
-        outputs = evaluate(loaded, samples, progress=advance)
+        outputs = evaluate_steps(loaded, samples, progress=advance)
     return measure(loaded, samples, outputs)

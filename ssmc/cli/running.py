@@ -31,15 +31,20 @@ if TYPE_CHECKING:
 def run(bundle: Path, data: Path, noise: bool, seed: int | None, output: Path | None, budgets: Budgets) -> None:
     """Run a BUNDLE on the sequences of a data file; print the accuracy if the file has labels.
 
+    The output file holds 'output' (n, size), or (n, T, size) where the model gives an output per step: NaN beyond the
+    end of a shorter sequence, whose true length is in 'lengths'. 'prediction' (n,) and the accuracy are those of the
+    last step. A softmax or argmax at the model's end is applied to 'output'.
+
     \b
     Example:
       ssmc run out --data test.npz --noise --seed 1 -o outputs.npz
     """
-    from ssmc.bundle.check import accuracy, evaluate
+    from ssmc.bundle.check import accuracy, evaluate_steps, last_steps
     from ssmc.bundle.files import npz_bytes, write_file
     from ssmc.bundle.folder import load
     from ssmc.data import load_samples
     from ssmc.errors import UsageError
+    from ssmc.ir.operations.dequantize import apply_head
 
     if seed is not None and not noise:
         raise UsageError("SSMC-U12", "--seed without --noise", "add --noise, or leave the seed out")
@@ -50,11 +55,15 @@ def run(bundle: Path, data: Path, noise: bool, seed: int | None, output: Path | 
             "SSMC-U12", f"target '{loaded.target}' has no devices to be noisy", "leave --noise out, or compile for aimc"
         )
     with counting(len(samples), "running") as advance:
-        outputs = evaluate(loaded, samples, progress=advance, **options)
+        outputs = evaluate_steps(loaded, samples, progress=advance, **options)
     click.echo(f"{len(samples)} sequences, {int(samples.lengths.sum())} steps")
     if samples.label is not None:
-        correct = round(accuracy(outputs, samples.label) * len(samples))
-        click.echo(f"accuracy {correct / len(samples):.4f} ({correct} of {len(samples)})")
+        correct = round(accuracy(last_steps(outputs, samples.lengths), samples.label) * len(samples))
+        when = " at the last step" if outputs.ndim == 3 else ""
+        click.echo(f"accuracy {correct / len(samples):.4f}{when} ({correct} of {len(samples)})")
     if output is not None:
-        write_file(output, npz_bytes({"output": outputs, "prediction": outputs.argmax(-1)}))
+        last = last_steps(outputs, samples.lengths)
+        more = {"lengths": samples.lengths} if outputs.ndim == 3 else {}
+        given = apply_head(loaded.compiled.program.head, outputs)
+        write_file(output, npz_bytes({"output": given, "prediction": last.argmax(-1), **more}))
         click.echo(f"wrote {output}")

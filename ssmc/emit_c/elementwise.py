@@ -1,4 +1,4 @@
-"""Channel-wise operations in C: tables, products, sums."""
+"""Channel-wise operations in C: tables, products, sums, values side by side."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ssmc.emit_c.requants import define_requant
 from ssmc.emit_c.source import Layer, block, literal
 from ssmc.emit_c.widths import INT64, accumulator
 from ssmc.errors import ModelError
-from ssmc.ir.operations import Product, Sum, Table
+from ssmc.ir.operations import Concat, Product, Sum, Table
 
 
 def emit_table(ctx: Context, op: Table) -> Layer:
@@ -103,3 +103,15 @@ def emit_sum(ctx: Context, op: Sum) -> Layer:
     head = arguments(*kinds, ("", out, "y"))
     name = ctx.define(op, f"{op.name}: sum of values, each with its scale", head, [block(lines)])
     return Layer(op.name, ctx.call(name, op), size * len(xs), {"requantizations": size})
+
+
+def emit_concat(ctx: Context, op: Concat) -> Layer:
+    """``y = [a, b]``: the channels of both, one after the other."""
+    a, b = op.inputs
+    out = ctx.ctype(op.output)
+    lines = []
+    for name, value, start in (("a", a, ""), ("b", b, f"{ctx.size(a)} + ")):
+        lines += [f"for (int c = 0; c < {ctx.size(value)}; ++c) {{", f"    y[{start}c] = ({out.name}){name}[c];", "}"]
+    kinds = arguments(("const ", ctx.ctype(a), "a"), ("const ", ctx.ctype(b), "b"), ("", out, "y"))
+    name = ctx.define(op, f"{op.name}: two values side by side", kinds, [block(lines)])
+    return Layer(op.name, ctx.call(name, op))

@@ -10,7 +10,7 @@ import numpy as np
 
 from ssmc.emit_c.buffers import Field, Planner, input_type
 from ssmc.emit_c.context import Context
-from ssmc.emit_c.elementwise import emit_product, emit_sum, emit_table
+from ssmc.emit_c.elementwise import emit_concat, emit_product, emit_sum, emit_table
 from ssmc.emit_c.fold import fold_multipliers
 from ssmc.emit_c.kernel import FEW_GROUPS
 from ssmc.emit_c.kernel_blocks import emit_blocks
@@ -26,6 +26,7 @@ from ssmc.emit_c.widths import INT32, INT64, CType, narrowest
 from ssmc.errors import ModelError
 from ssmc.ir.operations import (
     AnyOp,
+    Concat,
     Dequantize,
     Ids,
     Last,
@@ -179,6 +180,8 @@ def _layer(ctx: Context, op: AnyOp, state: _State, held: dict[str, Field], membe
             return emit_sum(ctx, op)
         case Norm():
             return emit_norm(ctx, op)
+        case Concat():
+            return emit_concat(ctx, op)
         case Mean():
             return emit_sum_step(ctx, op, held[op.name].name)
         case Last():

@@ -92,6 +92,8 @@ def _introduction(program: Program, prefix: str) -> Iterator[str]:
         yield f" * Input codes {first.quant.lo}..{first.quant.hi}: the real input divided by {scale},"
         yield " * rounded to nearest, ties to even, and limited to that range."
     yield f" * Output codes {quant.lo}..{quant.hi}: times {_scale(last.scale)} they are the real output."
+    if last.head != "none":
+        yield f" * The model's {last.head.removesuffix('_kept').replace('_', '-')} of these is left to the caller."
     yield " * Integer sizes follow from the ranges of all sums: nothing can overflow, whatever the input."
     yield " */"
 

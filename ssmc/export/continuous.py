@@ -1,9 +1,9 @@
 """From a continuous diagonal state space to the discrete one.
 
-    x'(t) = A x(t) + B u(t),  with step dt:
+x'(t) = A x(t) + B u(t),  with step dt:
 
-    zoh        exp(dt A),                       (exp(dt A) - 1) / A  B
-    bilinear   (1 + dt A / 2) / (1 - dt A / 2), dt / (1 - dt A / 2)  B
+zoh        exp(dt A),                       (exp(dt A) - 1) / A  B
+bilinear   (1 + dt A / 2) / (1 - dt A / 2), dt / (1 - dt A / 2)  B
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class ParallelLmu(nn.Module):
         self.with_last = with_last
 
     def forward(self, x: Tensor, *ignored: Any, **more: Any) -> Tensor | tuple[Tensor, Tensor]:
-        """h (B, L, hidden), and its last step."""
+        """H (B, L, hidden), and its last step."""
         m = self.memory(self.encode(x))
         h = self.hidden(torch.cat([m, x], -1) if self.sees_input else m)
         return (h, h[:, -1]) if self.with_last else h

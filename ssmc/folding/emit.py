@@ -24,7 +24,7 @@ from ssmc.folding.signals import (
     Sum,
 )
 from ssmc.ir.build import constant_dtype, node_name, ssmc_node
-from ssmc.ir.functions import OPSET, output_names
+from ssmc.ir.functions import output_names
 from ssmc.ir.grid import factor_rows
 from ssmc.ir.quant import Rate
 from ssmc.ir.read_program import constants as read_constants
@@ -33,8 +33,6 @@ from ssmc.ir.witness import Witness
 from ssmc.recognition.axes import Axes
 
 Constants = dict[str, ArrayLike]
-OUTPUT_ROLES = (("N", "T", "C"), ("N", "C"), ("N", "T"), ("N",))
-ACCUMULATOR = (-(1 << 31), (1 << 31) - 1)
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ class Emitter:
         if isinstance(signal, Clamped):
             return replace(self.close(signal.source, _clamped(grid, signal, name), name), roles=signal.roles)
         self.applied.append(name)
-        rate: Rate = "step" if "T" in signal.roles else "sequence"
+        rate: Rate = "step" if any("T" in role for role in signal.roles) else "sequence"
         match signal:
             case Raw():
                 value = self._quantize(signal, grid, name)
@@ -146,7 +144,7 @@ class Emitter:
         scale = grid.step / signal.factor
         if not scale.all():
             raise beyond_float64("scale", name)
-        return self.emit("Quantize", name, {"x": self.x}, {"scale": _compact(scale), "lo": grid.lo, "hi": grid.hi})
+        return self.emit("Quantize", name, {"x": self.x}, {"scale": compact(scale), "lo": grid.lo, "hi": grid.hi})
 
     def _coded(self, signal: Coded, grid: Grid, name: str) -> ir.Value:
         mapped = signal.mapped()
@@ -283,35 +281,17 @@ class Emitter:
             signal, size=stop - start, value=value, scale=signal.scale[start:stop], offset=signal.offset[start:stop]
         )
 
+    def joined(self, a: Coded, b: Coded, name: str) -> Coded:
+        """The channels of both, one after the other."""
+        value = self.emit("Concat", name, {"a": a.value, "b": b.value}, {})
+        scale, offset = np.concatenate([a.scale, b.scale]), np.concatenate([a.offset, b.offset])
+        lo, hi = min(a.lo, b.lo), max(a.hi, b.hi)
+        return Coded(a.roles, a.size + b.size, value, lo, hi, scale, offset, a.rate)
+
     def last(self, signal: Coded, name: str) -> Coded:
         """The last step of a code value."""
         value = self.emit("Last", name, {"x": signal.value}, {})
         return replace(signal, value=value, rate="sequence")
-
-    def finish(self, signal: Signal, output: ir.Value) -> ir.Graph:
-        """Dequantize the output and build the graph."""
-        name = str(output.name)
-        kept = tuple(role for role in signal.roles if role != "1")
-        if kept not in OUTPUT_ROLES:
-            fact = f"the output has axes ({', '.join(signal.roles)})"
-            raise ModelError("SSMC-M06", fact, "give (batch, time, classes) or (batch, classes)", name)
-        if isinstance(signal, Dense):
-            self.exact = False
-            constant = np.where(signal.offset == 0.0, 1.0, np.abs(signal.offset))  # a channel that is only its offset
-            gain = np.where(signal.gain == 0.0, constant, np.abs(signal.gain))
-            signal = self.close(signal, Grid(gain, gain, *ACCUMULATOR), f"{name}.accumulator")
-        if not isinstance(signal, Coded):
-            raise ModelError("SSMC-Q06", "the output is not quantized", "quantize the model's output", name)
-        if signal.offset.any():
-            raise ModelError("SSMC-Q06", "a constant is added after the last quantizer", "quantize after it", name)
-        scale = self.constant(f"{name}.scale", _compact(signal.scale))
-        node = ssmc_node("Dequantize", {"codes": signal.value, "scale": scale}, name, dtype=ir.DataType.FLOAT)
-        node.outputs[0].shape = output.shape
-        self.nodes.append(node)
-        return ir.Graph(
-            [self.x], [node.outputs[0]], nodes=self.nodes, initializers=list(self.constants.values()),
-            opset_imports={"": OPSET, "ssmc": 1}, name="ssmc",
-        )  # fmt: skip
 
 
 _STATE = ("keep", "unit", "dac_lo", "dac_hi", "reg_lo", "reg_hi", "r0")
@@ -335,7 +315,8 @@ def _same_grid(signal: Coded, grid: Grid) -> bool:
     return same and grid.lo <= signal.lo and signal.hi <= grid.hi
 
 
-def _compact(scale: FloatArray) -> FloatArray:
+def compact(scale: FloatArray) -> FloatArray:
+    """One scale where all channels have the same."""
     return np.asarray(scale[0]) if (scale == scale[0]).all() else scale
 
 

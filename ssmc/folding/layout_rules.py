@@ -107,6 +107,25 @@ def _gather(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]
     )
 
 
+def _concat(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """Channels of code values side by side, joined two by two."""
+    if any(x is None for x in operands):
+        raise refuse(node, "a constant is joined to a signal", "add it after a matrix, as a bias")
+    parts = [x for x in operands if isinstance(x, Coded)]
+    if len(parts) < len(operands):
+        raise refuse(node, "an unquantized value is joined to others", "quantize every operand", "SSMC-Q06")
+    first = parts[0]
+    axis = attribute(node, "axis", 0) % len(first.roles)
+    widened = {tuple("C" if a == axis and role == "1" else role for a, role in enumerate(x.roles)) for x in parts}
+    if len(widened) > 1 or widened.copy().pop()[axis] != "C" or len({x.rate for x in parts}) > 1:
+        raise refuse(node, f"a join along axis {first.roles[axis]}", "only channels may be joined", "SSMC-T01")
+    roles, name = widened.pop(), str(node.outputs[0].name)
+    joined = replace(first, roles=roles)
+    for index, part in enumerate(parts[1:], 1):
+        joined = emitter.joined(joined, part, name if index == len(parts) - 1 else f"{name}.{index}")
+    return [joined]
+
+
 def _mean(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     signal = operands[0]
     given = node.inputs[1] if len(node.inputs) > 1 else None
@@ -129,6 +148,7 @@ LAYOUT_RULES: dict[tuple[str, str], Rule] = {
     **{("", op): _reshape for op in ("Reshape", "Squeeze", "Unsqueeze", "Flatten")},
     **{("", op): _identity for op in ("Identity", "Dropout", "Cast")},
     ("", "Transpose"): _transpose,
+    ("", "Concat"): _concat,
     ("", "Split"): _split,
     ("", "Slice"): _slice,
     ("", "Gather"): _gather,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
+from ssmc.ir.operations.dequantize import Head
 from ssmc.ir.quant import Rate
 from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.recognition.axes import Roles
@@ -287,3 +288,11 @@ class Clamped(Signal):
         """Channels of the source."""
         source = self.source.channels(index)
         return None if source is None else replace(self, size=len(index), source=source)
+
+
+@dataclass(frozen=True)
+class Headed(Signal):
+    """What the model makes of its outputs outside the integer program: softmax or argmax of a signal's channels."""
+
+    source: Signal
+    head: Head

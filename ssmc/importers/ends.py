@@ -14,7 +14,7 @@ def check_ends(graph: onnx.GraphProto, source: str) -> None:
     """Refuse a graph that does not make one result of one sequence of real numbers or token ids.
 
     Raises:
-        ModelError: SSMC-M06, or SSMC-M08 where batch and time cannot be told apart from the features.
+        ModelError: SSMC-M06, SSMC-M13 where it takes float64, or SSMC-M08 where batch and time cannot be told apart from the features.
     """
     stored = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in stored]
@@ -24,6 +24,9 @@ def check_ends(graph: onnx.GraphProto, source: str) -> None:
     value = ir.serde.deserialize_value_info_proto(inputs[0], None)
     if not isinstance(value.type, ir.TensorType):
         raise ModelError("SSMC-M06", "the input is no tensor", "export it with a float32 input", str(value.name))
+    if value.dtype is ir.DataType.DOUBLE:
+        remedy = "convert it to float32, model.float(), and export again"
+        raise ModelError("SSMC-M13", "the model computes in float64 (double)", remedy, str(value.name))
     ids = value.dtype in ID_TYPES
     if value.dtype is not ir.DataType.FLOAT and not ids:
         remedy = "export it with a float32 input, or int64 token ids"

@@ -13,15 +13,17 @@ from ssmc.budgets import DEFAULT, Budgets
 from ssmc.errors import ModelError
 from ssmc.importers.ends import check_ends
 from ssmc.importers.ids import widen_ids
+from ssmc.importers.opset import raise_opset
 from ssmc.importers.protos import every_graph, proto_name, undecodable
 from ssmc.importers.qonnx import QONNX, attach_bodies
+from ssmc.importers.refusals import refuse_early
 from ssmc.importers.shapes import with_shapes
 from ssmc.importers.sizes import check_elements, check_nodes
 from ssmc.importers.tensors import check_tensors, read_external
 from ssmc.ir.build import constant_array, graphs, node_name
 from ssmc.reading import read_regular
 
-OPSETS = range(15, 26)
+OPSETS = range(13, 26)
 IR_VERSION = 10
 FOREIGN_DOMAINS = frozenset({"", "ai.onnx", *QONNX})
 
@@ -69,6 +71,8 @@ def import_model(proto: onnx.ModelProto, source: str = "model", budgets: Budgets
     model = _cleaned(shaped, source)
     model.ir_version = max(model.ir_version or 0, IR_VERSION)
     _check_domains(model)
+    refuse_early(model)
+    raise_opset(model)
     _check_weights(model)
     widen_ids(model)
     attach_bodies(model)

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ssmc.ir.matrix import Matrix
-from ssmc.ir.operations import AnyOp, Ids, Op, Table
+from ssmc.ir.operations import AnyOp, Dequantize, Ids, Op, Table
+from ssmc.ir.operations.dequantize import Head
 from ssmc.ir.quant import Codes, Rate
 
 
@@ -48,6 +49,13 @@ class Program:
         for op in self.ops:
             if isinstance(op, Table) and isinstance(self.ops[0], Ids) and op.inputs == (self.ops[0].output,):
                 yield op
+
+    @property
+    def head(self) -> Head:
+        """What the model does to the program's real outputs, outside of it (`apply_head`)."""
+        last = self.ops[-1]
+        assert isinstance(last, Dequantize)
+        return last.head
 
     @property
     def output_rate(self) -> Rate:

@@ -17,7 +17,7 @@ class Witness:
 
     Attributes:
         tensor: name in the real graph.
-        roles: of its axes: ``N`` samples, ``T`` steps, anything else a channel.
+        roles: of its axes: ``N`` samples, ``T`` steps, ``NT`` and ``TN`` both in one axis, anything else a channel.
         scale, offset: per channel, (C,).
     """
 
@@ -26,15 +26,18 @@ class Witness:
     scale: FloatArray
     offset: FloatArray
 
-    def codes(self, real: NDArray[np.generic]) -> IntArray:
-        """The tensor's codes, (N, T, C) or (N, C)."""
-        return round_half_even((self.rows(real) - self.offset) / self.scale).astype(np.int64)
+    def codes(self, real: NDArray[np.generic], batch: int) -> IntArray:
+        """The tensor's codes, (N, T, C) or (N, C), of ``batch`` samples."""
+        return round_half_even((self.rows(real, batch) - self.offset) / self.scale).astype(np.int64)
 
-    def rows(self, real: NDArray[np.generic]) -> FloatArray:
-        """The tensor's numbers as (N, T, C) or (N, C)."""
-        order = [self.roles.index(role) for role in ("N", "T") if role in self.roles]
-        rest = [axis for axis in range(len(self.roles)) if axis not in order]
-        moved = np.transpose(np.asarray(real, np.float64), order + rest)
+    def rows(self, real: NDArray[np.generic], batch: int) -> FloatArray:
+        """The tensor's numbers as (N, T, C) or (N, C), of ``batch`` samples."""
+        sizes = {"NT": (batch, -1), "TN": (-1, batch)}
+        shape = [part for role, size in zip(self.roles, real.shape, strict=True) for part in sizes.get(role, (size,))]
+        roles = [part for role in self.roles for part in (role if role in sizes else (role,))]
+        order = [roles.index(role) for role in ("N", "T") if role in roles]
+        rest = [axis for axis in range(len(roles)) if axis not in order]
+        moved = np.transpose(np.asarray(real, np.float64).reshape(shape), order + rest)
         return moved.reshape(*moved.shape[: len(order)], -1)
 
 

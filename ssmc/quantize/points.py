@@ -1,8 +1,9 @@
 """Where a float graph needs quantizers, so that every operation between two of them has an integer form.
 
-A value is *raw* (the model's input, scaled), *coded* (a quantizer's output), *dense* (a matrix of coded values), *open*
-(any other sum that waits for a quantizer) or *mapped* (a function of coded values). Operations that need coded operands
-get them: a quantizer goes in front of the first such operation, and serves them all.
+A value is *raw* (the model's input, scaled), *coded* (a quantizer's output), *converted* (a kernel's output: codes of a
+step of its own per channel), *dense* (a matrix of coded values), *open* (any other sum that waits for a quantizer) or
+*mapped* (a function of coded values). Operations that need coded operands get them: a quantizer goes in front of the
+first such operation, and serves them all. A function of one code takes a kernel's output as it is.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ssmc.recognition.axes import Axes
 LAYOUT = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Cast", "Dropout", "Expand"})
 SELECT = frozenset({"Split", "Slice", "Gather"})
 AFFINE = frozenset({"Add", "Sub", "Mul", "Div", "BatchNormalization"})
+HEADS = frozenset({"Softmax", "LogSoftmax", "ArgMax", "Log"})
 MATRICES = frozenset({"MatMul", "Gemm", "Conv"})
 NORMS = frozenset({"LayerNormalization", "RMSNormalization"})
 FUNCTIONS = frozenset(
@@ -51,7 +53,7 @@ class Planner:
         self.same: dict[int, ir.Value] = {}
         for node in model.graph:
             self._visit(node)
-        if self.kinds.get(output) != "coded":
+        if self.kinds.get(output) not in ("coded", "head"):
             self._coded(output)
             self.plan.outputs.add(output)
 
@@ -79,11 +81,21 @@ class Planner:
         op = node.op_type
         if is_op(node, "StateSpace", "StateSpaceAfter", domain="ssmc"):
             self.plan.kernels.append(node)
-            return "open"
-        if op in LAYOUT:
+            return "converted"
+        if op in LAYOUT or (op in HEADS and self.kinds[first] == "head"):
             return self._kind(first)
+        if op in HEADS and op != "Log":
+            if self._kind(first) != "coded":
+                self.plan.outputs.add(first)
+            self._coded(first)
+            return "head"
+        if self.kinds[first] == "head":
+            fact = f"{op} reads a softmax or argmax, which is computed outside the integer program"
+            raise ModelError("SSMC-T02", fact, "leave softmax and argmax to the end of the model", node_name(node))
+        if op == "Concat":
+            return self._concat(signals)
         if op in SELECT:
-            if self._kind(first) not in ("dense", "coded") or self._over_time(node, first):
+            if self._kind(first) not in ("dense", "coded", "converted") or self._over_time(node, first):
                 self._coded(first)
             return self._kind(first)
         if op in MATRICES and len(signals) == 1:
@@ -95,11 +107,18 @@ class Planner:
                 self._coded(value)
             return "open"
         if op in FUNCTIONS:
-            if self._kind(first) != "mapped":
+            if self._kind(first) not in ("mapped", "converted"):
                 self._coded(first)
             return "mapped"
         fact = f"operation {op} has no integer form here"
         raise ModelError("SSMC-T02", fact, "replace it, or move it out of the model", node_name(node))
+
+    def _concat(self, signals: list[ir.Value]) -> str:
+        """Codes side by side; every part has a step of its own, so that what follows needs one for all."""
+        for value in signals:
+            if self._kind(value) != "converted":
+                self._coded(value)
+        return "converted"
 
     def _over_time(self, node: ir.Node, value: ir.Value) -> bool:
         roles = self.axes.roles.get(str(value.name), ())
@@ -120,4 +139,4 @@ class Planner:
         if kind == "raw" and not scales:
             self._coded(signal)
             kind = "coded"
-        return "open" if kind == "coded" and not scales else kind
+        return "open" if kind in ("coded", "converted") and not scales else kind

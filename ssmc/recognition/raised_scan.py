@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import onnx_ir as ir
@@ -87,9 +89,9 @@ def group_channels(kernel: Recurrence, states: list[Shape], inputs: list[Shape],
     """Channels as groups where the tensors have a common axis along which nothing mixes; else one dense group."""
     sizes = {int(np.prod(shape)) for shape in inputs}
     for count in sorted(sizes & {int(np.prod(shape)) for shape in outputs}, reverse=True):
-        labels = [_labels(shapes, count) for shapes in (states, inputs, outputs)]
-        if count > 1 and all(label is not None for label in labels):
-            s, u, y = (np.asarray(label) for label in labels)
+        if count == 1:
+            continue
+        for s, u, y in product(*(_labels(shapes, count) for shapes in (states, inputs, outputs))):
             columns = np.concatenate([s, u])
             if not _mixes(kernel.W, s, columns) and not _mixes(kernel.W_y, y, columns):
                 return Groups(*(np.stack([np.flatnonzero(label == g) for g in range(count)]) for label in (s, u, y)))
@@ -123,13 +125,14 @@ def _places(index: Index, size: int) -> Index:
     return places
 
 
-def _labels(shapes: list[Shape], count: int) -> Index | None:
-    """Group of every element, from each tensor's first axis of length ``count``."""
-    labels = []
-    for shape in shapes:
-        if count not in shape:
-            return None
-        axis = shape.index(count)
-        broadcast = np.arange(count).reshape([-1 if a == axis else 1 for a in range(len(shape))])
-        labels.append(np.broadcast_to(broadcast, shape).ravel())
-    return np.concatenate(labels)
+def _labels(shapes: list[Shape], count: int) -> Iterator[Index]:
+    """Group of every element, from an axis of length ``count`` of each tensor: of every choice that there is.
+
+    Where a state has as many entries as there are channels, only the coefficients tell which axis is which. All
+    tensors of one shape are cut along the same axis.
+    """
+    axes = {shape: [a for a, size in enumerate(shape) if size == count] for shape in shapes}
+    for chosen in product(*axes.values()):
+        at = dict(zip(axes, chosen, strict=True))
+        labels = [np.indices(shape)[at[shape]].ravel() for shape in shapes]
+        yield np.concatenate(labels)

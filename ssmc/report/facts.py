@@ -76,7 +76,7 @@ class Report:
 
     Attributes:
         ssmc: version that compiled.
-        model: name, features and outputs of the model.
+        model: name, features and outputs of the model, and the head that ``ssmc run`` applies to them, if any.
         target: name and options.
         passes, ops, kernels: see their classes.
         cost: the target's own figures of one inference, and its ``steps``.
@@ -152,6 +152,7 @@ def make_report(
         "output": program.output_name,
         "output_size": program.output_size,
         "output_rate": program.output_rate,
+        **({"head": program.head} if program.head != "none" else {}),
     }
     passes = tuple(
         PassFacts(r.name, r.effect.value, r.applied, tuple((d.node, d.reason) for d in r.declined)) for r in records

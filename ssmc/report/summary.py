@@ -23,7 +23,15 @@ def summary(report: Report) -> list[tuple[str, str, str]]:
     if report.kernels:
         weakest = min(report.kernels, key=lambda k: k.stability_margin)
         figures.append((f"{weakest.stability_margin:.5f}", "stability margin", f"weakest: {weakest.name}"))
-    return [*figures, _exactness(report), *_pruned(report), *_costs(report)]
+    return [*figures, _exactness(report), *_head(report), *_pruned(report), *_costs(report)]
+
+
+def _head(report: Report) -> list[tuple[str, str, str]]:
+    """What the model does to its outputs outside the integer program."""
+    if "head" not in report.model:
+        return []
+    name = str(report.model["head"]).removesuffix("_kept").replace("_", "-")
+    return [(name, "outside the integer program", "applied by ssmc run; emitted code gives what it reads")]
 
 
 def _exactness(report: Report) -> tuple[str, str, str]:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from ssmc.errors import ModelError
 from ssmc.ir.operations import (
     AnyOp,
+    Concat,
     Dequantize,
     Ids,
     Last,
@@ -121,6 +122,8 @@ def _emit(op: AnyOp, program: Program, b: _Builder) -> None:
             _norm(op, program, b)
         case Slice():
             _slice(op, program, b)
+        case Concat():
+            b.node("Concat", list(op.inputs), op.output, axis=-1)
         case Mean():
             _mean(op, program, b)
         case Last():

@@ -117,7 +117,7 @@ def test_an_initial_state_must_be_a_code(start_value: float) -> None:
 @pytest.mark.parametrize("direction", ["scan_input_directions", "scan_output_directions"])
 def test_a_reversed_scan(direction: str) -> None:
     error = refusal(looped(plain, **{direction: [1]}))
-    assert (error.code, error.node) == ("SSMC-S03", "scan")
+    assert (error.code, error.node) == ("SSMC-T04", "scan")
     assert "backwards" in error.fact
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TypeAlias, get_args
 
+from ssmc.ir.operations.concat import Concat
 from ssmc.ir.operations.dequantize import Dequantize
 from ssmc.ir.operations.ids import Ids
 from ssmc.ir.operations.last import Last
@@ -30,6 +31,7 @@ from ssmc.ir.operations.table import Table
 __all__ = [
     "OPERATIONS",
     "AnyOp",
+    "Concat",
     "Dequantize",
     "Ids",
     "Last",
@@ -47,6 +49,6 @@ __all__ = [
 
 #: Every operation, closed, so that mypy can check that a match over them is complete.
 AnyOp: TypeAlias = (
-    Quantize | Ids | Linear | StateSpace | Table | Product | Sum | Norm | Slice | Mean | Last | Dequantize
+    Quantize | Ids | Linear | StateSpace | Table | Product | Sum | Norm | Slice | Concat | Mean | Last | Dequantize
 )
 OPERATIONS: tuple[type[Op], ...] = get_args(AnyOp)

@@ -165,7 +165,7 @@ def _moved_bits(i: isa.Instruction, tiles: TileProgram) -> int:
     """Bits that go to or come from the buffer."""
     if isinstance(i, isa.Drive):
         return buffered_rows(i, tiles.banks[i.bank], tiles) * i.width
-    if isinstance(i, isa.Select) and tiles.values[i.writes].buffered and tiles.values[i.reads[0]].buffered:
+    if isinstance(i, isa.Select | isa.Join) and all(tiles.values[name].buffered for name in (*i.reads, i.writes)):
         return 0
     touched = [tiles.values[name] for name in (*i.reads, i.writes) if name]
     return sum(value.size * value.bits for value in touched if value.buffered)

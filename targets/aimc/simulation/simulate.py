@@ -143,6 +143,8 @@ class _Task:
                 x = self._read(stage)[0]
                 part = x.reshape(stage.groups, -1, *x.shape[1:])[:, stage.start : stage.stop]
                 self.values[stage.writes] = np.ascontiguousarray(part.reshape(-1, *x.shape[1:]))
+            case isa.Join():
+                self.values[stage.writes] = np.concatenate(self._read(stage))
             case isa.Reduce():
                 self.sums[stage.accumulator] = self._reduce(stage, self._read(stage)[0])
             case isa.Average():

@@ -70,7 +70,10 @@ class Kernel:
 
 
 Stage = Product | Kernel | isa.Instruction
-PLAIN = (isa.Sample, isa.LookUp, isa.Multiply, isa.Add, isa.Normalize, isa.Reduce, isa.Average, isa.Recall, isa.Emit)
+PLAIN = (
+    *(isa.Sample, isa.LookUp, isa.Multiply, isa.Add, isa.Normalize, isa.Join),
+    *(isa.Reduce, isa.Average, isa.Recall, isa.Emit),
+)
 
 
 def stages_of(code: tuple[isa.Instruction, ...], banks: Mapping[str, Bank]) -> tuple[Stage, ...] | None:

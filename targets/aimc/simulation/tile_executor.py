@@ -154,6 +154,8 @@ class TileExecutor(Executor):
                 return i.requant.apply(xs[0])
             case isa.Select():
                 return xs[0].reshape(len(xs[0]), i.groups, -1)[..., i.start : i.stop].reshape(len(xs[0]), -1)
+            case isa.Join():
+                return np.concatenate(xs, -1)
             case isa.LookUp() | isa.Multiply() | isa.Add() | isa.Normalize():
                 return i.apply(*xs)
             case isa.Average():

@@ -10,6 +10,7 @@ import numpy as np
 from ssmc.hardware.model import Hardware
 from ssmc.ir.operations import (
     AnyOp,
+    Concat,
     Dequantize,
     Last,
     Linear,
@@ -41,6 +42,7 @@ from ssmc.targets.aimc.tiles.instructions import (
     Emit,
     Instruction,
     Integrate,
+    Join,
     LookUp,
     MatVec,
     Multiply,
@@ -121,6 +123,8 @@ class _Assembler:
                 return [Normalize(op.name, op.inputs, op.output, *numbers)]
             case Slice():
                 return [Select(op.name, op.inputs, op.output, 1, op.start, op.stop)]
+            case Concat():
+                return [Join(op.name, op.inputs, op.output)]
             case Mean() | Last():
                 return [self._reduce(op)]
             case _:

@@ -134,6 +134,11 @@ class Select(Instruction):
 
 
 @dataclass(frozen=True)
+class Join(Instruction):
+    """The channels of all operands, one after the other: wiring."""
+
+
+@dataclass(frozen=True)
 class LookUp(Instruction):
     """``table[channel, code - lo]``; table (1 or size, levels)."""
 
@@ -288,6 +293,7 @@ INSTRUCTIONS: tuple[type[Instruction], ...] = (
     Requantize,
     Update,
     Select,
+    Join,
     LookUp,
     Multiply,
     Add,

@@ -1,0 +1,70 @@
+"""Models that no pass can compile, told by what they hold: the cause and the remedy, at whatever command comes first.
+
+Every command imports its model first, so this is the one check in front of quantize and compile.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from ssmc.errors import ModelError
+from ssmc.ir.build import constant_array, graphs, is_op, node_name
+
+RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
+EVALUATE = "export with model.eval()"
+FORWARD = "keep the layers that run forward (bidirectional=False): streaming cannot see the future; causal ones compile"
+
+
+def refuse_early(model: ir.Model) -> None:
+    """Refuse float64, operators of training, and sequences that are reversed in time.
+
+    Raises:
+        ModelError: SSMC-M09 an operator in training mode, SSMC-M13 float64, SSMC-T04 a reversed sequence.
+    """
+    _refuse_float64(model)
+    for graph in graphs(model.graph):
+        for node in graph:
+            _refuse_training(node)
+            if _reverses(node):
+                fact = f"{node.op_type} reads the sequence backwards, which needs the future"
+                raise ModelError("SSMC-T04", fact, FORWARD, node_name(node))
+
+
+def _refuse_float64(model: ir.Model) -> None:
+    """Constants of float64 that are only cast are harmless; `check_ends` refuses the input."""
+    constants = [
+        value
+        for value in model.graph.initializers.values()
+        if value.dtype is ir.DataType.DOUBLE and not all(is_op(use.node, "Cast") for use in value.uses())
+    ]
+    for value in constants:
+        fact = "the model computes in float64 (double)"
+        raise ModelError("SSMC-M13", fact, "convert it to float32, model.float(), and export again", str(value.name))
+
+
+def _refuse_training(node: ir.Node) -> None:
+    if node.op_type in RANDOM:
+        fact = f"{node.op_type} draws random numbers, as dropout does in training"
+        raise ModelError("SSMC-M09", fact, EVALUATE, node_name(node))
+    mode = node.attributes.get("training_mode") if is_op(node, "BatchNormalization") else None
+    if mode is not None and mode.as_int():
+        raise ModelError("SSMC-M09", "batch norm is in training mode", EVALUATE, node_name(node))
+    if is_op(node, "Dropout") and len(node.inputs) > 2 and node.inputs[2] is not None:
+        on = constant_array(node.inputs[2])
+        if on is None or on.any():
+            raise ModelError("SSMC-M09", "dropout is in training mode", EVALUATE, node_name(node))
+
+
+def _reverses(node: ir.Node) -> bool:
+    if is_op(node, "Scan"):
+        names = ("scan_input_directions", "scan_output_directions")
+        return any(any(node.attributes[name].as_ints()) for name in names if name in node.attributes)
+    if is_op(node, "LSTM", "GRU", "RNN"):
+        return "direction" in node.attributes and node.attributes["direction"].as_string() != "forward"
+    if is_op(node, "Slice") and len(node.inputs) > 4:
+        step = constant_array(node.inputs[4])
+        return step is not None and bool((np.asarray(step, np.int64) < 0).any())
+    return is_op(node, "ReverseSequence")

@@ -1,0 +1,80 @@
+"""What no pass can compile is refused when the model is imported, with the cause and a remedy."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, numpy_helper
+
+from ssmc.errors import ModelError
+from ssmc.importers.onnx_file import import_model
+from tests.graph_writer import Graph
+from tests.importers.refusing import CODE, H, end, looped, plain, start
+
+
+def declined(proto: onnx.ModelProto) -> ModelError:
+    with pytest.raises(ModelError) as caught:
+        import_model(proto)
+    return caught.value
+
+
+def test_float64_weights() -> None:
+    g = Graph()
+    wide = g.op("Cast", "x", to=TensorProto.DOUBLE)
+    h = g.op("Cast", g.op("Mul", wide, g.const(2.0, np.float64, "gain")), to=TensorProto.FLOAT)
+    error = declined(g.finish(2, h, ("batch", "time", 2)))
+    assert (error.code, error.node) == ("SSMC-M13", "gain")
+    assert "float()" in error.remedy
+
+
+def test_a_float64_constant_that_is_only_cast() -> None:
+    g, u = start()
+    half = g.op("Cast", g.const(0.5, np.float64), to=TensorProto.FLOAT)
+    import_model(end(g, g.op("Mul", u, half)))
+
+
+def test_dropout_in_training() -> None:
+    g, u = start()
+    on = "on"
+    g.constants[on] = numpy_helper.from_array(np.asarray(True), on)
+    h = g.op("Dropout", u, g.const(0.1), on, out="drop")
+    error = declined(end(g, h))
+    assert (error.code, error.node) == ("SSMC-M09", "drop")
+    assert "dropout" in error.fact
+    assert "eval()" in error.remedy
+
+
+def test_random_numbers() -> None:
+    g, u = start()
+    error = declined(end(g, g.op("Mul", u, g.op("RandomUniformLike", u, out="noise"))))
+    assert (error.code, error.node) == ("SSMC-M09", "noise")
+
+
+def flipped(g: Graph, u: str) -> str:
+    ends = [g.const([value], np.int64) for value in (-1, -(1 << 40), 1, -1)]
+    return g.op("Slice", u, *ends, out="flip")
+
+
+def by_lengths(g: Graph, u: str) -> str:
+    time = g.op("Shape", u, start=1, end=2)
+    lengths = g.op("Expand", time, g.op("Shape", u, start=0, end=1))
+    return g.op("ReverseSequence", u, lengths, batch_axis=0, time_axis=1, out="flip")
+
+
+@pytest.mark.parametrize("flip", [flipped, by_lengths])
+def test_a_reversed_sequence(flip: object) -> None:
+    g, u = start()
+    error = declined(end(g, flip(g, u)))  # type: ignore[operator]
+    assert (error.code, error.node) == ("SSMC-T04", "flip")
+    assert "bidirectional" in error.remedy
+
+
+def test_a_scan_that_runs_backwards() -> None:
+    error = declined(looped(plain, (H,), scan_input_directions=[1]))
+    assert (error.code, error.node) == ("SSMC-T04", "scan")
+
+
+def test_dropout_that_is_off_is_nothing() -> None:
+    g, u = start()
+    import_model(end(g, g.quant(g.op("Dropout", u), CODE, "h")))
