@@ -1,9 +1,9 @@
 """From a continuous diagonal state space to the discrete one.
 
-    x'(t) = A x(t) + B u(t),  with step dt:
+x'(t) = A x(t) + B u(t),  with step dt:
 
-    zoh        exp(dt A),                       (exp(dt A) - 1) / A  B
-    bilinear   (1 + dt A / 2) / (1 - dt A / 2), dt / (1 - dt A / 2)  B
+zoh        exp(dt A),                       (exp(dt A) - 1) / A  B
+bilinear   (1 + dt A / 2) / (1 - dt A / 2), dt / (1 - dt A / 2)  B
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import relu, softplus
 
 DISCRETIZATIONS = ("zoh", "bilinear")
 
@@ -20,8 +20,8 @@ DISCRETIZATIONS = ("zoh", "bilinear")
 TRANSFORMS: dict[str, Callable[[Tensor], Tensor]] = {
     "exp": torch.exp,
     "none": lambda x: x,
-    "softplus": F.softplus,
-    "relu": lambda x: F.relu(x) + 1e-4,
+    "softplus": softplus,
+    "relu": lambda x: relu(x) + 1e-4,
     "sigmoid": torch.sigmoid,
 }
 
