@@ -228,6 +228,7 @@ def test_a_model_that_divides_by_zero_is_not_our_fault() -> None:
     nan, inf = float("nan"), float("inf")
     before = np.array([[1.0, nan, inf, -2.0]], np.float32)
     assert deviation(before, before) == 0
-    assert deviation(before, np.array([[1.0, nan, inf, -1.0]], np.float32)) == 0.5
-    assert deviation(before, np.array([[1.0, 0.0, inf, -2.0]], np.float32)) == inf
-    assert deviation(before, np.array([[nan, nan, inf, -2.0]], np.float32)) == inf
+    assert deviation(before, np.array([[nan, 0.0, inf, -1.0]], np.float32)) == 0.5
+    assert deviation(before, np.array([[1.0, nan, 0.0, -2.0]], np.float32)) == inf
+    assert deviation(before, np.full((1, 4), nan, np.float32)) == inf
+    assert deviation(np.full((1, 4), nan, np.float32), before) == 0

@@ -33,8 +33,9 @@ def export(factory: str, checkpoint: Path | None, example: str, output: Path) ->
     MODULE:FACTORY names a function without arguments that returns the model. MODULE is an importable module
     (my_package.model:build) or a file (train.py:build).
 
-    State-space layers that torch cannot export are swapped for scans: S4D of state-spaces/s4, and what adapters of
-    installed packages know. The error of each, on random input, is printed, and refused above 1e-3.
+    State-space layers that torch cannot export are swapped for scans: S4D, S4, S5, LRU, LMU, and what other adapters
+    know (docs/models.md). The error of each, on random input, is printed, and refused above 1e-3. The file is compared
+    with torch at another batch and length before it is written.
 
     \b
     Example:
@@ -50,9 +51,9 @@ def export(factory: str, checkpoint: Path | None, example: str, output: Path) ->
             raise
         raise UsageError("SSMC-U20", f"{missing.name} is not installed", "pip install 'ssmc[torch]'") from missing
     swaps = export_checkpoint(factory, checkpoint, _shape(example), output)
-    rows = [(s.layer or "the model", s.kind, s.adapter, str(s.states), f"{s.error:.1e}") for s in swaps]
+    rows = [(s.layer or "the model", s.kind, s.adapter, str(s.states), f"{s.error:.1e}", s.convention) for s in swaps]
     if rows:
-        click.echo(columns(("layer", "class", "adapter", "states", "error"), rows))
+        click.echo(columns(("layer", "class", "adapter", "states", "error", "convention"), rows))
     click.echo(f"wrote {output}")
 
 

@@ -33,9 +33,9 @@ def check_export(exported: ir.Model, model: nn.Module, examples: tuple[Tensor, .
     if found.shape != wanted.shape:
         fact = f"the exported file gives {tuple(found.shape)} at {sizes}, torch {tuple(wanted.shape)}"
         raise _fault(model, examples, fact)
-    error = _relative(found - wanted, wanted)
-    if not error <= LARGEST_ERROR:
-        raise _fault(model, examples, f"the exported file is off by {error:.2g} of torch's output at {sizes}")
+    apart = _relative(found - wanted, wanted)
+    if not apart <= LARGEST_ERROR:
+        raise _fault(model, examples, f"the exported file is off by {apart:.2g} of torch's output at {sizes}")
 
 
 def _check_axes(exported: ir.Model, model: nn.Module, examples: tuple[Tensor, ...]) -> None:

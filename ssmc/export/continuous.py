@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import relu, softplus
 
 DISCRETIZATIONS = ("zoh", "bilinear")
 
@@ -20,8 +20,8 @@ DISCRETIZATIONS = ("zoh", "bilinear")
 TRANSFORMS: dict[str, Callable[[Tensor], Tensor]] = {
     "exp": torch.exp,
     "none": lambda x: x,
-    "softplus": F.softplus,
-    "relu": lambda x: F.relu(x) + 1e-4,
+    "softplus": softplus,
+    "relu": lambda x: relu(x) + 1e-4,
     "sigmoid": torch.sigmoid,
 }
 

@@ -32,28 +32,43 @@ class ParallelLmu(nn.Module):
         super().__init__()
         self.encode = nn.Sequential(layer.W_u, getattr(layer, "f_u", nn.Identity()))
         self.memory = memory
-        self.hidden = nn.Sequential(layer.W_h, getattr(layer, "f_h", nn.Identity()))
-        self.sees_input = layer.W_h.in_features != memory.n
+        self.of_memory, self.of_input = _split(layer.W_h, memory.n)
+        self.activation = getattr(layer, "f_h", nn.Identity())
         self.with_last = with_last
 
     def forward(self, x: Tensor, *ignored: Any, **more: Any) -> Tensor | tuple[Tensor, Tensor]:
         """H (B, L, hidden), and its last step."""
-        m = self.memory(self.encode(x))
-        h = self.hidden(torch.cat([m, x], -1) if self.sees_input else m)
+        h = self.of_memory(self.memory(self.encode(x)))
+        h = self.activation(h if self.of_input is None else h + self.of_input(x))
         return (h, h[:, -1]) if self.with_last else h
+
+
+def _split(whole: nn.Linear, first: int) -> tuple[nn.Linear, nn.Linear | None]:
+    """A layer on [m; x] as one on m and one on x, which need no concatenation; None where it reads m alone."""
+    bias = whole.bias is not None
+    of_memory = nn.Linear(first, whole.out_features, bias)
+    of_memory.weight.data = whole.weight.detach()[:, :first].clone()
+    if bias:
+        of_memory.bias.data = whole.bias.detach().clone()
+    if whole.in_features == first:
+        return of_memory, None
+    of_input = nn.Linear(whole.in_features - first, whole.out_features, bias=False)
+    of_input.weight.data = whole.weight.detach()[:, first:].clone()
+    return of_memory, of_input
 
 
 def adapt(layer: nn.Module) -> Iterator[Candidate] | None:
     """Every reading of the layer; None for any other layer."""
     cell = getattr(layer, "cell", layer)
-    held = {**cell._parameters, **cell._buffers} if isinstance(cell, nn.Module) else {}
+    held: dict[str, Any] = {**cell._parameters, **cell._buffers} if isinstance(cell, nn.Module) else {}
     if not _is_memory(held):
         return None
     if {"e_h", "W_h"} <= held.keys():
         reason = "is a recurrent LMU: its hidden state runs back into the memory through tanh, which is not linear"
         raise Refused(reason, "train the parallel LMU (arXiv 2102.11417), whose memory is linear")
     around = all(isinstance(getattr(layer, name, None), nn.Linear) for name in ("W_u", "W_h"))
-    return _readings(layer, held) if around or not [*layer.parameters()] else None
+    alone = not set(layer.state_dict()) - {"A", "B"}
+    return _readings(layer, held) if around or alone else None
 
 
 def _is_memory(held: dict[str, Any]) -> bool:

@@ -100,7 +100,9 @@ def _complex(graph: torch.fx.Graph) -> Obstacle | None:
             name, kind = stack[-1] if stack else ("", "the model")
             kind = kind if isinstance(kind, str) else kind.__name__
             operator = str(node.target).removeprefix("aten.").partition(".")[0]
-            fact = f"{kind.rpartition('.')[2]} computes in complex numbers ({operator}), which ONNX has no operators for"
+            fact = (
+                f"{kind.rpartition('.')[2]} computes in complex numbers ({operator}), which ONNX has no operators for"
+            )
             return Obstacle(name or "the model", fact, REAL)
     return None
 

@@ -88,7 +88,7 @@ def _kernel_lengths(source: nn.Module) -> tuple[int, ...]:
     return tuple(dict.fromkeys([*lengths, 0, *([int(longest)] if longest else [])]))
 
 
-def scans(kernel: Kernel, d: Tensor) -> Iterator[tuple[str, LinearScan]]:
+def scans(kernel: Kernel, d: Tensor, by_output: bool = True) -> Iterator[tuple[str, LinearScan]]:
     """Every reading of the parameters as (convention, scan); ``d`` is D (H, C)."""
     source = kernel.source
     real_ways = likely_first(source, "real_transform", tuple(TRANSFORMS))
@@ -99,13 +99,13 @@ def scans(kernel: Kernel, d: Tensor) -> Iterator[tuple[str, LinearScan]]:
         a = torch.complex(-TRANSFORMS[real](kernel.real), sign * kernel.imag)
         words = f"{real} real part, step {step}, imaginary part {'+' if sign > 0 else '-'}"
         if kernel.p is not None:
-            yield from _low_rank_scans(kernel, dt, a, d, words)
+            yield from _low_rank_scans(kernel, dt, a, d, words, by_output)
             continue
         c = _band_limited(kernel, dt, a)
         for how in likely_first(source, "disc", DISCRETIZATIONS):
             discrete, factor = discretise(how, dt, a)
-            scan = ModalScan(discrete, (factor * kernel.b)[..., None], c, d[..., None])
-            yield f"{how}, {words}", scan
+            b = (factor * kernel.b)[..., None]
+            yield f"{how}, {words}", ModalScan(discrete, b, c, d[..., None], by_output=by_output)
 
 
 def _band_limited(kernel: Kernel, dt: Tensor, a: Tensor) -> Tensor:
@@ -113,10 +113,13 @@ def _band_limited(kernel: Kernel, dt: Tensor, a: Tensor) -> Tensor:
     limit = getattr(kernel.source, "bandlimit", None)
     if limit is None:
         return kernel.c
-    return kernel.c * (dt * a.imag.abs() / (2 * math.pi) < limit / 2)[:, None]
+    heard: Tensor = dt * a.imag.abs() / (2 * math.pi) < limit / 2
+    return kernel.c * heard[:, None]
 
 
-def _low_rank_scans(kernel: Kernel, dt: Tensor, a: Tensor, d: Tensor, words: str) -> Iterator[tuple[str, LinearScan]]:
+def _low_rank_scans(
+    kernel: Kernel, dt: Tensor, a: Tensor, d: Tensor, words: str, by_output: bool
+) -> Iterator[tuple[str, LinearScan]]:
     """A = diag(a) - P P*, bilinear; C as it is, or stored as C (I - A^L), which makes kernels of length L cheap."""
     A, B = _low_rank(kernel, dt, a)
     c = torch.cat([kernel.c, kernel.c.conj()], -1)
@@ -125,7 +128,8 @@ def _low_rank_scans(kernel: Kernel, dt: Tensor, a: Tensor, d: Tensor, words: str
         if length:
             rest = torch.eye(A.shape[-1], dtype=A.dtype) - torch.linalg.matrix_power(A, length)
             C = torch.linalg.solve(rest, c, left=False)
-        yield f"dplr, bilinear, kernel length {length or 'free'}, {words}", _real_scan(A, B, C, d)
+        stored = f"C for length {length}" if length else "C as it is"
+        yield f"dplr, bilinear, {stored}, {words}", LinearScan(*_in_pairs(A, B, C), d[..., None], by_output=by_output)
 
 
 def _low_rank(kernel: Kernel, dt: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,10 +144,10 @@ def _low_rank(kernel: Kernel, dt: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
     return torch.linalg.solve(back, eye + half * A), torch.linalg.solve(back, 2 * half * b)
 
 
-def _real_scan(A: Tensor, B: Tensor, C: Tensor, d: Tensor) -> LinearScan:
-    """Of matrices on [z; conj z]: in real coordinates [Re z; Im z]."""
+def _in_pairs(A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Matrices on [z; conj z] as real ones on [Re z; Im z]."""
     n = A.shape[-1] // 2
     eye = torch.eye(n, dtype=A.dtype)
     to_pairs = torch.cat([torch.cat([eye, 1j * eye], 1), torch.cat([eye, -1j * eye], 1)], 0)
     back = torch.linalg.inv(to_pairs)
-    return LinearScan((back @ A @ to_pairs).real, (back @ B).real, (C @ to_pairs).real, d[..., None])
+    return (back @ A @ to_pairs).real, (back @ B).real, (C @ to_pairs).real

@@ -1,4 +1,4 @@
-"""``FFTConv`` of github.com/state-spaces/s4 (models/s4/s4.py), inside ``S4Block``: S4D and S4 with all their options."""
+"""``FFTConv`` of github.com/state-spaces/s4 (models/s4/s4.py), inside ``S4Block``: S4D and S4 all options."""
 
 from __future__ import annotations
 
@@ -27,16 +27,12 @@ class S4AsScan(nn.Module):
         self.scan = scan
         self.activation = getattr(layer, "activation", nn.Identity())
         self.transposed = transposed
-        self.outputs = scan.matrix.shape[1] - scan.n
-        self.kernels_first = not getattr(layer, "swap_channels", False) and self.outputs > 1
 
     def forward(self, u: Tensor, *ignored: Any, **more: Any) -> Tensor:
         """The output in the input's layout."""
         y = self.scan(u.mT if self.transposed else u)
-        if self.kernels_first:
-            y = y.unflatten(-1, (-1, self.outputs)).mT.flatten(-2)
-        y = self.activation(y.mT if self.transposed else y)
-        return y  # type: ignore[no-any-return]
+        active: Tensor = self.activation(y.mT if self.transposed else y)
+        return active
 
 
 def adapt(layer: nn.Module) -> Iterator[Candidate] | None:
@@ -52,6 +48,7 @@ def adapt(layer: nn.Module) -> Iterator[Candidate] | None:
 
 
 def _readings(layer: nn.Module, kernel: Kernel, d: Tensor) -> Iterator[Candidate]:
-    for convention, scan in scans(kernel, d.reshape(-1, len(kernel.c)).T):
+    by_output = not getattr(layer, "swap_channels", False)
+    for convention, scan in scans(kernel, d.reshape(-1, len(kernel.c)).T, by_output):
         for transposed in time_axes(layer):
             yield Candidate(convention, S4AsScan(layer, scan, transposed))

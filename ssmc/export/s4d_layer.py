@@ -38,7 +38,7 @@ class S4DAsScan(nn.Module):
 
     def forward(self, u: Tensor, *ignored: Any, **more: Any) -> Tensor:
         """The output in the input's layout."""
-        y = self.scan(u.mT if self.transposed else u)
+        y: Tensor = self.scan(u.mT if self.transposed else u)
         y = self.after(y.mT if self.channels_first else y)
         return y.mT if self.channels_first and not self.transposed else y
 

@@ -6,9 +6,7 @@ import sysconfig
 import traceback
 from pathlib import Path
 
-import ssmc
-
-_OURS = Path(ssmc.__file__).parent
+_OURS = Path(__file__).parents[1]
 _INSTALLED = tuple(Path(sysconfig.get_path(key)) for key in ("purelib", "platlib", "stdlib"))
 
 

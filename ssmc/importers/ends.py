@@ -14,7 +14,8 @@ def check_ends(graph: onnx.GraphProto, source: str) -> None:
     """Refuse a graph that does not make one result of one sequence of real numbers or token ids.
 
     Raises:
-        ModelError: SSMC-M06, SSMC-M13 where it takes float64, or SSMC-M08 where batch and time cannot be told apart from the features.
+        ModelError: SSMC-M06; SSMC-M13 where it takes float64; SSMC-M08 where batch and time cannot be told apart from
+            the features.
     """
     stored = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in stored]

@@ -157,7 +157,7 @@ class Entry:
     ("adapter", "why"),
     [
         (lambda layer: layer.no_such_weight, "fails on a layer of class Network: AttributeError"),
-        (lambda layer: "scan", "returns a str, not a torch module or None"),
+        (lambda layer: "scan", "returns a str, not a torch module, candidates or None"),
     ],
 )
 def test_a_broken_adapter_names_its_package(monkeypatch, adapter, why) -> None:
