@@ -111,7 +111,7 @@ def _uses(op: Op, program: Program) -> Iterator[Use]:
         read = (op.matrix.codes != 0).any(1)
         macs = int(read.sum()) * op.matrix.outputs
         yield Use(op.name, "linear", macs, op.matrix.weight_bits, width, outputs, code_bits(op.requant))
-    if isinstance(op, Table) and op in program.embeddings():
+    if isinstance(op, Table) and program.is_embedding(op):
         yield Use(op.name, "embedding", 0, weight_bits(op.table), 0, looked_up=op.table.size)
     if isinstance(op, StateSpace):
         act, state = program.values[op.inputs[0]].quant.bits, op.state_dac_bits

@@ -46,9 +46,11 @@ class Program:
 
     def embeddings(self) -> Iterator[Table]:
         """The tables that token ids are looked up in."""
-        for op in self.ops:
-            if isinstance(op, Table) and isinstance(self.ops[0], Ids) and op.inputs == (self.ops[0].output,):
-                yield op
+        return (op for op in self.ops if isinstance(op, Table) and self.is_embedding(op))
+
+    def is_embedding(self, op: Table) -> bool:
+        """Whether token ids are looked up in a table."""
+        return isinstance(self.ops[0], Ids) and op.inputs == (self.ops[0].output,)
 
     @property
     def head(self) -> Head:
