@@ -136,8 +136,8 @@ class Oracle:
 def deviation(before: NDArray[Any], after: NDArray[Any]) -> float:
     """Largest difference relative to the largest finite magnitude before; infinite where shapes differ.
 
-    Numbers that are NaN on either side are left out, for a model may divide 0 by 0 in front of a quantizer, whose spellings
-    give NaN different codes. An output that loses every number has moved without bound.
+    Numbers that are NaN on either side are left out: a model may divide 0 by 0 in front of a quantizer, and what code
+    NaN becomes depends on how the quantizer is spelled. An output that loses every number has moved without bound.
 
     Args:
         before: an output, of any shape.
