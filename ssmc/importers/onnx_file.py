@@ -16,7 +16,7 @@ from ssmc.importers.ids import widen_ids
 from ssmc.importers.opset import raise_opset
 from ssmc.importers.protos import every_graph, proto_name, undecodable
 from ssmc.importers.qonnx import QONNX, attach_bodies
-from ssmc.importers.refusals import refuse_early
+from ssmc.importers.refusals import refuse_early, refuse_float64
 from ssmc.importers.shapes import with_shapes
 from ssmc.importers.sizes import check_elements, check_nodes
 from ssmc.importers.tensors import check_tensors, read_external
@@ -51,7 +51,8 @@ def import_model(proto: onnx.ModelProto, source: str = "model", budgets: Budgets
     Raises:
         UsageError: SSMC-U07 where it is over a budget.
         ModelError: SSMC-M01 no UTF-8, SSMC-M02 opset, SSMC-M03 invalid graph, SSMC-M04 NaN or infinite weights,
-            SSMC-M06 inputs or outputs, SSMC-M07 unknown operator domain, SSMC-M12 external data, SSMC-Q01 no scale.
+            SSMC-M06 inputs or outputs, SSMC-M07 unknown operator domain, SSMC-M12 external data, SSMC-M13 float64,
+            SSMC-Q01 no scale.
     """
     wrong = undecodable(proto)
     if wrong is not None:
@@ -61,6 +62,7 @@ def import_model(proto: onnx.ModelProto, source: str = "model", budgets: Budgets
     read_external(proto, None, budgets)
     check_tensors(proto, budgets)
     _check_nodes(proto)
+    refuse_float64(proto)
     try:
         onnx.checker.check_model(_without_foreign(proto))
     except Exception as error:  # the checker raises ValidationError and, on broken files, others

@@ -6,9 +6,11 @@ Every command imports its model first, so this is the one check in front of quan
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from ssmc.errors import ModelError
+from ssmc.importers.protos import every_graph
 from ssmc.ir.build import constant_array, graphs, is_op, node_name
 
 RANDOM = frozenset(
@@ -19,12 +21,11 @@ FORWARD = "keep the layers that run forward (bidirectional=False): streaming can
 
 
 def refuse_early(model: ir.Model) -> None:
-    """Refuse float64, operators of training, and sequences that are reversed in time.
+    """Refuse operators of training, and sequences that are reversed in time.
 
     Raises:
-        ModelError: SSMC-M09 an operator in training mode, SSMC-M13 float64, SSMC-T04 a reversed sequence.
+        ModelError: SSMC-M09 an operator in training mode, SSMC-T04 a reversed sequence.
     """
-    _refuse_float64(model)
     for graph in graphs(model.graph):
         for node in graph:
             _refuse_training(node)
@@ -33,16 +34,23 @@ def refuse_early(model: ir.Model) -> None:
                 raise ModelError("SSMC-T04", fact, FORWARD, node_name(node))
 
 
-def _refuse_float64(model: ir.Model) -> None:
-    """Constants of float64 that are only cast are harmless; `check_ends` refuses the input."""
-    constants = [
-        value
-        for value in model.graph.initializers.values()
-        if value.dtype is ir.DataType.DOUBLE and not all(is_op(use.node, "Cast") for use in value.uses())
-    ]
-    for value in constants:
-        fact = "the model computes in float64 (double)"
-        raise ModelError("SSMC-M13", fact, "convert it to float32, model.float(), and export again", str(value.name))
+def refuse_float64(proto: onnx.ModelProto) -> None:
+    """Refuse a file that computes with constants of float64, before its types are held to be contradictory.
+
+    Constants that are only cast are harmless; `check_ends` refuses an input of float64.
+
+    Raises:
+        ModelError: SSMC-M13 naming the constant.
+    """
+    nodes = [node for graph in every_graph(proto) for node in graph.node]
+    computed = {name for node in nodes if node.op_type != "Cast" for name in node.input}
+    stored = [tensor for graph in every_graph(proto) for tensor in graph.initializer]
+    wide = {tensor.name for tensor in stored if tensor.data_type == onnx.TensorProto.DOUBLE}
+    made = [node for node in nodes if node.op_type == "Constant"]
+    wide |= {node.output[0] for node in made if any(a.t.data_type == onnx.TensorProto.DOUBLE for a in node.attribute)}
+    if wide & computed:
+        remedy = "convert it to float32, model.float(), and export again"
+        raise ModelError("SSMC-M13", "the model computes in float64 (double)", remedy, min(wide & computed))
 
 
 def _refuse_training(node: ir.Node) -> None:
