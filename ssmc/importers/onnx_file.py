@@ -49,7 +49,7 @@ def import_model(proto: onnx.ModelProto, source: str = "model", budgets: Budgets
     Raises:
         UsageError: SSMC-U07 where it is over a budget.
         ModelError: SSMC-M01 no UTF-8, SSMC-M02 opset, SSMC-M03 invalid graph, SSMC-M04 NaN or infinite weights,
-            SSMC-M06 inputs or outputs, SSMC-M07 unknown operator domain, SSMC-M12 external data, SSMC-Q01 missing scale.
+            SSMC-M06 inputs or outputs, SSMC-M07 unknown operator domain, SSMC-M12 external data, SSMC-Q01 no scale.
     """
     wrong = undecodable(proto)
     if wrong is not None:
