@@ -10,7 +10,7 @@ JOBS ?= $(shell test $(CORES) -lt 4 && echo $(CORES) || echo 4)
 
 .DEFAULT_GOAL := help
 DIGITS := examples/spoken_digits
-.PHONY: help demo test lint types layers gate baseline check fuzz cortex-m cortex-tools bench format clean
+.PHONY: help demo test lint types layers gate baseline check fuzz fuzz-inputs cortex-m cortex-tools bench format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -45,6 +45,10 @@ check: lint types layers test gate ## everything that CI runs
 fuzz: $(DEV)/ready cortex-tools ## the same codes everywhere: 10 million of random programs, and all test recordings
 	PYTHONPATH=. $(DEV)/bin/python -m tests.targets.c99.fuzz --codes $(or $(CODES),1e7) \
 	  --recordings $(or $(RECORDINGS),300) --result benchmarks/results/codes.json
+
+fuzz-inputs: $(DEV)/ready ## change valid files and command lines at random; INPUTS=30000 KEEP=folder for what fails
+	PYTHONPATH=. $(DEV)/bin/python -m tests.fuzzing --inputs $(or $(INPUTS),30000) --start $(or $(START),0) \
+	  $(if $(KEEP),--keep $(KEEP))
 
 cortex-m: $(DEV)/ready cortex-tools ## install what it needs (apt), run the demo model on a Cortex-M4 in QEMU
 	$(DEV)/bin/python examples/cortex_m/run.py

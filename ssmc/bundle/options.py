@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
@@ -13,11 +14,19 @@ from ssmc.errors import UsageError
 if TYPE_CHECKING:
     from ssmc.targets.base import Target
 
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not finite")
+    return value
+
+
 #: type -> how its values are written, and what reads them; ValueError or KeyError where the text is none of them
 READERS: dict[Any, tuple[str, Callable[[str], object]]] = {
     bool: ("true or false", {"true": True, "false": False}.__getitem__),
     int: ("a whole number", int),
-    float: ("a number", float),
+    float: ("a number", _finite),
     str: ("a text", str),
     Path: ("a path", Path),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from fractions import Fraction
 from typing import Any
 
@@ -159,3 +160,24 @@ def test_damage_is_named_and_not_guessed_around(damage: str) -> None:
             written["ops"][1]["requant"]["ratio"][0] = "1/0"
     with pytest.raises(UsageError, match="SSMC-B04"):
         program_from_json(written, arrays)
+
+
+def test_names_are_no_part_of_the_keys_of_arrays() -> None:
+    odd = "a\0b/../" + "n" * 300
+    value = Codes(2, QuantType(-8, 7, np.array([0.5, 0.25])), "step")
+    program = Program("x", 2, "y", 2, (), {odd: value})
+    data, arrays = program_to_json(program)
+    assert list(arrays) == ["values/0/quant/scale"]
+    assert same(program_from_json(data, arrays), program)
+
+
+def test_an_array_of_another_dtype_and_a_number_of_endless_digits_are_damage() -> None:
+    data, arrays = program_to_json(every_op())
+    key = next(key for key, array in arrays.items() if array.dtype.kind == "i")
+    with pytest.raises(UsageError, match=r"SSMC-B04.*an array of float64"):
+        program_from_json(data, arrays | {key: arrays[key].astype(np.float64)})
+    text = json.dumps(data)
+    for fraction in ('"1e999999999"', '"1/0"', "3", '"1/2/3"'):
+        damaged = re.sub(r'"-?\d+/\d+"', fraction, text, count=1)
+        with pytest.raises(UsageError, match="SSMC-B04"):
+            program_from_json(json.loads(damaged), arrays)
