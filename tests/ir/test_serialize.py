@@ -15,6 +15,7 @@ from ssmc.errors import UsageError
 from ssmc.ir.matrix import Matrix, PartialSum
 from ssmc.ir.operations import (
     OPERATIONS,
+    Concat,
     Dequantize,
     Ids,
     Last,
@@ -81,6 +82,7 @@ def every_op() -> Program:
         Slice("half", ("n",), "g", 0, 2),
         Mean("mean", ("g",), "h", (Fraction(3, 7), Fraction(2**70, 3)), -128, 127),
         Last("last", ("g",), "i"),
+        Concat("both", ("d", "e"), "j"),
         Ids("ids", ("x",), "t", QuantType(0, 255, np.ones(()))),
         Dequantize("out", ("h",), "y", np.array([0.1, 1 / 3])),
     )

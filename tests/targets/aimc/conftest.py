@@ -15,6 +15,7 @@ from ssmc.hardware.file import load_hardware
 from ssmc.hardware.model import Hardware
 from ssmc.ir.matrix import Matrix
 from ssmc.ir.operations import (
+    Concat,
     Dequantize,
     Last,
     Linear,
@@ -52,6 +53,7 @@ class Shape:
     unfused: bool = False
     pool: str = "mean"
     norm: bool = False
+    joined: bool = False
 
 
 def code_type(bits: int, unsigned: bool = False) -> QuantType:
@@ -98,9 +100,11 @@ def build(shape: Shape) -> Program:
     add = {key: np.full(width, value) for key, value in add.items()}
     gate = make_requant([Fraction(1, 50)] * width, [Fraction(0)] * width, *span, (-(1 << 20), 1 << 20))
     table = rng.integers(code.lo, code.hi + 1, (1, code.hi - code.lo + 1))
+    source = "half" if shape.joined else "q"
     ops: tuple[Op, ...] = (
         Quantize("quantize", ("x",), "q", u),
-        Linear("encoder", ("q",), "u", encoder, fitting_requant(encoder, (u.lo, u.hi), code, rng)),
+        *(_detour(shape.features) if shape.joined else []),
+        Linear("encoder", (source,), "u", encoder, fitting_requant(encoder, (u.lo, u.hi), code, rng)),
         kernel,
         Table("gelu", ("y",), "g", table, code.lo),
         Product("gate", ("g", "y"), "z", gate),
@@ -112,9 +116,15 @@ def build(shape: Shape) -> Program:
     )
     rate: Rate = "step" if shape.pool == "none" else "sequence"
     values = {name: Codes(width, code, "step") for name in ("y", "g", "z", "s", "n")}
+    values |= {"both": Codes(2 * shape.features, u, "step"), "half": Codes(shape.features, u, "step")}
     values |= {"q": Codes(shape.features, u, "step"), "u": Codes(h * shape.m, code, "step")}
     values |= {"m": Codes(width, code, rate), "o": Codes(2, code, rate)}
     return Program("x", shape.features, "out", 2, ops, values)
+
+
+def _detour(features: int) -> list[Op]:
+    """The input beside itself, and its first half again."""
+    return [Concat("join", ("q", "q"), "both"), Slice("split", ("both",), "half", 0, features)]
 
 
 def state_space(rng: np.random.Generator, shape: Shape, code: QuantType) -> StateSpace:
@@ -159,6 +169,7 @@ def random_shape(draw: st.DrawFn) -> Shape:
         unfused=draw(st.booleans()),
         pool=draw(st.sampled_from(["mean", "last", "none"])),
         norm=draw(st.booleans()),
+        joined=draw(st.booleans()),
     )
 
 
