@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssmc.analysis.noise import lyapunov
 from ssmc.analysis.refit import fitted
@@ -31,7 +32,7 @@ def coefficient_error(modes: Modes, A: FloatArray, B: FloatArray, spectrum: Floa
     C = np.moveaxis(modes.C, 2, 1)  # (G, K, p, 2)
     gram, moment, energy = np.zeros(A.shape), np.zeros(C.shape), np.zeros(A.shape[:2])
     for point, power in zip(z, spectrum, strict=True):
-        x, wanted = (np.linalg.inv(point * np.eye(2) - a) @ b for a, b in ((A, B), (modes.A, modes.B)))
+        x, wanted = (_resolvent(point, a) @ b for a, b in ((A, B), (modes.A, modes.B)))
         y, weighted = C @ wanted, (x * power[:, None, None, :]).conj().swapaxes(-1, -2)
         gram += (x @ weighted).real
         moment += (y @ weighted).real
@@ -39,6 +40,13 @@ def coefficient_error(modes: Modes, A: FloatArray, B: FloatArray, spectrum: Floa
     best = fitted(gram, moment, C) if refit else C
     left = energy + ((best @ gram - 2 * moment) * best).sum((-1, -2))
     return np.asarray(np.maximum(left, 0) / FREQUENCIES)
+
+
+def _resolvent(z: complex, A: FloatArray) -> NDArray[np.complex128]:
+    """(z - A)^-1 of 2 x 2 blocks."""
+    a, b, c, d = A[..., 0, 0], A[..., 0, 1], A[..., 1, 0], A[..., 1, 1]
+    adjoint = np.stack([np.stack([z - d, b], -1), np.stack([c, z - a], -1)], -2)
+    return np.asarray(adjoint / ((z - a) * (z - d) - b * c)[..., None, None])
 
 
 def converter_noise(modes: Modes, A: FloatArray, sigma: FloatArray, shift: FloatArray, delta: bool) -> FloatArray:

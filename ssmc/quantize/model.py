@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -190,8 +191,13 @@ def _rewrite(
     choices = [_kernel(graph, node, matrices, seen, config, grids) for node, matrices in modes.items()]
     for node, position in plan.matrices:
         _weight(graph, node, position, config)
+    following = dict(pairwise(list(graph)))
     for value in plan.points:
-        _insert(graph, value, *grids[value])
+        producer = value.producer()
+        place = following.get(producer) if producer is not None else next(iter(graph))
+        first = _insert(graph, value, place, *grids[value])
+        if producer is not None:
+            following[producer] = first
     return tuple(choices)
 
 
@@ -244,17 +250,14 @@ def _weight(graph: ir.Graph, node: ir.Node, position: int, config: QuantizeConfi
     node.replace_input_with(position, Nodes(graph, place=node).weight(codes, step, axis, name))
 
 
-def _insert(graph: ir.Graph, value: ir.Value, step: float, limits: tuple[int, int]) -> None:
-    """A quantizer behind ``value``, for all its readers."""
+def _insert(
+    graph: ir.Graph, value: ir.Value, place: ir.Node | None, step: float, limits: tuple[int, int]
+) -> ir.Node:
+    """A quantizer behind ``value``, for all its readers, before ``place`` or at the end; its first node."""
     uses = [use for use in value.uses() if use.node.op_type != "Shape"]
     name = f"{value.name}.quantizer"
-    producer = value.producer()
-    first = next(iter(graph)) if producer is None else None
-    nodes = list(graph)
-    if producer is not None:
-        at = nodes.index(producer) + 1
-        first = nodes[at] if at < len(nodes) else None
-    coded = Nodes(graph, place=first).quantized(value, step, step, limits, name)
+    coded = Nodes(graph, place=place).quantized(value, step, step, limits, name)
+    first = next(use.node for use in value.uses() if use not in uses and use.node.op_type != "Shape")
     for use in uses:
         use.node.replace_input_with(use.idx, coded)
     for index, output in enumerate(graph.outputs):
@@ -262,6 +265,7 @@ def _insert(graph: ir.Graph, value: ir.Value, step: float, limits: tuple[int, in
             coded.name, value.name = value.name, f"{value.name}.unquantized"
             coded.shape, coded.type = value.shape, value.type
             graph.outputs[index] = coded
+    return first
 
 
 def _tidy(model: ir.Model) -> None:

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from ssmc.ir.rounding import FloatArray, IntArray, round_half_even
 
 OCTAVES = 6
+CACHED = 1 << 16
 
 
 def grid_scale(largest: ArrayLike, codes: float, power_of_two: bool) -> FloatArray:
@@ -21,8 +22,18 @@ def best_step(x: FloatArray, lo: int, hi: int, kept: int, power_of_two: bool) ->
     """The step with the least squared error of ``step * clip(round(x / step), lo, hi)``, clipping against resolution.
 
     One step for each entry of the last ``kept`` axes of x; 1 where all data are 0. Candidates are the smallest step
-    that clips nothing and those below it, by octaves or quarters of them.
+    that clips nothing and those below it, by octaves or quarters of them. A few entries are looked at together, so that
+    their data stay in the cache.
     """
+    axis = x.ndim - kept
+    if not kept or x.shape[axis] <= 1:
+        return _best_step(x, lo, hi, kept, power_of_two)
+    count = max(CACHED * x.shape[axis] // max(x.size, 1), 1)
+    parts = [x[(slice(None),) * axis + (slice(at, at + count),)] for at in range(0, x.shape[axis], count)]
+    return np.concatenate([_best_step(np.ascontiguousarray(part), lo, hi, kept, power_of_two) for part in parts])
+
+
+def _best_step(x: FloatArray, lo: int, hi: int, kept: int, power_of_two: bool) -> FloatArray:
     axes = tuple(range(x.ndim - kept))
     ends = np.stack([x.max(axes) / max(hi, 1), x.min(axes) / min(lo, -1) if lo else x.max(axes) / max(hi, 1)])
     top = grid_scale(ends.max(0), 1.0, power_of_two)
@@ -32,7 +43,12 @@ def best_step(x: FloatArray, lo: int, hi: int, kept: int, power_of_two: bool) ->
 
 
 def _error(x: FloatArray, step: FloatArray, lo: int, hi: int, axes: tuple[int, ...]) -> FloatArray:
-    return np.asarray(((x - step * np.clip(round_half_even(x / step), lo, hi)) ** 2).sum(axes))
+    quantized = round_half_even(x / step)
+    np.clip(quantized, lo, hi, out=quantized)
+    quantized *= step
+    quantized -= x
+    quantized *= quantized
+    return np.asarray(quantized.sum(axes))
 
 
 def weight_codes(weight: FloatArray, bits: int, axis: int, power_of_two: bool) -> tuple[IntArray, FloatArray]:
