@@ -12,6 +12,7 @@ import onnx_ir.passes.common as common
 
 from ssmc.errors import ModelError, UsageError
 from ssmc.importers.ids import ID_TYPES, widen_ids
+from ssmc.importers.layout import relaxed, to_batch_time_features
 from ssmc.importers.opset import raise_opset
 from ssmc.importers.qonnx import QONNX, attach_bodies
 from ssmc.importers.refusals import refuse_early
@@ -53,7 +54,7 @@ def import_model(proto: onnx.ModelProto, source: str = "model") -> ir.Model:
     except Exception as error:  # the checker raises ValidationError and, on broken files, others
         first = str(error).strip().splitlines()[0][:200]
         raise ModelError("SSMC-M03", f"invalid ONNX graph: {first}", "export the model again", source) from None
-    model = ir.from_proto(_with_shapes(proto))
+    model = ir.from_proto(relaxed(_with_shapes(proto)))
     if len(model.functions):
         common.InlinePass()(model)
     for step in (
@@ -72,6 +73,7 @@ def import_model(proto: onnx.ModelProto, source: str = "model") -> ir.Model:
     _check_ends(model, source)
     widen_ids(model)
     attach_bodies(model)
+    to_batch_time_features(model)
     return model
 
 
@@ -157,7 +159,7 @@ def _check_ends(model: ir.Model, source: str) -> None:
         )
     shape = known_shape(value)
     free = sum(not isinstance(dim, int) for dim in shape)
-    if free != 2 or not all(isinstance(dim, int) for dim in shape.dims[2:]):
+    if free != 2 or (ids and not all(isinstance(dim, int) for dim in shape.dims[2:])):
         fact = f"input has shape {shape}: {free} dynamic axes"
         remedy = "export with batch and time dynamic (dynamic_shapes) and the features fixed"
         raise ModelError("SSMC-M08", fact, remedy, str(value.name))
