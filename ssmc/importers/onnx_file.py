@@ -11,8 +11,10 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from ssmc.errors import ModelError, UsageError
+from ssmc.importers.einsum import einsum_to_matmul
 from ssmc.importers.ids import ID_TYPES, widen_ids
 from ssmc.importers.layout import relaxed, to_batch_time_features
+from ssmc.importers.loops import loops_to_scans
 from ssmc.importers.opset import raise_opset
 from ssmc.importers.qonnx import QONNX, attach_bodies
 from ssmc.importers.refusals import refuse_early
@@ -69,6 +71,8 @@ def import_model(proto: onnx.ModelProto, source: str = "model") -> ir.Model:
     _check_domains(model)
     refuse_early(model)
     raise_opset(model)
+    einsum_to_matmul(model.graph)
+    loops_to_scans(model)
     _check_weights(model)
     _check_ends(model, source)
     widen_ids(model)
