@@ -32,7 +32,7 @@ def relaxed(proto: onnx.ModelProto) -> onnx.ModelProto:
     sizes = _declared(proto)
     fixed = [axis for axis, size in enumerate(sizes) if size]
     missing = 2 - (len(sizes) - len(fixed))
-    if len(sizes) != 3 or missing < 1 or proto.graph.input[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
+    if len(proto.graph.input) != 1 or len(sizes) != 3 or missing < 1 or proto.graph.input[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
         return proto
     reason = ""
     for axes in combinations(fixed, missing):

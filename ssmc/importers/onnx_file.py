@@ -11,6 +11,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from ssmc.errors import ModelError, UsageError
+from ssmc.importers.carried import drop_carried_states
 from ssmc.importers.einsum import einsum_to_matmul
 from ssmc.importers.ids import ID_TYPES, widen_ids
 from ssmc.importers.layout import relaxed, to_batch_time_features
@@ -73,6 +74,7 @@ def import_model(proto: onnx.ModelProto, source: str = "model") -> ir.Model:
     raise_opset(model)
     einsum_to_matmul(model.graph)
     loops_to_scans(model)
+    drop_carried_states(model)
     _check_weights(model)
     _check_ends(model, source)
     widen_ids(model)
