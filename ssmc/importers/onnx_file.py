@@ -16,6 +16,7 @@ from ssmc.importers.einsum import einsum_to_matmul
 from ssmc.importers.ids import ID_TYPES, widen_ids
 from ssmc.importers.layout import relaxed, to_batch_time_features
 from ssmc.importers.loops import loops_to_scans
+from ssmc.importers.one_step import one_step_to_scan
 from ssmc.importers.opset import raise_opset
 from ssmc.importers.qonnx import QONNX, attach_bodies
 from ssmc.importers.refusals import refuse_early
@@ -74,6 +75,7 @@ def import_model(proto: onnx.ModelProto, source: str = "model") -> ir.Model:
     raise_opset(model)
     einsum_to_matmul(model.graph)
     loops_to_scans(model)
+    one_step_to_scan(model, {})
     drop_carried_states(model)
     _check_weights(model)
     _check_ends(model, source)
