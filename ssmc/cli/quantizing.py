@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ssmc.cli.progress import stages
+from ssmc.cli.states import STATE_HELP, named_states
 
 BITS = click.IntRange(1, 16)
 
@@ -65,6 +66,7 @@ BITS = click.IntRange(1, 16)
     show_default=True,
     help="Refit C and D to the quantized states on the calibration data.",
 )
+@click.option("--state", "state_pairs", multiple=True, metavar="IN:OUT", help=STATE_HELP)
 def quantize(
     model: Path,
     data: Path,
@@ -76,6 +78,7 @@ def quantize(
     granularity: str,
     power_of_two: bool,
     refit: bool,
+    state_pairs: tuple[str, ...],
     **widths: int | None,
 ) -> None:
     """Quantize a float ONNX MODEL on calibration data and write standard quantized ONNX, ready for 'ssmc compile'.
@@ -105,7 +108,7 @@ def quantize(
         refit=refit,
     )
     with stages("quantizing") as stage:
-        done = run(model, load_samples(data).spread(samples), config, progress=stage)
+        done = run(model, load_samples(data).spread(samples), config, progress=stage, states=named_states(state_pairs))
     write_file(output, done.model.SerializeToString(deterministic=True))
     for kernel in done.kernels:
         click.echo(f"{kernel.name}: {kernel.delta} of {kernel.modes} modes in delta form")

@@ -31,7 +31,7 @@ def _rewrite(graph: ir.Graph, node: ir.Node) -> None:
             value = add_constant(graph, f"{node_name(node)}.matrix", weight.T, np.float32)
         new = ir.node("MatMul", [node.inputs[signal], value], name=node_name(node))
         old, out = node.outputs[0], new.outputs[0]
-        out.shape, out.dtype, name = old.shape, old.dtype, str(old.name)
+        out.shape, out.type, name = old.shape, old.type, str(old.name)
         graph.insert_before(node, new)
         old.replace_all_uses_with(out, replace_graph_outputs=True)
         old.name, out.name = f"{name}.einsum", name

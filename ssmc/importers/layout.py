@@ -20,6 +20,7 @@ from ssmc.verify import Session
 NAMES = ("batch", "time")
 SIZES = (3, 5)
 MORE = ((4, 5), (3, 7))
+FREE = 4  # of an axis that is dynamic already; no other size may look like it
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -32,16 +33,17 @@ def relaxed(proto: onnx.ModelProto) -> onnx.ModelProto:
     sizes = _declared(proto)
     fixed = [axis for axis, size in enumerate(sizes) if size]
     missing = 2 - (len(sizes) - len(fixed))
-    if len(proto.graph.input) != 1 or len(sizes) != 3 or missing < 1 or proto.graph.input[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
+    real = proto.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    if len(proto.graph.input) != 1 or len(sizes) != 3 or missing < 1 or not real:
         return proto
-    reason = ""
+    reasons = {}
     for axes in combinations(fixed, missing):
         model = _freed(proto, axes)
-        reason = _refusal(model, sizes, axes)
-        if not reason:
+        reasons[axes] = _refusal(model, sizes, axes)
+        if not reasons[axes]:
             return model
-    last = next((axis for axis in (1, 0) if axis in fixed), fixed[0])
-    fact = f"its axis {last} is fixed at {sizes[last]}: {reason}" if reason else "its axes are fixed"
+    axes, reason = next(iter(reasons.items()))
+    fact = f"axis {axes[-1]} of the input is fixed at {sizes[axes[-1]]}, and another size does not run ({reason[:160]})"
     remedy = "export with batch and time dynamic (dynamic_shapes), and a loop over time as Scan"
     raise ModelError("SSMC-M08", fact, remedy, proto.graph.input[0].name)
 
@@ -66,17 +68,20 @@ def _freed(proto: onnx.ModelProto, axes: tuple[int, ...]) -> onnx.ModelProto:
 
 
 def _refusal(model: onnx.ModelProto, sizes: list[int], axes: tuple[int, ...]) -> str:
-    """Why the model does not run at other sizes of these axes; empty where it does and keeps its first outputs."""
-    source = model.graph.input[0].name
-    x = np.random.default_rng(0).standard_normal([size or 2 for size in sizes]).astype(np.float32)
-    longer = np.pad(x, [(0, 3 if axis in axes else 0) for axis in range(3)])
-    try:
-        session = Session(model)
-        short, more = (session.run({source: part})[0] for part in (x, longer))
-    except ModelError as error:
-        return error.fact
-    grown = any(a != b for a, b in zip(short.shape, more.shape, strict=True))
-    return "" if grown or 0 not in axes else "its output keeps its size"
+    """Why the model does not run at other sizes of these axes; empty where it does, and nothing else changes."""
+    source, session = model.graph.input[0].name, None
+    shapes, taken = [], []
+    for change in (0, 3, -1):
+        shape = [max((size or FREE) + change * (axis in axes), 1) for axis, size in enumerate(sizes)]
+        try:
+            session = session or Session(model)
+            shapes.append(session.run({source: np.zeros(shape, np.float32)})[0].shape)
+        except ModelError as error:
+            return error.fact.removeprefix("onnxruntime cannot run the model: ")
+        taken.append(shape)
+    follows = {tuple(shape[axis] for shape in taken) for axis in axes}
+    moved = [lengths for lengths in zip(*shapes, strict=True) if len(set(lengths)) > 1]
+    return "" if all(lengths in follows for lengths in moved) else f"its output becomes {moved}"
 
 
 def to_batch_time_features(model: ir.Model) -> None:
@@ -146,7 +151,7 @@ def _transpose_output(model: ir.Model, order: list[int]) -> None:
     graph, old = model.graph, model.graph.outputs[0]
     node = ir.node("Transpose", [old], {"perm": order}, name=f"{old.name}.turned")
     new = node.outputs[0]
-    new.dtype = old.dtype
+    new.type = old.type
     new.shape = None if old.shape is None else ir.Shape([old.shape.dims[axis] for axis in order])
     graph.append(node)
     name = str(old.name)

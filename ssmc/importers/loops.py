@@ -126,14 +126,15 @@ class _Loop:
         empty = required(self.node, 2 + index).producer()
         carried = body.inputs[2 + index]
         at_end = len(insert.inputs) < 3 or insert.inputs[2] is None
-        if insert.inputs[0] is not carried or len(carried.uses()) != 1 or not at_end or not is_op(empty, "SequenceEmpty"):
+        alone = insert.inputs[0] is carried and len(carried.uses()) == 1
+        if not alone or not at_end or not is_op(empty, "SequenceEmpty"):
             raise self.refuse(f"{node_name(insert)} does more than append to an empty sequence")
         return required(insert, 1)
 
     def _emit(self, body: ir.Graph, stacked: int) -> None:
         given = [required(self.node, 2 + index) for index in self.states]
-        outer = [value for value, *_ in self.scanned]
-        attributes = {"body": body, "num_scan_inputs": len(outer), "scan_input_axes": [axis for _, axis, _ in self.scanned]}
+        outer = [self._time_first(value, axis) for value, axis, _ in self.scanned]
+        attributes = {"body": body, "num_scan_inputs": len(outer)}
         count = len(self.states) + stacked + len(self.sequences)
         scan = ir.node("Scan", [*given, *outer], attributes, num_outputs=count, name=node_name(self.node))
         self.main.insert_before(self.node, scan)
@@ -142,11 +143,25 @@ class _Loop:
         for value, new in zip(old, scan.outputs, strict=True):
             new.name, value.name = value.name, f"{value.name}.loop"
             new.dtype = value.dtype if value.dtype is not None else ir.DataType.FLOAT
-        for value, new in zip(old[: len(old) - len(self.sequences)], scan.outputs, strict=False):
+        first = count - len(self.sequences)
+        for value, new in zip(old[:first], scan.outputs[:first], strict=True):
             value.replace_all_uses_with(new, replace_graph_outputs=True)
-        for value, new in zip(old[len(old) - len(self.sequences) :], scan.outputs[-len(self.sequences) :], strict=False):
+        for value, new in zip(old[first:], scan.outputs[first:], strict=True):
             self._stack(value, new)
         self.main.remove(self.node, safe=True)
+
+    def _time_first(self, value: ir.Value, axis: int) -> ir.Value:
+        """A scanned value with the axis that the loop walks in front."""
+        if axis == 0:
+            return value
+        if value.shape is None:
+            raise self.refuse(f"the rank of '{value.name}' is not known")
+        others = [a for a in range(len(value.shape)) if a != axis % len(value.shape)]
+        perm = [axis % len(value.shape), *others]
+        turned = ir.node("Transpose", [value], {"perm": perm}, name=f"{node_name(self.node)}.{value.name}")
+        turned.outputs[0].name, turned.outputs[0].type = f"{node_name(self.node)}.{value.name}", value.type
+        self.main.insert_before(self.node, turned)
+        return turned.outputs[0]
 
     def _stack(self, sequence: ir.Value, stacked: ir.Value) -> None:
         """Outputs (T, ...) of a Scan where a sequence of outputs was put together."""
@@ -220,7 +235,7 @@ def _once(body: ir.Graph, values: list[ir.Value]) -> list[ir.Value]:
     for index, value in enumerate(values):
         copy = ir.node("Identity", [value], name=f"{body.name}.result{index}")
         copy.outputs[0].name = f"{body.name}.result{index}"
-        copy.outputs[0].dtype = value.dtype
+        copy.outputs[0].type = value.type
         body.append(copy)
         out.append(copy.outputs[0])
     return out

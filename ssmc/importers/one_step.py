@@ -22,6 +22,7 @@ ELEMENTWISE = ("Mul", "Div", "Neg", "Identity", "Cast", "Unsqueeze", "Squeeze", 
 MATRICES = ("MatMul", "Gemm", "Einsum", "ReduceSum")
 SUMS = ("Add", "Sub", "Sum", "Concat", "Split", "Slice", "Gather")
 BATCH = 3
+SCAN = "one_step"
 
 
 def one_step_to_scan(model: ir.Model, states: Mapping[str, str]) -> bool:
@@ -136,7 +137,7 @@ class _Step:
         read = [v for node in order if node in chosen for v in node.inputs]
         read += list(self.pairs.values())
         outside = [v for v in dict.fromkeys(read) if v in self.changing and v not in self.stateful]
-        outside.sort(key=lambda v: not is_op(v.producer(), *MATRICES))  # type: ignore[union-attr]
+        outside.sort(key=lambda v: not is_op(v.producer(), *MATRICES))
         for value in outside:
             self._pull(value, chosen, 1)
 
@@ -169,7 +170,7 @@ class _Step:
         return found
 
     def _emit(self, x: ir.Value, y: ir.Value) -> None:
-        graph, name = self.graph, "step"
+        graph, name = self.graph, SCAN
         body = self._body(f"{name}.body")
         x_dims = self.shapes[str(x.name)][1:]
         sequence = ir.val(str(x.name), dtype=x.dtype, shape=ir.Shape(["batch", "time", *x_dims]))
@@ -177,22 +178,24 @@ class _Step:
         flat = ahead.reshaped(sequence, [-1, *x_dims], f"{name}.flat")
         lengths = ahead.op("Shape", [sequence], f"{name}.lengths", start=0, end=2)
         batch = ahead.op("Shape", [sequence], f"{name}.batch", start=0, end=1)
-        starts = [ahead.zeros(batch, self.shapes[str(s.name)][1:], f"{name}.start{i}") for i, s in enumerate(self.pairs)]
+        sizes = [self.shapes[str(state.name)][1:] for state in self.pairs]
+        starts = [ahead.zeros(batch, dims, f"{name}.start{i}") for i, dims in enumerate(sizes)]
         x.replace_all_uses_with(flat)
         self.fed = [flat if value is x else value for value in self.fed]
         self.shapes = {**self.shapes, f"{name}.flat": (BATCH, *x_dims)}
         first = next(node for node in graph if node in self.inside)
         last = max((list(graph).index(p) for v in self.fed if (p := v.producer()) is not None), default=-1)
-        at = max(last + 1, list(graph).index(first))
-        middle = _Nodes(graph, list(graph)[at])
-        rows = [middle.unflattened(v, lengths, self.shapes[str(v.name)][1:], f"{name}.u{i}") for i, v in enumerate(self.fed)]
+        place = list(graph)[max(last + 1, list(graph).index(first))]
+        middle = _Nodes(graph, place)
+        sizes = [self.shapes[str(value.name)][1:] for value in self.fed]
+        rows = [middle.unflattened(v, lengths, sizes[i], f"{name}.u{i}") for i, v in enumerate(self.fed)]
         scan = ir.node(
             "Scan", [*starts, *rows], {"body": body, "num_scan_inputs": len(rows)}, name=name,
             num_outputs=len(starts) + len(self.given),
         )  # fmt: skip
         for index, out in enumerate(scan.outputs):
             out.name = f"{name}.result{index}"
-        graph.insert_before(middle.place, scan)
+        graph.insert_before(place, scan)
         self._hand_on(scan, middle, x, y, sequence, lengths)
 
     def _hand_on(
@@ -203,18 +206,19 @@ class _Step:
         result = y
         for index, (value, stacked) in enumerate(results.items()):
             dims = self.shapes[str(value.name)][1:]
-            flat = middle.flattened(stacked, dims, f"step.y{index}")
+            flat = middle.flattened(stacked, dims, f"{SCAN}.y{index}")
             for use in list(value.uses()):
                 if use.node not in inside:
                     use.node.replace_input_with(use.idx, flat)
             result = flat if value is y else result
         end = _Nodes(graph, None)
         size = self.shapes[str(y.name)][1:]
-        shape = end.op("Concat", [lengths, end.const(size, "step.size")], "step.shape", axis=0)
+        shape = end.op("Concat", [lengths, end.const(size, f"{SCAN}.size")], f"{SCAN}.shape", axis=0)
         named = str(y.name)
         y.name = f"{named}.step"
-        out = end.op("Reshape", [result, shape], named)
-        out.dtype, out.shape = y.dtype, ir.Shape(["batch", "time", *size])
+        out = end.op("Reshape", [result, shape], f"{SCAN}.output")
+        out.name = named
+        out.type, out.shape = y.type, ir.Shape(["batch", "time", *size])
         graph.inputs.clear()
         graph.inputs.append(sequence)
         graph.outputs.clear()
@@ -233,7 +237,7 @@ class _Step:
                            name=f"{name}.{node.name}")  # fmt: skip
             for before, after in zip(node.outputs, copy.outputs, strict=True):
                 known[before], after.name = after, f"{name}.{before.name}"
-                after.dtype = before.dtype
+                after.type = before.type
             nodes.append(copy)
         results = []
         for index, value in enumerate((*self.pairs.values(), *self.given)):

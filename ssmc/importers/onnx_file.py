@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,14 @@ from ssmc.ir.build import constant_array, graphs, known_shape, node_name
 
 OPSETS = range(13, 26)
 IR_VERSION = 10
+NONE: Mapping[str, str] = {}
 FOREIGN_DOMAINS = frozenset({"", "ai.onnx", *QONNX})
 
 
-def load_model(path: str | Path) -> ir.Model:
+def load_model(path: str | Path, states: Mapping[str, str] = NONE) -> ir.Model:
     """The model of an ONNX file, checked.
+
+    ``states`` names the states of a model that takes one step, input to output (`pair_states`).
 
     Raises:
         UsageError: SSMC-U01 where the file cannot be read.
@@ -46,10 +50,10 @@ def load_model(path: str | Path) -> ir.Model:
         proto = onnx.load_model_from_string(data)
     except Exception:  # protobuf's DecodeError is not public
         raise ModelError("SSMC-M01", "not an ONNX file, or truncated", "export the model again", file.name) from None
-    return import_model(proto, file.name)
+    return import_model(proto, file.name, states)
 
 
-def import_model(proto: onnx.ModelProto, source: str = "model") -> ir.Model:
+def import_model(proto: onnx.ModelProto, source: str = "model", states: Mapping[str, str] = NONE) -> ir.Model:
     """Check a model in memory and bring it to `onnx_ir`; ``source`` names it in errors."""
     _check_opset(proto, source)
     _check_scales(proto.graph)
@@ -75,7 +79,7 @@ def import_model(proto: onnx.ModelProto, source: str = "model") -> ir.Model:
     raise_opset(model)
     einsum_to_matmul(model.graph)
     loops_to_scans(model)
-    one_step_to_scan(model, {})
+    one_step_to_scan(model, states)
     drop_carried_states(model)
     _check_weights(model)
     _check_ends(model, source)

@@ -9,7 +9,9 @@ import onnx_ir as ir
 
 from ssmc.errors import ModelError, UsageError
 
-SAME = frozenset({"next", "new", "out", "output", "in", "input", "prev", "previous", "past", "present", "old", "init", ""})
+SAME = frozenset(
+    ("", "next", "new", "out", "output", "in", "input", "prev", "previous", "past", "present", "old", "init")
+)
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -36,8 +38,11 @@ def pair_states(graph: ir.Graph, shapes: Shapes, given: Mapping[str, str]) -> di
     if len(pairs) == len(graph.inputs) and pairs.get(graph.inputs[0]) is graph.outputs[0] and not given:
         del pairs[graph.inputs[0]]
     if len(graph.inputs) - len(pairs) != 1 or len(graph.outputs) - len(pairs) != 1:
-        sides = [", ".join(f"{v.name} {shapes[str(v.name)][1:]}" for v in values) for values in (graph.inputs, graph.outputs)]
-        fact = f"its states cannot be told: inputs {sides[0]}; outputs {sides[1]}"
+        inputs, outputs = (
+            ", ".join(f"{value.name} {shapes[str(value.name)][1:]}" for value in values)
+            for values in (graph.inputs, graph.outputs)
+        )
+        fact = f"its states cannot be told: inputs {inputs}; outputs {outputs}"
         raise ModelError("SSMC-M13", fact, "name every state with --state IN:OUT", str(graph.name))
     return pairs
 
