@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ssmc.bundle.registry import make_target, options_of, package_providing
 from ssmc.bundle.stages import checks, require_codes, split_at_folded, with_checks
 from ssmc.checking.teacher_forced import ForcedCheck
 from ssmc.importers import load_model
+from ssmc.importers.onnx_file import NONE
 from ssmc.ir.operations import StateSpace
 from ssmc.ir.read_program import read_program
 from ssmc.ir.serialize import Json
@@ -46,6 +47,7 @@ def compile(
     poles: Poles = "refuse",
     target_sqnr: float | None = None,
     prune: Budget | None = None,
+    states: Mapping[str, str] = NONE,
     progress: Progress = lambda name: None,
     budgets: Budgets = DEFAULT,
 ) -> Bundle:
@@ -63,6 +65,7 @@ def compile(
         poles: what becomes of unstable ones (`StabilizePoles`).
         target_sqnr: dB that delta kernels are to keep with the fewest ADC bits (`AllocateAdcBits`); None: bits stay.
         prune: accuracy that structural pruning may cost, and the data to measure it on.
+        states: of a model that takes one step, input name to output name; told by name or shape where left out.
         progress: told the name of every pass as it begins.
         budgets: limits on the model, checked before the work (`ssmc.budgets`).
 
@@ -74,7 +77,7 @@ def compile(
     began = time.perf_counter()
     chosen = target if not isinstance(target, str) else make_target(target, hardware=hardware, place=place)
     name = model.graph.name if isinstance(model, ir.Model) else Path(model).stem
-    graph = _own(model, budgets)
+    graph = _own(model, budgets, states)
     ahead, rest = split_at_folded(chosen.pipeline(), "the check of the poles")
     ahead += checks(poles, target_sqnr)
     found = None if prune is None else find_cuts(graph, ahead, prune, progress)
@@ -126,9 +129,9 @@ def lower(
     return _lowered(graph, steps, oracle=oracle, dump_dir=dump_dir, stop_after=stop_after, progress=progress)
 
 
-def _own(model: str | Path | ir.Model, budgets: Budgets) -> ir.Model:
+def _own(model: str | Path | ir.Model, budgets: Budgets, states: Mapping[str, str] = NONE) -> ir.Model:
     """The graph that the passes may edit: a file's, or a clone of the caller's, which shares its tensors."""
-    return model.clone() if isinstance(model, ir.Model) else load_model(model, budgets)
+    return model.clone() if isinstance(model, ir.Model) else load_model(model, budgets, states)
 
 
 def _lowered(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ssmc.cli.progress import stages
+from ssmc.cli.states import STATE_HELP, named_states
 from ssmc.cli.types import DECIBEL, STEPS, Finite, Rate, budget_option
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Number of time steps for which the report gives costs.",
 )
+@click.option("--state", "state_pairs", multiple=True, metavar="IN:OUT", help=STATE_HELP)
 @click.option("--oracle/--no-oracle", default=True, help="Run onnxruntime after every pass and compare.")
 @click.option(
     "--dump-dir", type=click.Path(path_type=Path), help="Folder in which to write the graph after every pass."
@@ -112,6 +114,7 @@ def compile_(
     prune_budget: float | None,
     prune_data: Path | None,
     budgets: Budgets,
+    state_pairs: tuple[str, ...],
     **options: object,
 ) -> None:
     """Compile an ONNX MODEL and write a bundle: program, weights, runnable ONNX, report.
@@ -160,6 +163,7 @@ def compile_(
             poles=poles,
             target_sqnr=target_sqnr,
             prune=prune,
+            states=named_states(state_pairs),
             progress=stage,
             budgets=budgets,
         )

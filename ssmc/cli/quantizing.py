@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ssmc.cli.progress import stages
+from ssmc.cli.states import STATE_HELP, named_states
 from ssmc.cli.types import COUNT, budget_option
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ BITS = click.IntRange(1, 16)
     show_default=True,
     help="Refit C and D to the quantized states on the calibration data.",
 )
+@click.option("--state", "state_pairs", multiple=True, metavar="IN:OUT", help=STATE_HELP)
 @budget_option
 def quantize(
     model: Path,
@@ -82,6 +84,7 @@ def quantize(
     power_of_two: bool,
     refit: bool,
     budgets: Budgets,
+    state_pairs: tuple[str, ...],
     **widths: int | None,
 ) -> None:
     """Quantize a float ONNX MODEL on calibration data and write standard quantized ONNX, ready for 'ssmc compile'.
@@ -111,7 +114,8 @@ def quantize(
         refit=refit,
     )
     with stages("quantizing") as stage:
-        done = run(model, load_samples(data, budgets).spread(samples), config, progress=stage, budgets=budgets)
+        sequences, states = load_samples(data, budgets).spread(samples), named_states(state_pairs)
+        done = run(model, sequences, config, progress=stage, budgets=budgets, states=states)
     write_file(output, done.model.SerializeToString(deterministic=True))
     for kernel in done.kernels:
         click.echo(f"{kernel.name}: {kernel.delta} of {kernel.modes} modes in delta form")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,13 @@ import onnx_ir.passes.common as common
 
 from ssmc.budgets import DEFAULT, Budgets
 from ssmc.errors import ModelError
-from ssmc.importers.ends import check_ends
+from ssmc.importers.carried import drop_carried_states
+from ssmc.importers.einsum import einsum_to_matmul
+from ssmc.importers.ends import check_ends, check_input_type
 from ssmc.importers.ids import widen_ids
+from ssmc.importers.layout import relaxed, to_batch_time_features
+from ssmc.importers.loops import loops_to_scans
+from ssmc.importers.one_step import one_step_to_scan
 from ssmc.importers.opset import raise_opset
 from ssmc.importers.protos import every_graph, proto_name, undecodable
 from ssmc.importers.qonnx import QONNX, attach_bodies
@@ -25,11 +31,14 @@ from ssmc.reading import read_regular
 
 OPSETS = range(13, 26)
 IR_VERSION = 10
+NONE: Mapping[str, str] = {}
 FOREIGN_DOMAINS = frozenset({"", "ai.onnx", *QONNX})
 
 
-def load_model(path: str | Path, budgets: Budgets = DEFAULT) -> ir.Model:
+def load_model(path: str | Path, budgets: Budgets = DEFAULT, states: Mapping[str, str] = NONE) -> ir.Model:
     """The model of an ONNX file, checked; external data are read from the folder of the file.
+
+    ``states`` names the states of a model that takes one step, input to output (`pair_states`).
 
     Raises:
         UsageError: SSMC-U01 where the file cannot be read, SSMC-U07 where it is over a budget.
@@ -42,17 +51,19 @@ def load_model(path: str | Path, budgets: Budgets = DEFAULT) -> ir.Model:
     except Exception:  # protobuf's DecodeError is not public
         raise ModelError("SSMC-M01", "not an ONNX file, or truncated", "export the model again", file.name) from None
     read_external(proto, file.parent, budgets, len(data))
-    return import_model(proto, file.name, budgets)
+    return import_model(proto, file.name, budgets, states)
 
 
-def import_model(proto: onnx.ModelProto, source: str = "model", budgets: Budgets = DEFAULT) -> ir.Model:
+def import_model(
+    proto: onnx.ModelProto, source: str = "model", budgets: Budgets = DEFAULT, states: Mapping[str, str] = NONE
+) -> ir.Model:
     """Check a model in memory and bring it to `onnx_ir`; ``source`` names it in errors.
 
     Raises:
         UsageError: SSMC-U07 where it is over a budget.
         ModelError: SSMC-M01 no UTF-8, SSMC-M02 opset, SSMC-M03 invalid graph, SSMC-M04 NaN or infinite weights,
             SSMC-M06 inputs or outputs, SSMC-M07 unknown operator domain, SSMC-M12 external data, SSMC-M13 float64,
-            SSMC-Q01 no scale.
+            SSMC-M14 states that cannot be paired, SSMC-Q01 no scale.
     """
     wrong = undecodable(proto)
     if wrong is not None:
@@ -67,17 +78,25 @@ def import_model(proto: onnx.ModelProto, source: str = "model", budgets: Budgets
         onnx.checker.check_model(_without_foreign(proto))
     except Exception as error:  # the checker raises ValidationError and, on broken files, others
         raise _invalid(error, source) from None
-    check_ends(proto.graph, source)
+    check_input_type(proto.graph)
     shaped = with_shapes(proto, source)
     check_elements(shaped, budgets)
+    free = relaxed(proto)
+    shaped = shaped if free is proto else with_shapes(free, source)
     model = _cleaned(shaped, source)
     model.ir_version = max(model.ir_version or 0, IR_VERSION)
     _check_domains(model)
     refuse_early(model)
     raise_opset(model)
+    einsum_to_matmul(model.graph)
+    loops_to_scans(model)
+    one_step_to_scan(model, states)
+    drop_carried_states(model)
+    check_ends(model, source)
     _check_weights(model)
     widen_ids(model)
     attach_bodies(model)
+    to_batch_time_features(model)
     return model
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +15,7 @@ from ssmc.budgets import DEFAULT, Budgets
 from ssmc.data import Samples
 from ssmc.errors import ModelError, UsageError, VerificationError
 from ssmc.importers import load_model
+from ssmc.importers.onnx_file import NONE
 from ssmc.ir.build import constant_array, graphs, is_op, known_shape, node_name, remove_dead, required
 from ssmc.ir.functions import attach_functions
 from ssmc.ir.parts import Constants
@@ -69,8 +70,9 @@ def quantize(
     config: QuantizeConfig | None = None,
     progress: Progress = lambda stage: None,
     budgets: Budgets = DEFAULT,
+    states: Mapping[str, str] = NONE,
 ) -> Quantized:
-    """Quantize a float ONNX model on calibration sequences.
+    """Quantize a float ONNX model on calibration sequences; ``states`` as in `load_model`.
 
     Raises:
         ModelError: the model cannot be compiled, SSMC-Q10 it is quantized already, SSMC-S04 a kernel has no modes.
@@ -79,13 +81,13 @@ def quantize(
     """
     config = config or QuantizeConfig()
     progress("raise")
-    original = load_model(path, budgets)
+    original = load_model(path, budgets, states)
     _check_data(original, samples)
     model = _raised(original)
     plan = Planner(model, name_axes(model)).plan
     modes = {node: _modes(node) for node in plan.kernels}
     progress("calibrate")
-    seen, deviation = _calibrate(ir.to_proto(load_model(path, budgets)), model, plan, modes, samples)
+    seen, deviation = _calibrate(ir.to_proto(load_model(path, budgets, states)), model, plan, modes, samples)
     progress("quantize")
     choices = _rewrite(model, plan, modes, seen, config)
     _tidy(model)

@@ -1,0 +1,160 @@
+"""Which axis of the input is batch, which time: whatever the model's layout, ours is (batch, time, features).
+
+Axes that a model does not declare dynamic may still be free: onnxruntime tells, by running it at another size. Of the
+two free axes the one that a recurrence walks is time; without a recurrence the batch comes first.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import onnx
+import onnx.shape_inference
+import onnx_ir as ir
+
+from ssmc.errors import ModelError
+from ssmc.ir.build import is_op, known_shape, required
+from ssmc.verify import Session
+
+NAMES = ("batch", "time")
+SIZES = (3, 5)
+MORE = ((4, 5), (3, 7))
+FREE = 4  # of an axis that is dynamic already; no other size may look like it
+Shapes = dict[str, tuple[int, ...]]
+
+
+def relaxed(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with two dynamic axes, where it declares fewer but onnxruntime runs it at other sizes.
+
+    Raises:
+        ModelError: SSMC-M08 where a size is built in.
+    """
+    sizes = _declared(proto)
+    fixed = [axis for axis, size in enumerate(sizes) if size]
+    missing = 2 - (len(sizes) - len(fixed))
+    real = proto.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    if len(proto.graph.input) != 1 or len(sizes) != 3 or missing < 1 or not real:
+        return proto
+    reasons = {}
+    for axes in combinations(fixed, missing):
+        model = _freed(proto, axes)
+        reasons[axes] = _refusal(model, sizes, axes)
+        if not reasons[axes]:
+            return model
+    axes, reason = next(iter(reasons.items()))
+    fact = f"axis {axes[-1]} of the input is fixed at {sizes[axes[-1]]}, and another size does not run ({reason[:160]})"
+    remedy = "export with batch and time dynamic (dynamic_shapes), and a loop over time as Scan"
+    raise ModelError("SSMC-M08", fact, remedy, proto.graph.input[0].name)
+
+
+def _declared(proto: onnx.ModelProto) -> list[int]:
+    """Sizes of the first input's axes, 0 where they are dynamic."""
+    return [dim.dim_value for dim in proto.graph.input[0].type.tensor_type.shape.dim]
+
+
+def _freed(proto: onnx.ModelProto, axes: tuple[int, ...]) -> onnx.ModelProto:
+    """The model with these axes of its input dynamic, and other shapes inferred anew."""
+    model = onnx.ModelProto()
+    model.CopyFrom(proto)
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    for axis in axes:
+        dims[axis].dim_param = next(n for n in (*NAMES, "free") if all(d.dim_param != n for d in dims))
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        for dim in output.type.tensor_type.shape.dim:
+            dim.Clear()
+    return onnx.shape_inference.infer_shapes(model)
+
+
+def _refusal(model: onnx.ModelProto, sizes: list[int], axes: tuple[int, ...]) -> str:
+    """Why the model does not run at other sizes of these axes; empty where it does, and nothing else changes."""
+    source, session = model.graph.input[0].name, None
+    shapes, taken = [], []
+    for change in (0, 3, -1):
+        shape = [max((size or FREE) + change * (axis in axes), 1) for axis, size in enumerate(sizes)]
+        try:
+            session = session or Session(model)
+            shapes.append(session.run({source: np.zeros(shape, np.float32)})[0].shape)
+        except ModelError as error:
+            return error.fact.removeprefix("onnxruntime cannot run the model: ")
+        taken.append(shape)
+    follows = {tuple(shape[axis] for shape in taken) for axis in axes}
+    moved = [lengths for lengths in zip(*shapes, strict=True) if len(set(lengths)) > 1]
+    return "" if all(lengths in follows for lengths in moved) else f"its output becomes {moved}"
+
+
+def to_batch_time_features(model: ir.Model) -> None:
+    """Have the model read (batch, time, features) and write (batch, time, size), by a Transpose at each end."""
+    source, output = model.graph.inputs[0], model.graph.outputs[0]
+    if source.dtype is not ir.DataType.FLOAT or source.shape is None or len(source.shape) != 3:
+        return
+    free = [axis for axis, dim in enumerate(source.shape) if not isinstance(dim, int)]
+    walked = _walked(model)
+    if len(free) != 2 or (not walked and free == [0, 1]):
+        return
+    base, first, second = _measured(model, free, [str(output.name), *(name for name, _ in walked)])
+    time_first = any(first[name][axis] != base[name][axis] for name, axis in walked)
+    batch, time = free[::-1] if time_first else free
+    changed = (second, first) if time_first else (first, second)
+    name = str(output.name)
+    roles = ["".join("NT"[i] for i, c in enumerate(changed) if c[name][axis] != size) or "C"
+             for axis, size in enumerate(base[name])]  # fmt: skip
+    if (order := [batch, time, 3 - batch - time]) != [0, 1, 2]:
+        _transpose_input(model, order)
+    if sorted(roles) == ["C", "N", "T"] and roles != ["N", "T", "C"]:
+        _transpose_output(model, [roles.index(role) for role in "NTC"])
+
+
+def _walked(model: ir.Model) -> list[tuple[str, int]]:
+    """Names of what recurrences scan, and the axis that they walk."""
+    found = []
+    for node in model.graph:
+        if is_op(node, "Scan"):
+            count, axes = node.attributes["num_scan_inputs"].as_int(), node.attributes.get("scan_input_axes")
+            for index in range(count):
+                found.append((str(required(node, index - count).name), axes.as_ints()[index] if axes else 0))
+    return found
+
+
+def _measured(model: ir.Model, free: list[int], names: list[str]) -> list[Shapes]:
+    """Shapes of named values at base size, with the first free axis longer, and with the second."""
+    proto = ir.to_proto(model)
+    given = str(model.graph.inputs[0].name)
+    wanted = [name for name in dict.fromkeys(names) if name != given]
+    known = {out.name for out in proto.graph.output}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name not in known)
+    session, dims = Session(proto), list(known_shape(model.graph.inputs[0]))
+    measured = []
+    for sizes in (SIZES, *MORE):
+        shape = [sizes[free.index(axis)] if axis in free else int(dims[axis]) for axis in range(3)]  # type: ignore[arg-type]
+        results = session.run({given: np.zeros(shape, np.float32)}, wanted)
+        measured.append({given: tuple(shape)} | {n: out.shape for n, out in zip(wanted, results, strict=True)})
+    return measured
+
+
+def _transpose_input(model: ir.Model, order: list[int]) -> None:
+    """A new input, whose axes are the old one's in ``order``."""
+    graph, old = model.graph, model.graph.inputs[0]
+    name, dims = str(old.name), known_shape(old).dims
+    new = ir.val(name, dtype=old.dtype, shape=ir.Shape([dims[axis] for axis in order]))
+    turned = ir.val(f"{name}.turned", dtype=old.dtype, shape=old.shape)
+    node = ir.node("Transpose", [new], {"perm": [order.index(axis) for axis in range(3)]}, outputs=[turned])
+    old.replace_all_uses_with(turned)
+    old.name = f"{name}.old"
+    graph.inputs[0] = new
+    graph.insert_before(graph[0], node)
+
+
+def _transpose_output(model: ir.Model, order: list[int]) -> None:
+    """The output with its axes in ``order``, under its name."""
+    graph, old = model.graph, model.graph.outputs[0]
+    node = ir.node("Transpose", [old], {"perm": order}, name=f"{old.name}.turned")
+    new = node.outputs[0]
+    new.type = old.type
+    new.shape = None if old.shape is None else ir.Shape([old.shape.dims[axis] for axis in order])
+    graph.append(node)
+    name = str(old.name)
+    old.name = f"{name}.turned_from"
+    graph.outputs[0] = new
+    new.name = name

@@ -1,0 +1,241 @@
+"""A ``Loop`` over time as ``Scan``: as jax writes it (scan outputs), and torch.jit.script and onnxscript (sequences).
+
+A Loop carries what it likes and takes its inputs apart itself, by the number of the iteration. It is a Scan where it
+runs through, reads every sequence only at that number, and hands what does not change on unchanged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from ssmc.errors import ModelError
+from ssmc.ir.build import add_constant, constant_array, is_op, node_name, remove_dead, required
+
+REMEDY = "write the recurrence as one Scan over time (torch._higher_order_ops.scan), or one step with its state"
+PASSED_ON = ("Identity", "Cast")
+
+
+def loops_to_scans(model: ir.Model) -> bool:
+    """Rewrite every Loop of the main graph; whether there was one.
+
+    Raises:
+        ModelError: SSMC-S03 where a Loop is no Scan, with what keeps it from being one.
+    """
+    loops = [node for node in model.graph if is_op(node, "Loop")]
+    for node in loops:
+        _Loop(model.graph, node).rewrite()
+    if loops:
+        remove_dead(model.graph)
+    return bool(loops)
+
+
+@dataclass
+class _Loop:
+    """One Loop on its way to a Scan.
+
+    Attributes:
+        states, sequences: indices of carried values that change from step to step, and of those that collect outputs.
+        scanned: sequences that are read by the iteration's number, (outer value, axis) and what the body reads instead.
+    """
+
+    main: ir.Graph
+    node: ir.Node
+    states: list[int] = field(default_factory=list)
+    sequences: list[int] = field(default_factory=list)
+    scanned: list[tuple[ir.Value, int, ir.Value]] = field(default_factory=list)
+
+    def refuse(self, fact: str) -> ModelError:
+        """The error at this loop."""
+        return ModelError("SSMC-S03", f"this Loop is no scan over time: {fact}", REMEDY, node_name(self.node))
+
+    def rewrite(self) -> None:
+        """Put a Scan in the Loop's place."""
+        body = self.node.attributes["body"].as_graph()
+        number, condition, *carried = body.inputs
+        self._check_condition(body, condition)
+        for index, value in enumerate(carried):
+            self._carry(body, index, value)
+        self._read_by_number(body, number)
+        collected = [self._collected(body, index) for index in self.sequences]
+        stacked = list(body.outputs[1 + len(carried) :])
+        new_states = [body.outputs[1 + index] for index in self.states]
+        states = [carried[index] for index in self.states]
+        body.inputs.clear()
+        body.inputs.extend([*states, *(inner for *_, inner in self.scanned)])
+        body.outputs.clear()
+        body.outputs.extend(_once(body, [*new_states, *stacked, *collected]))
+        remove_dead(body)
+        self._emit(body, len(stacked))
+
+    def _check_condition(self, body: ir.Graph, condition: ir.Value) -> None:
+        given, after = self.node.inputs[1], body.outputs[0]
+        if given is not None and not _is_true(given):
+            raise self.refuse("whether it starts depends on a condition")
+        if _source(after) is not condition and not _is_true(_source(after)):
+            raise self.refuse("it ends by a condition")
+
+    def _carry(self, body: ir.Graph, index: int, value: ir.Value) -> None:
+        """Sort a carried value: unchanged ones become what the loop was given."""
+        after, given = body.outputs[1 + index], required(self.node, 2 + index)
+        producer = after.producer()
+        if _source(after) is value:
+            value.replace_all_uses_with(given)
+            self.node.outputs[index].replace_all_uses_with(given)
+        elif is_op(producer, "SequenceInsert"):
+            self.sequences.append(index)
+        else:
+            self.states.append(index)
+
+    def _read_by_number(self, body: ir.Graph, number: ir.Value) -> None:
+        """Every Gather of an outer sequence at the iteration's number becomes an input of the body."""
+        for alias in _aliases(number):
+            for use in list(alias.uses()):
+                node = use.node
+                if not is_op(node, "Gather") or use.idx != 1:
+                    if not is_op(node, *PASSED_ON, "Unsqueeze", "Reshape"):
+                        raise self.refuse(f"{node_name(node)} computes with the number of the step")
+                    continue
+                source = required(node, 0)
+                if _inside(source, body):
+                    raise self.refuse(f"{node_name(node)} reads a step of what the loop computes")
+                axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
+                inner = ir.val(f"{node.outputs[0].name}.scanned", dtype=source.dtype)
+                self.scanned.append((source, axis, inner))
+                self._replace_read(body, node, alias is not number and _widened(alias, number), axis, inner)
+        if not self.scanned:
+            raise self.refuse("it reads no sequence step by step")
+
+    def _replace_read(self, body: ir.Graph, node: ir.Node, widened: bool, axis: int, inner: ir.Value) -> None:
+        new = inner
+        if widened:
+            axes = add_constant(self.main, f"{inner.name}.axis", [axis], np.int64)
+            back = ir.node("Unsqueeze", [inner, axes], name=f"{inner.name}.wide")
+            back.outputs[0].name = f"{inner.name}.wide"
+            body.insert_before(node, back)
+            new = back.outputs[0]
+        node.outputs[0].replace_all_uses_with(new)
+        body.remove(node, safe=True)
+
+    def _collected(self, body: ir.Graph, index: int) -> ir.Value:
+        """What a step inserts at the end of a sequence that begins empty and that nothing else reads."""
+        insert = body.outputs[1 + index].producer()
+        assert insert is not None
+        empty = required(self.node, 2 + index).producer()
+        carried = body.inputs[2 + index]
+        at_end = len(insert.inputs) < 3 or insert.inputs[2] is None
+        alone = insert.inputs[0] is carried and len(carried.uses()) == 1
+        if not alone or not at_end or not is_op(empty, "SequenceEmpty"):
+            raise self.refuse(f"{node_name(insert)} does more than append to an empty sequence")
+        return required(insert, 1)
+
+    def _emit(self, body: ir.Graph, stacked: int) -> None:
+        given = [required(self.node, 2 + index) for index in self.states]
+        outer = [self._time_first(value, axis) for value, axis, _ in self.scanned]
+        attributes: dict[str, ir.Graph | int] = {"body": body, "num_scan_inputs": len(outer)}
+        count = len(self.states) + stacked + len(self.sequences)
+        scan = ir.node("Scan", [*given, *outer], attributes, num_outputs=count, name=node_name(self.node))
+        self.main.insert_before(self.node, scan)
+        carried = len(self.node.outputs) - stacked
+        old = [self.node.outputs[i] for i in (*self.states, *range(carried, carried + stacked), *self.sequences)]
+        for value, new in zip(old, scan.outputs, strict=True):
+            new.name, value.name = value.name, f"{value.name}.loop"
+            new.dtype = value.dtype if value.dtype is not None else ir.DataType.FLOAT
+        first = count - len(self.sequences)
+        for value, new in zip(old[:first], scan.outputs[:first], strict=True):
+            value.replace_all_uses_with(new, replace_graph_outputs=True)
+        for value, new in zip(old[first:], scan.outputs[first:], strict=True):
+            self._stack(value, new)
+        self.main.remove(self.node, safe=True)
+
+    def _time_first(self, value: ir.Value, axis: int) -> ir.Value:
+        """A scanned value with the axis that the loop walks in front."""
+        if axis == 0:
+            return value
+        if value.shape is None:
+            raise self.refuse(f"the rank of '{value.name}' is not known")
+        others = [a for a in range(len(value.shape)) if a != axis % len(value.shape)]
+        perm = [axis % len(value.shape), *others]
+        turned = ir.node("Transpose", [value], {"perm": perm}, name=f"{node_name(self.node)}.{value.name}")
+        turned.outputs[0].name, turned.outputs[0].type = f"{node_name(self.node)}.{value.name}", value.type
+        self.main.insert_before(self.node, turned)
+        return turned.outputs[0]
+
+    def _stack(self, sequence: ir.Value, stacked: ir.Value) -> None:
+        """Outputs (T, ...) of a Scan where a sequence of outputs was put together."""
+        for use in list(sequence.uses()):
+            node = use.node
+            new_axis = node.attributes["new_axis"].as_int() if "new_axis" in node.attributes else 0
+            if not is_op(node, "ConcatFromSequence") or not new_axis:
+                raise self.refuse(f"{node_name(node)} reads the sequence of outputs other than as a new axis")
+            axis = node.attributes["axis"].as_int()
+            value = stacked
+            if axis:
+                value = self._moved(node, stacked, axis)
+            node.outputs[0].replace_all_uses_with(value, replace_graph_outputs=True)
+            self.main.remove(node, safe=True)
+
+    def _moved(self, node: ir.Node, stacked: ir.Value, axis: int) -> ir.Value:
+        if axis < 0 and node.outputs[0].shape is None:
+            raise self.refuse(f"{node_name(node)} counts its axis from the end of an unknown shape")
+        rank = len(node.outputs[0].shape) if node.outputs[0].shape is not None else axis + 2
+        axis %= rank
+        perm = [*range(1, axis + 1), 0, *range(axis + 1, rank)]
+        turned = ir.node("Transpose", [stacked], {"perm": perm}, name=f"{node_name(node)}.turned")
+        turned.outputs[0].name = f"{node_name(node)}.turned"
+        self.main.insert_before(node, turned)
+        return turned.outputs[0]
+
+
+def _source(value: ir.Value) -> ir.Value:
+    """Where a value comes from, behind Identity and Cast."""
+    producer = value.producer()
+    while producer is not None and is_op(producer, *PASSED_ON):
+        value = required(producer, 0)
+        producer = value.producer()
+    return value
+
+
+def _is_true(value: ir.Value) -> bool:
+    array = constant_array(value)
+    return array is not None and bool(array.all())
+
+
+def _aliases(number: ir.Value) -> list[ir.Value]:
+    """The number of the iteration and what is the same in another type or with an axis more."""
+    found = [number]
+    for value in found:
+        for use in value.uses():
+            if is_op(use.node, *PASSED_ON, "Unsqueeze", "Reshape") and use.idx == 0:
+                found.append(use.node.outputs[0])
+    return found
+
+
+def _widened(alias: ir.Value, number: ir.Value) -> bool:
+    """Whether it has an axis more than the number."""
+    while alias is not number:
+        producer = alias.producer()
+        assert producer is not None
+        if is_op(producer, "Unsqueeze", "Reshape"):
+            return True
+        alias = required(producer, 0)
+    return False
+
+
+def _inside(value: ir.Value, body: ir.Graph) -> bool:
+    producer = value.producer()
+    return value in body.inputs if producer is None else producer.graph is body
+
+
+def _once(body: ir.Graph, values: list[ir.Value]) -> list[ir.Value]:
+    """A body may not return one value twice, nor an outer one."""
+    out = []
+    for index, value in enumerate(values):
+        copy = ir.node("Identity", [value], name=f"{body.name}.result{index}")
+        copy.outputs[0].name = f"{body.name}.result{index}"
+        copy.outputs[0].type = value.type
+        body.append(copy)
+        out.append(copy.outputs[0])
+    return out

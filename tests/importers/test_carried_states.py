@@ -1,0 +1,107 @@
+"""Models that take their states and give them back: sequences, and one step of a stream."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from ssmc.errors import ModelError
+from ssmc.importers.onnx_file import import_model
+from ssmc.ir.executor import Executor
+from ssmc.ir.operations import StateSpace
+from ssmc.verify import run_onnx
+from tests.compiling import program_of
+from tests.graph_writer import Graph
+from tests.importers.refusing import CODE, H, codes, decay, plain
+
+X = np.random.default_rng(0).standard_normal((3, 7, 2)).astype(np.float32)
+
+
+def ends(proto: onnx.ModelProto, inputs: dict[str, list[str | int]], outputs: dict[str, list[str | int]]) -> None:
+    """Give the graph these inputs and outputs besides those that it has."""
+    for kind, values in ((proto.graph.input, inputs), (proto.graph.output, outputs)):
+        kind.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in values.items())
+
+
+def sequence_model() -> onnx.ModelProto:
+    """A Scan that starts from an input and whose final state is an output."""
+    g = Graph()
+    w = g.op("Transpose", g.weight(codes(H, 2), 0.25, "enc.W"), perm=[1, 0], out="enc.Wt")
+    u = g.quant(g.op("MatMul", g.quant("x", CODE, "xq"), w), CODE, "u")
+    (y,) = g.loop(u, [(H,)], lambda b, s, ut: ([plain(b, s[0], ut)[0]], s))
+    scan = next(node for node in g.nodes if node.op_type == "Scan")
+    scan.input[0] = "h0"
+    proto = g.finish(2, g.quant(y, CODE, "out"), ("batch", "time", H))
+    ends(proto, {"h0": ["batch", H]}, {"scan.end0": ["batch", H]})
+    return proto
+
+
+def test_a_sequence_model_starts_at_zero() -> None:
+    proto = sequence_model()
+    expected = run_onnx(proto, {"x": X, "h0": np.zeros((3, H), np.float32)}, ["out"])[0]
+    assert np.array_equal(Executor(program_of(proto)).run(X), expected)
+
+
+def test_an_input_that_is_no_state() -> None:
+    proto = sequence_model()
+    proto.graph.node.append(helper.make_node("Add", ["out", "shift"], ["moved"], name="shifted"))
+    ends(proto, {"shift": ["batch", "time", H]}, {})
+    with pytest.raises(ModelError, match=r"SSMC-M14.*shift"):
+        import_model(proto)
+
+
+def step_model(*, width: int = H, bias: bool = True, names: tuple[str, str] = ("s", "s_next")) -> onnx.ModelProto:
+    """One step: encoder, decaying state, ReLU and decoder, on (batch, features)."""
+    g = Graph()
+    h = g.op("MatMul", g.quant("x", CODE, "xq"), g.weight(codes(2, H), 0.25, "enc.W"), out="enc")
+    u = g.quant(g.op("Add", h, g.const([0.5, -0.25, 1.0]), out="sum.enc") if bias else h, CODE, "u")
+    new = g.quant(decay(g, names[0], u), CODE, names[1])
+    y = g.quant(g.op("Add", g.op("Mul", new, g.const([1.0, 2.0, -1.0])), u), CODE, "y")
+    h = g.quant(g.op("Relu", y), CODE, "act")
+    out = g.quant(g.op("MatMul", h, g.weight(codes(H, width), 0.25, "dec.W"), out="dec"), CODE, "out")
+    proto = g.finish(2, out, ("batch", width))
+    proto.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 2]))
+    ends(proto, {names[0]: ["batch", H]}, {names[1]: ["batch", H]})
+    return proto
+
+
+def stepped(proto: onnx.ModelProto) -> np.ndarray:
+    """Outputs (N, T, size) of onnxruntime, step by step, with the state handed on."""
+    state, outputs = np.zeros((3, H), np.float32), []
+    for t in range(X.shape[1]):
+        y, state = run_onnx(proto, {"x": X[:, t], proto.graph.input[1].name: state})
+        outputs.append(y)
+    return np.stack(outputs, 1)
+
+
+@pytest.mark.parametrize("width", [4, 2, H])
+@pytest.mark.parametrize("bias", [True, False])
+def test_one_step_is_a_sequence_model(width: int, bias: bool) -> None:
+    proto = step_model(width=width, bias=bias)
+    program = program_of(proto)
+    assert np.array_equal(Executor(program).run(X), stepped(proto))
+    (kernel,) = (op for op in program.ops if isinstance(op, StateSpace))
+    assert (kernel.matrix.groups, kernel.n_state) == (H, 1)
+
+
+def test_states_are_told_by_shape_where_names_say_nothing() -> None:
+    proto = step_model(width=4, names=("foo", "bar"))
+    assert np.array_equal(Executor(program_of(proto)).run(X), stepped(proto))
+
+
+def test_states_that_cannot_be_told_are_listed() -> None:
+    proto = step_model(width=H, names=("foo", "bar"))
+    with pytest.raises(ModelError, match=r"SSMC-M14.*foo.*bar") as caught:
+        import_model(proto)
+    assert "--state" in caught.value.remedy
+    model = import_model(proto, states={"foo": "bar"})
+    assert [str(value.name) for value in (*model.graph.inputs, *model.graph.outputs)] == ["x", "out"]
+
+
+def test_a_state_without_a_dynamic_batch() -> None:
+    proto = step_model()
+    proto.graph.input[1].type.tensor_type.shape.dim[0].dim_value = 1
+    with pytest.raises(ModelError, match=r"SSMC-M14\]: s: .*dynamic batch"):
+        import_model(proto)

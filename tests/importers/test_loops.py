@@ -1,0 +1,146 @@
+"""A Loop over time is the Scan that it spells out, in every form in which exporters write it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from ssmc.errors import ModelError
+from ssmc.importers.onnx_file import import_model
+from ssmc.ir.executor import Executor
+from ssmc.ir.operations import StateSpace
+from ssmc.verify import run_onnx
+from tests.compiling import program_of
+from tests.graph_writer import Graph
+from tests.importers.refusing import CODE, H, decay, end, start
+
+X = np.random.default_rng(0).standard_normal((3, 7, 2)).astype(np.float32)
+INT, BOOL, FLOAT = TensorProto.INT64, TensorProto.BOOL, TensorProto.FLOAT
+
+
+def value(name: str, kind: int = FLOAT) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, [] if kind != FLOAT else None)
+
+
+def sequence(name: str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_sequence_value_info(name, FLOAT, None)
+
+
+def step(b: Graph, u: str) -> tuple[str, str]:
+    """Next state and output of one step that reads ``u``."""
+    return b.quant(decay(b, "s", u), CODE, "s.q"), "s"
+
+
+def ahead(g: Graph, u: str) -> tuple[str, str, str]:
+    """Time first, its number of steps, and zeros to start from."""
+    time_first = g.op("Transpose", u, perm=[1, 0, 2])
+    steps = g.op("Squeeze", g.op("Shape", time_first, start=0, end=1), out="steps")
+    size = g.op("Concat", g.op("Shape", time_first, start=1, end=2), g.const([H], np.int64), axis=0)
+    return time_first, steps, g.op("ConstantOfShape", size)
+
+
+def body(b: Graph, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]) -> onnx.GraphProto:
+    return helper.make_graph(b.nodes, "body", [value("i", INT), value("go", BOOL), *inputs], outputs)
+
+
+def scan_outputs(g: Graph, u: str) -> str:
+    """As jax writes it: the sequence and constants are carried along."""
+    time_first, steps, zeros = ahead(g, u)
+    b = g.inner("in.")
+    new, y = step(b, b.op("Gather", "seq", b.op("Unsqueeze", "i", b.const([0], np.int64)), axis=0, out="wide"))
+    squeezed = b.op("Reshape", new, b.const([-1, H], np.int64))
+    out = b.op("Identity", y)
+    ends = [b.op("Identity", "go", out="go.on"), b.op("Identity", squeezed), b.op("Identity", "seq"), out]
+    results = [value(ends[0], BOOL), *(value(name) for name in ends[1:])]
+    graph = body(b, [value("s"), value("seq")], results)
+    names = ["s.end", "seq.end", "ys"]
+    g.nodes.append(helper.make_node("Loop", [steps, "", zeros, time_first], names, name="loop", body=graph))
+    return g.op("Transpose", "ys", perm=[1, 0, 2])
+
+
+def gathered(g: Graph, u: str) -> str:
+    """The sequence is captured, the batch its first axis, and the loop's condition a constant."""
+    _, steps, zeros = ahead(g, u)
+    b = g.inner("in.")
+    new, y = step(b, b.op("Gather", u, "i", axis=1))
+    ends = [b.op("Identity", "go", out="go.on"), b.op("Identity", new), b.op("Identity", y)]
+    graph = body(b, [value("s")], [value(ends[0], BOOL), value(ends[1]), value(ends[2])])
+    true = g.const(True, np.bool_)
+    g.nodes.append(helper.make_node("Loop", [steps, true, zeros], ["s.end", "ys"], name="loop", body=graph))
+    return g.op("Transpose", "ys", perm=[1, 0, 2])
+
+
+def inserted(axis: int) -> Callable[[Graph, str], str]:
+    """As torch.jit.script writes it: outputs are appended to a sequence."""
+
+    def write(g: Graph, u: str) -> str:
+        time_first, steps, zeros = ahead(g, u)
+        empty = g.op("SequenceEmpty")
+        b = g.inner("in.")
+        new, y = step(b, b.op("Gather", time_first, "i", axis=0))
+        ends = [b.op("Identity", "go", out="go.on"), b.op("Identity", new), b.op("SequenceInsert", "ys", y)]
+        results = [value(ends[0], BOOL), value(ends[1]), sequence(ends[2])]
+        graph = body(b, [value("s"), sequence("ys")], results)
+        true = g.const(True, np.bool_)
+        g.nodes.append(helper.make_node("Loop", [steps, true, zeros, empty], ["end", "all"], name="loop", body=graph))
+        stacked = g.op("ConcatFromSequence", "all", axis=axis, new_axis=1)
+        return stacked if axis else g.op("Transpose", stacked, perm=[1, 0, 2])
+
+    return write
+
+
+FORMS = {"scan outputs": scan_outputs, "gathered": gathered, "sequence": inserted(0), "sequence, axis 1": inserted(1)}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_the_same_kernel(form: str) -> None:
+    g, u = start()
+    proto = end(g, FORMS[form](g, u))
+    program = program_of(proto)
+    assert np.array_equal(Executor(program).run(X), run_onnx(proto, {"x": X})[0])
+    (kernel,) = (op for op in program.ops if isinstance(op, StateSpace))
+    assert kernel.matrix.groups == H
+
+
+def test_a_loop_that_ends_by_a_condition() -> None:
+    g, u = start()
+    _, steps, zeros = ahead(g, u)
+    b = g.inner("in.")
+    new, y = step(b, b.op("Gather", u, "i", axis=1))
+    ends = [b.op("Less", "i", b.const(3, np.int64)), b.op("Identity", new), b.op("Identity", y)]
+    graph = body(b, [value("s")], [value(ends[0], BOOL), value(ends[1]), value(ends[2])])
+    g.nodes.append(
+        helper.make_node("Loop", [steps, g.const(True, np.bool_), zeros], ["s.end", "ys"], name="loop", body=graph)
+    )
+    with pytest.raises(ModelError, match=r"SSMC-S03.*loop") as caught:
+        import_model(end(g, g.op("Transpose", "ys", perm=[1, 0, 2])))
+    assert "Scan" in caught.value.remedy
+
+
+def test_a_loop_that_computes_with_its_number() -> None:
+    g, u = start()
+    _, steps, zeros = ahead(g, u)
+    b = g.inner("in.")
+    new, y = step(b, b.op("Gather", u, b.op("Neg", "i", out="back"), axis=1))
+    ends = [b.op("Identity", "go", out="go.on"), b.op("Identity", new), b.op("Identity", y)]
+    graph = body(b, [value("s")], [value(ends[0], BOOL), value(ends[1]), value(ends[2])])
+    g.nodes.append(
+        helper.make_node("Loop", [steps, g.const(True, np.bool_), zeros], ["s.end", "ys"], name="loop", body=graph)
+    )
+    with pytest.raises(ModelError, match=r"SSMC-S03.*back computes with the number"):
+        import_model(end(g, g.op("Transpose", "ys", perm=[1, 0, 2])))
+
+
+@pytest.mark.parametrize(("equation", "turned"), [("abc,cd->abd", False), ("ntf,hf->nth", True)])
+def test_a_linear_layer_as_einsum(equation: str, turned: bool) -> None:
+    """As jax writes it; of quantized weights too."""
+    g = Graph("round")
+    x = g.quant("x", CODE, "xq")
+    matrix = np.array([[1, -2, 3], [2, 1, 0]]) / 4
+    h = g.op("Einsum", x, g.const(matrix.T if turned else matrix), equation=equation)
+    proto = g.finish(2, g.quant(h, CODE, "out"), ("batch", "time", 3))
+    assert np.array_equal(Executor(program_of(proto)).run(X), run_onnx(proto, {"x": X})[0])
