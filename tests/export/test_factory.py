@@ -123,5 +123,5 @@ def test_a_state_dict_is_found_where_trainers_keep_it(tmp_path, key, prefix) -> 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path) -> None:
     torch.save(torch.nn.Linear(4, 2).state_dict(), tmp_path / "ck.pt")
-    with pytest.raises(UsageError, match="SSMC-U22.*does not fit the model"):
+    with pytest.raises(UsageError, match=r"SSMC-U22.*does not fit the model"):
         load_weights(torch.nn.Linear(3, 2), tmp_path / "ck.pt")

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 import ssmc  # noqa: E402 - after the torch skip
 from ssmc.data import Samples  # noqa: E402
-from ssmc.errors import ModelError  # noqa: E402
+from ssmc.errors import ModelError, SsmcError  # noqa: E402
 from ssmc.export import Candidate, Refused, adapters, export_onnx, register_adapter  # noqa: E402
 from ssmc.export.diagonal_scan import DiagonalScan  # noqa: E402
 from ssmc.export.swapping import swap_layers  # noqa: E402
@@ -130,7 +130,7 @@ class Wrong(torch.nn.Module):
     [
         (
             Loop,
-            r"X06.: inside.blocks.guilty: Loop fixes the length at 10: a loop over time in Python.*write the recurrence",
+            r"X06.: inside.blocks.guilty: Loop fixes the length at 10: a loop over time.*write the recurrence",
         ),
         (BatchSize, r"X06.: inside.blocks.guilty: BatchSize fixes the batch at 2"),
         (Spectrum, r"X0[16].: inside.blocks.guilty: Spectrum computes in complex numbers \(fft_rfft\)"),
@@ -144,7 +144,7 @@ class Wrong(torch.nn.Module):
 )
 def test_what_cannot_be_exported_is_refused_by_layer_and_reason(layer, why, tmp_path) -> None:
     model = Model(fine=torch.nn.Tanh(), guilty=layer())
-    with pytest.raises(ModelError, match=f"SSMC-{why}"):
+    with pytest.raises(ModelError, match=rf"SSMC-{why}"):
         export_onnx(model, torch.zeros(2, 10, 3), tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
 
@@ -197,7 +197,7 @@ def test_it_may_give_several_readings_and_is_asked_before_those_of_ssmc(register
     registered("mine", adapt)
     _, (swap,) = swap_layers(Model(own=Decay()).eval(), (torch.zeros(1, 20, 3),))
     assert swap.convention == "power 1"
-    with pytest.raises(ModelError, match="SSMC-X05.: inside.blocks.lru: LRU is mine; leave it"):
+    with pytest.raises(ModelError, match=r"SSMC-X05.: inside.blocks.lru: LRU is mine; leave it"):
         swap_layers(Model(lru=foreign.LRU(H, 4)), ())
 
 
@@ -205,6 +205,43 @@ def test_a_model_that_cannot_be_copied_says_so() -> None:
     model = torch.nn.Linear(3, 2)
     model.generator = (k for k in range(3))
     with pytest.raises(
-        ModelError, match="SSMC-X01.: Linear: it cannot be copied: TypeError: cannot pickle 'generator'"
+        ModelError, match=r"SSMC-X01.: Linear: it cannot be copied: TypeError: cannot pickle 'generator'"
     ):
         export_onnx(model, torch.zeros(1, 2, 3), "never.onnx")
+
+
+class FixedLength(torch.nn.Module):
+    """A layer that ssmc knows, in a model that takes 300 steps and no others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = foreign.LRU(3, 2)
+
+    def forward(self, x):
+        if torch.compiler.is_exporting() or x.shape[1] == 300:
+            return self.layer(x)
+        raise ValueError("300 steps, please")
+
+
+def test_a_model_of_one_length_is_probed_at_that_length_and_then_refused(tmp_path) -> None:
+    model, x = FixedLength().eval(), torch.zeros(1, 300, 3)
+    _, (swap,) = swap_layers(FixedLength().eval(), (x,))
+    assert swap.error < 1e-4
+    why = r"SSMC-X06.: FixedLength: it runs at the example's length 300 only, and fails at 600: test_torch_m.*: Value"
+    with pytest.raises(ModelError, match=why):
+        export_onnx(model, x, tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("adapt", "code", "why"),
+    [
+        (lambda layer: 3, "U41", "layer adapter 'mine', added by register_adapter, cannot be used: returns a int"),
+        (lambda layer: layer.none, "U41", "cannot be used: fails on a layer of class Linear: AttributeError"),
+        (lambda layer: iter(()), "X04", "Linear has no reading"),
+        (lambda layer: torch.nn.Linear(9, 9), "X04", r"Linear as a scan \(adapter 'mine'\) fails: RuntimeError: mat1"),
+    ],
+)
+def test_what_is_wrong_with_an_adapter_of_ones_own_is_said(registered, adapt, code, why) -> None:
+    registered("mine", adapt)
+    with pytest.raises(SsmcError, match=rf"SSMC-{code}.*{why}"):
+        swap_layers(torch.nn.Linear(3, 2), (torch.zeros(1, 20, 3),))
