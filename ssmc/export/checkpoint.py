@@ -17,8 +17,8 @@ from ssmc.qat.training import Phase, kept_weights
 
 #: where trainers keep the state dict
 KEYS = ("model", "state_dict", "model_state_dict")
-#: what wrappers put before every name: DataParallel, torch.compile, trainers that hold the model as an attribute
-PREFIXES = ("module.", "_orig_mod.", "model.")
+#: what wrappers put before every name, the outer ones first: DataParallel, trainers that hold the model, torch.compile
+PREFIXES = ("module.", "model.", "_orig_mod.")
 
 
 def export_checkpoint(
@@ -49,10 +49,8 @@ def load_weights(model: torch.nn.Module, checkpoint: Path) -> None:
             saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
         model.load_state_dict(_without_prefix(_state_dict(saved), model))
     except (OSError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError, AttributeError, EOFError) as cause:
-        first = str(cause).strip().splitlines()[0][:200]
-        raise UsageError(
-            "SSMC-U22", f"does not fit the model ({first})", "give its state dict", str(checkpoint)
-        ) from cause
+        fact = f"does not fit the model ({' '.join(str(cause).split())[:200]})"
+        raise UsageError("SSMC-U22", fact, "give its state dict", str(checkpoint)) from cause
 
 
 def _state_dict(saved: Any) -> Any:

@@ -111,9 +111,10 @@ def _fixed(watch: _Watch, names: dict[nn.Module, str], examples: tuple[Tensor, .
     if watch.fixed is None:
         return None
     layer, axis = watch.fixed
-    size = examples[0].shape[axis]
-    how = "loops over time in Python, or reads the length as a number" if axis else "reads the batch size as a number"
-    fact = f"{type(layer).__name__} {how}: the exported {AXES[axis]} would always be {size}"
+    how = (
+        "a loop over time in Python, or a table or number of that length" if axis else "a table or number of that size"
+    )
+    fact = f"{type(layer).__name__} fixes the {AXES[axis]} at {examples[0].shape[axis]}: {how}"
     return Obstacle(names[layer], fact, SCAN if axis else "take the size from a tensor's shape where it is needed")
 
 

@@ -35,7 +35,7 @@ def _readings(layer: Any) -> Iterator[Candidate]:
     c = torch.linalg.solve(rest, stored.conj()[:, None], left=False)
     scan = _doubled(discrete, driven, c, layer.D.detach().double().reshape(-1, 1, 1))
     for transposed in time_axes(layer):
-        yield Candidate(f"dplr, bilinear, kernel length {layer.l_max}", TimeAxis(scan, transposed))
+        yield Candidate(f"dplr, bilinear, C for length {layer.l_max}", TimeAxis(scan, transposed))
 
 
 def _doubled(A: Tensor, B: Tensor, C: Tensor, d: Tensor) -> LinearScan:

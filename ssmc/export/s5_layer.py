@@ -31,11 +31,9 @@ def adapt(layer: nn.Module) -> Iterator[Candidate] | None:
 
 
 def _core(layer: nn.Module) -> Any | None:
-    """What holds the parameters: the layer, or the only part of a layer without parameters of its own."""
-    if _holds(layer):
-        return layer
-    parts = list(layer.children())
-    return parts[0] if len(parts) == 1 and not layer._parameters and _holds(parts[0]) else None
+    """What holds the parameters: the layer, or its part ``seq``, which computes one sequence under vmap."""
+    part = getattr(layer, "seq", layer)
+    return part if isinstance(part, nn.Module) and _holds(part) else None
 
 
 def _holds(layer: nn.Module) -> bool:

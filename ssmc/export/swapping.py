@@ -19,8 +19,9 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 LARGEST_ERROR = 1e-3
 AGREES = 1e-5  # no other convention is tried
-STEPS = 64
+STEPS = 64  # of an example with fewer than ENOUGH_STEPS, which would not tell layers apart
 ENOUGH_STEPS = 16
+MOST_STEPS = 256
 
 
 @dataclass(frozen=True)
@@ -102,20 +103,19 @@ def _matches(layer: nn.Module, name: str, adapters: Mapping[str, Adapter]) -> It
 
 
 def _calls(model: nn.Module, examples: tuple[Tensor, ...], matches: list[_Match]) -> dict[str, Call]:
-    """Arguments of the first call of every matched layer, in a run of the model.
+    """Arguments of the last call of every matched layer, in a run of the model of `STEPS` to `MOST_STEPS` steps.
 
-    The run has the example's length, or at least `STEPS` time steps where that is too short to tell layers apart.
+    A model that runs at the example's length only is run at that length.
     """
     calls: dict[str, Call] = {}
 
     def remember(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        calls.setdefault(names[layer], (args, kwargs))
+        calls[names[layer]] = args, kwargs
 
     names = {match.layer: match.name for match in matches}
     hooks = [layer.register_forward_pre_hook(remember, with_kwargs=True) for layer in names]
     try:
-        with torch.no_grad():
-            model(*map(_long_enough, examples))
+        _run(model, examples)
     except Exception as cause:
         fact = f"it fails on the example: {blame(cause)}"
         raise ModelError("SSMC-X01", fact, "give an example that the model runs on", type(model).__name__) from cause
@@ -125,9 +125,19 @@ def _calls(model: nn.Module, examples: tuple[Tensor, ...], matches: list[_Match]
     return calls
 
 
-def _long_enough(x: Tensor) -> Tensor:
+def _run(model: nn.Module, examples: tuple[Tensor, ...]) -> None:
+    with torch.no_grad():
+        try:
+            model(*map(_of_good_length, examples))
+        except Exception:
+            model(*examples)
+
+
+def _of_good_length(x: Tensor) -> Tensor:
     steps = x.shape[1]
-    return x if steps >= ENOUGH_STEPS else x.repeat(1, -(-STEPS // steps), *[1] * (x.ndim - 2))
+    if steps < ENOUGH_STEPS:
+        return x.repeat(1, -(-STEPS // steps), *[1] * (x.ndim - 2))
+    return x[:, :MOST_STEPS]
 
 
 def _fitted(match: _Match, call: Call) -> tuple[Swap, nn.Module]:
