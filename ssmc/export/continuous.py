@@ -8,7 +8,7 @@ bilinear   (1 + dt A / 2) / (1 - dt A / 2), dt / (1 - dt A / 2)  B
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ def discretise(how: str, dt: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
     return (1 + dt * a / 2) / (1 - dt * a / 2), dt / (1 - dt * a / 2)
 
 
-def likely_first(layer: nn.Module, attribute: str, options: Iterator[str] | tuple[str, ...]) -> list[str]:
+def likely_first(layer: nn.Module, attribute: str, options: tuple[str, ...]) -> list[str]:
     """All options, the one that the layer's attribute names first."""
     own = getattr(layer, attribute, None)
     return sorted(options, key=lambda option: option != own)

@@ -27,12 +27,23 @@ def built_model(text: str) -> Iterator[torch.nn.Module]:
     where, _, name = text.rpartition(":")
     if not where or not name:
         raise UsageError("SSMC-U21", "no factory is named", "write module:function or file.py:function", text)
+    with _importable(where):
+        yield _built(_factory(where, name, text), text)
+
+
+@contextmanager
+def _importable(where: str) -> Iterator[None]:
+    """The folder is on the path; a file's module takes the place of another one of its name only meanwhile."""
     folder = str(Path(where).absolute().parent if where.endswith(".py") else Path.cwd())
+    before = {Path(where).stem: sys.modules.get(Path(where).stem)} if where.endswith(".py") else {}
     sys.path.insert(0, folder)
     try:
-        yield _built(_factory(where, name, text), text)
+        yield
     finally:
         sys.path.remove(folder)
+        for name, module in before.items():
+            sys.modules.pop(name, None)
+            sys.modules.update({} if module is None else {name: module})
 
 
 def _factory(where: str, name: str, text: str) -> Callable[[], Any]:

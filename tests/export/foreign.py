@@ -92,7 +92,11 @@ class FFTConv(nn.Module):
         u = x if self.transposed else x.mT
         k = self.kernel(u.shape[-1])
         y = torch.cat(
-            [convolve(torch.diag_embed(kc.T).permute(1, 2, 0), u) + u * d[:, None] for kc, d in zip(k, self.D, strict=True)], 1
+            [
+                convolve(torch.diag_embed(kc.T).permute(1, 2, 0), u) + u * d[:, None]
+                for kc, d in zip(k, self.D, strict=True)
+            ],
+            1,
         )
         y = self.drop(y)
         return self.activation(y if self.transposed else y.mT), None

@@ -51,6 +51,16 @@ def test_the_folder_of_the_file_is_on_the_path_while_it_loads(written) -> None:
     with built_model(f"{path}:build") as made:
         assert made.weight.shape == (3, 3)
     assert sys.path == before
+    assert "build_mine" not in sys.modules
+
+
+def test_a_file_named_like_a_module_takes_its_place_only_meanwhile(written) -> None:
+    import colorsys
+
+    path = written("colorsys.py", "import torch\n\ndef build():\n    return torch.nn.Linear(2, 2)\n")
+    with built_model(f"{path}:build") as made:
+        assert isinstance(made, torch.nn.Linear)
+    assert sys.modules["colorsys"] is colorsys
 
 
 @pytest.mark.parametrize(

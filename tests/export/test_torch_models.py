@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 import ssmc  # noqa: E402 - after the torch skip
 from ssmc.data import Samples  # noqa: E402
 from ssmc.errors import ModelError, SsmcError  # noqa: E402
-from ssmc.export import Candidate, Refused, adapters, export_onnx, register_adapter  # noqa: E402
+from ssmc.export import Candidate, Refused, adapters, export_onnx, register_adapter, swapping  # noqa: E402
 from ssmc.export.diagonal_scan import DiagonalScan  # noqa: E402
 from ssmc.export.swapping import swap_layers  # noqa: E402
 from ssmc.quantize.model import quantize  # noqa: E402
@@ -211,23 +211,24 @@ def test_a_model_that_cannot_be_copied_says_so() -> None:
 
 
 class FixedLength(torch.nn.Module):
-    """A layer that ssmc knows, in a model that takes 300 steps and no others."""
+    """A layer that ssmc knows, in a model that takes 20 steps and no others."""
 
     def __init__(self) -> None:
         super().__init__()
         self.layer = foreign.LRU(3, 2)
 
     def forward(self, x):
-        if torch.compiler.is_exporting() or x.shape[1] == 300:
+        if torch.compiler.is_exporting() or x.shape[1] == 20:
             return self.layer(x)
-        raise ValueError("300 steps, please")
+        raise ValueError("20 steps, please")
 
 
-def test_a_model_of_one_length_is_probed_at_that_length_and_then_refused(tmp_path) -> None:
-    model, x = FixedLength().eval(), torch.zeros(1, 300, 3)
+def test_a_model_of_one_length_is_probed_at_that_length_and_then_refused(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(swapping, "MOST_STEPS", 18)
+    model, x = FixedLength().eval(), torch.zeros(1, 20, 3)
     _, (swap,) = swap_layers(FixedLength().eval(), (x,))
     assert swap.error < 1e-4
-    why = r"SSMC-X06.: FixedLength: it runs at the example's length 300 only, and fails at 600: test_torch_m.*: Value"
+    why = r"SSMC-X06.: FixedLength: it runs at the example's length 20 only, and fails at 40: test_torch_m.*: Value"
     with pytest.raises(ModelError, match=why):
         export_onnx(model, x, tmp_path / "m.onnx")
 
