@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ssmc.cli.progress import stages
 from ssmc.cli.states import STATE_HELP, named_states
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ssmc.quantize.read_back import Fidelity
+
 BITS = click.IntRange(1, 16)
+WARN_DB = 10
 
 
 @click.command(short_help="Quantize a float ONNX model after training.")
@@ -67,6 +73,7 @@ BITS = click.IntRange(1, 16)
     help="Refit C and D to the quantized states on the calibration data.",
 )
 @click.option("--state", "state_pairs", multiple=True, metavar="IN:OUT", help=STATE_HELP)
+@click.option("--min-sqnr", type=float, metavar="DB", help="Refuse a model whose output SQNR is lower.")
 def quantize(
     model: Path,
     data: Path,
@@ -79,6 +86,7 @@ def quantize(
     power_of_two: bool,
     refit: bool,
     state_pairs: tuple[str, ...],
+    min_sqnr: float | None,
     **widths: int | None,
 ) -> None:
     """Quantize a float ONNX MODEL on calibration data and write standard quantized ONNX, ready for 'ssmc compile'.
@@ -109,7 +117,26 @@ def quantize(
     )
     with stages("quantizing") as stage:
         done = run(model, load_samples(data).spread(samples), config, progress=stage, states=named_states(state_pairs))
+    _require(done.fidelity, min_sqnr)
     write_file(output, done.model.SerializeToString(deterministic=True))
     for kernel in done.kernels:
         click.echo(f"{kernel.name}: {kernel.delta} of {kernel.modes} modes in delta form")
+    for line in fidelity_lines(done.fidelity):
+        click.echo(line)
     click.echo(f"wrote {output}: {done.quantizers} quantizers; compile it with 'ssmc compile {output}'")
+
+
+def fidelity_lines(fidelity: Fidelity) -> Iterator[str]:
+    """How good the quantized model is on the calibration data."""
+    weak = f"; below {WARN_DB} dB: more bits, or training (QAT)" if fidelity.sqnr_db < WARN_DB else ""
+    yield f"output SQNR {fidelity.sqnr_db:.1f} dB on the calibration data{weak}"
+    if fidelity.accuracy is not None:
+        yield f"accuracy on the calibration data {fidelity.accuracy:.4f}, float {fidelity.float_accuracy:.4f}"
+
+
+def _require(fidelity: Fidelity, least: float | None) -> None:
+    from ssmc.errors import GateError
+
+    if least is not None and fidelity.sqnr_db < least:
+        fact = f"the output SQNR is {fidelity.sqnr_db:.1f} dB, --min-sqnr asks for {least:g}"
+        raise GateError("SSMC-C02", fact, "give more bits; nothing was written", "--min-sqnr")

@@ -134,7 +134,7 @@ class _Loop:
     def _emit(self, body: ir.Graph, stacked: int) -> None:
         given = [required(self.node, 2 + index) for index in self.states]
         outer = [self._time_first(value, axis) for value, axis, _ in self.scanned]
-        attributes = {"body": body, "num_scan_inputs": len(outer)}
+        attributes: dict[str, ir.Graph | int] = {"body": body, "num_scan_inputs": len(outer)}
         count = len(self.states) + stacked + len(self.sequences)
         scan = ir.node("Scan", [*given, *outer], attributes, num_outputs=count, name=node_name(self.node))
         self.main.insert_before(self.node, scan)

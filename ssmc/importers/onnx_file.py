@@ -21,6 +21,7 @@ from ssmc.importers.one_step import one_step_to_scan
 from ssmc.importers.opset import raise_opset
 from ssmc.importers.qonnx import QONNX, attach_bodies
 from ssmc.importers.refusals import refuse_early
+from ssmc.importers.rewritten import require_same
 from ssmc.ir.build import constant_array, graphs, known_shape, node_name
 
 OPSETS = range(13, 26)
@@ -78,7 +79,8 @@ def import_model(proto: onnx.ModelProto, source: str = "model", states: Mapping[
     refuse_early(model)
     raise_opset(model)
     einsum_to_matmul(model.graph)
-    loops_to_scans(model)
+    if loops_to_scans(model):
+        require_same(proto, model, source)
     one_step_to_scan(model, states)
     drop_carried_states(model)
     _check_weights(model)

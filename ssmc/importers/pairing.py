@@ -38,11 +38,11 @@ def pair_states(graph: ir.Graph, shapes: Shapes, given: Mapping[str, str]) -> di
     if len(pairs) == len(graph.inputs) and pairs.get(graph.inputs[0]) is graph.outputs[0] and not given:
         del pairs[graph.inputs[0]]
     if len(graph.inputs) - len(pairs) != 1 or len(graph.outputs) - len(pairs) != 1:
-        inputs, outputs = (
+        taken, given_back = (
             ", ".join(f"{value.name} {shapes[str(value.name)][1:]}" for value in values)
             for values in (graph.inputs, graph.outputs)
         )
-        fact = f"its states cannot be told: inputs {inputs}; outputs {outputs}"
+        fact = f"its states cannot be told: inputs {taken}; outputs {given_back}"
         raise ModelError("SSMC-M13", fact, "name every state with --state IN:OUT", str(graph.name))
     return pairs
 

@@ -27,6 +27,7 @@ from ssmc.quantize.kernel import quantize_kernel
 from ssmc.quantize.modes import Modes, to_modes
 from ssmc.quantize.nodes import Nodes, float_scan, quantized_scan
 from ssmc.quantize.points import Plan, Planner
+from ssmc.quantize.read_back import Fidelity, read_back
 from ssmc.quantize.steps import best_step, weight_codes
 from ssmc.recognition.axes import name_axes
 from ssmc.verify import Session, run_onnx
@@ -54,12 +55,14 @@ class Quantized:
         kernels: forms.
         quantizers: how many values were given one.
         deviation: of the raised float model from the original on the first calibration sequence, relative.
+        fidelity: of the quantized model on the calibration data.
     """
 
     model: onnx.ModelProto
     kernels: tuple[KernelChoice, ...]
     quantizers: int
     deviation: float
+    fidelity: Fidelity
 
 
 def quantize(
@@ -84,11 +87,14 @@ def quantize(
     plan = Planner(model, name_axes(model)).plan
     modes = {node: _modes(node) for node in plan.kernels}
     progress("calibrate")
-    seen, deviation = _calibrate(ir.to_proto(load_model(path, states)), model, plan, modes, samples)
+    source = ir.to_proto(load_model(path, states))
+    seen, deviation = _calibrate(source, model, plan, modes, samples)
     progress("quantize")
     choices = _rewrite(model, plan, modes, seen, config)
     _tidy(model)
-    return Quantized(ir.to_proto(model), choices, len(plan.points), deviation)
+    progress("read back")
+    made = ir.to_proto(model)
+    return Quantized(made, choices, len(plan.points), deviation, read_back(source, made, samples))
 
 
 def _check_data(model: ir.Model, samples: Samples) -> None:
