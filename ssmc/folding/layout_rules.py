@@ -71,8 +71,9 @@ def _chosen(node: ir.Node, signal: Signal, index: IntArray, emitter: Emitter, na
         raise refuse(node, "channels of an unquantized value are put in another order", "quantize it first", "SSMC-Q06")
     parts = [emitter.slice(signal, int(run[0]), int(run[-1]) + 1, f"{name}.{run[0]}") for run in runs]
     while len(parts) > 1:
-        pairs = [parts[i : i + 2] for i in range(0, len(parts), 2)]
-        parts = [emitter.joined(*pair, f"{name}.joined") if len(pair) == 2 else pair[0] for pair in pairs]
+        pairs = zip(parts[::2], parts[1::2], strict=False)
+        odd = parts[len(parts) // 2 * 2 :]
+        parts = [*(emitter.joined(a, b, f"{name}.joined") for a, b in pairs), *odd]
     return parts[0]
 
 
