@@ -15,7 +15,7 @@ from ssmc.pipeline import run_pipeline
 from ssmc.targets.integer.target import IntegerTarget
 from tests.graph_writer import Graph
 from tests.graphs import Spec, model
-from tests.importers.refusing import CODE, end, looped, plain, refusal, start
+from tests.importers.refusing import CODE, end, looped, refusal, start
 
 
 def test_a_truncated_file(tmp_path: Path) -> None:
@@ -91,8 +91,6 @@ def _with_input(shape: list[str | int], dtype: int = TensorProto.FLOAT) -> onnx.
 @pytest.mark.parametrize(
     ("shape", "code"),
     [
-        ([1, "time", 2], "SSMC-M08"),
-        (["batch", 16, 2], "SSMC-M08"),
         (["batch", "time", "features"], "SSMC-M08"),
         (["batch", 2], "SSMC-M06"),
     ],
@@ -100,17 +98,6 @@ def _with_input(shape: list[str | int], dtype: int = TensorProto.FLOAT) -> onnx.
 def test_static_or_missing_axes(shape: list[str | int], code: str) -> None:
     error = refusal(_with_input(shape))
     assert (error.code, error.node) == (code, "x")
-
-
-def test_time_first() -> None:
-    g = Graph()
-    u = g.quant("x", CODE, "u")
-    turned = g.op("Transpose", u, perm=[1, 0, 2])
-    (y,) = g.loop(turned, [(2,)], lambda b, s, ut: ([plain(b, s[0], ut)[0]], s))
-    proto = end(g, y, ("batch", "time", 2))
-    error = refusal(proto)
-    assert (error.code, error.node) == ("SSMC-M06", "x")
-    assert "(batch, time, features)" in error.fact
 
 
 def test_an_input_that_is_not_float32() -> None:
