@@ -68,9 +68,7 @@ class RaiseRecurrences(Pass):
         return PassResult(model, tuple(node_name(node) for node in loops))
 
 
-def _raise(
-    model: ir.Model, node: ir.Node, axes: Axes, start: FloatArray, taken: set[str], quantized: bool
-) -> None:
+def _raise(model: ir.Model, node: ir.Node, axes: Axes, start: FloatArray, taken: set[str], quantized: bool) -> None:
     _refuse(node)
     found = recognise_scan(node, axes)
     if quantized and not found.kernel.step.all():

@@ -148,9 +148,7 @@ def poles(op: StateSpace) -> list[NDArray[np.complex128]]:
     blocks = Blocks.of(A != 0)
     found: NDArray[np.complex128] = np.linalg.eigvals(blocks.square(A)).reshape(len(live), -1).astype(np.complex128)
     order = np.abs(found).argsort(1, kind="stable")  # the poles of the others, 0, come first
-    return [
-        row[at[len(at) - count :]] for row, at, count in zip(found, order, live.sum(1).tolist(), strict=True)
-    ]
+    return [row[at[len(at) - count :]] for row, at, count in zip(found, order, live.sum(1).tolist(), strict=True)]
 
 
 def lattice_power(denominator: int) -> float:

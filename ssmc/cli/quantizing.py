@@ -12,9 +12,13 @@ from ssmc.cli.states import STATE_HELP, named_states
 from ssmc.cli.types import COUNT, budget_option
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ssmc.budgets import Budgets
+    from ssmc.quantize.read_back import Fidelity
 
 BITS = click.IntRange(1, 16)
+WARN_DB = 10
 
 
 @click.command(short_help="Quantize a float ONNX model after training.")
@@ -72,6 +76,7 @@ BITS = click.IntRange(1, 16)
 )
 @click.option("--state", "state_pairs", multiple=True, metavar="IN:OUT", help=STATE_HELP)
 @budget_option
+@click.option("--min-sqnr", type=float, metavar="DB", help="Refuse a model whose output SQNR is lower.")
 def quantize(
     model: Path,
     data: Path,
@@ -85,6 +90,7 @@ def quantize(
     refit: bool,
     budgets: Budgets,
     state_pairs: tuple[str, ...],
+    min_sqnr: float | None,
     **widths: int | None,
 ) -> None:
     """Quantize a float ONNX MODEL on calibration data and write standard quantized ONNX, ready for 'ssmc compile'.
@@ -116,7 +122,26 @@ def quantize(
     with stages("quantizing") as stage:
         sequences, states = load_samples(data, budgets).spread(samples), named_states(state_pairs)
         done = run(model, sequences, config, progress=stage, budgets=budgets, states=states)
+    _require(done.fidelity, min_sqnr)
     write_file(output, done.model.SerializeToString(deterministic=True))
     for kernel in done.kernels:
         click.echo(f"{kernel.name}: {kernel.delta} of {kernel.modes} modes in delta form")
+    for line in fidelity_lines(done.fidelity):
+        click.echo(line)
     click.echo(f"wrote {output}: {done.quantizers} quantizers; compile it with 'ssmc compile {output}'")
+
+
+def fidelity_lines(fidelity: Fidelity) -> Iterator[str]:
+    """How good the quantized model is on the calibration data."""
+    weak = f"; below {WARN_DB} dB: more bits, or training (QAT)" if fidelity.sqnr_db < WARN_DB else ""
+    yield f"output SQNR {fidelity.sqnr_db:.1f} dB on the calibration data{weak}"
+    if fidelity.accuracy is not None:
+        yield f"accuracy on the calibration data {fidelity.accuracy:.4f}, float {fidelity.float_accuracy:.4f}"
+
+
+def _require(fidelity: Fidelity, least: float | None) -> None:
+    from ssmc.errors import GateError
+
+    if least is not None and fidelity.sqnr_db < least:
+        fact = f"the output SQNR is {fidelity.sqnr_db:.1f} dB, --min-sqnr asks for {least:g}"
+        raise GateError("SSMC-C02", fact, "give more bits; nothing was written", "--min-sqnr")

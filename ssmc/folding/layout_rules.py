@@ -11,6 +11,7 @@ from ssmc.folding.emit import Emitter
 from ssmc.folding.operands import Operands, Rule, attribute, real_constant, refuse, signal_of
 from ssmc.folding.signals import Coded, Mapped, Mean, Signal
 from ssmc.ir.build import required
+from ssmc.ir.rounding import IntArray
 from ssmc.recognition.axes import Roles
 
 
@@ -57,6 +58,25 @@ def _channels(node: ir.Node, signal: Signal, start: int, stop: int, emitter: Emi
     raise refuse(node, "channels of an unquantized value are taken apart", "quantize it first", "SSMC-Q06")
 
 
+def _chosen(node: ir.Node, signal: Signal, index: IntArray, emitter: Emitter, name: str) -> Signal:
+    """The channels ``index``: runs of consecutive ones, joined two by two."""
+    cuts = np.flatnonzero(np.diff(index) != 1) + 1
+    runs = np.split(index, cuts)
+    if len(runs) == 1:
+        return _channels(node, signal, int(index[0]), int(index[-1]) + 1, emitter, name)
+    direct = signal.channels(index)
+    if direct is not None:
+        return direct
+    if not isinstance(signal, Coded):
+        raise refuse(node, "channels of an unquantized value are put in another order", "quantize it first", "SSMC-Q06")
+    parts = [emitter.slice(signal, int(run[0]), int(run[-1]) + 1, f"{name}.{run[0]}") for run in runs]
+    while len(parts) > 1:
+        pairs = zip(parts[::2], parts[1::2], strict=False)
+        odd = parts[len(parts) // 2 * 2 :]
+        parts = [*(emitter.joined(a, b, f"{name}.joined") for a, b in pairs), *odd]
+    return parts[0]
+
+
 def _split(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     signal = signal_of(node, operands)
     axis = attribute(node, "axis", 0) % len(signal.roles)
@@ -93,15 +113,15 @@ def _without(roles: Roles, axis: int, put: str | None) -> Roles:
 
 
 def _gather(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """The last step, or consecutive channels."""
+    """The last step, or channels in any order."""
     signal = signal_of(node, operands)
     index = real_constant(node.inputs[1], node).astype(np.int64)
     axis = attribute(node, "axis", 0) % len(signal.roles)
     name = str(node.outputs[0].name)
     if signal.roles[axis] == "T" and index.ndim == 0 and index == -1 and isinstance(signal, Coded):
         return [replace(emitter.last(signal, name), roles=_without(signal.roles, axis, None))]
-    if signal.roles[axis] == "C" and index.ndim == 1 and np.array_equal(index, index[0] + np.arange(len(index))):
-        return [_channels(node, signal, int(index[0]), int(index[0]) + len(index), emitter, name)]
+    if signal.roles[axis] == "C" and index.ndim == 1 and len(index):
+        return [_chosen(node, signal, index % signal.size, emitter, name)]
     raise refuse(
         node, f"a gather over axis {signal.roles[axis]}", "only channels or the last step may be taken", "SSMC-T01"
     )

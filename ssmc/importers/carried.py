@@ -89,9 +89,7 @@ def _start_at_zero(graph: ir.Graph, state: ir.Value, sequence: ir.Value) -> None
 
     axis = _batch_axis(sequence, dims[free[0]] if free else None)
     batch = made("Shape", [sequence], "batch", start=axis, end=axis + 1)
-    parts = [
-        add_constant(graph, f"{name}.size", [dim], np.int64) if isinstance(dim, int) else batch for dim in dims
-    ]
+    parts = [add_constant(graph, f"{name}.size", [dim], np.int64) if isinstance(dim, int) else batch for dim in dims]
     shape = made("Concat", parts, "shape", axis=0) if len(parts) > 1 else parts[0]
     zeros = made("ConstantOfShape", [shape], "zeros")
     zeros.type, zeros.shape = state.type, state.shape

@@ -20,7 +20,7 @@ from ssmc.verify import Session
 
 ELEMENTWISE = ("Mul", "Div", "Neg", "Identity", "Cast", "Unsqueeze", "Squeeze", "Reshape", "Transpose", "Expand")
 MATRICES = ("MatMul", "Gemm", "Einsum", "ReduceSum")
-SUMS = ("Add", "Sub", "Sum", "Concat", "Split", "Slice", "Gather")
+JOINS = ("Add", "Sub", "Concat", "Split", "Slice", "Gather")
 BATCH = 3
 SCAN = "one_step"
 
@@ -125,11 +125,11 @@ class _Step:
         """Whether it is linear in what changes, without a constant added."""
         signals = [value for value in node.inputs if value in self.changing]
         others = [value for value in node.inputs if value is not None and value not in self.changing]
-        if is_op(node, "Add", "Sub", "Sum"):
+        if is_op(node, "Add", "Sub"):
             return not others
         if is_op(node, "Gemm"):
             return len(signals) == 1 and len(others) == 1
-        return is_op(node, *SUMS) or (is_op(node, *ELEMENTWISE, *MATRICES) and len(signals) == 1)
+        return is_op(node, *JOINS) or (is_op(node, *ELEMENTWISE, *MATRICES) and len(signals) == 1)
 
     def _pull_in(self, chosen: set[ir.Node]) -> None:
         """The matrix through which an input drives the states, and products by constants behind it."""
@@ -145,7 +145,7 @@ class _Step:
         node = value.producer()
         if value in self.fed or value in self.pairs:
             return
-        direct = node is None or not self._is_affine(node) or is_op(node, *SUMS)
+        direct = node is None or not self._is_affine(node) or is_op(node, *JOINS)
         if direct or (is_op(node, *MATRICES) and not matrices):
             self.fed.append(value)
             return

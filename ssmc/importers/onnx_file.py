@@ -23,6 +23,7 @@ from ssmc.importers.opset import raise_opset
 from ssmc.importers.protos import every_graph, proto_name, undecodable
 from ssmc.importers.qonnx import QONNX, attach_bodies
 from ssmc.importers.refusals import refuse_early, refuse_float64
+from ssmc.importers.rewritten import require_same
 from ssmc.importers.shapes import with_shapes
 from ssmc.importers.sizes import check_elements, check_nodes
 from ssmc.importers.tensors import check_tensors, read_external
@@ -89,7 +90,8 @@ def import_model(
     refuse_early(model)
     raise_opset(model)
     einsum_to_matmul(model.graph)
-    loops_to_scans(model)
+    if loops_to_scans(model):
+        require_same(proto, model, source)
     one_step_to_scan(model, states)
     drop_carried_states(model)
     check_ends(model, source)

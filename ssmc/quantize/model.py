@@ -29,6 +29,7 @@ from ssmc.quantize.kernel import quantize_kernel
 from ssmc.quantize.modes import Modes, to_modes
 from ssmc.quantize.nodes import Nodes, float_scan, quantized_scan
 from ssmc.quantize.points import Plan, Planner
+from ssmc.quantize.read_back import Fidelity, read_back
 from ssmc.quantize.steps import best_step, weight_codes
 from ssmc.recognition.axes import name_axes
 from ssmc.verify import Session, run_onnx
@@ -56,12 +57,14 @@ class Quantized:
         kernels: forms.
         quantizers: how many values were given one.
         deviation: of the raised float model from the original on the first calibration sequence, relative.
+        fidelity: of the quantized model on the calibration data.
     """
 
     model: onnx.ModelProto
     kernels: tuple[KernelChoice, ...]
     quantizers: int
     deviation: float
+    fidelity: Fidelity
 
 
 def quantize(
@@ -87,11 +90,14 @@ def quantize(
     plan = Planner(model, name_axes(model)).plan
     modes = {node: _modes(node) for node in plan.kernels}
     progress("calibrate")
-    seen, deviation = _calibrate(ir.to_proto(load_model(path, budgets, states)), model, plan, modes, samples)
+    source = ir.to_proto(load_model(path, budgets, states))
+    seen, deviation = _calibrate(source, model, plan, modes, samples)
     progress("quantize")
     choices = _rewrite(model, plan, modes, seen, config)
     _tidy(model)
-    return Quantized(ir.to_proto(model), choices, len(plan.points), deviation)
+    progress("read back")
+    made = ir.to_proto(model)
+    return Quantized(made, choices, len(plan.points), deviation, read_back(source, made, samples))
 
 
 def _check_data(model: ir.Model, samples: Samples) -> None:
@@ -252,9 +258,7 @@ def _weight(graph: ir.Graph, node: ir.Node, position: int, config: QuantizeConfi
     node.replace_input_with(position, Nodes(graph, place=node).weight(codes, step, axis, name))
 
 
-def _insert(
-    graph: ir.Graph, value: ir.Value, place: ir.Node | None, step: float, limits: tuple[int, int]
-) -> ir.Node:
+def _insert(graph: ir.Graph, value: ir.Value, place: ir.Node | None, step: float, limits: tuple[int, int]) -> ir.Node:
     """A quantizer behind ``value``, for all its readers, before ``place`` or at the end; its first node."""
     uses = [use for use in value.uses() if use.node.op_type != "Shape"]
     name = f"{value.name}.quantizer"

@@ -79,3 +79,26 @@ def test_mistakes_are_one_line(
     assert result.stderr.startswith(f"error[{code}]")
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "out.onnx").exists()
+
+
+def test_quantize_says_how_good_it_is(tmp_path: Path) -> None:
+    onnx.save(float_model(), tmp_path / "float.onnx")
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "x.npz", x=rng.standard_normal((4, 20, FEATURES)).astype(np.float32), label=[0, 1, 2, 3])
+    command = ("quantize", tmp_path / "float.onnx", "--data", tmp_path / "x.npz", "-o", tmp_path / "q.onnx")
+    done = ssmc(*command)
+    assert done.exit_code == 0, done.output
+    assert "output SQNR" in done.stdout
+    assert "accuracy on the calibration data" in done.stdout
+    (tmp_path / "q.onnx").unlink()
+    refused = ssmc(*command, "--min-sqnr", 200)
+    assert refused.exit_code == 4
+    assert "SSMC-C02" in refused.stderr
+    assert not (tmp_path / "q.onnx").exists()
+
+
+def test_states_are_named_in_pairs(tmp_path: Path) -> None:
+    onnx.save(float_model(), tmp_path / "float.onnx")
+    refused = ssmc("compile", tmp_path / "float.onnx", "--state", "s", "-o", tmp_path / "b")
+    assert refused.exit_code == 2
+    assert "SSMC-U15" in refused.stderr

@@ -29,9 +29,7 @@ def mutate_npz(data: bytes, rng: np.random.Generator) -> bytes:
         return change_bytes(data, rng)
 
 
-def _changed(
-    arrays: dict[str, np.ndarray], members: dict[str, bytes], name: str, rng: np.random.Generator
-) -> bytes:
+def _changed(arrays: dict[str, np.ndarray], members: dict[str, bytes], name: str, rng: np.random.Generator) -> bytes:
     array = arrays[name]
     match int(rng.integers(8)):
         case 0:

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from ssmc.errors import ModelError
+from ssmc.errors import ModelError, VerificationError
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.executor import Executor
 from ssmc.ir.operations import StateSpace
@@ -119,6 +119,21 @@ def test_a_loop_that_ends_by_a_condition() -> None:
     with pytest.raises(ModelError, match=r"SSMC-S03.*loop") as caught:
         import_model(end(g, g.op("Transpose", "ys", perm=[1, 0, 2])))
     assert "Scan" in caught.value.remedy
+
+
+def test_a_loop_that_stops_before_the_end_of_its_sequence() -> None:
+    g, u = start()
+    _, steps, zeros = ahead(g, u)
+    b = g.inner("in.")
+    new, y = step(b, b.op("Gather", u, "i", axis=1))
+    ends = [b.op("Identity", "go", out="go.on"), b.op("Identity", new), b.op("Identity", y)]
+    graph = body(b, [value("s")], [value(ends[0], BOOL), value(ends[1]), value(ends[2])])
+    half = g.op("Div", g.op("Add", steps, g.const(1, np.int64)), g.const(2, np.int64))
+    g.nodes.append(
+        helper.make_node("Loop", [half, g.const(True, np.bool_), zeros], ["s.end", "ys"], name="loop", body=graph)
+    )
+    with pytest.raises(VerificationError, match=r"SSMC-V08"):
+        import_model(end(g, g.op("Transpose", "ys", perm=[1, 0, 2])))
 
 
 def test_a_loop_that_computes_with_its_number() -> None:

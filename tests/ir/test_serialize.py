@@ -80,6 +80,7 @@ def every_op() -> Program:
         Sum("residual", ("e", "d"), "f", ones(2, 4), ones(4), 2 * ones(4), -8 * ones(4), 7 * ones(4), 0.125),
         Norm("norm", ("f",), "n", True, 3, ones(4), ones(4), 20, -8, 7, 0.25),
         Slice("half", ("n",), "g", 0, 2),
+        Concat("both", ("g", "n"), "both"),
         Mean("mean", ("g",), "h", (Fraction(3, 7), Fraction(2**70, 3)), -128, 127),
         Last("last", ("g",), "i"),
         Concat("both", ("d", "e"), "j"),

@@ -50,7 +50,6 @@ class InsertPartialSums(Pass):
     place: Place = "analog"
     minimise: Objective = "energy"
 
-
     def run(self, model: ir.Model) -> PassResult:
         """Lower the program and write its partial sums into the graph."""
         asked: Place | dict[str, Place] = "auto" if self.place == "auto" else _places(model)

@@ -79,7 +79,7 @@ def fitting_requant(matrix: Matrix, inputs: tuple[int, int], out: QuantType, rng
 
 
 def build(shape: Shape) -> Program:
-    """The program: Quantize, Linear, StateSpace, Table, Product, Sum, Mean/Last, Linear, Dequantize."""
+    """Quantize, Linear, StateSpace, Table, Product, Sum; Mean, Last, or Concat and Slice; Linear, Dequantize."""
     rng = np.random.default_rng(shape.seed)
     code, h = code_type(shape.code_bits), shape.channels
     span = code.lo, code.hi
@@ -94,7 +94,7 @@ def build(shape: Shape) -> Program:
     pools: dict[str, Op] = {
         "mean": Mean("mean", (last,), "m", (Fraction(7, 5),) * width, code.lo, code.hi),
         "last": Last("last", (last,), "m"),
-        "none": Slice("all", (last,), "m", 0, width),
+        "none": Slice("all", ("twice",), "m", width, 2 * width),
     }
     add = {"offset": 3, "shift": 2, "lo": code.lo, "hi": code.hi}
     add = {key: np.full(width, value) for key, value in add.items()}
@@ -110,6 +110,7 @@ def build(shape: Shape) -> Program:
         Product("gate", ("g", "y"), "z", gate),
         Sum("residual", ("z", "y"), "s", np.array([[3] * width, [2] * width]), **add),
         *([norm] if shape.norm else []),
+        *([Concat("join", ("y", last), "twice")] if shape.pool == "none" else []),
         pools[shape.pool],
         Linear("decoder", ("m",), "o", decoder, fitting_requant(decoder, span, code, rng)),
         Dequantize("out", ("o",), "out", np.array([0.5, 0.25])),
@@ -117,6 +118,7 @@ def build(shape: Shape) -> Program:
     rate: Rate = "step" if shape.pool == "none" else "sequence"
     values = {name: Codes(width, code, "step") for name in ("y", "g", "z", "s", "n")}
     values |= {"both": Codes(2 * shape.features, u, "step"), "half": Codes(shape.features, u, "step")}
+    values["twice"] = Codes(2 * width, code, "step")
     values |= {"q": Codes(shape.features, u, "step"), "u": Codes(h * shape.m, code, "step")}
     values |= {"m": Codes(width, code, rate), "o": Codes(2, code, rate)}
     return Program("x", shape.features, "out", 2, ops, values)

@@ -76,6 +76,7 @@ def test_damaged_tile_programs_are_refused(taox64: Hardware, program_of: Program
 def test_every_instruction_is_used_by_some_program(taox64: Hardware, isaac128: Hardware, program_of: Programs) -> None:
     programs = [program_of(joined=True), program_of(pool="last", norm=True)]
     programs.append(program_of(unfused=True, output_after=True))
+    programs.append(program_of(pool="none"))
     found: set[type[Instruction]] = set()
     for program in programs:
         for hw, place in ((taox64, "analog"), (isaac128, "analog"), (taox64, "digital")):

@@ -9,6 +9,7 @@ import numpy as np
 
 from ssmc.ir.matrix import Matrix
 from ssmc.ir.operations import (
+    Concat,
     Dequantize,
     Ids,
     Last,
@@ -166,6 +167,13 @@ def part(d: Draft, x: str, start: int, stop: int) -> str:
     return d.add(Slice(name, (x,), f"{name}/out", start, stop), stop - start, d.values[x].quant)
 
 
+def joined(d: Draft, a: str, b: str) -> str:
+    name = d.name("concat")
+    lo, hi = (end(pair) for end, pair in zip((min, max), zip(d.ends(a), d.ends(b), strict=True), strict=True))
+    size = d.values[a].size + d.values[b].size
+    return d.add(Concat(name, (a, b), f"{name}/out"), size, QuantType(lo, hi, np.asarray(0.25)))
+
+
 def structured(rng: Rng, groups: int, n: int, m: int, p_: int) -> IntArray:
     """[A B; C D] per group: dense, diagonal, 2 x 2 blocks, or shuffled blocks; some states dead."""
     codes = weights(rng, (groups, n + p_, n + m))
@@ -253,6 +261,7 @@ def random_program(seed: int) -> Program:
         both = linear(d, y, 2 * size)
         gated = product(d, part(d, both, 0, size), part(d, both, size, 2 * size))
         x = total(d, gated, y, *([y] if rng.random() < 0.2 else []))
+        x = joined(d, y, x) if own.random() < 0.3 else x
         wide = max(map(abs, d.ends(x))) * size
         x = norm(d, x) if rng.random() < 0.4 and wide < 1 << 21 else x
         x = linear(d, x, d.values[x].size, groups=d.values[x].size) if rng.random() < 0.3 else x

@@ -39,7 +39,7 @@ def test_every_executor_gives_the_same_codes(seed: int) -> None:
 
 def test_the_seeds_cover_every_operation_and_requantization() -> None:
     seen = sum((fuzz.contents(random_program(seed)) for seed in SEEDS), fuzz.Counter())
-    operations = {"Ids", "Linear", "StateSpace", "Table", "Product", "Sum", "Norm", "Slice", "Mean", "Last"}
+    operations = {"Ids", "Linear", "StateSpace", "Table", "Product", "Sum", "Norm", "Slice", "Concat", "Mean", "Last"}
     assert operations | {"shift", "divide", "table"} <= set(seen)
     for word in ("direct", "delta", "mixed", "apart", "after"):
         assert any(word in name for name in seen), word

@@ -173,9 +173,7 @@ def dense(sizes: list[int], weights: int = 1) -> Program:
     for k, (rows, columns) in enumerate(pairwise(sizes)):
         reach = 128 * weights * rows
         requant = make_requant([Fraction(1, 64)] * columns, [Fraction(0)] * columns, -128, 127, (-reach, reach))
-        ops.append(
-            Linear(f"w{k}", (f"v{k}",), f"v{k + 1}", Matrix(np.full((1, columns, rows), weights)), requant)
-        )
+        ops.append(Linear(f"w{k}", (f"v{k}",), f"v{k + 1}", Matrix(np.full((1, columns, rows), weights)), requant))
         values[f"v{k + 1}"] = Codes(columns, code, "step")
     last = f"v{len(sizes) - 1}"
     ops.append(Dequantize("o", (last,), "out", np.asarray(1.0)))

@@ -117,9 +117,7 @@ def linear(ratios: list[Fraction], outputs: int) -> Program:
         Linear("w", ("u",), "y", matrix, requant),
         Dequantize("o", ("y",), "out", np.asarray(1.0)),
     )
-    return Program(
-        "x", 2, "out", outputs, ops, {"u": Codes(2, code, "step"), "y": Codes(outputs, code, "step")}
-    )
+    return Program("x", 2, "out", outputs, ops, {"u": Codes(2, code, "step"), "y": Codes(outputs, code, "step")})
 
 
 @pytest.mark.parametrize(("step", "kind"), [("per_column", "single"), ("per_adc", "single"), ("per_array", "lossy")])
