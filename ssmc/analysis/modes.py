@@ -85,14 +85,15 @@ def response_products(modes: Modes, C: FloatArray, inverse: ComplexArray, steps:
     h_t is the sum over the modes a of a block of d_a lambda_a^t, so each sum is that over pairs of modes of
     d_a d_c lambda_c^k (1 - z^(steps - k)) / (1 - z), z = lambda_a lambda_c.
     """
-    share = _shares(modes, C, inverse)
-    values = modes.values
+    share, values = _shares(modes, C, inverse), modes.values
     z = values[..., :, None] * values[..., None, :]
+    ends, turns = z ** (steps - lags), values ** np.arange(lags + 1)[:, None, None, None]
     found = []
-    for lag in range(lags + 1):
-        gain = values[..., None, :] ** lag * (1 - z ** (steps - lag)) / (1 - z)
+    for turn in turns[::-1]:  # from the last lag on, so that z^(steps - k) takes a product
+        gain = turn[..., None, :] * (1 - ends) / (1 - z)
         found.append(((gain.swapaxes(-1, -2)[:, None] @ share) * share).sum(-2).real)
-    return np.stack(found, -1)
+        ends = ends * z
+    return np.stack(found[::-1], -1)
 
 
 def _shares(modes: Modes, C: FloatArray, inverse: ComplexArray) -> ComplexArray:

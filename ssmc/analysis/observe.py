@@ -23,19 +23,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.analysis.linear import LinearKernel
-from ssmc.analysis.modes import ComplexArray, response, response_products
+from ssmc.analysis.modes import response, response_products
 from ssmc.analysis.noise import OutputNoise, flushed, power_at_output
 from ssmc.analysis.run import overloaded, padded, reference, time_last
 from ssmc.ir.rounding import FloatArray, IntArray, round_half_even
 
-HARMONICS = 3
+HARMONICS = 3  # written out where they are used
 LAGS = 32
 WEIGHT = sum(1 / m**2 for m in range(1, HARMONICS + 1))
 RESPONSE = 512
 MOST_COLOUR_DB = 0.5
 MOST_OVERLOAD = 0.1
+CACHED = 1 << 15  # numbers of a tile
 WHITE_STEPS = 256
 WHITE_SEQUENCES = 2
+
+SingleArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -172,45 +175,54 @@ def _products(response: FloatArray) -> FloatArray:
 
 
 class _Watch:
-    """Sums over all steps of what one kind of quantizer sees; with ``pairs`` of two of them at one time as well."""
+    """Sums over all steps of what one kind of quantizer sees; with ``pairs`` of two of them at one time as well.
+
+    With x = cos 2 pi (z_t - z_(t-k)) the harmonics are 2 x^2 - 1 and 4 x^3 - 3 x, so a lag takes products of cosines
+    and sines and a polynomial. In single precision from the fractions of steps on: a verdict of half a decibel needs
+    no more.
+    """
 
     def __init__(self, groups: int, quantizers: int, pairs: bool = False) -> None:
-        self.products = np.zeros((LAGS + 1, groups, quantizers))
+        self.products = np.zeros((groups, quantizers, LAGS + 1))
         self.crossed = np.zeros((groups, quantizers, quantizers if pairs else 0))
         self.count = np.zeros(LAGS + 1)
 
     def add(self, z: FloatArray, lengths: IntArray) -> None:
         """Z (H, k, N, T), in steps; only the first ``lengths`` count."""
-        steps = z.shape[3]
-        first, size = _turning(z), z.shape[3] + LAGS
-        if (lengths != steps).any():
-            first *= np.arange(steps) < lengths[:, None]
-        power, spectrum = first, np.zeros((*z.shape[:2], size))
-        for m in range(1, HARMONICS + 1):
-            seen = np.fft.fft(power, size)
-            for part in (seen.real, seen.imag):
-                spectrum += np.einsum("hknf,hknf->hkf", part, part) / m**2
-            if self.crossed.size:  # cos(a - b) - cos(a + b) = 2 sin a sin b
-                sine = np.ascontiguousarray(power.imag).reshape(*z.shape[:2], -1)
-                self.crossed += 2 / m**2 * (sine @ sine.swapaxes(1, 2))
-            if m < HARMONICS:
-                power = power * first
-        turns = np.arange(size)[:, None] * np.arange(LAGS + 1) / size
-        self.products += np.moveaxis(spectrum @ (np.cos(2 * np.pi * turns) / size), 2, 0)
+        inside = np.arange(z.shape[3]) < lengths[:, None]
+        angle = (2 * np.pi * (z - round_half_even(z))).astype(np.float32)
+        cosine, sine = np.cos(angle) * inside, np.sin(angle) * inside
+        flat = [x.reshape(-1, *z.shape[2:]) for x in (cosine, sine)]
+        size = max(CACHED // (z.shape[2] * z.shape[3]), 1)
+        tiles = [_lagged(*(x[at : at + size] for x in flat)) for at in range(0, len(flat[0]), size)]
+        self.products += np.concatenate(tiles).reshape(self.products.shape)
+        if self.crossed.size:  # cos(a - b) - cos(a + b) = 2 sin a sin b
+            for m, part in enumerate((sine, 2 * sine * cosine, sine * (3 - 4 * sine**2)), 1):
+                rows = part.reshape(*z.shape[:2], -1)
+                self.crossed += 2 / m**2 * (rows @ rows.swapaxes(1, 2))
         self.count += np.maximum(lengths - np.arange(LAGS + 1)[:, None], 0).sum(-1)
 
     def correlation(self) -> FloatArray:
         """Mean over all pairs of steps, harmonics weighted by their share; 1 for errors that do not change."""
-        return np.asarray(self.products / (WEIGHT * np.maximum(self.count, 1)[:, None, None]))
+        sums = self.products - self.count / 4  # what 2 x^2 - 1 takes away from every pair of steps
+        return np.moveaxis(sums / (WEIGHT * np.maximum(self.count, 1)), 2, 0)
 
     def together(self) -> FloatArray:
         """Errors of two quantizers at one time: 1 for equal, -1 for opposite ones."""
         return np.asarray(self.crossed / (WEIGHT * max(self.count[0], 1)))
 
 
-def _turning(z: FloatArray) -> ComplexArray:
-    """exp(2 pi i z), by functions of single precision: a verdict of half a decibel needs no more."""
-    angle = (2 * np.pi * (z - round_half_even(z))).astype(np.float32)
-    found = np.empty(z.shape, np.complex128)
-    found.real, found.imag = np.cos(angle), np.sin(angle)
+def _lagged(cosine: SingleArray, sine: SingleArray) -> FloatArray:
+    """``sum_t x + x^2 / 2 + (4 x^3 - 3 x) / 9`` for every lag, (k, LAGS + 1), of tiles (k, N, T)."""
+    steps = cosine.shape[2]
+    found = np.zeros((len(cosine), LAGS + 1))
+    for lag in range(min(LAGS + 1, steps)):
+        x = cosine[..., lag:] * cosine[..., : steps - lag]
+        x += sine[..., lag:] * sine[..., : steps - lag]
+        y = x * np.float32(4 / 9)
+        y += np.float32(1 / 2)
+        y *= x
+        y += np.float32(2 / 3)
+        y *= x
+        found[:, lag] = y.sum((1, 2))
     return found
