@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
@@ -28,6 +28,7 @@ from ssmc.ir.program import Program
 Json: TypeAlias = dict[str, Any]
 Arrays: TypeAlias = dict[str, NDArray[np.generic]]
 
+REMEMBERED = 1 << 12
 SCHEMA = "ssmc.program/1"
 _BY_NAME = {kind.__name__: kind for kind in OPERATIONS}
 
@@ -120,16 +121,24 @@ def _decode(kind: Any, json: Any, arrays: Mapping[str, NDArray[np.generic]]) -> 
     if origin is np.ndarray:
         return widen(arrays[json["array"]])
     if origin is tuple:
+        if args == (Fraction, Ellipsis):
+            return tuple(map(_fraction, json))
         kinds = args[:1] * len(json) if Ellipsis in args else args
         return tuple(_decode(k, item, arrays) for k, item in zip(kinds, json, strict=True))
     if origin is dict:
         key: Callable[[str], Any] = args[0]
         return {key(k): _decode(args[1], item, arrays) for k, item in json.items()}
     if kind is Fraction:
-        return Fraction(json)
+        return _fraction(json)
     if isinstance(kind, type) and is_dataclass(kind):
         return _decode_fields(kind, json, arrays)
     return _scalar(kind, json)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _fraction(text: str) -> Fraction:
+    """Rows share few ratios."""
+    return Fraction(text)
 
 
 def _one_of(allowed: tuple[Any, ...], json: Any) -> Any:
