@@ -118,15 +118,14 @@ def in_blocks(kernel: LinearKernel, start: FloatArray) -> tuple[LinearKernel, Fl
         return Limits(ordered(given.lo, 1), ordered(given.hi, 1))
 
     inverse = ordered(kernel.inverse, 1)
-    moved = replace(
-        kernel,
+    changes: dict[str, Any] = {
         **{name: ordered(getattr(kernel, name), 1, 2) for name in ("A", "G")},
         **{name: ordered(getattr(kernel, name), 2) for name in ("C", "F")},
         **{name: ordered(getattr(kernel, name), 1) for name in ("B", "bias_state", "readout_power", "state_power")},
         **{name: limits(getattr(kernel, name)) for name in ("dac", "register", "adc_state")},
-        inverse=np.where(inverse > 0, inverse, 1.0),
-    )
-    return moved, ordered(start, 1)
+        "inverse": np.where(inverse > 0, inverse, 1.0),
+    }
+    return replace(kernel, **changes), ordered(start, 1)
 
 
 def linear_kernel(op: StateSpace) -> LinearKernel:

@@ -51,7 +51,7 @@ def padded(sequences: Sequence[IntArray]) -> Iterator[tuple[IntArray, IntArray]]
 def reference(kernel: LinearKernel, u: IntArray, lengths: IntArray, start: FloatArray) -> Trajectory:
     """The linear kernel on input codes u (H, N, T, m) from registers ``start`` (H, n): no rounding, no saturation."""
     batch, steps = u.shape[1:3]
-    fed = np.ascontiguousarray(time_last(u), np.float64)
+    fed = np.ascontiguousarray(time_last(u.astype(np.float64)))
     drive = _rows(kernel.B, fed) + kernel.bias_state[..., None, None]
     registers = driven(kernel, drive, np.repeat(start[..., None].astype(np.float64), batch, 2))
     read = registers[..., :-1] * kernel.inverse[..., None, None]
@@ -61,7 +61,7 @@ def reference(kernel: LinearKernel, u: IntArray, lengths: IntArray, start: Float
     if (lengths != steps).any():
         inside = np.arange(steps) < lengths[:, None]
         read, state, output = read * inside, state * inside, output * inside
-    return Trajectory(*(np.moveaxis(x, 1, 3) for x in (read, state, output)), lengths)
+    return Trajectory(np.moveaxis(read, 1, 3), np.moveaxis(state, 1, 3), np.moveaxis(output, 1, 3), lengths)
 
 
 def overloaded(kernel: LinearKernel, run: Trajectory) -> FloatArray:

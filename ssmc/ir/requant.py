@@ -257,7 +257,7 @@ def thresholds(ratio: Fraction, bias: Fraction, lo: int, hi: int) -> IntArray:
     right = (2 * q - 1) * n - whole if small else np.array([(2 * i - 1) * n - whole for i in q.tolist()], object)
     least = -(-right // (2 * m))
     tie = (right % (2 * m) == 0) & (q % 2 == 1) if not part else np.zeros(len(q), bool)
-    return np.clip(least + tie, -LIMIT, LIMIT).astype(np.int64)
+    return np.asarray(np.clip(least + tie, -LIMIT, LIMIT), np.int64)
 
 
 def _constant_threshold(bias: Fraction, q: int) -> int:
