@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ssmc.errors import ModelError
 from ssmc.ir.build import node_name
+from ssmc.ir.direct import direct
 from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.ir.sparse import Sparse, stacked
 
@@ -83,12 +84,18 @@ def _signal(node: ir.Node, operands: Sequence[Operand | None], index: int) -> Af
 
 
 def evaluate(node: ir.Node, operands: Sequence[Constant | None]) -> list[Constant]:
-    """Run one node on constants with onnx's reference evaluator, real numbers in float64."""
-    from onnx.reference import ReferenceEvaluator
-
+    """Run one node on constants as onnx's reference evaluator does, real numbers in float64."""
     if node.domain == "ssmc" and node.op_type == "Dequant":
         codes, scale = (np.asarray(x) for x in operands if x is not None)
         return [codes.astype(np.float64) * scale.astype(np.float64)]
+    result = direct(node, [None if x is None else _widen(x) for x in operands])
+    return referred(node, operands) if result is None else [result]
+
+
+def referred(node: ir.Node, operands: Sequence[Constant | None]) -> list[Constant]:
+    """The same by the evaluator itself."""
+    from onnx.reference import ReferenceEvaluator
+
     proto: onnx.NodeProto = ir.to_proto(node)
     feeds = {name: _widen(x) for name, x in zip(proto.input, operands, strict=True) if name and x is not None}
     opset = onnx.helper.make_opsetid("", 17 if node.op_type == "ReduceMean" and "axes" in node.attributes else 21)
