@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,7 +25,7 @@ NOT_ANALYSED = "not analysed"
 #: multiplications that the analysis of a kernel may take; a diagonal kernel of 128 channels of 128 states takes 2e9
 MOST_WORK = 1e11
 #: states that are looked at together: their signals fill the cache, not the memory
-MOST_STATES = 512
+MOST_STATES = 1024
 
 
 @dataclass(frozen=True)
@@ -102,13 +101,7 @@ def analyse(
     noise = white_noise(*shape) if sequences is None else []
     fed = _Fed(lo, hi, op.register0.astype(np.float64), noise, list(sequences or ()))
     work = _work(kernel)
-    parts = _parts(op) if work <= MOST_WORK else []
-
-    def looked_at(groups: slice) -> _Figures:
-        return _figures(kernel.part(groups), fed.part(groups), target_db, adc_bits(op))
-
-    with ThreadPoolExecutor() as threads:  # numpy computes without the interpreter's lock
-        figures = list(threads.map(looked_at, parts))
+    figures = [_figures(kernel.part(g), fed.part(g), target_db, adc_bits(op)) for g in _parts(op) if work <= MOST_WORK]
     skipped = "" if work <= MOST_WORK else f"it takes {work:.1e} multiplications, the limit is {MOST_WORK:.0e}"
     channels = _channels(op, kernel, figures)
     return KernelAnalysis(op.name, "white" if sequences is None else "data", target_db, channels, skipped)

@@ -213,16 +213,17 @@ class _Watch:
 
 
 def _lagged(cosine: SingleArray, sine: SingleArray) -> FloatArray:
-    """``sum_t x + x^2 / 2 + (4 x^3 - 3 x) / 9`` for every lag, (k, LAGS + 1), of tiles (k, N, T)."""
-    steps = cosine.shape[2]
-    found = np.zeros((len(cosine), LAGS + 1))
+    """``sum_t x + x^2 / 2 + (4 x^3 - 3 x) / 9`` for every lag, (k, LAGS + 1), of tiles (k, N, T).
+
+    A term is ``x (4/9 (x + 9/16)^2 + 2/3 - 9/64)``.
+    """
+    count, _, steps = cosine.shape
+    found = np.zeros((count, LAGS + 1))
     for lag in range(min(LAGS + 1, steps)):
         x = cosine[..., lag:] * cosine[..., : steps - lag]
         x += sine[..., lag:] * sine[..., : steps - lag]
-        y = x * np.float32(4 / 9)
-        y += np.float32(1 / 2)
-        y *= x
-        y += np.float32(2 / 3)
-        y *= x
-        found[:, lag] = y.sum((1, 2))
+        flat = x.reshape(count, -1)
+        square = flat + np.float32(9 / 16)
+        square *= square
+        found[:, lag] = 4 / 9 * np.einsum("kt,kt->k", square, flat) + (2 / 3 - 9 / 64) * flat.sum(1)
     return found

@@ -58,12 +58,13 @@ def _sums(
     eye = np.broadcast_to(np.eye(blocks.size), A.shape)
     L = G * blocks.gather(kernel.inverse)[:, :, None, :]
     C = blocks.gather(kernel.C, 2).swapaxes(1, 2)
-    driven = np.concatenate([B, blocks.gather(start)[..., None]], 3)
+    one = np.ones((len(reach), int(start.any())))  # a kernel that starts at rest needs no column for that
+    driven = np.concatenate([B, blocks.gather(start)[..., None][..., : one.shape[1]]], 3)
     found = absolute_sums(A, driven, np.concatenate([G, eye], 3), L, C)
-    m, b = B.shape[-1], blocks.size
-    weight = np.concatenate([reach, np.ones((len(reach), 1))], 1)
+    m, b = driven.shape[-1], blocks.size
+    weight = np.concatenate([reach, one], 1)
     rounding = np.concatenate([blocks.gather(errors), blocks.gather(converted)], 2)
-    own = _times(found.rows[..., : m + 1], weight[:, None]) + _times(found.rows[..., m + 1 :], rounding)
+    own = _times(found.rows[..., :m], weight[:, None]) + _times(found.rows[..., m:], rounding)
     state = np.concatenate([blocks.scatter(own[:, :, :b]), blocks.scatter(own[:, :, b:])], 1)
     output = _times(found.outputs, weight) + _times(found.own, rounding).sum(1)
     return state, output
