@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ssmc.analysis.linear import Limits, LinearKernel, linear_kernel
+from ssmc.analysis.linear import Limits, LinearKernel, in_blocks, linear_kernel
 from ssmc.analysis.noise import OutputNoise, fewest_adc_bits, output_noise, sqnr_db
 from ssmc.analysis.observe import MOST_OVERLOAD, Observation, judge, observe, white_codes, white_noise
 from ssmc.analysis.qs4d_metrics import driven_states
@@ -25,7 +25,7 @@ NOT_ANALYSED = "not analysed"
 #: multiplications that the analysis of a kernel may take; a diagonal kernel of 128 channels of 128 states takes 2e9
 MOST_WORK = 1e11
 #: states that are looked at together: their signals fill the cache, not the memory
-MOST_STATES = 512
+MOST_STATES = 1024
 
 
 @dataclass(frozen=True)
@@ -162,13 +162,13 @@ class _Figures:
 
 def _figures(kernel: LinearKernel, fed: _Fed, target_db: float, bits: int) -> _Figures:
     stable = kernel.modes.radius < 1
-    kernel = replace(kernel, A=np.where(stable[:, None, None], kernel.A, 0.0))
-    seen = observe(kernel, fed.sequences(kernel), fed.start)
+    kernel, start = in_blocks(replace(kernel, A=np.where(stable[:, None, None], kernel.A, 0.0)), fed.start)
+    seen = observe(kernel, fed.sequences(kernel), start)
     noise = output_noise(kernel, seen.steps)
     total = np.maximum(noise.total.sum(-1), np.finfo(float).tiny)
     parts = np.stack([noise.readout.sum((1, 2)), noise.state.sum((1, 2)), noise.output.sum(-1)])
     return _Figures(
-        _shares(kernel, worst_case(kernel, fed.lo, fed.hi, fed.start)),
+        _shares(kernel, worst_case(kernel, fed.lo, fed.hi, start)),
         _shares(kernel, typical(kernel, seen.drive[:, kernel.A.shape[-1] :])),
         sqnr_db(seen.signal, noise.total).min(-1),
         _doubts(kernel, noise, seen),

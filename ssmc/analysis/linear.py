@@ -17,7 +17,7 @@ In direct form shift is 0 and R = r has no error; e_q is the error of the state 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from functools import cache, cached_property
 from typing import Any
@@ -41,7 +41,7 @@ class Limits:
     lo: FloatArray
     hi: FloatArray
 
-    def part(self, groups: slice) -> Limits:
+    def part(self, groups: slice | IntArray) -> Limits:
         """Those of some of the groups."""
         return Limits(self.lo[groups], self.hi[groups])
 
@@ -88,7 +88,7 @@ class LinearKernel:
         """Eigenvalues and eigenvectors of the blocks of A."""
         return modes_of(self.blocks.square(self.A))
 
-    def part(self, groups: slice) -> LinearKernel:
+    def part(self, groups: slice | IntArray) -> LinearKernel:
         """Some of the groups."""
 
         def chosen(value: FloatArray | Limits | bool) -> Any:
@@ -97,6 +97,35 @@ class LinearKernel:
             return value if isinstance(value, bool) else value[groups]
 
         return LinearKernel(**{field.name: chosen(getattr(self, field.name)) for field in fields(self)})
+
+
+def in_blocks(kernel: LinearKernel, start: FloatArray) -> tuple[LinearKernel, FloatArray]:
+    """The kernel with its states, and their first registers ``start`` (H, n), in the order of its blocks.
+
+    What is then computed block by block needs no gathering. Places that no state needs are states at rest.
+    """
+    blocks = kernel.blocks
+    if blocks.plain:
+        return kernel, start
+
+    def ordered(x: FloatArray, *axes: int) -> FloatArray:
+        for axis in axes:
+            gathered = blocks.gather(x, axis)
+            x = gathered.reshape(*x.shape[:axis], -1, *x.shape[axis + 1 :])
+        return x
+
+    def limits(given: Limits) -> Limits:
+        return Limits(ordered(given.lo, 1), ordered(given.hi, 1))
+
+    inverse = ordered(kernel.inverse, 1)
+    changes: dict[str, Any] = {
+        **{name: ordered(getattr(kernel, name), 1, 2) for name in ("A", "G")},
+        **{name: ordered(getattr(kernel, name), 2) for name in ("C", "F")},
+        **{name: ordered(getattr(kernel, name), 1) for name in ("B", "bias_state", "readout_power", "state_power")},
+        **{name: limits(getattr(kernel, name)) for name in ("dac", "register", "adc_state")},
+        "inverse": np.where(inverse > 0, inverse, 1.0),
+    }
+    return replace(kernel, **changes), ordered(start, 1)
 
 
 def linear_kernel(op: StateSpace) -> LinearKernel:

@@ -70,3 +70,32 @@ def summed_power(modes: Modes, C: FloatArray, P: FloatArray, steps: float | None
         last = values**length
         gain = gain - gain**2 * (1 - last[:, :, None] * last[:, None, :].conj()) / length
     return np.asarray(((d @ (both * gain)) * d.conj()).sum(-1).real)
+
+
+def response(modes: Modes, C: FloatArray, inverse: ComplexArray, steps: int) -> FloatArray:
+    """``C A^t X`` for t < steps, (H, p, K, b, steps): C (H, p, K, b), ``inverse`` = V^-1 X (H, K, b, b)."""
+    share = _shares(modes, C, inverse)
+    turns = modes.values[..., None] ** np.arange(steps)
+    return np.asarray((share.swapaxes(-1, -2) @ turns[:, None]).real)
+
+
+def response_products(modes: Modes, C: FloatArray, inverse: ComplexArray, steps: int, lags: int) -> FloatArray:
+    """``sum_t h_t h_(t+k)`` of that response h within ``steps`` steps, for k = 0..lags, (H, p, K, b, lags + 1).
+
+    h_t is the sum over the modes a of a block of d_a lambda_a^t, so each sum is that over pairs of modes of
+    d_a d_c lambda_c^k (1 - z^(steps - k)) / (1 - z), z = lambda_a lambda_c.
+    """
+    share, values = _shares(modes, C, inverse), modes.values
+    z = values[..., :, None] * values[..., None, :]
+    ends, turns = z ** (steps - lags), values ** np.arange(lags + 1)[:, None, None, None]
+    found = []
+    for turn in turns[::-1]:  # from the last lag on, so that z^(steps - k) takes a product
+        gain = turn[..., None, :] * (1 - ends) / (1 - z)
+        found.append(((gain.swapaxes(-1, -2)[:, None] @ share) * share).sum(-2).real)
+        ends = ends * z
+    return np.stack(found[::-1], -1)
+
+
+def _shares(modes: Modes, C: FloatArray, inverse: ComplexArray) -> ComplexArray:
+    """D (H, p, K, mode, state) of the responses to every state of a block."""
+    return np.asarray((C[..., None, :] @ modes.vectors[:, None])[..., 0, :, None] * inverse[:, None])

@@ -58,12 +58,13 @@ def _sums(
     eye = np.broadcast_to(np.eye(blocks.size), A.shape)
     L = G * blocks.gather(kernel.inverse)[:, :, None, :]
     C = blocks.gather(kernel.C, 2).swapaxes(1, 2)
-    driven = np.concatenate([B, blocks.gather(start)[..., None]], 3)
+    one = np.ones((len(reach), int(start.any())))  # a kernel that starts at rest needs no column for that
+    driven = np.concatenate([B, blocks.gather(start)[..., None][..., : one.shape[1]]], 3)
     found = absolute_sums(A, driven, np.concatenate([G, eye], 3), L, C)
-    m, b = B.shape[-1], blocks.size
-    weight = np.concatenate([reach, np.ones((len(reach), 1))], 1)
+    m, b = driven.shape[-1], blocks.size
+    weight = np.concatenate([reach, one], 1)
     rounding = np.concatenate([blocks.gather(errors), blocks.gather(converted)], 2)
-    own = _times(found.rows[..., : m + 1], weight[:, None]) + _times(found.rows[..., m + 1 :], rounding)
+    own = _times(found.rows[..., :m], weight[:, None]) + _times(found.rows[..., m:], rounding)
     state = np.concatenate([blocks.scatter(own[:, :, :b]), blocks.scatter(own[:, :, b:])], 1)
     output = _times(found.outputs, weight) + _times(found.own, rounding).sum(1)
     return state, output
@@ -105,44 +106,41 @@ def absolute_sums(A: FloatArray, driven: FloatArray, single: FloatArray, L: Floa
     ``driven`` (H, K, b, m) are columns that act on all blocks of a group at once, ``single`` (H, K, b, j) on one each.
     """
     m, b = driven.shape[-1], A.shape[-1]
-    X = np.concatenate([driven, single], -1)
+    X = np.concatenate([driven, single], -1).swapaxes(2, 3)
     rows = np.concatenate([np.broadcast_to(np.eye(b), A.shape), L], 2)
     read, out, leap = _chunk(rows, A), _chunk(C, A), np.linalg.matrix_power(A, CHUNK)
-    together = out.swapaxes(1, 2).reshape(len(A), out.shape[2], -1)
+    together = out.reshape(len(A), -1, out.shape[-1])
     done = np.array(np.broadcast_to(np.eye(b), A.shape))
-    total = AbsoluteSums(*(np.zeros(shape) for shape in _shapes(rows, C, X, m)))
+    total = [np.zeros((*X.shape[:3], rows.shape[2])), np.zeros((*single.shape[:2], single.shape[3], C.shape[2]))]
+    total.append(np.zeros((len(A), m, C.shape[2])))
     slow = np.arange(len(A))  # the groups that have not decayed yet
     for _ in range(MOST_CHUNKS):
-        x = done[slow] @ X[slow]
-        total.rows[slow] += _over_steps(read @ x)
-        total.own[slow] += _over_steps(out @ x[..., m:])
-        total.outputs[slow] += _over_steps(together @ x[..., :m].reshape(len(x), -1, m))
+        x = X[slow] @ done[slow].swapaxes(2, 3)  # (H, K, columns, b)
+        apart = x[:, :, :m].swapaxes(1, 2).reshape(len(x), m, -1)
+        for sums, columns, seen in zip(total, (x, x[:, :, m:], apart), (read, out, together), strict=True):
+            sums[slow] += _over_steps(columns @ seen)
         done[slow] = flushed(done[slow] @ leap[slow])
         left = np.abs(done[slow]).sum(-1).max((1, 2)) > SMALL
         if not left.all():
             slow, read, out, together = slow[left], read[left], out[left], together[left]
         if not slow.size:
             break
-    return _closed(total, np.abs(done), np.abs(rows), np.abs(C), m)
-
-
-def _shapes(rows: FloatArray, C: FloatArray, X: FloatArray, m: int) -> list[tuple[int, ...]]:
-    columns = X.shape[-1]
-    return [(*rows.shape[:3], columns), (*C.shape[:3], columns - m), (len(C), C.shape[2], m)]
+    return _closed(AbsoluteSums(*(sums.swapaxes(-1, -2) for sums in total)), np.abs(done), np.abs(rows), np.abs(C), m)
 
 
 def _chunk(rows: FloatArray, A: FloatArray) -> FloatArray:
-    """Rows (H, K, r, b) times A^0 to A^(CHUNK - 1), one after the other, (H, K, CHUNK r, b)."""
-    power, length = A, rows.shape[2]
-    while rows.shape[2] < CHUNK * length:
-        rows, power = np.concatenate([rows, flushed(rows @ power)], 2), flushed(power @ power)
-    return rows
+    """Rows (H, K, r, b) times A^0 to A^(CHUNK - 1), (H, K, b, r CHUNK), the steps of a row side by side."""
+    power, found = A.swapaxes(2, 3), rows.swapaxes(2, 3)[..., None]
+    while found.shape[-1] < CHUNK:
+        moved = flushed(power @ found.reshape(*found.shape[:3], -1)).reshape(found.shape)
+        found, power = np.concatenate([found, moved], -1), flushed(power @ power)
+    return found.reshape(*found.shape[:3], -1)
 
 
 def _over_steps(moved: FloatArray) -> FloatArray:
-    """Magnitudes (..., CHUNK r, c) summed over the steps of a chunk, (..., r, c)."""
-    apart = np.abs(moved, out=moved).reshape(*moved.shape[:-2], CHUNK, -1, moved.shape[-1])
-    return np.asarray(apart.sum(-3))
+    """Magnitudes (..., r CHUNK) summed over the steps of a chunk, (..., r)."""
+    apart = np.abs(moved, out=moved).reshape(*moved.shape[:-1], -1, CHUNK)
+    return np.asarray(apart.sum(-1))
 
 
 def _closed(total: AbsoluteSums, rest: FloatArray, rows: FloatArray, C: FloatArray, m: int) -> AbsoluteSums:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
@@ -14,7 +15,6 @@ import onnx_ir as ir
 from ssmc.analysis.qs4d_metrics import metrics
 from ssmc.budgets import DEFAULT, Budgets
 from ssmc.bundle.folder import Bundle
-from ssmc.bundle.pruning import Budget, Pruning, find_cuts
 from ssmc.bundle.registry import make_target, options_of, package_providing
 from ssmc.bundle.stages import checks, require_codes, split_at_folded, with_checks
 from ssmc.checking.teacher_forced import ForcedCheck
@@ -30,6 +30,9 @@ from ssmc.report.facts import make_report
 from ssmc.targets.base import Target
 from ssmc.verify import random_feeds
 from ssmc.version import __version__
+
+if TYPE_CHECKING:  # who prunes nothing needs no emitter of C, with which pruning runs its candidates
+    from ssmc.bundle.pruning import Budget, Pruning
 
 STEPS = 100
 Progress = Callable[[str], None]
@@ -80,7 +83,7 @@ def compile(
     graph = _own(model, budgets, states)
     ahead, rest = split_at_folded(chosen.pipeline(), "the check of the poles")
     ahead += checks(poles, target_sqnr)
-    found = None if prune is None else find_cuts(graph, ahead, prune, progress)
+    found = None if prune is None else _cuts(graph, ahead, prune, progress)
     cut = () if found is None else (PruneBudget(found.cuts),)
     result = _lowered(graph, (*ahead, *cut, *rest), oracle=oracle, dump_dir=dump_dir, progress=progress)
     progress("emit")
@@ -101,6 +104,12 @@ def compile(
     )
     trace = _trace(result, (time.perf_counter() - began) * 1e3, oracle, found)
     return Bundle(chosen.name, compiled, report, trace, onnx_bytes(result.model), package_providing(chosen.name))
+
+
+def _cuts(graph: ir.Model, ahead: tuple[Pass, ...], prune: Budget, progress: Progress) -> Pruning:
+    from ssmc.bundle.pruning import find_cuts
+
+    return find_cuts(graph, ahead, prune, progress)
 
 
 def lower(

@@ -174,11 +174,13 @@ def compile_(
 
 
 def _budget(points: float | None, data: Path | None, budgets: Budgets) -> Budget | None:
+    if points is None and data is None:
+        return None
     from ssmc.bundle.pruning import Budget
     from ssmc.data import load_samples
     from ssmc.errors import UsageError
 
-    if (points is None) != (data is None):
+    if points is None or data is None:
         fact = "--prune-budget and --prune-data go together"
         raise UsageError("SSMC-U15", fact, "give percentage points and labelled sequences, or neither")
-    return None if points is None or data is None else Budget(points, load_samples(data, budgets))
+    return Budget(points, load_samples(data, budgets))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components
 
+from ssmc.analysis.blocks import components
 from ssmc.ir.operations import StateSpace
 from ssmc.ir.rounding import IntArray
 
@@ -59,7 +59,7 @@ def _components(a: IntArray, c: IntArray) -> list[list[int]]:
     """States (n,) connected by A (n, n), largest first; parts that C (p, n) never reads have no effect."""
     if not len(a):
         return []
-    _, label = connected_components(a != 0, directed=False)
+    label = components(a[None] != 0)[0]
     groups = [np.flatnonzero(label == i).tolist() for i in range(int(label.max()) + 1)]
     seen = [group for group in groups if c[:, group].any()]
     return sorted(seen, key=lambda group: -len(group))

@@ -16,11 +16,12 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
-from scipy import sparse
 
 from ssmc.errors import ModelError
 from ssmc.ir.build import node_name
-from ssmc.ir.rounding import FloatArray
+from ssmc.ir.direct import direct
+from ssmc.ir.rounding import FloatArray, IntArray
+from ssmc.ir.sparse import Sparse, stacked
 
 Constant = NDArray[Any]
 
@@ -30,23 +31,13 @@ class Affine:
     """``matrix @ basis + constant`` for a tensor of ``shape``, flattened in C order.
 
     Attributes:
-        matrix: (numel, basis size), CSR.
+        matrix: (numel, basis size).
         constant: (numel,).
     """
 
     shape: tuple[int, ...]
-    matrix: sparse.csr_array
+    matrix: Sparse
     constant: FloatArray
-
-    def row(self, index: int) -> tuple[list[int], list[float]]:
-        """Columns and coefficients of one element, zeros left out, columns ascending."""
-        start, stop = self.matrix.indptr[index], self.matrix.indptr[index + 1]
-        pairs = sorted(
-            (int(c), float(v))
-            for c, v in zip(self.matrix.indices[start:stop], self.matrix.data[start:stop], strict=True)
-            if v != 0.0
-        )
-        return [c for c, _ in pairs], [v for _, v in pairs]
 
 
 Operand = Affine | Constant
@@ -56,7 +47,7 @@ def variables(shape: tuple[int, ...], start: int, scale: FloatArray | float = 1.
     """Fresh basis variables, from column ``start`` on, each times ``scale``."""
     size = int(np.prod(shape, dtype=np.int64))
     data = np.broadcast_to(np.asarray(scale, np.float64), shape).ravel().copy()
-    matrix = sparse.csr_array((data, (np.arange(size), start + np.arange(size))), shape=(size, start + size))
+    matrix = Sparse.of_terms((size, start + size), np.arange(size), start + np.arange(size), data)
     return Affine(shape, matrix, np.zeros(size))
 
 
@@ -93,12 +84,18 @@ def _signal(node: ir.Node, operands: Sequence[Operand | None], index: int) -> Af
 
 
 def evaluate(node: ir.Node, operands: Sequence[Constant | None]) -> list[Constant]:
-    """Run one node on constants with onnx's reference evaluator, real numbers in float64."""
-    from onnx.reference import ReferenceEvaluator
-
+    """Run one node on constants as onnx's reference evaluator does, real numbers in float64."""
     if node.domain == "ssmc" and node.op_type == "Dequant":
         codes, scale = (np.asarray(x) for x in operands if x is not None)
         return [codes.astype(np.float64) * scale.astype(np.float64)]
+    result = direct(node, [None if x is None else _widen(x) for x in operands])
+    return referred(node, operands) if result is None else [result]
+
+
+def referred(node: ir.Node, operands: Sequence[Constant | None]) -> list[Constant]:
+    """The same by the evaluator itself."""
+    from onnx.reference import ReferenceEvaluator
+
     proto: onnx.NodeProto = ir.to_proto(node)
     feeds = {name: _widen(x) for name, x in zip(proto.input, operands, strict=True) if name and x is not None}
     opset = onnx.helper.make_opsetid("", 17 if node.op_type == "ReduceMean" and "axes" in node.attributes else 21)
@@ -132,8 +129,7 @@ def _move(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
         indices.append((offset + np.arange(size)).reshape(form.shape))
         pool.append(form)
         offset += size
-    width = max(form.matrix.shape[1] for form in pool)
-    matrix = sparse.vstack([widened(form.matrix, width) for form in pool], format="csr")
+    matrix = stacked([form.matrix for form in pool])
     constant = np.concatenate([form.constant for form in pool])
     return [_take(matrix, constant, np.asarray(index)) for index in evaluate(node, indices)]
 
@@ -142,21 +138,14 @@ def _is_data(node: ir.Node, position: int) -> bool:
     return node.op_type == "Concat" or position == 0
 
 
-def _take(matrix: sparse.csr_array, constant: FloatArray, index: Constant) -> Affine:
+def _take(matrix: Sparse, constant: FloatArray, index: Constant) -> Affine:
     flat = index.ravel().astype(np.int64)
-    return Affine(tuple(index.shape), matrix[flat], constant[flat])
+    return Affine(tuple(index.shape), matrix.take(flat), constant[flat])
 
 
 def constant_form(x: Constant) -> Affine:
     """A constant tensor as an affine form with no variables."""
-    return Affine(x.shape, sparse.csr_array((x.size, 1)), x.astype(np.float64).ravel())
-
-
-def widened(matrix: sparse.csr_array, width: int) -> sparse.csr_array:
-    """The same matrix with columns of zeros up to ``width``."""
-    if matrix.shape[1] == width:
-        return matrix
-    return sparse.csr_array((matrix.data, matrix.indices, matrix.indptr), shape=(matrix.shape[0], width))
+    return Affine(x.shape, Sparse.empty(x.size), x.astype(np.float64).ravel())
 
 
 def broadcast(form: Affine, shape: tuple[int, ...]) -> Affine:
@@ -173,9 +162,9 @@ def _add(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
     shape = np.broadcast_shapes(*(form.shape for form in forms))
     width = max(form.matrix.shape[1] for form in forms)
     first, *others = (broadcast(form, shape) for form in forms)
-    total = Affine(shape, widened(first.matrix, width), first.constant)
+    total = Affine(shape, first.matrix.widened(width), first.constant)
     for form in others:
-        matrix = (total.matrix + sign * widened(form.matrix, width)).tocsr()
+        matrix = total.matrix.plus(form.matrix.widened(width), sign)
         total = Affine(shape, matrix, total.constant + sign * form.constant)
     return [total]
 
@@ -185,7 +174,7 @@ def scale_by(form: Affine, factor: FloatArray) -> Affine:
     shape = np.broadcast_shapes(form.shape, factor.shape)
     wide = broadcast(form, shape)
     flat = np.broadcast_to(factor, shape).ravel()
-    return Affine(shape, (sparse.diags_array(flat) @ wide.matrix).tocsr(), wide.constant * flat)
+    return Affine(shape, wide.matrix.scaled(flat), wide.constant * flat)
 
 
 def _mul(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
@@ -237,7 +226,7 @@ def _contract(form: Affine, weight: FloatArray, signal_left: bool) -> Affine:
         del kept[-2]
     if vector_w if signal_left else vector_x:
         del kept[-1]
-    return Affine(tuple(kept), (jacobian @ form.matrix).tocsr(), jacobian @ form.constant)
+    return Affine(tuple(kept), jacobian.times(form.matrix), jacobian.apply(form.constant))
 
 
 def _reduce_sum(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
@@ -254,9 +243,10 @@ def _reduce_sum(node: ir.Node, operands: Sequence[Operand | None]) -> list[Opera
     size = len(form.constant)
     count = size // max(int(np.prod(kept_shape)), 1)
     weight = 1.0 / count if node.op_type == "ReduceMean" else 1.0
-    jacobian = sparse.csr_array((np.full(size, weight), (target, np.arange(size))))
+    terms = target, np.arange(size), np.full(size, weight)
+    jacobian = Sparse.of_terms((int(np.prod(kept_shape)), size), *terms)
     shape = kept_shape if keep else tuple(d for a, d in enumerate(form.shape) if a not in which)
-    return [Affine(shape, (jacobian @ form.matrix).tocsr(), jacobian @ form.constant)]
+    return [Affine(shape, jacobian.times(form.matrix), jacobian.apply(form.constant))]
 
 
 def _einsum(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
@@ -279,7 +269,7 @@ def _einsum(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
     factor = weight.ravel()[_einsum_index(specs[1 - position], weight.shape, sizes)]
     index = _einsum_index(specs[position], form.shape, sizes)
     jacobian = _jacobian(factor, _einsum_index(out, result, sizes), index, (int(np.prod(result)), len(form.constant)))
-    return [Affine(result, (jacobian @ form.matrix).tocsr(), jacobian @ form.constant)]
+    return [Affine(result, jacobian.times(form.matrix), jacobian.apply(form.constant))]
 
 
 def _einsum_index(spec: str, shape: tuple[int, ...], sizes: dict[str, int]) -> Constant:
@@ -294,10 +284,10 @@ def _einsum_index(spec: str, shape: tuple[int, ...], sizes: dict[str, int]) -> C
     return np.broadcast_to(index, tuple(sizes.values())).ravel()
 
 
-def _jacobian(factor: Constant, out: Constant, index: Constant, shape: tuple[int, int]) -> sparse.csr_array:
-    """Sparse matrix of the terms ``factor`` from element ``index`` to element ``out``, zeros left out."""
+def _jacobian(factor: Constant, out: IntArray, index: IntArray, shape: tuple[int, int]) -> Sparse:
+    """The terms ``factor`` from element ``index`` to element ``out``."""
     kept = np.flatnonzero(factor)
-    return sparse.coo_array((factor[kept].astype(np.float64), (out[kept], index[kept])), shape=shape).tocsr()
+    return Sparse.of_terms(shape, out[kept], index[kept], factor[kept].astype(np.float64))
 
 
 def _gemm(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:

@@ -33,7 +33,7 @@ def _factored(rows: FloatArray) -> tuple[IntArray, FloatArray, NDArray[np.bool_]
     power = np.where(size > 0, exponent + trailing, LARGEST)
     low = power.min(1, initial=LARGEST)
     raised = np.where(size > 0, power - low[:, None], 0)
-    fits = np.asarray((raised + MANTISSA - trailing <= MOST_BITS).all(1))
+    fits: NDArray[np.bool_] = np.asarray((raised + MANTISSA - trailing <= MOST_BITS).all(1))
     aligned = (whole >> trailing) << np.where(fits[:, None], raised, 0)
     common = np.maximum(np.gcd.reduce(np.abs(aligned), axis=1, initial=0), 1)
     codes = aligned // common[:, None]

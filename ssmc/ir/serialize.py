@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
@@ -30,6 +30,7 @@ from ssmc.ir.program import Program
 Json: TypeAlias = dict[str, Any]
 Arrays: TypeAlias = dict[str, NDArray[np.generic]]
 
+REMEMBERED = 1 << 12
 SCHEMA = "ssmc.program/1"
 DAMAGE = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 _BY_NAME = {kind.__name__: kind for kind in OPERATIONS}
@@ -123,6 +124,8 @@ def _decode(kind: Any, json: Any, arrays: Mapping[str, NDArray[np.generic]]) -> 
     if origin is np.ndarray:
         return _array(args, arrays[json["array"]])
     if origin is tuple:
+        if args == (Fraction, Ellipsis):
+            return tuple(map(_fraction, json))
         kinds = args[:1] * len(json) if Ellipsis in args else args
         return tuple(_decode(k, item, arrays) for k, item in zip(kinds, json, strict=True))
     if origin is dict:
@@ -146,10 +149,12 @@ def _array(args: tuple[Any, ...], array: NDArray[np.generic]) -> NDArray[np.gene
     return wide
 
 
-def _fraction(json: Any) -> Fraction:
-    if not re.fullmatch(r"-?[0-9]{1,4000}/[0-9]{1,4000}", json):
-        raise ValueError(f"{json[:40]!r} is no fraction")
-    return Fraction(json)
+@lru_cache(maxsize=REMEMBERED)
+def _fraction(text: str) -> Fraction:
+    """Rows share few ratios."""
+    if not re.fullmatch(r"-?[0-9]{1,4000}/[0-9]{1,4000}", text):
+        raise ValueError(f"{text[:40]!r} is no fraction")
+    return Fraction(text)
 
 
 def _one_of(allowed: tuple[Any, ...], json: Any) -> Any:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
-from ssmc.ir.affine import Affine, widened
+from ssmc.ir.affine import Affine
 from ssmc.ir.rounding import FloatArray, IntArray
+from ssmc.ir.sparse import Sparse
+from ssmc.ir.sparse import stacked as below
 from ssmc.recognition.loop_body import Block, LoopBody
 
 NONE = -1
@@ -55,39 +56,31 @@ def _entries(block: Block, name: str) -> FloatArray:
 
 @dataclass(frozen=True)
 class Forms:
-    """R affine forms, zeros left out, columns ascending.
+    """R affine forms.
 
     Attributes:
-        matrix: (R, columns), CSR.
+        matrix: (R, columns).
         constant: (R,).
         single, factor: (R,), column and coefficient of a form that is one variable times a constant; else -1 and 0.
     """
 
-    matrix: sparse.csr_array
+    matrix: Sparse
     constant: FloatArray
     single: IntArray
     factor: FloatArray
 
     @staticmethod
-    def of(matrix: sparse.csr_array, constant: FloatArray) -> Forms:
-        """Sort, drop zeros, and find the single ones."""
-        matrix = matrix.copy()
-        matrix.eliminate_zeros()
-        matrix.sort_indices()
-        alone = np.flatnonzero((np.diff(matrix.indptr) == 1) & (constant == 0.0))
+    def of(matrix: Sparse, constant: FloatArray) -> Forms:
+        """Find the single ones."""
+        alone = np.flatnonzero((matrix.counts == 1) & (constant == 0.0))
         single, factor = np.full(len(constant), NONE, np.int64), np.zeros(len(constant))
-        single[alone] = matrix.indices[matrix.indptr[alone]]
-        factor[alone] = matrix.data[matrix.indptr[alone]]
+        single[alone] = matrix.columns[matrix.starts[alone]]
+        factor[alone] = matrix.values[matrix.starts[alone]]
         return Forms(matrix, constant, single, factor)
 
     def take(self, rows: IntArray) -> Forms:
         """Some of the forms, in the given order."""
-        return Forms(self.matrix[rows], self.constant[rows], self.single[rows], self.factor[rows])
-
-    def entries(self) -> tuple[IntArray, IntArray, FloatArray]:
-        """Row, column and coefficient of every term."""
-        rows = np.repeat(np.arange(len(self.constant)), np.diff(self.matrix.indptr))
-        return rows, self.matrix.indices.astype(np.int64), self.matrix.data
+        return Forms(self.matrix.take(rows), self.constant[rows], self.single[rows], self.factor[rows])
 
 
 def stacked(body: LoopBody) -> tuple[Forms, Forms, Forms]:
@@ -98,11 +91,9 @@ def stacked(body: LoopBody) -> tuple[Forms, Forms, Forms]:
 
 
 def _nothing(size: int) -> Affine:
-    return Affine((size,), sparse.csr_array((size, 1)), np.zeros(size))
+    return Affine((size,), Sparse.empty(size), np.zeros(size))
 
 
 def _stacked(forms: list[Affine] | tuple[Affine, ...], width: int) -> Forms:
-    if not forms:
-        return Forms.of(sparse.csr_array((0, width)), np.zeros(0))
-    wide = [widened(form.matrix, width) for form in forms]
-    return Forms.of(sparse.vstack(wide, format="csr"), np.concatenate([form.constant for form in forms]))
+    constant = np.concatenate([np.zeros(0), *(form.constant for form in forms)])
+    return Forms.of(below([form.matrix for form in forms]).widened(width), constant)

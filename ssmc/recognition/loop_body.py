@@ -186,7 +186,7 @@ def _block_behind(x: Affine, blocks: list[Block]) -> Block | None:
     """The clip block whose output ``x`` is, element for element."""
     for block in blocks:
         if block.kind == "clip" and block.size == len(x.constant) and not x.constant.any():
-            same = x.matrix.nnz == block.size and np.array_equal(x.matrix.indices, block.start + np.arange(block.size))
-            if same and (x.matrix.data == 1.0).all():
+            same = np.array_equal(x.matrix.columns, block.start + np.arange(block.size))
+            if same and (x.matrix.counts == 1).all() and (x.matrix.values == 1.0).all():
                 return block
     return None

@@ -9,11 +9,11 @@ from itertools import product
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from scipy import sparse
 
 from ssmc.errors import ModelError
 from ssmc.ir.build import node_name, required
 from ssmc.ir.rounding import FloatArray
+from ssmc.ir.sparse import Sparse
 from ssmc.recognition.axes import Axes, Roles
 from ssmc.recognition.loop_body import analyse
 from ssmc.recognition.recurrence import Recogniser, Recurrence
@@ -102,19 +102,17 @@ def group_channels(kernel: Recurrence, states: list[Shape], inputs: list[Shape],
     )
 
 
-def _mixes(matrix: sparse.csr_array, rows: Index, columns: Index) -> bool:
+def _mixes(matrix: Sparse, rows: Index, columns: Index) -> bool:
     """Whether a coefficient leads from a column to a row of another label."""
-    found = matrix.tocoo()
-    return bool((found.data[rows[found.row] != columns[found.col]] != 0).any())
+    return bool((rows[matrix.rows] != columns[matrix.columns]).any())
 
 
-def by_group(matrix: sparse.csr_array, rows: Index, columns: Index) -> FloatArray:
+def by_group(matrix: Sparse, rows: Index, columns: Index) -> FloatArray:
     """The blocks (G, r, c) at ``rows`` (G, r) and ``columns`` (G, c) of a matrix that is 0 elsewhere."""
-    found = matrix.tocoo()
-    group, row = _places(rows, matrix.shape[0])[:, found.row]
-    _, column = _places(columns, matrix.shape[1])[:, found.col]
+    group, row = _places(rows, matrix.shape[0])[:, matrix.rows]
+    _, column = _places(columns, matrix.shape[1])[:, matrix.columns]
     blocks = np.zeros((*rows.shape, columns.shape[1]))
-    blocks[group, row, column] = found.data
+    blocks[group, row, column] = matrix.values
     return blocks
 
 

@@ -14,10 +14,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 
 from ssmc.errors import ModelError
 from ssmc.ir.rounding import FloatArray, IntArray
+from ssmc.ir.sparse import Sparse
+from ssmc.ir.sparse import stacked as below
 from ssmc.recognition.forms import NONE, Columns, Forms, stacked
 from ssmc.recognition.loop_body import Block, LoopBody
 from ssmc.recognition.states import read_unit, updated
@@ -38,12 +39,12 @@ class Recurrence:
         after: y reads the new state.
     """
 
-    W: sparse.csr_array
+    W: Sparse
     offset: FloatArray
     step: FloatArray
     lo: FloatArray
     hi: FloatArray
-    W_y: sparse.csr_array
+    W_y: Sparse
     offset_y: FloatArray
     step_y: FloatArray
     lo_y: FloatArray
@@ -62,7 +63,7 @@ class Recurrence:
 class _Rows:
     """Rows over [states; inputs] with their constants; ``reads``: which state, OLD or NEW, -1 for none."""
 
-    matrix: sparse.csr_array
+    matrix: Sparse
     constant: FloatArray
     reads: IntArray
 
@@ -129,9 +130,9 @@ class Recogniser:
         """Columns that some sum reads: all but those that are an output by themselves."""
         read = np.zeros(len(self.columns), bool)
         real = np.flatnonzero(self.states.quantizer == NONE)
-        sums = np.flatnonzero(np.diff(self.outputs.matrix.indptr) > 1)
+        sums = np.flatnonzero(self.outputs.matrix.counts > 1)
         for forms in (self.seen, self.following.take(real), self.outputs.take(sums)):
-            read[forms.matrix.indices] = True
+            read[forms.matrix.columns] = True
         return read
 
     def _read_out(self, span: slice) -> None:
@@ -182,7 +183,7 @@ class Recogniser:
 
     def _rows(self, forms: Forms) -> _Rows:
         """Forms in drive units, over [states; inputs]."""
-        row, column, value = forms.entries()
+        row, column, value = forms.matrix.rows, forms.matrix.columns, forms.matrix.values
         fed, state = self.input_of[column] != NONE, self.drive[column]
         lost = ~fed & (state == NONE)
         if lost.any():
@@ -201,7 +202,7 @@ class Recogniser:
         place = np.where(fed, count + self.input_of[column], state)
         data = np.where(fed, value, value * self._real(column))
         width = count + int((self.input_of != NONE).sum())
-        matrix = sparse.coo_array((data, (row, place)), shape=(len(forms.constant), width)).tocsr()
+        matrix = Sparse.of_terms((len(forms.constant), width), row, place, data)
         return _Rows(matrix, forms.constant, reads)
 
     def _outputs(self) -> tuple[_Rows, dict[str, FloatArray]]:
@@ -242,20 +243,17 @@ class Recogniser:
     def _repeats(self, column: IntArray, state: IntArray) -> _Rows:
         """Rows that are the read-out of one state each, in real units."""
         width = len(self.states.column) + int((self.input_of != NONE).sum())
-        place = (self.columns.scale[column], (np.arange(len(column)), state))
-        matrix = sparse.coo_array(place, shape=(len(column), width)).tocsr()
+        matrix = Sparse.of_terms((len(column), width), np.arange(len(column)), state, self.columns.scale[column])
         return _Rows(matrix, np.zeros(len(column)), self.new[self.seen.single[column]])
 
 
 def _scaled(rows: _Rows, factor: FloatArray) -> _Rows:
-    matrix = rows.matrix.copy()
-    matrix.data = matrix.data * np.repeat(factor, np.diff(matrix.indptr))
-    return _Rows(matrix, rows.constant * factor, rows.reads)
+    return _Rows(rows.matrix.scaled(factor), rows.constant * factor, rows.reads)
 
 
 def _joined(parts: list[_Rows], places: list[IntArray]) -> _Rows:
     """The rows of all parts, each at its place."""
     order = np.argsort(np.concatenate(places), kind="stable")
-    matrix = sparse.vstack([part.matrix for part in parts], format="csr")[order]
+    matrix = below([part.matrix for part in parts]).take(order)
     constant, reads = (np.concatenate([getattr(part, key) for part in parts])[order] for key in ("constant", "reads"))
     return _Rows(matrix, constant, reads)

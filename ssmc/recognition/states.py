@@ -88,7 +88,7 @@ def _direct(states: States, chosen: IntArray, following: Forms, columns: Columns
 def _delta(states: States, chosen: IntArray, following: Forms, columns: Columns, seen: Forms, node: str) -> None:
     clip = following.single[chosen]
     forms = seen.take(clip)
-    row, column, value = forms.entries()
+    row, column, value = forms.matrix.rows, forms.matrix.columns, forms.matrix.values
     own = column == states.column[chosen][row]
     kept, increment, sigma = np.zeros(len(clip)), np.full(len(clip), NONE, np.int64), np.ones(len(clip))
     kept[row[own]] = value[own]

@@ -30,12 +30,12 @@ def absolute_sum(A: FloatArray, X: FloatArray, L: FloatArray) -> FloatArray:
 
 
 def simulated(kernel: LinearKernel, drive: FloatArray, start: FloatArray) -> FloatArray:
-    """``r' = A r + drive`` one step after the other: r before every step and after all, (H, N, T + 1, n)."""
+    """``r' = A r + drive`` one step after the other: r before every step and after all, (H, n, N, T + 1)."""
     r, path = start, [start]
-    for t in range(drive.shape[2]):
-        r = r @ kernel.A.swapaxes(1, 2) + drive[:, :, t]
+    for t in range(drive.shape[3]):
+        r = kernel.A @ r + drive[..., t]
         path.append(r)
-    return np.stack(path, 2)
+    return np.stack(path, 3)
 
 
 def summed(kernel: LinearKernel, P: FloatArray, steps: int) -> tuple[FloatArray, FloatArray]:

@@ -14,7 +14,7 @@ from ssmc.analysis.blocks import Blocks, components
 from ssmc.analysis.linear import LinearKernel, linear_kernel, poles
 from ssmc.analysis.noise import observability, output_noise, power_at_output
 from ssmc.analysis.ranges import typical, worst_case
-from ssmc.analysis.run import driven, times
+from ssmc.analysis.run import driven, time_last, times
 from ssmc.ir.program import Codes, Program
 from ssmc.ir.quant import QuantType
 from tests.analysis import definitions
@@ -72,9 +72,9 @@ def test_blocks_hold_all_that_is_coupled(shape: str) -> None:
     on = coupled(shape, rng)
     blocks = Blocks.of(on)
     assert blocks.size == {"dense": 6, "uneven": 3}.get(shape, 2)
-    matrix, x = rng.standard_normal(on.shape) * on, rng.standard_normal((GROUPS, 2, 3, STATES))
-    assert (blocks.scatter(blocks.gather(x, 3), 3) == x).all()
-    assert np.allclose(times(blocks, matrix, x), x @ matrix.swapaxes(1, 2)[:, None])
+    matrix, x = rng.standard_normal(on.shape) * on, rng.standard_normal((GROUPS, STATES, 2, 3))
+    assert (blocks.scatter(blocks.gather(x)) == x).all()
+    assert np.allclose(times(blocks, matrix, x), np.einsum("hij,hjnt->hint", matrix, x))
     assert blocks.square(matrix).sum() == pytest.approx(matrix.sum())
 
 
@@ -82,7 +82,7 @@ def test_blocks_hold_all_that_is_coupled(shape: str) -> None:
 def test_a_run_in_spans_is_the_run_step_by_step(shape: str) -> None:
     kernel, rng = made(shape), np.random.default_rng(2)
     for steps in (1, 2, 9, 40):
-        drive, start = rng.standard_normal((GROUPS, 3, steps, STATES)), rng.standard_normal((GROUPS, 3, STATES))
+        drive, start = rng.standard_normal((GROUPS, STATES, 3, steps)), rng.standard_normal((GROUPS, STATES, 3))
         assert np.allclose(driven(kernel, drive, start), definitions.simulated(kernel, drive, start), rtol=1e-10)
 
 
@@ -159,7 +159,7 @@ def test_typical_ranges_are_those_of_the_covariance(shape: str) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_responses_by_powers_of_blocks_are_those_step_by_step(shape: str) -> None:
+def test_responses_by_modes_are_those_step_by_step(shape: str) -> None:
     kernel = made(shape)
     expected = definitions.autocorrelations(kernel, observe.RESPONSE, observe.LAGS)
     for found, wanted in zip(observe._responses(kernel), expected, strict=True):
@@ -171,10 +171,10 @@ def test_watched_errors_are_sums_of_cosines() -> None:
     z = rng.standard_normal((3, 2, 61, 4)).cumsum(2)
     z[:, 0, 50:] = 0
     watch = observe._Watch(3, 4, pairs=True)
-    watch.add(z, np.array(lengths))
+    watch.add(time_last(z), np.array(lengths))
     lagged, crossed = definitions.watched(z, lengths, observe.LAGS, observe.HARMONICS)
-    assert np.allclose(watch.correlation(), lagged, atol=1e-12)
-    assert np.allclose(watch.together(), crossed, atol=1e-12)
+    assert np.allclose(watch.correlation(), lagged, atol=1e-6)
+    assert np.allclose(watch.together(), crossed, atol=1e-6)
 
 
 def test_channels_a_few_at_a_time_are_all_channels(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def test_an_affine_form_is_the_operation(operation: ir.Node, operands: list[obje
     for seed in range(3):
         x = np.random.default_rng(seed).integers(-9, 9, (3, 4)).astype(np.float64)
         (expected,) = evaluate(operation, [x if v is X else v for v in operands])  # type: ignore[misc]
-        got = (result.matrix @ x.ravel() + result.constant).reshape(result.shape)
+        got = (result.matrix.apply(x.ravel()) + result.constant).reshape(result.shape)
         assert got.shape == expected.shape
         assert np.array_equal(got, expected)
 

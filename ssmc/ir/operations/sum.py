@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -13,7 +14,7 @@ from ssmc.errors import ModelError
 from ssmc.ir.operations.operation import Function, RealCodes, Stateless
 from ssmc.ir.operations.reading import GraphNode, code_type, exact_offsets, per_channel, ratios
 from ssmc.ir.quant import Codes
-from ssmc.ir.requant import LIMIT
+from ssmc.ir.requant import LIMIT, REMEMBERED
 from ssmc.ir.rounding import IntArray, round_fraction, round_shift, saturate
 
 
@@ -89,6 +90,7 @@ class Sum(Stateless):
         return self.bound
 
 
+@lru_cache(maxsize=REMEMBERED)
 def fit_sum(
     row: tuple[Fraction, Fraction, Fraction], reach: tuple[int, int], node: str = ""
 ) -> tuple[int, int, int, int, float]:

@@ -6,11 +6,14 @@ the literal execution.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ssmc.ir.matrix import Matrix
+from ssmc.ir.operations import AnyOp, Linear, StateSpace
+from ssmc.ir.program import Program
 from ssmc.targets.aimc.lowering.mapping import Bank
 from ssmc.targets.aimc.simulation.noise import Real
 from ssmc.targets.aimc.tiles.instructions import Accumulate, Convert, Drive, Instruction, Integrate
@@ -37,6 +40,30 @@ def shorten(code: tuple[Instruction, ...], banks: Mapping[str, Bank]) -> tuple[I
         else:
             out.append(i)
     return tuple(i for i in out if not (isinstance(i, Drive | Integrate | Convert) and i.bank in dropped))
+
+
+def exact_program(program: Program, lists: Iterable[tuple[Instruction, ...]]) -> Program | None:
+    """The integer program whose codes an ideal chip gives, its matrices whole; None where a conversion may lose some.
+
+    ``program`` is the lowered one, ``lists`` its shortened instruction lists: what is still converted there is lossy.
+    """
+    if any(isinstance(i, Convert) for code in lists for i in code):
+        return None
+    return replace(program, ops=tuple(_whole(op) for op in program.ops))
+
+
+def _whole(op: AnyOp) -> AnyOp:
+    match op:
+        case Linear():
+            return replace(op, matrix=Matrix(op.matrix.codes))
+        case StateSpace():
+            second = op.output_matrix
+            return replace(
+                op,
+                matrix=Matrix(op.matrix.codes),
+                output_matrix=None if second is None else Matrix(second.codes),
+            )
+    return op
 
 
 def whole_matrix(banks: list[Bank]) -> Real:

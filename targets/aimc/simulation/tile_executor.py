@@ -15,7 +15,7 @@ from ssmc.ir.executor import Executor, State, Trace, check_input, check_lengths,
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import FloatArray, IntArray, round_half_even, round_in_place, round_shift, saturate
 from ssmc.targets.aimc.simulation.chip import Chip, Converters
-from ssmc.targets.aimc.simulation.exact_products import ExactProduct, shorten
+from ssmc.targets.aimc.simulation.exact_products import ExactProduct, exact_program, shorten
 from ssmc.targets.aimc.simulation.noise import Real
 from ssmc.targets.aimc.simulation.simulate import Simulation, run_blocks, simulation_of
 from ssmc.targets.aimc.tiles import instructions as isa
@@ -46,7 +46,8 @@ class TileExecutor(Executor):
     Attributes:
         literal: perform every single conversion, step by step, also where they are proven lossless and devices are
             ideal. By default such a group is evaluated as the one exact product that it equals, and `run` uses the
-            compiled simulation (`ssmc.targets.aimc.simulation.simulate`) where there is one.
+            compiled simulation (`ssmc.targets.aimc.simulation.simulate`) where there is one; where all conversions of
+            an ideal chip are lossless, long runs go through the program's own C (`ssmc.native.fast`).
         executed: how often each instruction list ran, per sample: ``per_step``, ``per_sequence``.
     """
 
@@ -57,6 +58,7 @@ class TileExecutor(Executor):
     _lists: dict[str, tuple[isa.Instruction, ...]] = field(default_factory=dict)
     _converters: dict[str, tuple[Real, ...]] = field(default_factory=dict)
     _fast: list[Simulation | None] = field(default_factory=list)
+    _exact: list[Executor | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         exact = self.chip.ideal and not self.literal
@@ -69,15 +71,37 @@ class TileExecutor(Executor):
         batch = check_input(self.program, x)
         steps = check_lengths(batch, lengths)
         first_of(self.program).require(batch, np.arange(batch.shape[1]) < steps[:, None])
-        if not self._fast:
-            self._fast.append(None if self.literal else simulation_of(self.tiles, self.chip))
-        fast = self._fast[0]
+        exact = self._native(int(steps.sum()))
+        if exact is not None:
+            self._count(steps)
+            return exact.run(batch, steps)
+        fast = self._simulation()
         if fast is None:
             return super().run(batch, steps)
         ids = np.arange(len(batch)) + self.executed["per_sequence"]
-        self.executed["per_sequence"] += len(batch)
-        self.executed["per_step"] += int(steps.sum())
+        self._count(steps)
         return run_blocks(fast, batch, steps, ids)
+
+    def _count(self, steps: IntArray) -> None:
+        self.executed["per_sequence"] += len(steps)
+        self.executed["per_step"] += int(steps.sum())
+
+    def _native(self, steps: int) -> Executor | None:
+        """The C of a program with the same codes; None where devices or conversions are not ideal, or few steps run."""
+        from ssmc.native.fast import FAST_FROM_STEPS, fast_executor
+
+        if not self.chip.ideal or self.literal or steps < FAST_FROM_STEPS:
+            return None
+        if not self._exact:
+            whole = exact_program(self.program, self._lists.values())
+            found = None if whole is None else fast_executor(whole)
+            self._exact.append(None if type(found) is Executor else found)  # the reference would be no gain
+        return self._exact[0]
+
+    def _simulation(self) -> Simulation | None:
+        if not self._fast:
+            self._fast.append(None if self.literal else simulation_of(self.tiles, self.chip))
+        return self._fast[0]
 
     def init(self, batch: int = 1) -> State:
         """State before the first step."""

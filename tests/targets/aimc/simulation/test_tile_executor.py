@@ -20,10 +20,13 @@ from ssmc.ir.operations import Dequantize, Quantize, StateSpace
 from ssmc.ir.program import Program
 from ssmc.ir.quant import Codes, QuantType
 from ssmc.ir.requant import make_requant
+from ssmc.native.build import find_compiler
+from ssmc.native.executor import NativeExecutor
 from ssmc.targets.aimc.lowering.partial_sums import Place, lower
 from ssmc.targets.aimc.simulation.chip import Chip
 from ssmc.targets.aimc.simulation.tile_executor import TileExecutor
 from ssmc.targets.aimc.tiles.assemble import assemble
+from ssmc.targets.aimc.tiles.instructions import Convert
 from tests.targets.aimc.mappings import Mapping, check, mappings
 
 Programs = Callable[..., Program]
@@ -121,6 +124,23 @@ def test_it_counts_what_it_executes(taox64: Hardware, program_of: Programs) -> N
     chip = ideal(program_of(), taox64)
     chip.run(np.zeros((3, 7, 3)), [7, 2, 0])
     assert dict(chip.executed) == {"per_step": 9, "per_sequence": 3}
+
+
+@pytest.mark.skipif(find_compiler() is None, reason="needs a C compiler")
+@pytest.mark.parametrize("bits", [8, 5])
+@pytest.mark.parametrize("form", ["direct", "delta"])
+def test_a_long_run_is_that_of_the_literal_chip(form: str, bits: int, taox64: Hardware, program_of: Programs) -> None:
+    """Through C where every conversion is lossless; narrower converters lose codes, and the simulation stays."""
+    hw = replace(taox64, adc=replace(taox64.adc, bits=bits))
+    program = program_of(form=form)
+    fast, literal = (ideal(program, hw, place="analog", literal=exact) for exact in (False, True))
+    x, lengths = np.random.default_rng(2).normal(0, 10, (40, 70, 3)), np.repeat([70, 61, 0, 33], 10)
+    assert (fast.run(x, lengths) == literal.run(x, lengths)).all()
+    assert fast.executed == literal.executed
+    lossless = not any(isinstance(i, Convert) for code in fast._lists.values() for i in code)
+    assert isinstance(fast._exact[0], NativeExecutor) == lossless
+    assert lossless == (bits == 8)
+    assert fast._native(10) is None  # not worth it
 
 
 def test_state_can_be_saved_and_restored(isaac128: Hardware, program_of: Programs) -> None:
