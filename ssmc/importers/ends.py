@@ -22,7 +22,11 @@ def check_ends(graph: onnx.GraphProto, source: str) -> None:
     if len(inputs) != 1 or len(graph.output) != 1:
         fact = f"the graph has {len(inputs)} inputs and {len(graph.output)} outputs"
         raise ModelError("SSMC-M06", fact, "export it with one input (batch, time, features) and one output", source)
-    value = ir.serde.deserialize_value_info_proto(inputs[0], None)
+    try:
+        value = ir.serde.deserialize_value_info_proto(inputs[0], None)
+    except ir.serde.SerdeError:
+        fact = "the input is of an unknown type"
+        raise ModelError("SSMC-M06", fact, "export it with a float32 input", inputs[0].name) from None
     if not isinstance(value.type, ir.TensorType):
         raise ModelError("SSMC-M06", "the input is no tensor", "export it with a float32 input", str(value.name))
     if value.dtype is ir.DataType.DOUBLE:
@@ -41,6 +45,8 @@ def check_ends(graph: onnx.GraphProto, source: str) -> None:
         )
     shape = known_shape(value)
     free = sum(not isinstance(dim, int) for dim in shape)
+    if 0 in shape.dims:
+        raise ModelError("SSMC-M06", f"input has shape {shape}: no features", "give it features", str(value.name))
     if free != 2 or not all(isinstance(dim, int) for dim in shape.dims[2:]):
         fact = f"input has shape {shape}: {free} dynamic axes"
         remedy = "export with batch and time dynamic (dynamic_shapes) and the features fixed"

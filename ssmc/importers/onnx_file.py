@@ -22,6 +22,7 @@ from ssmc.importers.sizes import check_elements, check_nodes
 from ssmc.importers.tensors import check_tensors, read_external
 from ssmc.ir.build import constant_array, graphs, node_name
 from ssmc.reading import read_regular
+from ssmc.trial import try_model
 
 OPSETS = range(13, 26)
 IR_VERSION = 10
@@ -51,8 +52,8 @@ def import_model(proto: onnx.ModelProto, source: str = "model", budgets: Budgets
     Raises:
         UsageError: SSMC-U07 where it is over a budget.
         ModelError: SSMC-M01 no UTF-8, SSMC-M02 opset, SSMC-M03 invalid graph, SSMC-M04 NaN or infinite weights,
-            SSMC-M06 inputs or outputs, SSMC-M07 unknown operator domain, SSMC-M12 external data, SSMC-M13 float64,
-            SSMC-Q01 no scale.
+            SSMC-M05 and SSMC-M14 from `try_model`, SSMC-M06 inputs or outputs, SSMC-M07 unknown operator domain,
+            SSMC-M12 external data, SSMC-M13 float64, SSMC-Q01 no scale.
     """
     wrong = undecodable(proto)
     if wrong is not None:
@@ -78,6 +79,7 @@ def import_model(proto: onnx.ModelProto, source: str = "model", budgets: Budgets
     _check_weights(model)
     widen_ids(model)
     attach_bodies(model)
+    try_model(model, budgets, source)
     return model
 
 
