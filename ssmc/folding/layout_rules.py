@@ -43,9 +43,9 @@ def _identity(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signa
 
 
 def _cast(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """Legal between types that hold every value: real numbers stay float32 or float64, ids int32 or int64."""
+    """Legal to types that hold every value: float32 and float64, and for ids int32 and int64."""
     signal, to = signal_of(node, operands), ir.DataType(attribute(node, "to", 0))
-    if to not in (WHOLE_TYPES if isinstance(signal, Tokens) else REAL_TYPES):
+    if to not in (REAL_TYPES + WHOLE_TYPES if isinstance(signal, Tokens) else REAL_TYPES):
         raise refuse(node, f"a cast to {to.name} changes values", "quantize by QuantizeLinear, or keep float32")
     return [signal]
 

@@ -217,7 +217,7 @@ def broken(kind: str) -> onnx.ModelProto:
     [
         ("real", "stands between an unquantized value"),
         ("two tables", "tables of 3 and 4 rows"),
-        ("computed", "a gather whose index is computed"),
+        ("computed", "a cast to INT64 changes values"),
     ],
 )
 def test_anything_else_that_reads_ids_is_refused_by_node(kind: str, fact: str) -> None:
