@@ -111,7 +111,9 @@ def _run(chosen: list[Input], shared: Path, keep: Path, jobs: int) -> int:
     began = time.perf_counter()
     faults: Counter[str] = Counter()
     largest = longest = 0.0
-    for index, found in _outcomes(chosen, shared, jobs):
+    for done, (index, found) in enumerate(_outcomes(chosen, shared, jobs), 1):
+        if done % 1000 == 0:
+            print(f"{done} inputs, {sum(faults.values())} faults", flush=True)
         one = chosen[index]
         largest, longest = max(largest, found.megabytes), max(longest, found.seconds)
         if found.kind:

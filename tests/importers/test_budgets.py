@@ -121,8 +121,8 @@ def _endless() -> onnx.ModelProto:
             helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, ["batch", "time", 3]),
         ],
     )
-    g.nodes.append(helper.make_node("Loop", ["", g.const(True, np.bool_), u], ["out"], name="loop", body=body))
-    return end(g, "out")
+    g.nodes.append(helper.make_node("Loop", ["", g.const(True, np.bool_), u], ["looped"], name="loop", body=body))
+    return end(g, "looped")
 
 
 def test_a_loop_without_end_is_ended() -> None:
