@@ -12,7 +12,7 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from ssmc.errors import ModelError
+from ssmc.errors import ModelError, first_line
 from ssmc.ir.build import known_shape
 
 if TYPE_CHECKING:
@@ -72,8 +72,7 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # onnxruntime raises a dozen unrelated classes
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
-        fact = f"onnxruntime cannot run the model: {first}"
+        fact = f"onnxruntime cannot run the model: {first_line(error, 300)}"
         raise ModelError("SSMC-M05", fact, "check it with onnx.checker") from None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ssmc.errors import UsageError
+from ssmc.errors import UsageError, first_line
 from ssmc.export.factory import built_model
 from ssmc.export.swapping import Swap
 from ssmc.export.torch_export import export_onnx
@@ -49,10 +49,8 @@ def load_weights(model: torch.nn.Module, checkpoint: Path) -> None:
             saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
         model.load_state_dict(_without_prefix(_state_dict(saved), model))
     except (OSError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError, AttributeError, EOFError) as cause:
-        first = str(cause).strip().splitlines()[0][:200]
-        raise UsageError(
-            "SSMC-U22", f"does not fit the model ({first})", "give its state dict", str(checkpoint)
-        ) from cause
+        fact = f"does not fit the model ({first_line(cause)})"
+        raise UsageError("SSMC-U22", fact, "give its state dict", str(checkpoint)) from cause
 
 
 def _state_dict(saved: Any) -> Any:

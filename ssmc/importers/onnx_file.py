@@ -10,7 +10,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from ssmc.budgets import DEFAULT, Budgets
-from ssmc.errors import ModelError
+from ssmc.errors import ModelError, first_line
 from ssmc.importers.ends import check_ends
 from ssmc.importers.ids import widen_ids
 from ssmc.importers.opset import raise_opset
@@ -103,8 +103,7 @@ def _cleaned(proto: onnx.ModelProto, source: str) -> ir.Model:
 
 
 def _invalid(error: BaseException, source: str) -> ModelError:
-    first = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
-    return ModelError("SSMC-M03", f"invalid ONNX graph: {first}", "export the model again", source)
+    return ModelError("SSMC-M03", f"invalid ONNX graph: {first_line(error)}", "export the model again", source)
 
 
 def _check_opset(proto: onnx.ModelProto, source: str) -> None:
