@@ -270,9 +270,7 @@ def _qonnx(node: ir.Node, main: ir.Graph) -> ir.Node:
         )
         raise ModelError("SSMC-Q03", fact, "use ROUND, zero point 0 and a whole number of bits", node_name(node))
     _require_scale(scale, node)
-    signed, narrow = (
-        bool(node.attributes[k].as_int()) if k in node.attributes else k == "signed" for k in ("signed", "narrow")
-    )
+    signed, narrow = _flag(node, "signed", True), _flag(node, "narrow", False)
     bits = int(width.ravel()[0])
     if not 1 <= bits <= MOST_BITS:
         fact = f"codes of {bits:.6g} bits have no mapping"
@@ -285,6 +283,13 @@ def _qonnx(node: ir.Node, main: ir.Graph) -> ir.Node:
     hi = (1 << (bits - 1)) - 1 if signed else (1 << bits) - 1 - narrow
     x = required(node, 0)
     return _insert(node, x, scale, scale, lo, hi, main)
+
+
+def _flag(node: ir.Node, name: str, default: bool) -> bool:
+    value = node.attributes[name].as_int() if name in node.attributes else int(default)
+    if value not in (0, 1):
+        raise ModelError("SSMC-Q03", f"its attribute {name} is {value}", "write 0 or 1", node_name(node))
+    return bool(value)
 
 
 def _round(node: ir.Node, main: ir.Graph) -> ir.Node | None:

@@ -15,6 +15,7 @@ class Budgets:
     Attributes:
         nodes: of the graph and its subgraphs, once every call of a function is written out.
         elements: of one tensor, at the batch and length at which the model is tried (`TRIED`).
+        seconds: of CPU, for the first run of the model in onnxruntime, on two steps.
         model_bytes: of the ONNX file together with its external data.
         text_bytes: of a hardware file or a baseline.
         data_bytes: of the arrays of a data file once they are unpacked, and of a bundle's.
@@ -22,6 +23,7 @@ class Budgets:
 
     nodes: int = 50_000
     elements: int = 1 << 26
+    seconds: int = 8
     model_bytes: int = 1 << 30
     text_bytes: int = 1 << 24
     data_bytes: int = 1 << 30
@@ -38,7 +40,7 @@ class Budgets:
             raise UsageError("SSMC-U07", f"{needed} {what}, the budget is {limit}", remedy, where)
 
 
-TRIED = 8 * 12  # sequences times steps of the largest input that onnxruntime is given
+TRIED = 8 * 12 * 4  # sequences times steps of the largest input that onnxruntime is given, and room for copies
 DEFAULT = Budgets()
 NAMES = tuple(field.name.replace("_", "-") for field in fields(Budgets))
 

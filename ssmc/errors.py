@@ -34,6 +34,11 @@ class SsmcError(Exception):
         return printable(" ".join(line.split()))
 
 
+def first_line(cause: BaseException, most: int = 200) -> str:
+    """The first line of another library's error; its class where it says nothing."""
+    return str(cause).strip().partition("\n")[0][:most] or type(cause).__name__
+
+
 class SsmcWarning(UserWarning):
     """Something that the user should know and that did not stop the work."""
 

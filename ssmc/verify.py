@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from ssmc.errors import ModelError
+from ssmc.errors import ModelError, first_line
 from ssmc.ir.build import known_shape
+
+if TYPE_CHECKING:
+    from onnxruntime import SessionOptions
 
 SAMPLES = 2
 STEPS = 12
 MANY = 8  # sequences from whose spread a bounded change is measured
 RESOLVED_CODES = 40.0
+LARGEST = 1e36  # of an input's amplitude, so that float32 holds it
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -37,13 +41,9 @@ class Session:
         """
         import onnxruntime as ort
 
-        options = ort.SessionOptions()
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 4
         data = model if isinstance(model, bytes) else serialized(model)
-        with _refusals():
-            self.session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        with refusals():
+            self.session = ort.InferenceSession(data, session_options(), providers=["CPUExecutionProvider"])
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: list[str] | None = None) -> list[NDArray[Any]]:
         """The outputs, or those named.
@@ -51,17 +51,28 @@ class Session:
         Raises:
             ModelError: SSMC-M05 where onnxruntime cannot run the model.
         """
-        with _refusals():
+        with refusals():
             return [np.asarray(out) for out in self.session.run(outputs, dict(feeds))]
 
 
+def session_options() -> SessionOptions:
+    """One thread, graph optimizations off, nothing logged."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    return options
+
+
 @contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
+    """Turn every exception of onnxruntime into a ModelError, SSMC-M05."""
     try:
         yield
     except Exception as error:  # onnxruntime raises a dozen unrelated classes
-        first = str(error).strip().splitlines()[0][:300]
-        fact = f"onnxruntime cannot run the model: {first}"
+        fact = f"onnxruntime cannot run the model: {first_line(error, 300)}"
         raise ModelError("SSMC-M05", fact, "check it with onnx.checker") from None
 
 
@@ -69,6 +80,15 @@ def serialized(model: ir.Model | onnx.ModelProto) -> bytes:
     """The model as onnxruntime reads it; the same bytes for the same graph."""
     proto = model if isinstance(model, onnx.ModelProto) else ir.to_proto(model)
     return bytes(proto.SerializeToString(deterministic=True))
+
+
+def exposed(model: ir.Model) -> tuple[onnx.ModelProto, list[str]]:
+    """The model with every value of its main graph as an output, and the names of those that nodes make."""
+    proto = ir.to_proto(model)
+    names = [out for node in proto.graph.node for out in node.output if out]
+    known = {out.name for out in proto.graph.output}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    return proto, names
 
 
 def run_onnx(
@@ -190,6 +210,7 @@ def random_feeds(model: ir.Model, seed: int = 0, batch: int = SAMPLES, steps: in
     if value.dtype is not ir.DataType.FLOAT:
         return {str(value.name): rng.integers(0, vocabulary(value), sizes)}
     amplitude = input_amplitude(value)
+    amplitude = amplitude if 0 < amplitude < LARGEST else 1.0
     data = (rng.standard_normal(sizes) * amplitude).astype(np.float32)
     return {str(value.name): data}
 
@@ -205,7 +226,7 @@ def input_amplitude(value: ir.Value) -> float:
         if step is None:
             return 1.0
         known = (v.const_value for v in step.inputs if v is not None and v.const_value is not None)
-        constant = next((np.asarray(array.numpy()) for array in known), None)
+        constant = next((array for array in (np.asarray(given.numpy()) for given in known) if array.size), None)
         if step.op_type in ("QuantizeLinear", "Quant", "IntQuant", "Quantize", "Round"):
             scale = 1.0 if constant is None else float(np.max(constant))
             return scale * RESOLVED_CODES / gain
@@ -219,6 +240,15 @@ def input_amplitude(value: ir.Value) -> float:
 
 def vocabulary(value: ir.Value) -> int:
     """Rows of the smallest table that ids are looked up in; 1 where none is found."""
+    sizes: list[int] = []
+    same = [value]
+    while same:
+        sizes += _rows_read(same.pop(), same)
+    return min((size for size in sizes if size), default=1)
+
+
+def _rows_read(value: ir.Value, more: list[ir.Value]) -> list[int]:
+    """Rows of the tables that ``value`` looks up in; values that hold the same ids go to ``more``."""
     sizes = []
     for use in value.uses():
         table = use.node.inputs[0]
@@ -227,8 +257,8 @@ def vocabulary(value: ir.Value) -> int:
             shape = table.shape or (producer.inputs[0].shape if producer and producer.inputs[0] is not None else None)
             sizes += [int(dim) for dim in (shape or ())[:1] if isinstance(dim, int)]
         elif use.node.op_type in ("Squeeze", "Unsqueeze", "Reshape", "Cast", "Identity", "Flatten"):
-            sizes += [size for size in (vocabulary(use.node.outputs[0]),) if size > 1]
-    return min(sizes, default=1)
+            more.append(use.node.outputs[0])
+    return sizes
 
 
 def input_sizes(value: ir.Value, batch: int, steps: int) -> list[int]:

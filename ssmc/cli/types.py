@@ -54,7 +54,7 @@ def budget_option(command: Callable[..., Any]) -> Callable[..., Any]:
         multiple=True,
         metavar="NAME=NUMBER",
         callback=_budgets,
-        help="Raise a limit on what is read: nodes, elements, model-bytes or data-bytes. Repeatable.",
+        help="Raise a limit on what is read: nodes, elements, seconds, model-bytes or data-bytes. Repeatable.",
     )
     return option(command)
 

@@ -49,7 +49,7 @@ def load_weights(model: torch.nn.Module, checkpoint: Path) -> None:
             saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
         model.load_state_dict(_without_prefix(_state_dict(saved), model))
     except (OSError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError, AttributeError, EOFError) as cause:
-        fact = f"does not fit the model ({' '.join(str(cause).split())[:200]})"
+        fact = f"does not fit the model ({' '.join(str(cause).split())[:200] or type(cause).__name__})"
         raise UsageError("SSMC-U22", fact, "give its state dict", str(checkpoint)) from cause
 
 

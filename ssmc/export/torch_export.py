@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
-from ssmc.errors import ModelError, UsageError
+from ssmc.errors import ModelError, UsageError, first_line
 from ssmc.export.check_export import check_export
 from ssmc.export.clean import clean
 from ssmc.export.copying import copy_for_inference
@@ -104,10 +103,9 @@ def _untraceable(model: nn.Module, examples: tuple[Tensor, ...], error: Exceptio
     found = find_obstacle(model, examples)
     if found is not None:
         return ModelError("SSMC-X01", found.fact, found.remedy, found.layer)
-    reason: Any = error.__cause__ or error
-    first = str(reason).strip().splitlines()[0][:300]
     remedy = "use operators torch.onnx.export(dynamo=True) knows, real-valued and with dynamic batch and time"
-    return ModelError("SSMC-X01", f"torch cannot export it: {first}", remedy, type(model).__name__)
+    fact = f"torch cannot export it: {first_line(error.__cause__ or error, 300)}"
+    return ModelError("SSMC-X01", fact, remedy, type(model).__name__)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -107,6 +107,8 @@ class Emitter:
         """Quantize a signal: one integer operation."""
         if isinstance(signal, Clamped):
             return replace(self.close(signal.source, _clamped(grid, signal, name), name), roles=signal.roles)
+        if not signal.size:
+            raise ModelError("SSMC-T02", "the quantized value has no channels", "leave it out of the model", name)
         self.applied.append(name)
         rate: Rate = "step" if any("T" in role for role in signal.roles) else "sequence"
         match signal:

@@ -9,8 +9,8 @@ import onnx_ir as ir
 
 from ssmc.folding.emit import Emitter
 from ssmc.folding.operands import Operands, Rule, attribute, real_constant, refuse, signal_of
-from ssmc.folding.signals import Coded, Mapped, Mean, Signal
-from ssmc.ir.build import required
+from ssmc.folding.signals import Coded, Mapped, Mean, Signal, Tokens
+from ssmc.ir.build import REAL_TYPES, WHOLE_TYPES, required
 from ssmc.ir.rounding import IntArray
 from ssmc.recognition.axes import Roles
 
@@ -41,6 +41,14 @@ def _reshape(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal
 
 def _identity(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     return [signal_of(node, operands)]
+
+
+def _cast(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """Legal to types that hold every value: float32 and float64, and for ids int32 and int64."""
+    signal, to = signal_of(node, operands), ir.DataType(attribute(node, "to", 0))
+    if to not in (REAL_TYPES + WHOLE_TYPES if isinstance(signal, Tokens) else REAL_TYPES):
+        raise refuse(node, f"a cast to {to.name} changes values", "quantize by QuantizeLinear, or keep float32")
+    return [signal]
 
 
 def _channels(node: ir.Node, signal: Signal, start: int, stop: int, emitter: Emitter, name: str) -> Signal:
@@ -166,7 +174,8 @@ def _mean(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
 
 LAYOUT_RULES: dict[tuple[str, str], Rule] = {
     **{("", op): _reshape for op in ("Reshape", "Squeeze", "Unsqueeze", "Flatten")},
-    **{("", op): _identity for op in ("Identity", "Dropout", "Cast")},
+    **{("", op): _identity for op in ("Identity", "Dropout")},
+    ("", "Cast"): _cast,
     ("", "Transpose"): _transpose,
     ("", "Concat"): _concat,
     ("", "Split"): _split,

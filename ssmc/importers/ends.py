@@ -20,7 +20,11 @@ def check_input_type(graph: onnx.GraphProto) -> None:
     first = next((value for value in graph.input if value.name not in stored), None)
     if first is None:
         return
-    value = ir.serde.deserialize_value_info_proto(first, None)
+    try:
+        value = ir.serde.deserialize_value_info_proto(first, None)
+    except ir.serde.SerdeError:
+        fact = "the input is of an unknown type"
+        raise ModelError("SSMC-M06", fact, "export it with a float32 input", first.name) from None
     if not isinstance(value.type, ir.TensorType):
         raise ModelError("SSMC-M06", "the input is no tensor", "export it with a float32 input", str(value.name))
     if value.dtype is ir.DataType.DOUBLE:
@@ -54,6 +58,8 @@ def check_ends(model: ir.Model, source: str) -> None:
         )
     shape = known_shape(value)
     free = sum(not isinstance(dim, int) for dim in shape)
+    if 0 in shape.dims:
+        raise ModelError("SSMC-M06", f"input has shape {shape}: no features", "give it features", str(value.name))
     if free != 2 or (ids and not all(isinstance(dim, int) for dim in shape.dims[2:])):
         fact = f"input has shape {shape}: {free} dynamic axes"
         remedy = "export with batch and time dynamic (dynamic_shapes) and the features fixed"

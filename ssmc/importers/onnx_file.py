@@ -11,7 +11,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from ssmc.budgets import DEFAULT, Budgets
-from ssmc.errors import ModelError
+from ssmc.errors import ModelError, first_line
 from ssmc.importers.carried import drop_carried_states
 from ssmc.importers.einsum import einsum_to_matmul
 from ssmc.importers.ends import check_ends, check_input_type
@@ -29,6 +29,7 @@ from ssmc.importers.sizes import check_elements, check_nodes
 from ssmc.importers.tensors import check_tensors, read_external
 from ssmc.ir.build import constant_array, graphs, node_name
 from ssmc.reading import read_regular
+from ssmc.trial import try_model
 
 OPSETS = range(13, 26)
 IR_VERSION = 10
@@ -63,8 +64,8 @@ def import_model(
     Raises:
         UsageError: SSMC-U07 where it is over a budget.
         ModelError: SSMC-M01 no UTF-8, SSMC-M02 opset, SSMC-M03 invalid graph, SSMC-M04 NaN or infinite weights,
-            SSMC-M06 inputs or outputs, SSMC-M07 unknown operator domain, SSMC-M12 external data, SSMC-M13 float64,
-            SSMC-M14 states that cannot be paired, SSMC-Q01 no scale.
+            SSMC-M05 and SSMC-M15 from `try_model`, SSMC-M06 inputs or outputs, SSMC-M07 unknown operator domain,
+            SSMC-M12 external data, SSMC-M13 float64, SSMC-M14 states that cannot be paired, SSMC-Q01 no scale.
     """
     wrong = undecodable(proto)
     if wrong is not None:
@@ -99,6 +100,7 @@ def import_model(
     widen_ids(model)
     attach_bodies(model)
     to_batch_time_features(model)
+    try_model(model, budgets, source)
     return model
 
 
@@ -122,8 +124,7 @@ def _cleaned(proto: onnx.ModelProto, source: str) -> ir.Model:
 
 
 def _invalid(error: BaseException, source: str) -> ModelError:
-    first = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
-    return ModelError("SSMC-M03", f"invalid ONNX graph: {first}", "export the model again", source)
+    return ModelError("SSMC-M03", f"invalid ONNX graph: {first_line(error)}", "export the model again", source)
 
 
 def _check_opset(proto: onnx.ModelProto, source: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 
 from ssmc.budgets import Budgets
-from ssmc.errors import ModelError
+from ssmc.errors import ModelError, first_line
 from ssmc.importers.protos import every_tensor, sparse_tensors
 from ssmc.reading import read_range
 
@@ -92,12 +92,8 @@ def check_tensors(proto: onnx.ModelProto, budgets: Budgets) -> None:
         try:
             array = onnx.numpy_helper.to_array(tensor)
         except Exception as cause:  # onnx raises a dozen classes on a tensor that contradicts itself
-            fact = f"its type, shape {list(tensor.dims)} and data do not fit each other ({_first_line(cause)})"
+            fact = f"its type, shape {list(tensor.dims)} and data do not fit each other ({first_line(cause)})"
             raise ModelError("SSMC-M03", fact, AGAIN, name) from None
         if array.shape != tuple(tensor.dims):
             fact = f"it has dimensions {list(tensor.dims)} and data of shape {list(array.shape)}"
             raise ModelError("SSMC-M03", fact, AGAIN, name)
-
-
-def _first_line(cause: Exception) -> str:
-    return str(cause).strip().partition("\n")[0][:200] or type(cause).__name__

@@ -18,7 +18,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ssmc.errors import ModelError
-from ssmc.ir.build import node_name
+from ssmc.ir.build import REAL_TYPES, node_name
 from ssmc.ir.direct import direct
 from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.ir.sparse import Sparse, stacked
@@ -117,6 +117,8 @@ def _widen(x: Constant) -> Constant:
 
 def _move(node: ir.Node, operands: Sequence[Operand | None]) -> list[Operand]:
     """Data movement: run the node on the indices of its elements."""
+    if node.op_type == "Cast" and ir.DataType(node.attributes["to"].as_int()) not in REAL_TYPES:
+        raise not_affine(node, "a cast that changes values")
     pool: list[Affine] = []
     indices: list[Constant | None] = []
     offset = 0

@@ -12,6 +12,8 @@ from ssmc.errors import ModelError
 from ssmc.ir.functions import DOMAIN, input_names, operation_of
 
 Array = NDArray[np.generic]
+REAL_TYPES = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
+WHOLE_TYPES = (ir.DataType.INT64, ir.DataType.INT32)
 
 
 def required(node: ir.Node, index: int) -> ir.Value:

@@ -44,12 +44,15 @@ def _factored(rows: FloatArray) -> tuple[IntArray, FloatArray, NDArray[np.bool_]
 
 
 def snap_row(row: FloatArray) -> tuple[IntArray, float] | None:
-    """Like `factor_row` for a grid that was rounded to float32: every value within float32 error of the grid."""
+    """Like `factor_row` for a grid that was rounded to float32: every value within its float32 error of the grid.
+
+    A value that is not 0 is no multiple 0: it counts where the others are multiplied by 0.
+    """
     top = float(np.abs(row).max())
     for code in range(1, SNAP_CODES + 1):
         gain = top / code
         codes = round_half_even(row / gain)
-        if np.abs(row / gain - codes).max() <= code * SNAP_ERROR:
+        if (np.abs(row / gain - codes) <= np.abs(codes) * SNAP_ERROR).all():
             return codes.astype(np.int64), gain
     return None
 

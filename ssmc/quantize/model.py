@@ -165,7 +165,11 @@ def _calibrate(
             continue
         values = session.run({source: x}, [output, *wanted])
         if not deviation:
-            deviation = _deviation(run_onnx(original, {source: x}, None)[0], values[0])
+            real = run_onnx(original, {source: x}, None)[0]
+            if not np.isfinite(real).all():
+                fact = "the float model gives NaN or infinity on the calibration data"
+                raise ModelError("SSMC-M15", fact, "check its weights and the data", output)
+            deviation = _deviation(real, values[0])
         for name, value in zip(wanted, values[1:], strict=True):
             seen[name].append(value.astype(np.float64))
         if source in seen:

@@ -53,6 +53,9 @@ class Planner:
         self.same: dict[int, ir.Value] = {}
         for node in model.graph:
             self._visit(node)
+        if output not in self.kinds:
+            fact = "the output does not depend on the input"
+            raise ModelError("SSMC-Q06", fact, "export again", str(output.name))
         if self.kinds.get(output) not in ("coded", "head"):
             self._coded(output)
             self.plan.outputs.add(output)

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from ssmc.errors import ModelError
 from ssmc.ir.build import is_op, known_shape, required
-from ssmc.verify import Session
+from ssmc.verify import Session, exposed
 
 Roles = tuple[str, ...]
 BASE = (3, 5)
@@ -46,11 +46,7 @@ class Exposed:
     @staticmethod
     def of(model: ir.Model) -> Exposed:
         """Serialize, and add the outputs."""
-        proto = ir.to_proto(model)
-        names = [out for node in proto.graph.node for out in node.output if out]
-        known = {out.name for out in proto.graph.output}
-        proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
-        return Exposed(model, proto, names)
+        return Exposed(model, *exposed(model))
 
     @cached_property
     def session(self) -> Session:
@@ -64,12 +60,12 @@ def name_axes(given: ir.Model | Exposed) -> Axes:
     Raises:
         ModelError: SSMC-M08 where batch or time is not a dynamic axis of the input.
     """
-    exposed = given if isinstance(given, Exposed) else Exposed.of(given)
-    model = exposed.model
+    seen = given if isinstance(given, Exposed) else Exposed.of(given)
+    model = seen.model
     free = _free_axes(model)
-    names = [str(model.graph.inputs[0].name), *exposed.names]
+    names = [str(model.graph.inputs[0].name), *seen.names]
     base, first, second = (
-        _shapes(model, exposed.session, names, free, sizes) for sizes in (BASE, (MORE[0], BASE[1]), (BASE[0], MORE[1]))
+        _shapes(model, seen.session, names, free, sizes) for sizes in (BASE, (MORE[0], BASE[1]), (BASE[0], MORE[1]))
     )
     swapped = _first_is_time(model, first, base)
     roles = {}

@@ -199,8 +199,9 @@ def test_export_names_what_is_wrong(tmp_path: Path) -> None:
     fails(2, "U21", "export", "make.py", *shape)
     fails(2, "U21", "export", f"{tmp_path / 'make.py'}:number", *shape)
     fails(2, "U00", "export", f"{tmp_path / 'make.py'}:build", "--example", "4")
-    (tmp_path / "not.pt").write_bytes(b"nonsense")
-    fails(2, "U22", "export", f"{tmp_path / 'make.py'}:build", "--checkpoint", tmp_path / "not.pt", *shape)
+    for nonsense in (b"nonsense", b""):
+        (tmp_path / "not.pt").write_bytes(nonsense)
+        fails(2, "U22", "export", f"{tmp_path / 'make.py'}:build", "--checkpoint", tmp_path / "not.pt", *shape)
 
 
 def test_our_bug_is_said_to_be_ours() -> None:

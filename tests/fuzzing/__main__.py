@@ -8,27 +8,32 @@ made smaller (fewer changes) and kept in a folder. Exit status 1 where anything 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import multiprocessing
+import os
+import pkgutil
 import sys
 import tempfile
 import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 import numpy as np
 
+import ssmc
 from tests.fuzzing.commands import Shell
 from tests.fuzzing.kinds import KINDS, Kind, prepare
 from tests.fuzzing.sandbox import Outcome, sandboxed
 
 MOST_CHANGES = 3
+#: a process that forks must have no other threads
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 BY_NAME = {kind.name: kind for kind in KINDS}
 
 
@@ -82,6 +87,8 @@ def smaller(given: Input, found: Outcome, shared: Path) -> Input:
 
 def main() -> int:
     """Run, report, keep what failed."""
+    if any(os.environ.get(name) != "1" for name in ONE_THREAD):
+        os.execve(sys.executable, [sys.executable, "-m", "tests.fuzzing", *sys.argv[1:]], {**os.environ, **ONE_THREAD})
     ask = argparse.ArgumentParser(prog="python -m tests.fuzzing", description=__doc__)
     ask.add_argument("--inputs", type=int, default=1000)
     ask.add_argument("--start", type=int, default=0, help="another number gives other inputs")
@@ -90,6 +97,7 @@ def main() -> int:
     ask.add_argument("--keep", type=Path, help="folder for what fails; default: a temporary one")
     given = ask.parse_args()
     kinds = [BY_NAME[name] for name in given.kinds.split(",")]
+    _load_everything()
     keep = given.keep or Path(tempfile.mkdtemp(prefix="ssmc-fuzz-kept-"))
     with tempfile.TemporaryDirectory(prefix="ssmc-fuzz-shared-") as name:
         shared = Path(name)
@@ -103,14 +111,15 @@ def _run(chosen: list[Input], shared: Path, keep: Path, jobs: int) -> int:
     began = time.perf_counter()
     faults: Counter[str] = Counter()
     largest = longest = 0.0
-    context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        for one, found in zip(chosen, pool.map(partial(tried, shared=shared), chosen, chunksize=8), strict=True):
-            largest, longest = max(largest, found.megabytes), max(longest, found.seconds)
-            if found.kind:
-                faults[f"{one.kind}: {found.kind}"] += 1
-                if faults[f"{one.kind}: {found.kind}"] == 1:
-                    _keep(smaller(one, found, shared), found, keep)
+    for done, (index, found) in enumerate(_outcomes(chosen, shared, jobs), 1):
+        if done % 1000 == 0:
+            print(f"{done} inputs, {sum(faults.values())} faults", flush=True)
+        one = chosen[index]
+        largest, longest = max(largest, found.megabytes), max(longest, found.seconds)
+        if found.kind:
+            faults[f"{one.kind}: {found.kind}"] += 1
+            if faults[f"{one.kind}: {found.kind}"] == 1:
+                _keep(smaller(one, found, shared), found, keep)
     by_kind = Counter(one.kind for one in chosen)
     print(f"{len(chosen)} inputs ({', '.join(f'{n} {kind}' for kind, n in sorted(by_kind.items()))})")
     print(f"{time.perf_counter() - began:.0f} s; at most {longest:.1f} s of CPU and {largest:.0f} MB for one")
@@ -118,6 +127,35 @@ def _run(chosen: list[Input], shared: Path, keep: Path, jobs: int) -> int:
     for kind, count in faults.most_common():
         print(f"  {count:5d} {kind}")
     return 1 if faults else 0
+
+
+def _outcomes(chosen: list[Input], shared: Path, jobs: int) -> Iterator[tuple[int, Outcome]]:
+    """Every input's outcome, as it comes. Plain processes: a pool's have threads, and must not fork."""
+    context = multiprocessing.get_context("fork")
+    pipes = []
+    for job in range(jobs):
+        ours, theirs = context.Pipe(duplex=False)
+        context.Process(target=_work, args=(chosen, range(job, len(chosen), jobs), shared, theirs), daemon=True).start()
+        theirs.close()
+        pipes.append(ours)
+    while pipes:
+        for pipe in wait(pipes):
+            try:
+                yield pipe.recv()
+            except EOFError:
+                pipes.remove(pipe)
+
+
+def _work(chosen: list[Input], numbers: range, shared: Path, pipe: Connection) -> None:
+    for number in numbers:
+        pipe.send((number, tried(chosen[number], shared)))
+
+
+def _load_everything() -> None:
+    """Import all of ssmc but what needs torch, once, so that no forked process has to."""
+    for module in pkgutil.walk_packages(ssmc.__path__, "ssmc."):
+        if not module.name.startswith(("ssmc.qat", "ssmc.export", "ssmc.__main__")):
+            importlib.import_module(module.name)
 
 
 def _keep(one: Input, found: Outcome, keep: Path) -> None:

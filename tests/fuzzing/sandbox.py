@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import resource
@@ -42,23 +43,40 @@ def sandboxed(action: Callable[[Path], None]) -> Outcome:
     with os.fdopen(ours, "rb") as pipe:
         said = pipe.read()
     _, status, used = os.wait4(child, 0)
+    stuck = _stuck(folder)
     shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(_home(folder), ignore_errors=True)
     seconds, megabytes = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
         return Outcome(f"died of {name}", {"SIGXCPU": "over 10 s of CPU"}.get(name, ""), seconds, megabytes)
+    if stuck:
+        return Outcome(f"over {WALL_S} s", stuck, seconds, megabytes)
     kind, text = json.loads(said) if said else ("died in silence", str(status))
     return Outcome(kind, text, seconds, megabytes)
 
 
+def _stuck(folder: Path) -> str:
+    """Where a process in ``folder`` was when its time ran out; empty where it did not."""
+    file = folder.parent / f"{folder.name}.stuck"
+    text = file.read_text() if file.exists() else ""
+    file.unlink(missing_ok=True)
+    return text
+
+
+def _home(folder: Path) -> Path:
+    """Where a process in ``folder`` keeps its cache."""
+    return folder.parent / f"{folder.name}.home"
+
+
 def _in_child(action: Callable[[Path], None], folder: Path, pipe: int) -> None:
     os.chdir(folder)
-    home = folder.parent / f"{folder.name}.home"
-    os.environ |= {"XDG_CACHE_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    os.environ["XDG_CACHE_HOME"] = str(_home(folder))
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S + 1))
-    signal.alarm(WALL_S)
+    stuck = (folder.parent / f"{folder.name}.stuck").open("w")
+    faulthandler.dump_traceback_later(WALL_S, exit=True, file=stuck)
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     try:
         action(folder)
@@ -68,5 +86,4 @@ def _in_child(action: Callable[[Path], None], folder: Path, pipe: int) -> None:
     except BaseException as error:
         found = (f"harness {type(error).__name__}", traceback.format_exc()[-2000:])
     os.write(pipe, json.dumps(found).encode()[:60000])
-    shutil.rmtree(home, ignore_errors=True)
     os._exit(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from ssmc.budgets import DEFAULT, Budgets, with_budgets
+from ssmc.budgets import DEFAULT, NAMES, Budgets, with_budgets
 from ssmc.errors import ModelError, UsageError
 from ssmc.importers.onnx_file import import_model, load_model
 from tests.importers.refusing import end, start
@@ -96,3 +97,39 @@ def test_budgets_on_the_command_line() -> None:
     for pair in ("nodes", "nodes=", "nodes=0", "nodes=-1", "nodes=1e9", "nodes=²", "colour=1", "nodes=" + "9" * 5000):
         with pytest.raises(UsageError, match="SSMC-U16"):
             with_budgets([pair])
+
+
+def test_the_page_lists_every_budget_with_its_default() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "errors.md").read_text()
+    rows = re.findall(r"^\| `([a-z-]+)` \| (\d+) \|", page, re.MULTILINE)
+    assert rows == [(name, str(getattr(DEFAULT, name.replace("-", "_")))) for name in NAMES]
+
+
+def _endless() -> onnx.ModelProto:
+    """A loop whose condition stays true."""
+    g, u = start()
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Identity", ["v"], ["w"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", onnx.TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", onnx.TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v", onnx.TensorProto.FLOAT, ["batch", "time", 3]),
+        ],
+        [
+            helper.make_tensor_value_info("on", onnx.TensorProto.BOOL, []),
+            helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, ["batch", "time", 3]),
+        ],
+    )
+    g.nodes.append(helper.make_node("Loop", ["", g.const(True, np.bool_), u], ["looped"], name="loop", body=body))
+    return end(g, "looped")
+
+
+def test_a_loop_without_end_is_ended() -> None:
+    assert "--budget seconds=2" in _refused(_endless(), Budgets(seconds=1)).remedy
+
+
+def test_a_value_that_is_never_a_number_is_named() -> None:
+    g, u = start()
+    with pytest.raises(ModelError, match=r"SSMC-M15\]: guilty"):
+        import_model(end(g, g.op("Mod", u, g.const(0.0), fmod=1, out="guilty")))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 import pytest
+from onnx import TensorProto
 
 from ssmc.errors import ModelError
 from ssmc.folding.operands import signal_of
@@ -176,3 +177,26 @@ def test_an_operation_whose_data_is_a_constant_and_whose_shape_is_a_signal() -> 
     with pytest.raises(ModelError) as caught:
         signal_of(node, [None, signal])
     assert (caught.value.code, caught.value.node) == ("SSMC-T02", "guilty")
+
+
+@pytest.mark.parametrize("kind", [TensorProto.INT8, TensorProto.BOOL, TensorProto.INT32, TensorProto.FLOAT16])
+def test_a_cast_that_changes_values(kind: int) -> None:
+    g, u = start()
+    error = refusal(end(g, g.op("Cast", g.op("Cast", u, to=kind, out="guilty"), to=TensorProto.FLOAT)))
+    assert (error.code, error.node) == ("SSMC-T02", "guilty")
+
+
+def test_a_cast_in_a_loop_that_changes_values() -> None:
+    def step(b: Graph, state: str, u: str) -> tuple[str, str]:
+        cut = b.op("Cast", b.op("Cast", u, to=TensorProto.INT8, out="guilty"), to=TensorProto.FLOAT)
+        return plain(b, state, cut)
+
+    error = refusal(looped(step))
+    assert (error.code, error.node) == ("SSMC-S01", "guilty")
+
+
+def test_a_function_that_is_undefined_at_some_codes() -> None:
+    g, u = start()
+    error = refusal(end(g, g.op("Sqrt", u)))
+    assert (error.code, error.node) == ("SSMC-T02", "out")
+    assert "undefined at code -128" in error.fact

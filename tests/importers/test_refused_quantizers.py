@@ -113,6 +113,10 @@ def test_rounding_without_a_range() -> None:
         (2.5, {}, 0),
         (8, {}, 1),
         (1, {"signed": 1}, 0),
+        (8, {"signed": 2}, 0),
+        (8, {"narrow": -1}, 0),
+        (1e10, {}, 0),
+        (-3, {}, 0),
     ],
 )
 def test_qonnx_quantizers_without_an_exact_meaning(bits: float, options: dict[str, object], zero: int) -> None:

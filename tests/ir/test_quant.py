@@ -87,3 +87,10 @@ def test_the_bound_of_a_sum_holds(a: float, b: float, c: float) -> None:
     for x, y in ((128, 64), (-128, 64), (-128, -64), (17, -3)):
         error = abs(Fraction(left * x + right * y + offset, 1 << s) - (row[0] * x + row[1] * y + row[2]))
         assert error <= Fraction(bound) * (1 + Fraction(1, 1 << 40))
+
+
+def test_a_weight_that_is_small_beside_the_others_is_not_taken_for_0() -> None:
+    assert factor_rows(np.float32([[0.83967, 1.6e11]]).astype(np.float64)) is None
+    found = factor_rows(np.float32([[0.1, 0.3, 0.0]]).astype(np.float64))
+    assert found is not None
+    assert found[0].tolist() == [[1, 3, 0]]
