@@ -134,7 +134,7 @@ def test_a_long_run_is_that_of_the_literal_chip(form: str, bits: int, taox64: Ha
     hw = replace(taox64, adc=replace(taox64.adc, bits=bits))
     program = program_of(form=form)
     fast, literal = (ideal(program, hw, place="analog", literal=exact) for exact in (False, True))
-    x, lengths = np.random.default_rng(2).normal(0, 10, (40, 70, 3)), np.repeat([70, 61, 0, 33], 10)
+    x, lengths = np.random.default_rng(2).normal(0, 10, (52, 70, 3)), np.repeat([70, 61, 0, 33], 13)
     assert (fast.run(x, lengths) == literal.run(x, lengths)).all()
     assert fast.executed == literal.executed
     lossless = not any(isinstance(i, Convert) for code in fast._lists.values() for i in code)
