@@ -9,7 +9,7 @@ import click
 
 from ssmc.cli.progress import stages
 from ssmc.cli.states import STATE_HELP, named_states
-from ssmc.cli.types import DECIBEL, STEPS, Finite, Rate, budget_option
+from ssmc.cli.types import DECIBEL, STEPS, Finite, Rate, budget_option, settings_option
 
 if TYPE_CHECKING:
     from ssmc.budgets import Budgets
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--hardware", metavar="NAME|FILE", help="Hardware preset, or a hardware file in TOML (aimc). Default: taox64."
 )
+@settings_option
 @click.option(
     "--place",
     type=click.Choice(["auto", "analog", "digital"]),
@@ -115,6 +116,7 @@ def compile_(
     prune_data: Path | None,
     budgets: Budgets,
     state_pairs: tuple[str, ...],
+    settings: tuple[str, ...],
     **options: object,
 ) -> None:
     """Compile an ONNX MODEL and write a bundle: program, weights, runnable ONNX, report.
@@ -122,6 +124,7 @@ def compile_(
     \b
     Example:
       ssmc compile model.onnx --target aimc --hardware taox64 -o out
+      ssmc compile model.onnx --target aimc --set adc.bits=6 --set array.rows=128 --set array.columns=128
       ssmc compile model.onnx --prune-budget 1 --prune-data held_out.npz
       ssmc compile model.onnx --stop-after fold-constants -o stage
     """
@@ -131,7 +134,7 @@ def compile_(
     from ssmc.errors import UsageError
     from ssmc.report.text import pipeline_table, report_text
 
-    chosen = target_with(target, options, pairs)
+    chosen = target_with(target, options | {"set": settings or None}, pairs)
     poles: Poles = "move" if stabilize else "refuse"
     if stop_after is not None:
         if prune_budget is not None or target_sqnr is not None:

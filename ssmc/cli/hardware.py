@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from ssmc.cli.types import Finite, settings_option
+
 
 class ShowByName(click.Group):
     """A group in which ``hardware NAME`` is short for ``hardware show NAME``."""
@@ -51,17 +53,25 @@ def list_() -> None:
 
 @hardware.command(short_help="Show every key, its interval and its source.")
 @click.argument("hardware", metavar="NAME|FILE")
-def show(hardware: str) -> None:
+@click.option("--toml", is_flag=True, help="Print it as a hardware file.")
+@settings_option
+def show(hardware: str, toml: bool, settings: tuple[str, ...]) -> None:
     """Show every key of a preset or a hardware file: value, interval, and its source or the reason to assume it.
 
     \b
     Example:
       ssmc hardware show isaac128
+      ssmc hardware show taox64 --set adc.bits=6 --toml
     """
     from ssmc.hardware.file import hardware_data, load_hardware
+    from ssmc.hardware.schema import file_text
+    from ssmc.hardware.settings import with_settings
     from ssmc.report.text import columns
 
-    loaded = load_hardware(hardware)
+    loaded = with_settings(load_hardware(hardware), settings)
+    if toml:
+        click.echo(file_text(loaded), nl=False)
+        return
     tables = {name: table for name, table in hardware_data(loaded).items() if isinstance(table, dict)}
     rows = [
         (f"{name}.{key}", _shown(entry["value"]), _interval(entry), loaded.origins[f"{name}.{key}"])
@@ -87,27 +97,48 @@ def validate(file: Path) -> None:
     click.echo(f"{file}: good; {len(loaded.origins)} keys, {assumed} of them assumed")
 
 
-@hardware.command(short_help="Write a commented template.")
+@hardware.command(short_help="Write a hardware file: a template, or a preset changed.")
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option("--from", "source", metavar="NAME|FILE", help="Start from a preset or another file. Default: a template.")
+@click.option("--node", type=Finite(min=1, max=1000), metavar="NM", help="The same as --set technology.node_nm=NM.")
+@settings_option
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
-def new(file: Path, force: bool) -> None:
-    """Write a template of a hardware file; comments give the meaning and the range of every key.
+def new(file: Path, source: str | None, node: float | None, settings: tuple[str, ...], force: bool) -> None:
+    """Write a hardware file: a template, or the chip of another file with some keys changed.
+
+    Comments give the meaning and the range of every key. Figures that are for a key that you change (the energy of a
+    conversion for the converter's bits) follow it where a law is known; the others are named, and marked in the file.
 
     \b
     Example:
       ssmc hardware new my-chip.toml
+      ssmc hardware new my-chip.toml --from taox64 --set adc.bits=6 --set adc.energy_pj=10:20:30
     """
     from ssmc.errors import UsageError
-    from ssmc.hardware.schema import template
 
     if file.exists() and not force:
         raise UsageError("SSMC-H10", "exists already", "choose another name, or --force", str(file))
+    given = (*settings, *(() if node is None else (f"technology.node_nm={node:g}",)))
+    text = _text(source, given)
     try:
-        file.write_text(template(), encoding="utf-8")
+        file.write_text(text, encoding="utf-8")
     except OSError as cause:
         fact = f"cannot be written ({type(cause).__name__})"
         raise UsageError("SSMC-H10", fact, "choose a folder that exists", str(file)) from cause
     click.echo(f"wrote {file}; replace the values, then: ssmc hardware validate {file}")
+
+
+def _text(source: str | None, settings: tuple[str, ...]) -> str:
+    from ssmc.errors import UsageError
+    from ssmc.hardware.file import load_hardware
+    from ssmc.hardware.schema import file_text, template
+    from ssmc.hardware.settings import with_settings
+
+    if source is not None:
+        return file_text(with_settings(load_hardware(source), settings))
+    if settings:
+        raise UsageError("SSMC-H11", "--set and --node change a chip", "say which with --from")
+    return template()
 
 
 def _described(name: str) -> str:

@@ -46,6 +46,15 @@ STEPS = click.IntRange(1, 10**12)
 COUNT = click.IntRange(1, 10**9)
 
 
+settings_option = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set a key of the hardware, such as adc.bits=6 or adc.energy_pj=10:20:30 (low:value:high). Repeatable.",
+)
+
+
 def budget_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """The option ``--budget NAME=NUMBER``, as a parameter ``budgets``."""
     option = click.option(

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ssmc.hardware.components import Quantity, Rule
+from ssmc.hardware.components import NOT_GIVEN, Quantity, Rule
 from ssmc.hardware.file import SCALED, SCHEMA, load_hardware, preset_names
 from ssmc.hardware.model import Hardware, rules, sections
 from ssmc.hardware.node_scaling import NODES_NM, SUPPLY_V
@@ -121,18 +121,46 @@ def template() -> str:
     for section in sections():
         lines += ["", f"[{section}]  # {_summary(section)}"]
         for key, rule in rules(section).items():
-            lines += _template_key(key, rule, getattr(getattr(example, section), key))
+            optional = "" if rule.default is None else "# "
+            lines += _meaning(rule)
+            value = getattr(getattr(example, section), key)
+            lines.append(f'{optional}{key} = {{ {_figures(value, short=True)}, assumed = "template" }}')
     return "\n".join(lines) + "\n"
 
 
-def _template_key(key: str, rule: Rule, value: Any) -> Iterator[str]:
-    yield from textwrap.wrap(f"{rule.meaning}; {rule.allowed()}", 100, initial_indent="# ", subsequent_indent="#   ")
-    optional = "" if rule.default is None else "# "
+def file_text(hardware: Hardware) -> str:
+    """The file of a chip: reading it gives the chip back; keys that the chip does without are commented out."""
+    header = {"schema": SCHEMA, "name": hardware.name, "description": hardware.description}
+    lines = [f"{key} = {_quoted(text)}" for key, text in header.items()]
+    by_law = LAWS if hardware.adc.model != "measured" else ()
+    for section in sections():
+        lines += ["", f"[{section}]  # {_summary(section)}"]
+        for key, rule in rules(section).items():
+            if section == "adc" and key in by_law:
+                continue
+            kind, _, text = hardware.origins[f"{section}.{key}"].partition(": ")
+            absent = "# " if text == NOT_GIVEN else ""
+            value = getattr(getattr(hardware, section), key)
+            lines += _meaning(rule)
+            lines.append(f"{absent}{key} = {{ {_figures(value)}, {kind} = {_quoted(text)} }}")
+    return "\n".join(lines) + "\n"
+
+
+def _meaning(rule: Rule) -> list[str]:
+    return textwrap.wrap(f"{rule.meaning}; {rule.allowed()}", 100, initial_indent="# ", subsequent_indent="#   ")
+
+
+def _figures(value: Any, short: bool = False) -> str:
+    """``value = ..``, with the ends of the interval of a physical key; every digit, or ``short``."""
     if not isinstance(value, Quantity):
-        yield f'{optional}{key} = {{ value = {_literal(value)}, assumed = "template" }}'
-        return
-    ends = f"low = {value.low:g}, high = {value.high:g}, "
-    yield f'{optional}{key} = {{ value = {value.value:g}, {ends}assumed = "template" }}'
+        return f"value = {_literal(value)}"
+    ends = {"value": value.value, "low": value.low, "high": value.high}
+    return ", ".join(f"{end} = {number:g}" if short else f"{end} = {number!r}" for end, number in ends.items())
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _literal(value: Any) -> str:

@@ -15,6 +15,7 @@ from ssmc.data import Samples
 from ssmc.errors import UsageError
 from ssmc.hardware.file import hardware_data, hardware_from_data, load_hardware, preset_names
 from ssmc.hardware.model import Hardware
+from ssmc.hardware.settings import with_settings
 from ssmc.ir.program import Program
 from ssmc.passes.place import Place
 from ssmc.passes.to_integers import to_integers
@@ -52,6 +53,7 @@ class Options:
     packing: Mode | Literal["auto"] = "one"
     minimise: Objective = "energy"
     rate: float = 0.0
+    set: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ class AimcCompiled(Compiled):
         """`ssmc.targets.aimc.cost.totals` of the tile program, the plan of each matrix, and the alternatives."""
         data = self.costs.to_json(steps)
         comparison = at_steps(self.comparison.variants, steps)
-        if self.options != Options(rate=self.options.rate):
+        if self.options != Options(rate=self.options.rate, set=self.options.set):
             comparison["compiled"] = figures_of(data, self.lowered)
         data |= {
             "comparison": comparison,
@@ -181,6 +183,7 @@ class AimcTarget(Target):
         minimise: ``energy`` of a step, ``area``, initiation ``interval``, or the ``product`` of the three; packing
             hardly changes the energy, so there ``energy`` means ``product``.
         rate: sample rate of the input in time steps per second; 0: not given.
+        set: keys of the hardware with other values, each ``table.key=value`` (`ssmc.hardware.settings`).
         output_lag: as in `IntegerTarget`.
     """
 
@@ -189,6 +192,7 @@ class AimcTarget(Target):
     packing: Mode | Literal["auto"] = "one"
     minimise: Objective = "energy"
     rate: float = 0.0
+    set: tuple[str, ...] = ()
     output_lag: int | None = None
 
     @property
@@ -209,10 +213,10 @@ class AimcTarget(Target):
         """The hardware, loaded.
 
         Raises:
-            UsageError: SSMC-H01..H08 from the hardware file.
+            UsageError: SSMC-H01..H09 from the hardware file, SSMC-H11 from ``set``.
         """
         given = self.hardware
-        return given if isinstance(given, Hardware) else load_hardware(given)
+        return with_settings(given if isinstance(given, Hardware) else load_hardware(given), self.set)
 
     def emit(self, program: Program) -> AimcCompiled:
         """Place, lower, pack and assemble a program of exact matrices.
@@ -236,7 +240,7 @@ class AimcTarget(Target):
 
     def _packed(self, placement: Placement) -> AimcCompiled:
         packed = pack_arrays(placement.placed, self.packing, self.minimise, self.rate)
-        options = Options(self.place, self.packing, self.minimise, self.rate)
+        options = Options(self.place, self.packing, self.minimise, self.rate, self.set)
         choices = (*placement.choices, *packed.choices)
         hardware, candidates = placement.placed.hardware, placement.candidates
         return AimcCompiled(placement.lowered, packed.packings, choices, packed.tiles, hardware, options, candidates)
@@ -260,15 +264,18 @@ class AimcTarget(Target):
                 tuple(choice_from_json(choice) for choice in program["choices"]),
                 tiles,
                 hardware_from_data(program["hardware"], "program.json"),
-                Options(**program["options"]),
+                Options(**{**program["options"], "set": tuple(program["options"]["set"])}),
                 Comparison(**program["comparison"]),
             )
 
 
 def _command(program: Json) -> str:
     """The command that compiles a bundle of another version again, with the options that its file names."""
-    hardware = program.get("hardware", {}).get("name")
-    given = {"hardware": hardware if hardware in preset_names() else "FILE.toml", **program.get("options", {})}
+    hardware = str(program.get("hardware", {}).get("name")).partition(" (")[0]
+    options = dict(program.get("options", {}))
+    pairs = options.pop("set", ())
+    given = {"hardware": hardware if hardware in preset_names() else "FILE.toml", **options}
     usual = asdict(Options())
     words = [f"--{key} {value}" for key, value in given.items() if value != usual.get(key)]
+    words += [f"--set {pair}" for pair in pairs]
     return " ".join(["ssmc compile MODEL.onnx --target aimc", *words, "-o FOLDER"])
