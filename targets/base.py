@@ -43,6 +43,10 @@ class Compiled(ABC):
         """
         return self.executor(**options)
 
+    def settings(self) -> dict[str, str]:
+        """What was set besides the target's options, as text by key (aimc: every key of the hardware)."""
+        return {}
+
     def extra_files(self) -> dict[str, bytes]:
         """Files that only this target adds to a bundle, by name (for target c the C sources)."""
         return {}

@@ -121,6 +121,7 @@ def lower(
     oracle: bool = True,
     dump_dir: str | Path | None = None,
     stop_after: str | None = None,
+    states: Mapping[str, str] = NONE,
     progress: Progress = lambda name: None,
     budgets: Budgets = DEFAULT,
 ) -> PipelineResult:
@@ -134,7 +135,7 @@ def lower(
             needs.
     """
     steps = with_checks(target.pipeline(), poles) if passes is None else passes
-    graph = _own(model, budgets)
+    graph = _own(model, budgets, states)
     return _lowered(graph, steps, oracle=oracle, dump_dir=dump_dir, stop_after=stop_after, progress=progress)
 
 

@@ -8,6 +8,7 @@ import ssmc
 from ssmc.cli import (
     check,
     compiling,
+    differing,
     explain,
     exporting,
     hardware,
@@ -30,6 +31,7 @@ def cli() -> None:
     ssmc compile model.onnx --target aimc -o out     compile, check and report
     ssmc run out --data test.npz                     run the compiled model
     ssmc check out --data test.npz --baseline b.json compare accuracy and costs with a baseline
+    ssmc diff out-before out-after                   what changed, the largest change first
 
     Exit status: 0 done, 1 model not acceptable, 2 wrong use, 3 verification failed, 4 gate crossed, 70 our bug.
     """
@@ -42,6 +44,7 @@ for _command in (
     running.run,
     noising.noise,
     check.check,
+    differing.diff,
     inspecting.inspect,
     explain.explain,
     reporting.report,

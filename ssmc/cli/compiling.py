@@ -148,6 +148,7 @@ def compile_(
                 oracle=oracle,
                 dump_dir=dump_dir,
                 stop_after=stop_after,
+                states=named_states(state_pairs),
                 progress=stage,
                 budgets=budgets,
             )

@@ -153,6 +153,17 @@ class AimcCompiled(Compiled):
         sorted_data: Json = key_sorted(data)
         return sorted_data
 
+    def settings(self) -> dict[str, str]:
+        """Every key of the hardware file: its value, with its interval where it is physical."""
+        tables = {name: table for name, table in hardware_data(self.hardware).items() if isinstance(table, dict)}
+        return {
+            f"{name}.{key}": " ".join(f"{entry[end]:g}" for end in ("low", "value", "high"))
+            if "low" in entry
+            else str(entry["value"])
+            for name, table in tables.items()
+            for key, entry in table.items()
+        }
+
     def files(self) -> tuple[Json, Arrays]:
         """Everything that was decided and made of it: `AimcTarget.load` only reads."""
         lowered, arrays = lowered_to_json(self.lowered)
