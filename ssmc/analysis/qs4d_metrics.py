@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ssmc.ir.connectivity import live_columns
 from ssmc.ir.matrix import weight_bits
 from ssmc.ir.operations import Linear, Op, StateSpace, Table
 from ssmc.ir.program import Program
@@ -128,13 +129,13 @@ def _uses(op: Op, program: Program) -> Iterator[Use]:
 
 def driven_states(op: StateSpace) -> NDArray[np.bool_]:
     """States (H, n) that something drives; the others are pruned, or fill up to the widest group."""
-    return np.asarray((op.matrix.codes[:, : op.n_state] != 0).any(-1))
+    return live_columns(op.matrix.codes[:, : op.n_state])
 
 
 def live_outputs(op: StateSpace) -> NDArray[np.bool_]:
     """Outputs (H, p) that have weights; the others are pruned, and rest."""
     _, _, c, d = blocks_of(op)
-    return np.asarray((c != 0).any(-1) | (d != 0).any(-1))
+    return np.asarray(live_columns(c) | live_columns(d))
 
 
 def blocks_of(op: StateSpace) -> tuple[IntArray, IntArray, IntArray, IntArray]:

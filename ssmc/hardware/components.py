@@ -149,7 +149,7 @@ class Dac:
 
 @dataclass(frozen=True)
 class Adc:
-    """Column converters, each shared by neighbouring physical columns of one array."""
+    """Column converters, each shared by physical columns of one array, which they interleave."""
 
     bits: int = whole(1, 16, "width of the converted codes")
     columns_per_adc: int = whole(1, 65536, "physical columns that share one converter")

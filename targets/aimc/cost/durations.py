@@ -89,6 +89,7 @@ def busiest_converter(bank: Bank, piece: int, hw: Hardware) -> int:
     """Conversions, one after the other, of the converter with most outputs of one slice, waves one by one."""
     loads: dict[int, dict[tuple[int, int], int]] = defaultdict(lambda: defaultdict(int))
     for tile in bank.tiles:
-        for output in range(tile.outputs[1] - tile.outputs[0]):
-            loads[tile.wave][tile.array, converter_of(output, piece, len(bank.gains), hw, tile.column)] += 1
+        for position, output in enumerate(bank.outputs_in(tile).tolist()):
+            if bank.columns[tile.group, piece, output]:
+                loads[tile.wave][tile.array, converter_of(position, piece, len(bank.gains), hw, tile.column)] += 1
     return sum(max(wave.values()) for wave in loads.values())

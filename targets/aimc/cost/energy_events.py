@@ -73,7 +73,7 @@ def _analog(i: isa.Instruction, tiles: TileProgram, hw: Hardware) -> Iterator[Ch
     match i:
         case isa.Drive():
             bank = tiles.banks[i.bank]
-            rows = bank.row_count * bank.drives()
+            rows = bank.driven_rows()
             yield Charge("dac", "drive", rows, "dac.energy_pj", hw.array.phases)
             bits = rows * magnitude_bits(i.width) * hw.array.phases
             yield Charge("dac_bit", "driven bit", bits, "dac.energy_pj_per_bit")
@@ -81,13 +81,13 @@ def _analog(i: isa.Instruction, tiles: TileProgram, hw: Hardware) -> Iterator[Ch
             yield from _columns(tiles.banks[i.bank], tiles.drive_widths[i.bank], hw)
         case isa.Convert() | isa.ConvertQuantize():
             bank, width = tiles.banks[i.bank], tiles.drive_widths[i.bank]
-            conversions = bank.groups * bank.outputs
+            columns = bank.columns[:, i.slice] if isinstance(i, isa.Convert) else bank.columns.any(1)
+            conversions = int(np.count_nonzero(columns))
             yield Charge("adc", "conversion", conversions, "adc.energy_pj", hw.array.phases)
             steps = conversions * conversion_steps(converted_bits(i), width, hw) * hw.array.phases
             yield Charge("adc_step", "step", steps, "adc.energy_pj_per_step")
-        case isa.Accumulate():
-            size = tiles.values[i.writes].size
-            yield Charge("shift_add", "addition", size * len(i.reads), "shift_add.energy_pj")
+            if isinstance(i, isa.Convert):  # the adder is behind the converter
+                yield Charge("shift_add", "addition", conversions, "shift_add.energy_pj")
 
 
 def _columns(bank: Bank, width: int, hw: Hardware) -> Iterator[Charge]:

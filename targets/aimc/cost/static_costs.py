@@ -47,8 +47,7 @@ def programming_ns(tiles: TileProgram, hw: Hardware) -> float:
 
 def written_cells(bank: Bank, hw: Hardware) -> int:
     """Cells of its blocks, and of the reference column of every array."""
-    columns = sum(bank.columns_of(tile, hw) for tile in bank.tiles) + hw.reference_columns * len(bank.arrays)
-    return bank.row_count * hw.rows_per_input * columns
+    return bank.cells_used(hw)
 
 
 def leakage(tiles: TileProgram, hw: Hardware) -> tuple[Share, ...]:

@@ -179,7 +179,7 @@ def _totals(step: tuple[Line, ...], finish: tuple[Line, ...], steps: int = 1) ->
 
 def _allocation(c: Cost) -> Json:
     banks, hw = c.tiles.banks.values(), c.hardware
-    used = sum(bank.row_count * hw.rows_per_input * bank.columns_used(hw) for bank in banks)
+    used = sum(bank.cells_used(hw) for bank in banks)
     allocated = c.tiles.arrays * hw.array.rows * hw.array.columns
     return {
         "arrays": c.tiles.arrays,

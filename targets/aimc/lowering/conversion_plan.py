@@ -18,6 +18,7 @@ import numpy as np
 
 from ssmc.errors import ModelError
 from ssmc.hardware.model import Hardware
+from ssmc.ir.connectivity import cut, live_columns, live_rows
 from ssmc.ir.matrix import Matrix, PartialSum
 from ssmc.ir.quant import bits_for
 from ssmc.ir.requant import Requant, make_requant
@@ -65,13 +66,14 @@ class MatrixPlan:
 
         A step per column, or a converter per output, may be set anew for every block that is driven.
         """
-        own = hw.adc.columns_per_adc <= hw.cells_per_code * len(self.slice_gains)
+        own = hw.adc.columns_per_adc <= hw.cells_per_code
         if hw.adc.step == "per_column" or (hw.adc.step == "per_adc" and own):
             return None
         start = group * self.matrix.outputs
         steps: tuple[object, ...] = tuple(part.step for part in self.matrix.parts)
         if self.kind == "single":
-            steps = self.requant.ratio[start + outputs[0] : start + outputs[1]]
+            live = np.flatnonzero(live_columns(self.matrix.codes[group, slice(*outputs)]))
+            steps = tuple(self.requant.ratio[start + outputs[0] + k] for k in live.tolist())
         unlike = set(map(str, steps))
         return unlike.pop() if len(unlike) == 1 else (self.name, group, outputs)
 
@@ -93,7 +95,7 @@ def analog_plan(name: str, op: str, matrix: Matrix, requant: Requant, inputs: Ra
         ModelError: SSMC-A01 no array is wide enough for one output, SSMC-A02 inputs wider than the drivers,
             SSMC-R01 a lossy sum cannot be requantized.
     """
-    rows = row_splits(matrix.inputs, hw.inputs_per_array)
+    rows = cut(live_rows(matrix.codes), hw.inputs_per_array)
     gains = slice_gains(matrix.codes, hw)
     planes = drive_planes(name, inputs, hw)
     if outputs_per_tile(len(gains), hw) < 1:
@@ -119,11 +121,6 @@ def prove_again(requant: Requant, matrix: Matrix, inputs: Range, node: str) -> R
     """The same rational map, realised over the sums that the matrix, through its conversions, can reach."""
     low, high = matrix.reach(*inputs)
     return make_requant(requant.ratio, requant.bias, requant.lo, requant.hi, (low.ravel(), high.ravel()), node)
-
-
-def row_splits(inputs: int, rows: int) -> tuple[tuple[int, int], ...]:
-    """Input ranges that fit the rows of one array each."""
-    return tuple((start, min(start + rows, inputs)) for start in range(0, inputs, rows))
 
 
 def slice_gains(codes: IntArray, hw: Hardware) -> tuple[int, ...]:
@@ -162,8 +159,11 @@ def outputs_per_tile(slice_count: int, hw: Hardware) -> int:
 
 
 def converter_of(output: int, slice_index: int, slice_count: int, hw: Hardware, column: int = 0) -> int:
-    """Converter, within its array, of an output counted from the tile's first, which starts at a physical column."""
-    return (column + (output * slice_count + slice_index) * hw.cells_per_code) // hw.adc.columns_per_adc
+    """Converter, within its array, of an output counted from the tile's first, which starts at a physical column.
+
+    Converters interleave the columns of an array, a pair being one: the next column goes to the next converter.
+    """
+    return (column // hw.cells_per_code + output * slice_count + slice_index) % hw.adcs_per_array
 
 
 def why_not_single(
@@ -202,14 +202,15 @@ def _steps_fit(matrix: Matrix, requant: Requant, hw: Hardware) -> bool:
     """Whether outputs that share a step, as ``adc.step`` says, have the same ratio."""
     if hw.adc.step == "per_column":
         return True
-    per_tile = outputs_per_tile(1, hw)
+    live = live_columns(matrix.codes)
     ratios: dict[tuple[int, int, int], object] = {}
-    for index, ratio in enumerate(requant.ratio):
-        group, output = divmod(index, matrix.outputs)
-        tile, local = divmod(output, per_tile)
-        shared = converter_of(local, 0, 1, hw) if hw.adc.step == "per_adc" else 0
-        if ratios.setdefault((group, tile, shared), ratio) != ratio:
-            return False
+    for group, mask in enumerate(live):
+        for start, stop in cut(live, outputs_per_tile(1, hw)):
+            for local, output in enumerate((start + np.flatnonzero(mask[start:stop])).tolist()):
+                ratio = requant.ratio[group * matrix.outputs + output]
+                shared = converter_of(local, 0, 1, hw) if hw.adc.step == "per_adc" else 0
+                if ratios.setdefault((group, start, shared), ratio) != ratio:
+                    return False
     return True
 
 

@@ -1,21 +1,24 @@
 """Matrices to banks, and banks to arrays.
 
 A *bank* is one row split of one matrix: its blocks work in lockstep, in as many waves as blocks share an array.
-Physical column of output j, slice s, sign g within a tile that starts at output j0 and column c0 (differential
-columns): ``c0 + ((j - j0) * slices + s) * 2 + g``; with an offset column, ``c0 + (j - j0) * slices + s`` and the
-offset in the last column of the array. Physical row of input i in a bank that starts at input i0, in a tile that
-starts at row r0: ``r0 + i - i0``, or ``r0 + 2 (i - i0) + sign`` with unipolar drivers (`cell.quadrants` = 4).
+Rows and columns without a code have no place: i and j count those that have one (`ssmc.ir.connectivity`).
+Physical column of the j-th output of a tile that starts at column c0, slice s, sign g (differential columns):
+``c0 + (j * slices + s) * 2 + g``; with an offset column, ``c0 + j * slices + s`` and the offset in the last column of
+the array. Physical row of the i-th input of its group in a tile that starts at row r0: ``r0 + i``, or
+``r0 + 2 i + sign`` with unipolar drivers (`cell.quadrants` = 4).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from ssmc.errors import ModelError
 from ssmc.hardware.model import Hardware
+from ssmc.ir.connectivity import Mask, cut, live_columns, live_rows
 from ssmc.ir.rounding import IntArray
 from ssmc.targets.aimc.lowering.conversion_plan import MatrixPlan, outputs_per_tile
 from ssmc.targets.aimc.lowering.packing import ONE, Block, Packing, pack
@@ -68,13 +71,27 @@ class Bank:
 
     @property
     def row_count(self) -> int:
-        """Rows used in every tile."""
+        """Inputs of a group, with and without a code."""
         return self.rows[1] - self.rows[0]
 
-    @property
-    def outputs_per_tile(self) -> int:
-        """Outputs of the fullest tile."""
-        return max(tile.outputs[1] - tile.outputs[0] for tile in self.tiles)
+    @cached_property
+    def columns(self) -> Mask:
+        """Which columns hold a code, (groups, slices, outputs): these are converted."""
+        return live_columns(self.codes)
+
+    @cached_property
+    def driven(self) -> Mask:
+        """Which inputs have a code in some column of their group, (groups, rows): these are driven."""
+        return np.asarray(live_rows(self.codes).any(1))
+
+    def inputs_in(self, tile: Tile) -> IntArray:
+        """Inputs that have rows in a tile, in the order of its rows."""
+        return np.flatnonzero(self.driven[tile.group])
+
+    def outputs_in(self, tile: Tile) -> IntArray:
+        """Outputs that have columns in a tile, in the order of its columns."""
+        start, stop = tile.outputs
+        return start + np.flatnonzero(self.columns[tile.group, :, start:stop].any(0))
 
     @property
     def arrays(self) -> tuple[int, ...]:
@@ -86,13 +103,28 @@ class Bank:
         """Drives of one product, one after the other."""
         return 1 + max(tile.wave for tile in self.tiles)
 
-    def drives(self) -> int:
-        """Row ranges driven in one product, all arrays and waves together."""
-        return len({(tile.array, tile.wave, tile.group, tile.row) for tile in self.tiles})
+    @property
+    def starts(self) -> IntArray:
+        """First output of every tile of a group, the same in all groups that have tiles."""
+        first = self.tiles[0].group
+        return np.array([tile.outputs[0] for tile in self.tiles if tile.group == first])
+
+    def driven_rows(self) -> int:
+        """Inputs driven in one product, all arrays and waves together."""
+        ranges = {(tile.array, tile.wave, tile.group, tile.row) for tile in self.tiles}
+        return sum(int(self.driven[group].sum()) for _, _, group, _ in ranges)
+
+    def rows_of(self, tile: Tile, hw: Hardware) -> int:
+        """Physical rows of a tile."""
+        return len(self.inputs_in(tile)) * hw.rows_per_input
 
     def columns_of(self, tile: Tile, hw: Hardware) -> int:
         """Physical columns of a tile."""
-        return (tile.outputs[1] - tile.outputs[0]) * len(self.gains) * hw.cells_per_code
+        return len(self.outputs_in(tile)) * len(self.gains) * hw.cells_per_code
+
+    def connected(self, tile: Tile, hw: Hardware) -> int:
+        """Physical columns of a tile that hold a code: a slice may have none where others do."""
+        return int(self.columns[tile.group, :, slice(*tile.outputs)].sum()) * hw.cells_per_code
 
     def conducting(self, hw: Hardware) -> tuple[int, int]:
         """(cells, columns) that carry current in one product: per wave and array, driven rows times its columns."""
@@ -101,14 +133,18 @@ class Bank:
         for tile in self.tiles:
             at = tile.array, tile.wave
             rows.setdefault(at, set()).add((tile.group, tile.row))
-            columns[at] = columns.get(at, hw.reference_columns) + self.columns_of(tile, hw)
-        cells = sum(len(driven) * self.row_count * columns[at] for at, driven in rows.items())
+            columns[at] = columns.get(at, hw.reference_columns) + self.connected(tile, hw)
+        driven = self.driven.sum(1)
+        cells = sum(int(driven[group]) * columns[at] for at, ranges in rows.items() for group, _ in ranges)
         return cells, sum(columns.values())
 
-    def columns_used(self, hw: Hardware) -> int:
-        """Physical columns in use, all arrays together."""
-        signed = self.groups * self.outputs * len(self.gains) * hw.cells_per_code
-        return signed + hw.reference_columns * len(self.arrays)
+    def cells_used(self, hw: Hardware) -> int:
+        """Cells of its blocks, and of the reference column of every array as far as it is driven."""
+        blocks = sum(self.rows_of(tile, hw) * self.columns_of(tile, hw) for tile in self.tiles)
+        rows: dict[int, dict[tuple[int, int], int]] = {}
+        for tile in self.tiles:
+            rows.setdefault(tile.array, {})[tile.group, tile.row] = self.rows_of(tile, hw)
+        return blocks + hw.reference_columns * sum(sum(ranges.values()) for ranges in rows.values())
 
 
 Packings = Mapping[str, Packing]
@@ -175,13 +211,23 @@ def _plan_of(bank: Bank, plans: Mapping[str, MatrixPlan]) -> MatrixPlan:
 
 
 def _blocks(index: int, bank: Bank, plan: MatrixPlan, hw: Hardware) -> list[Block]:
-    """One block per group, more where the outputs need more columns than an array has."""
-    width = outputs_per_tile(len(bank.gains), hw)
-    spans = [(start, min(start + width, bank.outputs)) for start in range(0, bank.outputs, width)]
-    split = len(plan.rows) > 1 or len(spans) > 1
-    rows, columns = bank.row_count * hw.rows_per_input, len(bank.gains) * hw.cells_per_code
-    return [
-        Block(index, group, span, rows, columns, plan.step_of(group, span, hw), split)
+    """A block per group, more where the outputs need more columns than an array has; none where a group has no code."""
+    live = np.asarray(bank.columns.any(1))
+    spans = cut(live, outputs_per_tile(len(bank.gains), hw))
+    may_cut = len(plan.rows) > 1 or len(spans) > 1
+    width, rows = len(bank.gains) * hw.cells_per_code, (bank.driven.sum(1) * hw.rows_per_input).tolist()
+    every = [
+        Block(
+            bank=index,
+            group=group,
+            outputs=(start, stop),
+            live=tuple((start + np.flatnonzero(live[group, start:stop])).tolist()),
+            rows=rows[group],
+            width=width,
+            step=plan.step_of(group, (start, stop), hw),
+            may_cut=may_cut,
+        )
         for group in range(bank.groups)
-        for span in spans
+        for start, stop in spans
     ]
+    return [block for block in every if block.live] or every[:1]

@@ -46,6 +46,7 @@ class Block:
     Attributes:
         bank: index of the bank.
         group, outputs: what it holds.
+        live: the outputs that have columns.
         rows: physical rows.
         width: physical columns of one output.
         step: step settings that its converters share with the others of its array; None where they may differ.
@@ -55,6 +56,7 @@ class Block:
     bank: int
     group: int
     outputs: tuple[int, int]
+    live: tuple[int, ...]
     rows: int
     width: int
     step: object = None
@@ -63,7 +65,15 @@ class Block:
     @property
     def columns(self) -> int:
         """Physical columns."""
-        return (self.outputs[1] - self.outputs[0]) * self.width
+        return len(self.live) * self.width
+
+    def cut_after(self, count: int) -> tuple[Block, Block | None]:
+        """The block with its first ``count`` live outputs, and the rest if there is one."""
+        if count >= len(self.live):
+            return self, None
+        at = self.live[count]
+        first = replace(self, outputs=(self.outputs[0], at), live=self.live[:count])
+        return first, replace(self, outputs=(at, self.outputs[1]), live=self.live[count:])
 
 
 @dataclass(frozen=True)
@@ -137,11 +147,9 @@ def _multiplexed(blocks: list[Block], limit: int, first: int, hw: Hardware) -> l
             shelves.append(Shelf(first + len(shelves), block.step, [whole]))
             spot = shelves[-1], whole
         shelf, room = spot
-        taken = min(block.outputs[1] - block.outputs[0], room.columns // block.width)
-        cut = block.outputs[0] + taken
-        if cut < block.outputs[1]:
-            queue.insert(0, replace(block, outputs=(cut, block.outputs[1])))
-        part = replace(block, outputs=(block.outputs[0], cut))
+        part, rest = block.cut_after(room.columns // block.width)
+        if rest is not None:
+            queue.insert(0, rest)
         placed.append(Placed(part, shelf.array, room.row, room.column))
         shelf.banks.append(block.bank)
         shelf.rooms.remove(room)

@@ -207,18 +207,17 @@ class Chip:
         z = np.zeros((3, *gain.shape))
         slices = len(bank.gains)
         for tile in bank.tiles:
-            for output in range(*tile.outputs):
-                for piece in range(slices):
-                    adc = converter_of(output - tile.outputs[0], piece, slices, hw, tile.column)
+            for position, output in enumerate(bank.outputs_in(tile).tolist()):
+                for piece in np.flatnonzero(bank.columns[tile.group, :, output]).tolist():
+                    adc = converter_of(position, piece, slices, hw, tile.column)
                     z[:, tile.group, piece * bank.outputs + output] = draws[tile.array][:, adc]
         return Converters(gain * (1 + noise.adc_gain * z[0]), noise.adc_offset * z[1], noise.adc_inl * z[2])
 
 
 def used(bank: Bank, cells: Cells) -> Cells:
     """Cells on rows and columns that hold a code; the others (pruned states) are neither driven nor converted."""
-    held = bank.codes != 0
-    rows, columns = held.any((1, 2), keepdims=True), held.any((1, 3), keepdims=True)
-    return replace(cells, plus=cells.plus * (rows & columns), minus=cells.minus * (rows & columns))
+    used = bank.driven[:, None, None, :] & bank.columns[..., None]
+    return replace(cells, plus=cells.plus * used, minus=cells.minus * used)
 
 
 def compensation(bank: Bank, first: Real, now: Real) -> Real:
@@ -239,15 +238,12 @@ def _columns(cells: Real) -> Real:
     return np.ascontiguousarray(cells.reshape(groups, pieces * outputs, rows).transpose(0, 2, 1))
 
 
-def _spans(bank: Bank) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    return np.array([tile.outputs[0] for tile in bank.tiles if tile.group == 0])
-
-
 def _tile_of(bank: Bank) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
     """Tile, within its group, of every column."""
-    return np.searchsorted(_spans(bank), np.tile(np.arange(bank.outputs), len(bank.gains)), side="right") - 1
+    return np.searchsorted(bank.starts, np.tile(np.arange(bank.outputs), len(bank.gains)), side="right") - 1
 
 
 def _shared(bank: Bank, variance: Real) -> Real:
-    """Variance of each tile's offset column, (groups, rows, tiles)."""
-    return np.ascontiguousarray(variance[:, 0, _spans(bank)].transpose(0, 2, 1)).astype(np.float32)
+    """Variance of each tile's offset column, (groups, rows, tiles): that of any of its columns that is read."""
+    seen = np.maximum.reduceat(variance.max(1), bank.starts, 1)
+    return np.ascontiguousarray(seen.transpose(0, 2, 1)).astype(np.float32)

@@ -27,9 +27,10 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Coupling:
-    """Groups that are driven together: ``members`` (K, M), -1 where an array holds fewer."""
+    """Groups that are driven together: ``members`` (K, M), -1 where an array holds fewer; of ``groups`` in all."""
 
     members: IntArray
+    groups: int
 
     @property
     def size(self) -> int:
@@ -44,10 +45,10 @@ class Coupling:
         return out.reshape(len(self.members), self.size * x.shape[1], *x.shape[2:])
 
     def scatter(self, x: Array) -> Array:
-        """(K, M * w, ..) back to (G, w, ..)."""
+        """(K, M * w, ..) back to (G, w, ..); 0 for a group that no array holds."""
         flat = self.members.ravel()
         apart = x.reshape(flat.size, -1, *x.shape[2:])
-        out = np.empty((int(flat.max()) + 1, *apart.shape[1:]), x.dtype)
+        out = np.zeros((self.groups, *apart.shape[1:]), x.dtype)
         out[flat[flat >= 0]] = apart[flat >= 0]
         return out
 
@@ -87,7 +88,7 @@ def coupling_of(bank: Bank) -> Coupling | None:
     members = np.full((len(at_once), most), -1)
     for row, groups in zip(members, at_once.values(), strict=True):
         row[: len(groups)] = groups
-    return Coupling(members)
+    return Coupling(members, bank.groups)
 
 
 def whole_bank(bank: Bank, coupling: Coupling) -> Bank:

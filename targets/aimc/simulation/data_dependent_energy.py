@@ -69,25 +69,30 @@ def measure(program: object, tiles: TileProgram, hw: Hardware, samples: Samples)
 
 def factors(bank: Bank, mean: FloatArray, hw: Hardware) -> Factors:
     """From the mean activity of its rows, (groups, rows)."""
-    drivers = float(mean.mean() / hw.dac.activity.value) if hw.dac.activity.value else 1.0
+    on = float(mean[bank.driven].mean()) if bank.driven.any() else 0.0
+    drivers = on / hw.dac.activity.value if hw.dac.activity.value else 1.0
     if not (hw.array.read_activity.value and hw.array.read_g_us.value):
         return Factors(1.0, drivers)
     seen = np.stack([conductance_seen(bank, group, hw) for group in range(bank.groups)])
     drawn = float((mean * seen).sum()) / (hw.array.read_activity.value * hw.array.read_g_us.value)
     cells, _ = bank.conducting(hw)
-    return Factors(drawn / cells, drivers)
+    return Factors(drawn / cells if cells else 0.0, drivers)
 
 
 def conductance_seen(bank: Bank, group: int, hw: Hardware) -> NDArray[np.float64]:
-    """Microsiemens on each row of a group: the columns of its blocks, and code 0 in every other connected column."""
+    """Microsiemens on each input of a group: the columns of its blocks, and code 0 in every other connected column.
+
+    0 where an input is not driven.
+    """
     base, zero = hw.cell.g_min_us.value, 0 if hw.cells_per_code == 2 else (hw.cell.levels - 1) // 2
     own = np.zeros(bank.row_count)
     at_once = {(tile.array, tile.wave) for tile in bank.tiles if tile.group == group}
     for array, wave in at_once:
         together = [tile for tile in bank.tiles if (tile.array, tile.wave) == (array, wave)]
-        others = sum(bank.columns_of(tile, hw) for tile in together if tile.group != group) + hw.reference_columns
+        others = sum(bank.connected(tile, hw) for tile in together if tile.group != group) + hw.reference_columns
         own += others * (base + hw.level_us * zero)
         for tile in (tile for tile in together if tile.group == group):
-            levels = tile_levels(bank, tile, hw)[:: hw.rows_per_input]
-            own += base * levels.shape[1] + hw.level_us * levels.sum(1)
-    return own
+            live = bank.columns[group][:, bank.outputs_in(tile)].T.ravel()  # in the order of the columns
+            levels = tile_levels(bank, tile, hw)[:: hw.rows_per_input, np.repeat(live, hw.cells_per_code)]
+            own[bank.inputs_in(tile)] += base * levels.shape[1] + hw.level_us * levels.sum(1)
+    return np.asarray(own * bank.driven[group])

@@ -177,8 +177,7 @@ def _padded(found: Sequence[Real | None], groups: int, inputs: int) -> Real:
 
 def tile_numbers(bank: Bank) -> NDArray[np.int64]:
     """Tile, within its group, of every output."""
-    first = np.array([tile.outputs[0] for tile in bank.tiles if tile.group == 0])
-    return np.asarray(np.searchsorted(first, np.arange(bank.outputs), side="right") - 1, np.int64)
+    return np.asarray(np.searchsorted(bank.starts, np.arange(bank.outputs), side="right") - 1, np.int64)
 
 
 def fits_integers(requant: Requant) -> bool:

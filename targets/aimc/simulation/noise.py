@@ -186,17 +186,18 @@ def _wired(cells: Cells, bank: Bank, hw: Hardware, noise: NoiseModel) -> Cells:
         return cells
     plus, minus = cells.plus.copy(), cells.minus.copy()
     for tile in bank.tiles:
-        at = tile.group, slice(None), slice(*tile.outputs)
-        p, m = (x[at].transpose(1, 0, 2).reshape(-1, bank.row_count).T * hw.level_us for x in (plus, minus))
-        below = max(hw.array.rows - tile.row - bank.row_count, 0)
+        outputs, inputs = bank.outputs_in(tile), bank.inputs_in(tile)
+        at = np.ix_(np.array([tile.group]), np.arange(len(bank.gains)), outputs, inputs)
+        p, m = (x[at][0].transpose(1, 0, 2).reshape(-1, len(inputs)).T * hw.level_us for x in (plus, minus))
+        below = max(hw.array.rows - tile.row - len(inputs), 0)
         if cells.shared_minus:
             drawn = with_wires(np.concatenate([p, m[:, :1]], 1), noise.wire_ohm, tile.column, below)
             p, m = drawn[:, :-1], np.repeat(drawn[:, -1:], p.shape[1], 1)
         else:
             both = with_wires(np.stack([p, m], 2).reshape(len(p), -1), noise.wire_ohm, tile.column, below)
             p, m = both[:, ::2], both[:, 1::2]
-        shape = tile.outputs[1] - tile.outputs[0], len(bank.gains), bank.row_count
-        plus[at], minus[at] = (x.T.reshape(shape).transpose(1, 0, 2) / hw.level_us for x in (p, m))
+        shape = len(outputs), len(bank.gains), len(inputs)
+        plus[at], minus[at] = (x.T.reshape(shape).transpose(1, 0, 2)[None] / hw.level_us for x in (p, m))
     return replace(cells, plus=plus, minus=minus)
 
 

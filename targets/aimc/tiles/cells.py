@@ -26,12 +26,12 @@ def cell_levels(banks: Iterable[Bank], hw: Hardware) -> dict[int, IntArray]:
 
 def tile_levels(bank: Bank, tile: Tile, hw: Hardware) -> IntArray:
     """Levels of the cells of one tile, (physical rows, physical columns)."""
-    digits = bank.codes[tile.group, :, tile.outputs[0] : tile.outputs[1]]
-    flat = digits.transpose(2, 1, 0).reshape(bank.row_count, -1)
+    digits = bank.codes[tile.group][:, bank.outputs_in(tile)][..., bank.inputs_in(tile)]
+    flat = digits.transpose(2, 1, 0).reshape(digits.shape[2], -1)
     if hw.cells_per_code == 1:
         return _rows(flat + (hw.cell.levels - 1) // 2, (hw.cell.levels - 1) // 2 - flat, hw)
     plus, minus = np.maximum(flat, 0), np.maximum(-flat, 0)
-    pair, mirrored = (np.stack(p, -1).reshape(bank.row_count, -1) for p in ((plus, minus), (minus, plus)))
+    pair, mirrored = (np.stack(p, -1).reshape(len(flat), -1) for p in ((plus, minus), (minus, plus)))
     return _rows(pair, mirrored, hw)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ssmc.hardware.model import Hardware
-from ssmc.targets.aimc.lowering.mapping import Bank
+from ssmc.targets.aimc.lowering.mapping import Bank, Tile
 from ssmc.targets.aimc.tiles.cells import cell_levels
 from ssmc.targets.aimc.tiles.instructions import TileProgram
 from ssmc.targets.base import Json
@@ -21,11 +21,10 @@ def layouts(tiles: TileProgram, hw: Hardware) -> list[Json]:
     """
     found: dict[int, list[Json]] = {}
     for bank in tiles.banks.values():
-        rows = bank.row_count * hw.rows_per_input
         for tile in bank.tiles:
-            columns = bank.columns_of(tile, hw)
+            rows, columns = bank.rows_of(tile, hw), bank.columns_of(tile, hw)
             box = {"row": tile.row, "column": tile.column, "rows": rows, "columns": columns}
-            states = _states(bank, tile.outputs, tiles, hw)
+            states = _states(bank, tile, tiles, hw)
             found.setdefault(tile.array, []).append({"matrix": bank.name, "wave": tile.wave, **states, **box})
     groups: dict[str, list[int]] = {}
     for array, blocks in sorted(found.items()):
@@ -48,12 +47,12 @@ def layouts(tiles: TileProgram, hw: Hardware) -> list[Json]:
     ]
 
 
-def _states(bank: Bank, outputs: tuple[int, int], tiles: TileProgram, hw: Hardware) -> Json:
+def _states(bank: Bank, tile: Tile, tiles: TileProgram, hw: Hardware) -> Json:
     """Physical rows and columns of a block that belong to states."""
     register = tiles.registers.get(bank.op)
     n = 0 if register is None else register.initial.shape[1]
-    rows = min(max(n - bank.rows[0], 0), bank.row_count) * hw.rows_per_input
-    columns = min(max(n - outputs[0], 0), outputs[1] - outputs[0]) * len(bank.gains) * hw.cells_per_code
+    rows = int((bank.inputs_in(tile) + bank.rows[0] < n).sum()) * hw.rows_per_input
+    columns = int((bank.outputs_in(tile) < n).sum()) * len(bank.gains) * hw.cells_per_code
     return {"state_rows": rows, "state_columns": columns}
 
 

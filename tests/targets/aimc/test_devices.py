@@ -204,7 +204,7 @@ def test_converters_have_their_spreads(taox64: Hardware) -> None:
     found = Chip(tiles, wide, NoiseModel(adc_offset=0.7, adc_gain=0.03, adc_inl=1.2), 5).banks["b"].converters
     assert found is not None
     for values, spread in ((found.offset, 0.7), (found.gain - 1, 0.03), (found.bow, 1.2)):
-        pairs = values[0].reshape(-1, 2)
+        pairs = values[0].reshape(2, -1).T  # 2,048 converters, interleaved
         assert (pairs[:, 0] == pairs[:, 1]).all()
         assert pairs[:, 0].std() == pytest.approx(spread, rel=0.07)
     x = np.array([-128.0, -0.5, 127.0])

@@ -118,7 +118,7 @@ def test_rows_that_are_not_driven_add_nothing(taox64: Hardware) -> None:
 
 
 def test_what_belongs_together_comes_apart_again() -> None:
-    coupling = Coupling(np.array([[0, 1, 2], [3, -1, -1], [4, 5, -1]]))
+    coupling = Coupling(np.array([[0, 1, 2], [3, -1, -1], [4, 5, -1]]), 6)
     rng = np.random.default_rng(0)
     blocks, drive = rng.integers(-9, 10, (6, 2, 4, 3)), rng.integers(-9, 10, (6, 7, 3))
     whole = coupling.gather(drive.transpose(0, 2, 1)).transpose(0, 2, 1)
