@@ -20,7 +20,9 @@ def figure(layout: Json, matrices: list[str]) -> str:
     converters = -(-columns // served)
     note = (
         f"{layout['rows']} × {columns} cells, {layout['utilisation']:.0%} used; {layout['rows']} drivers, "
-        f"{converters} converter{'s, interleaved,' if converters > 1 else ''} of {served} columns; {_turns(layout['blocks'])}"
+        f""
+        f"{converters} converter{'s, interleaved,' if converters > 1 else ''} of {served} columns; "
+        f"{_turns(layout['blocks'])}"
     )
     return f"<figure><h3>{escape(title)}</h3>{array_svg(layout, matrices, title)}<p>{escape(note)}</p></figure>"
 

@@ -10,11 +10,13 @@ import numpy as np
 from ssmc.hardware.model import Hardware, rules
 from ssmc.hardware.pulses import conversion_steps, magnitude_bits, pulse_steps
 from ssmc.ir.quant import bits_for
+from ssmc.targets.aimc.cost.activity import ONCE, Factors, Span
 from ssmc.targets.aimc.lowering.mapping import Bank
 from ssmc.targets.aimc.tiles import instructions as isa
 from ssmc.targets.aimc.tiles.instructions import TileProgram
 
 PJ_PER_FJ = 1e-3
+AS_GIVEN: Mapping[str, Factors] = {}
 LANE_WORK = ("adder", "multiplier", "mac", "requantize", "table", "divider")
 
 
@@ -28,6 +30,7 @@ class Charge:
         count: events of one execution, all arrays and channels together.
         key: ``table.key`` of the hardware file with the energy of one event.
         scale: picojoule per unit of that key.
+        spread: low, nominal and high factor on the key's low, value and high: what data decide.
     """
 
     component: str
@@ -35,32 +38,22 @@ class Charge:
     count: int
     key: str
     scale: float = 1.0
+    spread: Span = ONCE
 
 
-@dataclass(frozen=True)
-class Factors:
-    """Data-dependent energy of one bank over the file's figures: its cells and its drivers (`.activity`)."""
-
-    cells: float = 1.0
-    drivers: float = 1.0
-
-
-Measured = Mapping[str, Factors]
-AS_GIVEN = Factors()
-
-
-def charges(i: isa.Instruction, tiles: TileProgram, hw: Hardware, measured: Measured | None = None) -> list[Charge]:
-    """All events of one execution of an instruction, without counts of 0; ``measured``: factors from data, by bank."""
+def charges(
+    i: isa.Instruction, tiles: TileProgram, hw: Hardware, factors: Mapping[str, Factors] = AS_GIVEN
+) -> list[Charge]:
+    """All events of one execution of an instruction, without counts of 0; ``factors``: what data decide, by bank."""
     found = [*_analog(i, tiles, hw), *_digital(i, tiles), *_registers(i, tiles), *_buffer(i, tiles)]
     used = [charge for charge in found if charge.count and not _unused(charge, hw)]
-    if not measured or not isinstance(i, isa.Drive | isa.Integrate):
+    if not isinstance(i, isa.Drive | isa.Integrate) or i.bank not in factors:
         return used
-    factors = measured.get(i.bank, AS_GIVEN)
-    return [replace(charge, scale=charge.scale * _factor(charge, factors)) for charge in used]
+    return [replace(charge, spread=_spread(charge, factors[i.bank])) for charge in used]
 
 
-def _factor(charge: Charge, factors: Factors) -> float:
-    return {"array": factors.cells, "dac": factors.drivers}.get(charge.component.removesuffix("_bit"), 1.0)
+def _spread(charge: Charge, given: Factors) -> Span:
+    return {"array": given.cells, "dac": given.drivers}.get(charge.component.removesuffix("_bit"), ONCE)
 
 
 def _unused(charge: Charge, hw: Hardware) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ssmc.errors import UsageError
+from ssmc.targets.aimc.cost.activity import Span
 from ssmc.targets.aimc.cost.durations import duration_ns, terms
 from ssmc.targets.aimc.cost.energy_events import charges
 from ssmc.targets.aimc.cost.schedule import dataflow, loop_paths, resources, sites_of
@@ -94,24 +95,25 @@ def _lists(found: Cost, steps: int) -> Iterator[tuple[isa.Instruction, int]]:
         yield from ((i, times) for i in code)
 
 
-Slot = tuple[str, str, str, str, float]
+Slot = tuple[str, str, str, str, float, Span]
 
 
 def _events(found: Cost, steps: int) -> dict[Slot, int]:
-    """(op, instruction, unit, key, scale) to events of an inference."""
+    """(op, instruction, unit, key, scale, spread) to events of an inference."""
     counts: dict[Slot, int] = {}
     for i, times in _lists(found, steps):
-        for c in charges(i, found.tiles, found.hardware, found.measured):
-            slot = i.op, type(i).__name__, c.unit, c.key, c.scale
+        for c in charges(i, found.tiles, found.hardware, found.factors):
+            slot = i.op, type(i).__name__, c.unit, c.key, c.scale, c.spread
             counts[slot] = counts.get(slot, 0) + c.count * times
     return counts
 
 
 def _charged(found: Cost, steps: int) -> Iterator[Row]:
-    for (op, instruction, unit, key, scale), count in _events(found, steps).items():
+    for (op, instruction, unit, key, scale, spread), count in _events(found, steps).items():
         each = found.hardware.quantity(key)
-        low, nominal, high = (count * scale * value for value in (each.low, each.value, each.high))
-        by = "" if scale == 1 else f" x {scale:g}"
+        values = zip((each.low, each.value, each.high), spread, strict=True)
+        low, nominal, high = (count * scale * value * factor for value, factor in values)
+        by = "" if scale * spread[1] == 1 else f" x {scale * spread[1]:g}"
         how = f"{count} {unit} x {each.value:g}{by}"
         yield Row(op, instruction, how, low, nominal, high, (key,), _origins(found, key))
 
@@ -119,7 +121,7 @@ def _charged(found: Cost, steps: int) -> Iterator[Row]:
 def _counted(found: Cost, steps: int, components: tuple[str, ...]) -> Iterator[Row]:
     counts: dict[tuple[str, str, str], int] = {}
     for i, times in _lists(found, steps):
-        for c in charges(i, found.tiles, found.hardware, found.measured):
+        for c in charges(i, found.tiles, found.hardware, found.factors):
             if c.component in components:
                 slot = i.op, type(i).__name__, c.unit
                 counts[slot] = counts.get(slot, 0) + c.count * times

@@ -6,7 +6,7 @@ Latency, initiation interval and totals are three kinds of number and are never 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from ssmc.hardware.model import Hardware
+from ssmc.targets.aimc.cost.activity import Factors, Span, expected
 from ssmc.targets.aimc.cost.area import CHIP, Area, areas
-from ssmc.targets.aimc.cost.energy_events import Measured, charges
+from ssmc.targets.aimc.cost.energy_events import charges
 from ssmc.targets.aimc.cost.schedule import Timing, schedule
 from ssmc.targets.aimc.cost.static_costs import leakage, leaked_pj, programming, programming_ns, total
 from ssmc.targets.aimc.tiles import instructions as isa
@@ -54,7 +55,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Cost:
-    """Everything that is charged for a tile program on its hardware."""
+    """Everything that is charged for a tile program on its hardware; ``factors``: what data decide, by bank."""
 
     hardware: Hardware
     tiles: TileProgram
@@ -63,7 +64,7 @@ class Cost:
     areas: tuple[Area, ...]
     step_timing: Timing
     finish_timing: Timing
-    measured: Measured | None = None
+    factors: Mapping[str, Factors]
 
     def to_json(self, steps: int) -> Json:
         """Costs of one inference of ``steps`` steps: key-sorted plain numbers, units in the keys."""
@@ -71,34 +72,35 @@ class Cost:
         return data
 
 
-def cost(tiles: TileProgram, hw: Hardware, measured: Measured | None = None) -> Cost:
-    """Charge every instruction; ``measured``: data-dependent factors by bank (`data_dependent_energy.measure`)."""
+def cost(tiles: TileProgram, hw: Hardware, measured: Mapping[str, Factors] | None = None) -> Cost:
+    """Charge every instruction; ``measured``: factors of the data at hand, else `expected`."""
+    factors = {name: expected(bank, hw) for name, bank in tiles.banks.items()} if measured is None else measured
     return Cost(
         hw,
         tiles,
-        lines(tiles.per_step, tiles, hw, measured),
-        lines(tiles.per_sequence, tiles, hw, measured),
+        lines(tiles.per_step, tiles, hw, factors),
+        lines(tiles.per_sequence, tiles, hw, factors),
         tuple(areas(tiles, hw)),
         schedule(tiles.per_step, tiles, hw),
         schedule(tiles.per_sequence, tiles, hw),
-        measured,
+        factors,
     )
 
 
 def lines(
-    code: Iterable[isa.Instruction], tiles: TileProgram, hw: Hardware, measured: Measured | None = None
+    code: Iterable[isa.Instruction], tiles: TileProgram, hw: Hardware, factors: Mapping[str, Factors]
 ) -> tuple[Line, ...]:
     """Charges of one pass, summed per op, component and key."""
-    counts: dict[tuple[str, str, str, str, float], int] = {}
+    counts: dict[tuple[str, str, str, str, float, Span], int] = {}
     for i in code:
-        for charge in charges(i, tiles, hw, measured):
-            slot = (i.op, charge.component, charge.unit, charge.key, charge.scale)
+        for charge in charges(i, tiles, hw, factors):
+            slot = (i.op, charge.component, charge.unit, charge.key, charge.scale, charge.spread)
             counts[slot] = counts.get(slot, 0) + charge.count
     out = []
-    for (op, component, unit, key, scale), count in counts.items():
+    for (op, component, unit, key, scale, spread), count in counts.items():
         each, bits = hw.quantity(key), count * hw.adc.bits if component == "adc" else 0
-        energies = (count * scale * value for value in (each.low, each.value, each.high))
-        out.append(Line(op, component, unit, key, count, bits, *energies))
+        values = zip((each.low, each.value, each.high), spread, strict=True)
+        out.append(Line(op, component, unit, key, count, bits, *(count * scale * v * factor for v, factor in values)))
     return tuple(out)
 
 

@@ -11,14 +11,14 @@ import pytest
 
 from ssmc.data import Samples
 from ssmc.hardware.components import Quantity
-from ssmc.hardware.file import load_hardware
+from ssmc.hardware.file import load_hardware, preset_names
 from ssmc.hardware.model import Hardware
 from ssmc.ir.program import Program
 from ssmc.targets.aimc.choices.margins import real_time
+from ssmc.targets.aimc.cost.activity import Factors, activity_of, conductance_seen, expected, factors
 from ssmc.targets.aimc.cost.explain import explain
-from ssmc.targets.aimc.cost.totals import cost
 from ssmc.targets.aimc.lowering.mapping import Bank, Tile
-from ssmc.targets.aimc.simulation.data_dependent_energy import activity, conductance_seen, factors, measure
+from ssmc.targets.aimc.simulation.data_dependent_energy import measure
 from ssmc.targets.aimc.target import AimcTarget
 from ssmc.targets.aimc.tiles import instructions as isa
 
@@ -89,7 +89,7 @@ def test_a_file_without_the_keys_says_nothing(taox64: Hardware, program_of: Prog
 ])  # fmt: skip
 def test_activity_of_a_drive(preset: str, plane: int | None, codes: list[int], expected: list[float]) -> None:
     drive = isa.Drive("b", (), "", "b", plane, 8)
-    assert activity(np.array(codes, float), drive, load_hardware(preset)).tolist() == expected
+    assert activity_of(np.array(codes, float), drive, load_hardware(preset)).tolist() == expected
 
 
 @pytest.mark.parametrize("scheme", ["differential_columns", "offset_column"])
@@ -105,11 +105,11 @@ def test_a_cell_read_is_v_squared_g_t(scheme: Any, quadrants: int, taox64: Hardw
         seen = 4 * 2.0 + u * np.abs(codes[0, 0]).sum(0) + 4 * 2.0
     else:
         seen = 2 * (2.0 + u * zero) + u * codes[0, 0].sum(0) + 3 * (2.0 + u * zero)
-    assert conductance_seen(bank, 0, hw) == pytest.approx(seen)
+    both = conductance_seen(bank, hw)
+    assert both[0] == pytest.approx(seen)
     mean = np.array([[0.25, 0.5], [1.0, 0.0]])
-    both = np.stack([conductance_seen(bank, g, hw) for g in range(2)])
     cells, _ = bank.conducting(hw)
-    assert factors(bank, mean, hw).cells == pytest.approx((mean * both / 20.0).sum() / cells)
+    assert factors(bank, mean, hw).cells == pytest.approx(3 * ((mean * both / 20.0).sum() / cells,))
 
 
 def test_data_change_the_energy_of_drives_and_cells_alone(isaac128: Hardware, program_of: Programs) -> None:
@@ -123,6 +123,8 @@ def test_data_change_the_energy_of_drives_and_cells_alone(isaac128: Hardware, pr
         assert line.count == same.count
         changes = line.component in ("dac", "array")
         assert (line.nominal != same.nominal) == changes
+        assert same.low <= line.nominal <= same.high
+        assert same.low <= same.nominal <= same.high
     quiet = compiled.costs_on(Samples(0 * samples.flat, samples.offsets, None))
     assert energy(quiet, "encoder", "dac") == 0
     assert energy(found, "encoder", "dac") > 0
@@ -143,5 +145,39 @@ def test_the_mean_of_bits_is_measured(isaac128: Hardware, program_of: Programs) 
     codes = program.ops[0].quant.quantize(x)  # type: ignore[union-attr]
     bits = np.mean([(codes >> plane) & 1 for plane in range(8)])
     found = measure(compiled.program, compiled.tiles, isaac128, samples)["encoder"]
-    assert found.drivers == pytest.approx(bits / 0.5)
-    assert cost(compiled.tiles, isaac128).measured is None
+    assert found.drivers == pytest.approx(3 * (bits / 0.5,))
+
+
+@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("loudness", [0.0, 0.1, 30.0])
+def test_what_data_make_of_an_energy_lies_in_its_interval(preset: str, loudness: float, program_of: Programs) -> None:
+    """Silence, quiet codes and codes at the ends of their range; every figure lies between its low and its high."""
+    compiled = AimcTarget(preset, place="auto").emit(program_of(form="direct", channels=3, n=2))
+    x = loudness * np.random.default_rng(0).normal(0, 10, (4, 6, 3))
+    samples = Samples(x.reshape(-1, 3), np.arange(5) * 6, None)
+    without = compiled.costs
+    for lines, with_data in ((without.per_step, compiled.costs_on(samples).per_step), (without.finish, ())):
+        known = {(line.op, line.component): line for line in with_data}
+        for line in lines:
+            assert line.low <= line.nominal <= line.high
+            if with_data:
+                assert line.low <= known[line.op, line.component].nominal <= line.high
+
+
+def test_without_data_codes_are_uniform(taox64: Hardware, isaac128: Hardware) -> None:
+    """Amplitudes: mean of (v / v_max)^2 is 1/3; bits: 1/2. Against the mean over all codes."""
+    codes = np.arange(-128, 128)
+    bank = Bank("b", "b", (0, 1), (1,), (Tile(0, 0, (0, 1)),), np.array([[[[50]]]]))
+    drive = isa.Drive("b", (), "", "b", None, 8)
+    mean = float(activity_of(codes, drive, taox64).mean())
+    uniform = factors(bank, np.full((1, 1), mean), taox64).cells[1]
+    assert expected(bank, taox64).cells[1] == pytest.approx(uniform, rel=0.01)
+    bits = float(np.mean([(codes >> plane) & 1 for plane in range(8)]))
+    assert expected(bank, isaac128) == factors_at(bank, isaac128, (0.0, bits, 1.0))
+
+
+def factors_at(bank: Bank, hw: Hardware, means: tuple[float, float, float]) -> Factors:
+    low, nominal, high = (factors(bank, np.full((1, 1), mean), hw) for mean in means)
+    return Factors(
+        (low.cells[0], nominal.cells[1], high.cells[2]), (low.drivers[0], nominal.drivers[1], high.drivers[2])
+    )
