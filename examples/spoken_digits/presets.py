@@ -161,9 +161,9 @@ def cost_row(name: str, figures: Json) -> tuple[str, ...]:
         *(name, str(figures["arrays"]), f"{figures['utilisation']:.0%}", quantity("pj", energy["nominal"])),
         f"{quantity('pj', energy['low'])} to {quantity('pj', energy['high'])}",
         *(
-            f"{figures['max_steps_per_s']:,.0f}",
+            f"{figures['max_steps_per_s']['nominal']:,.0f}",
             limit,
-            quantity("ns", figures["latency_ns"]["per_step"]),
+            quantity("ns", figures["latency_ns"]["per_step"]["nominal"]),
         ),
         *(quantity("um2", figures["area_um2"]["nominal"]), packing[0] + changed),
     )
@@ -175,7 +175,7 @@ def place_row(name: str, source: Program, steps: int) -> tuple[str, ...]:
     candidates = Candidates(source, hw)
     variants = at_steps(compare(candidates), steps)
     energies = {key: value["energy_pj"]["per_sequence"]["nominal"] for key, value in variants.items()}
-    pace = (f"{variants[key]['max_steps_per_s']:,.0f}" for key in ("fused", "digital"))
+    pace = (f"{variants[key]['max_steps_per_s']['nominal']:,.0f}" for key in ("fused", "digital"))
     places, _ = decide_places(candidates, "auto")
     auto = AimcTarget(hw, place="auto").emit(source).cost(steps)["energy_pj"]["per_sequence"]["nominal"]
     kernels = [op.name for op in source.ops if isinstance(op, StateSpace)]

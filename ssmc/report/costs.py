@@ -20,7 +20,10 @@ SPAN = ("per_step", "per_sequence")
 RANGE = {"low", "nominal", "high"}
 LARGEST_CHART = 12
 #: figures that stand elsewhere on the page, or are no figures
-APART = {"comparison", "components", "critical_path", "limit", "lowering", "matrices", "schema", "steps", "hardware"}
+APART = {
+    "assumed_share", "comparison", "components", "critical_path", "hardware", "limit", "lowering", "matrices",
+    "not_modelled", "schema", "steps",
+}  # fmt: skip
 
 
 def shown(key: str, value: Any) -> str:

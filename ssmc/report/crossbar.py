@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from ssmc.ir.serialize import Json
 from ssmc.report.array_drawing import HUES, figure
+from ssmc.report.costs import shown
 from ssmc.report.markup import Cell, Html, escape, section, table
 from ssmc.report.units import number, quantity, words
 
@@ -20,6 +21,7 @@ def crossbar_sections(cost: Json) -> Iterator[str]:
     yield _schedule(cost)
     yield _lossy(cost)
     yield _decisions(cost.get("decisions", []))
+    yield _basis(cost)
 
 
 def _mapping(layouts: list[Json]) -> str:
@@ -77,7 +79,7 @@ def _schedule(cost: Json) -> str:
     if not rows and not stages:
         return ""
     drawing = _stages(stages) if stages else ""
-    limit = f"{number(cost['max_steps_per_s'])} steps/s, limited by {cost['limited_by'] or 'nothing'}"
+    limit = f"{shown('max_steps_per_s', cost['max_steps_per_s'])} steps/s, limited by {cost['limited_by'] or 'nothing'}"
     lead = (
         "The next step cannot start before the state is back at the drivers; the slowest loop or resource sets the "
         "pace."
@@ -131,6 +133,29 @@ def _decisions(decisions: list[Json]) -> str:
     head = ("decision", "alternative", "energy of a step and the end", "area", "interval", "")
     lead = "What was weighed where the compiler chose: figures of the whole program with each alternative."
     return section("Decisions", lead, table(head, rows, numeric=(2, 3, 4)))
+
+
+def _basis(cost: Json) -> str:
+    """How far the figures can be trusted: assumed keys, and what the file leaves out."""
+    shares, missing = cost.get("assumed_share"), cost.get("not_modelled")
+    if not shares or missing is None:
+        return ""
+    rows = [(words(key), f"{share:.0%}") for key, share in sorted(shares.items())]
+    left_out = [("no cost", what) for what in missing["costs"]] + [("no effect", what) for what in missing["noise"]]
+    lead = (
+        "Every figure is a count times a key of the hardware file. Keys with a source are published; assumed ones are "
+        "plausible. What is not modelled is left out of cost and noise, which does not mean that it is 0."
+    )
+    parts = [table(("figure", "share on assumed keys"), rows, numeric=(1,))]
+    parts += [table(("not modelled", "what, and the keys that would"), left_out)] if left_out else []
+    return section("What the figures rest on", lead, *parts)
+
+
+def basis_lines(cost: Json) -> list[tuple[str, str]]:
+    """For a terminal: the same."""
+    shares, missing = cost.get("assumed_share", {}), cost.get("not_modelled", {})
+    lines = [(f"{words(key)} on assumed keys", f"{share:.0%}") for key, share in sorted(shares.items())]
+    return lines + [("not modelled", what) for kind in sorted(missing) for what in missing[kind]]
 
 
 def _weighed(decision: Json) -> Iterator[tuple[Cell, ...]]:

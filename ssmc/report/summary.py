@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from ssmc.report.costs import constants, nominal, spans
+from typing import Any
+
+from ssmc.ir.serialize import Json
+from ssmc.report.costs import constants, nominal, shown, spans
 from ssmc.report.facts import Report
 from ssmc.report.units import number, quantity, words
 
 #: figures of a target's cost worth a card, where it has them
 TOTALS = ("energy_pj", "macs", "adc_conversions")
-CONSTANTS = ("latency_per_step_ns", "initiation_interval_ns", "max_steps_per_s", "area_um2", "arrays", "utilisation")
+CONSTANTS = (
+    "latency_per_step_ns", "initiation_interval_ns", "max_steps_per_s",
+    "area_um2", "arrays", "utilisation", "leakage_uw",
+)  # fmt: skip
 
 
 def summary(report: Report) -> list[tuple[str, str, str]]:
@@ -54,13 +60,29 @@ def _pruned(report: Report) -> list[tuple[str, str, str]]:
 
 
 def _costs(report: Report) -> list[tuple[str, str, str]]:
-    per_sequence = {key: nominal(value["per_sequence"]) for key, value in spans(report.cost).items()}
-    constant = {key.replace(" ", "_"): nominal(value) for key, value in constants(report.cost).items()}
+    per_sequence = {key: value["per_sequence"] for key, value in spans(report.cost).items()}
+    constant = {key.replace(" ", "_"): value for key, value in constants(report.cost).items()}
     steps = f"for {number(report.cost.get('steps', 0))} steps"
     return [
-        *((quantity(k, per_sequence[k]), words(k), steps) for k in TOTALS if per_sequence.get(k)),
-        *((quantity(k, constant[k]), words(k), "") for k in CONSTANTS if constant.get(k)),
+        *(_figure(key, per_sequence[key], steps) for key in TOTALS if nominal(per_sequence.get(key))),
+        *(_figure(key, constant[key], "") for key in CONSTANTS if nominal(constant.get(key))),
+        *_power(report.cost),
     ]
+
+
+def _figure(key: str, value: Any, note: str) -> tuple[str, str, str]:
+    """A figure with its interval as a note."""
+    whole, _, interval = shown(key, value).partition(" (")
+    return whole, words(key), ", ".join(filter(None, [note, interval.removesuffix(")")]))
+
+
+def _power(cost: Json) -> list[tuple[str, str, str]]:
+    """Power at the rate that was asked for, where one was."""
+    found = cost.get("real_time")
+    if not found:
+        return []
+    note = f"at {number(found['steps_per_s'])} steps/s, leakage {quantity('uw', found['leakage_uw'])} included"
+    return [(quantity("uw", found["power_uw"]), "power", note)]
 
 
 def _forms(report: Report) -> str:

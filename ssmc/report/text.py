@@ -8,7 +8,7 @@ from ssmc.analysis.kernels import KernelAnalysis
 from ssmc.ir.serialize import Json
 from ssmc.printable import printable
 from ssmc.report.costs import comparison_rows, constant_rows, metric_rows, total_rows
-from ssmc.report.crossbar import decision_lines, schedule_lines
+from ssmc.report.crossbar import basis_lines, decision_lines, schedule_lines
 from ssmc.report.facts import Report, is_computed_exactly
 from ssmc.report.kernels import KernelFacts
 from ssmc.report.summary import summary
@@ -136,6 +136,7 @@ def cost_tables(report: Report) -> Iterator[str]:
     yield columns(("counted", "one step", f"{report.cost.get('steps', 0)} steps"), total_rows(report.cost))
     yield columns(("figure", "value"), constant_rows(report.cost))
     yield columns(("real time", "value"), schedule_lines(report.cost))
+    yield columns(("what the figures rest on", ""), basis_lines(report.cost))
     yield "\n".join(decision_lines(report.cost))
 
 

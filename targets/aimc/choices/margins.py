@@ -20,13 +20,14 @@ def real_time(found: Cost, steps_per_s: float) -> Json:
     """
     timing = found.step_timing
     interval, period = timing.initiation_interval_ns, 1e9 / steps_per_s
+    leaks = total(leakage(found.tiles, found.hardware))["nominal"]
     return {
         "keeps_up": interval <= period,
         "latency_samples": timing.latency_ns / period,
         "limited_by": timing.limited_by,
         "margin": period / interval if interval else float("inf"),
-        "power_uw": sum(line.nominal for line in found.per_step) * steps_per_s * 1e-6
-        + total(leakage(found.tiles, found.hardware))["nominal"],
+        "leakage_uw": leaks,
+        "power_uw": sum(line.nominal for line in found.per_step) * steps_per_s * 1e-6 + leaks,
         "steps_per_s": steps_per_s,
     }
 

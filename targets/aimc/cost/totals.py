@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from ssmc.hardware.model import Hardware
+from ssmc.hardware.not_modelled import costs_not_modelled, effects_not_modelled
 from ssmc.targets.aimc.cost.activity import Factors, Span, expected
 from ssmc.targets.aimc.cost.area import CHIP, Area, areas
+from ssmc.targets.aimc.cost.basis import area_parts, assumed_share, at_pace, latency_parts
 from ssmc.targets.aimc.cost.energy_events import charges
 from ssmc.targets.aimc.cost.schedule import Timing, schedule
 from ssmc.targets.aimc.cost.static_costs import leakage, leaked_pj, programming, programming_ns, total
@@ -109,7 +111,6 @@ def _json(c: Cost, steps: int) -> Any:
         "per_step": _totals(c.per_step, ()),
         "per_sequence": _totals(c.per_step, c.finish, steps),
     }
-    interval = c.step_timing.initiation_interval_ns
     figures = {key: {span: totals[key] for span, totals in counts.items()} for key in counts["per_step"]}
     data = {
         **figures,
@@ -118,9 +119,12 @@ def _json(c: Cost, steps: int) -> Any:
         "steps": steps,
         **_allocation(c),
         "area_um2": _interval(c.areas),
-        "latency_ns": {"per_step": c.step_timing.latency_ns, "finish": c.finish_timing.latency_ns},
-        "initiation_interval_ns": interval,
-        "max_steps_per_s": 1e9 / interval if interval else 0.0,
+        **_times(c),
+        "assumed_share": _assumed(c),
+        "not_modelled": {
+            "costs": list(costs_not_modelled(c.hardware)),
+            "noise": list(effects_not_modelled(c.hardware)),
+        },
         "limited_by": c.step_timing.limited_by,
         "feedback_loops_ns": dict(sorted(c.step_timing.loops_ns.items())),
         "occupancy_ns": c.step_timing.occupancy_ns,
@@ -129,6 +133,35 @@ def _json(c: Cost, steps: int) -> Any:
         **_standing(c, steps),
     }
     return key_sorted(data)
+
+
+def _times(c: Cost) -> Json:
+    """Latency, interval and pace: nominal, and with every time of the file at its fast or its slow end."""
+    ends = {"nominal": (c.step_timing, c.finish_timing)}
+    for name, pace in (("low", "fast"), ("high", "slow")):
+        hw = at_pace(c.hardware, pace)  # type: ignore[arg-type]
+        ends[name] = schedule(c.tiles.per_step, c.tiles, hw), schedule(c.tiles.per_sequence, c.tiles, hw)
+    interval = {name: step.initiation_interval_ns for name, (step, _) in ends.items()}
+    slowest = {"low": "high", "nominal": "nominal", "high": "low"}
+    return {
+        "initiation_interval_ns": interval,
+        "latency_ns": {
+            "finish": {name: finish.latency_ns for name, (_, finish) in ends.items()},
+            "per_step": {name: step.latency_ns for name, (step, _) in ends.items()},
+        },
+        "max_steps_per_s": {name: 1e9 / interval[of] if interval[of] else 0.0 for name, of in slowest.items()},
+    }
+
+
+def _assumed(c: Cost) -> Json:
+    """Share of each nominal figure that rests on a key without a source."""
+    energies = [(line.nominal, (line.key,)) for line in (*c.per_step, *c.finish)]
+    times = latency_parts(c.step_timing, c.tiles.per_step, c.tiles, c.hardware)
+    return {
+        "area_um2": assumed_share(area_parts(c.areas), c.hardware),
+        "energy_pj": assumed_share(energies, c.hardware),
+        "latency_ns": assumed_share(times, c.hardware),
+    }
 
 
 def _standing(c: Cost, steps: int) -> Json:
