@@ -42,7 +42,7 @@ def test_every_nominal_lies_in_its_interval(preset: str, program_of: Programs) -
 
 
 def test_the_fast_end_of_a_loop_by_hand(taox64: Hardware, program_of: Programs) -> None:
-    """Read-out, set-up, product, one conversion a column of the kernel, update; every time at its best, at its worst."""
+    """Read-out, set-up, product, one conversion a column of the kernel, update; times at their best, at their worst."""
     program = program_of(form="delta", channels=1, n=3)
     data = AimcTarget(taox64).emit(program).cost(1)
     (loop,) = data["feedback_loops_ns"].values()
