@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import os
 import pkgutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -104,6 +105,7 @@ def main() -> int:
         first = sandboxed(lambda folder: prepare(shared))
         if first.kind:
             sys.exit(f"cannot prepare: {first.text}")
+        _compile_kernels(shared)
         return _run(list(islice(inputs(given.start, kinds), given.inputs)), shared, keep, given.jobs)
 
 
@@ -156,6 +158,13 @@ def _load_everything() -> None:
     for module in pkgutil.walk_packages(ssmc.__path__, "ssmc."):
         if not module.name.startswith(("ssmc.qat", "ssmc.export", "ssmc.__main__")):
             importlib.import_module(module.name)
+
+
+def _compile_kernels(shared: Path) -> None:
+    """Fill numba's cache: what compiles once on a machine is not the time of an input."""
+    command = [sys.executable, "-m", "ssmc", "run", str(shared / "aimc"), "--data", str(shared / "data.npz")]
+    for more in ([], ["--noise", "--seed", "3"]):
+        subprocess.run([*command, *more, "-o", str(shared / "first.npz")], capture_output=True, check=True)
 
 
 def _keep(one: Input, found: Outcome, keep: Path) -> None:
