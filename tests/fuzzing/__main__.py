@@ -8,6 +8,7 @@ made smaller (fewer changes) and kept in a folder. Exit status 1 where anything 
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import json
 import multiprocessing
@@ -158,6 +159,7 @@ def _load_everything() -> None:
     for module in pkgutil.walk_packages(ssmc.__path__, "ssmc."):
         if not module.name.startswith(("ssmc.qat", "ssmc.export", "ssmc.__main__")):
             importlib.import_module(module.name)
+    gc.freeze()  # a collection in a forked process would copy the memory of all of it
 
 
 def _compile_kernels(shared: Path) -> None:
