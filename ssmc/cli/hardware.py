@@ -59,6 +59,7 @@ def show(hardware: str) -> None:
       ssmc hardware show isaac128
     """
     from ssmc.hardware.file import hardware_data, load_hardware
+    from ssmc.printable import printable
     from ssmc.report.text import columns
 
     loaded = load_hardware(hardware)
@@ -68,7 +69,8 @@ def show(hardware: str) -> None:
         for name, table in tables.items()
         for key, entry in table.items()
     ]
-    click.echo(f"{loaded.name}: {loaded.description}\n\n{columns(('key', 'value', 'low to high', 'from'), rows)}")
+    title = printable(f"{loaded.name}: {loaded.description}")
+    click.echo(f"{title}\n\n{columns(('key', 'value', 'low to high', 'from'), rows)}")
 
 
 @hardware.command(short_help="Check keys, units and plausibility of a file.")

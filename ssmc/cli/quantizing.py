@@ -107,6 +107,7 @@ def quantize(
     """
     from ssmc.bundle.files import write_file
     from ssmc.data import load_samples
+    from ssmc.printable import printable
     from ssmc.quantize import QuantizeConfig
     from ssmc.quantize import quantize as run
 
@@ -126,7 +127,7 @@ def quantize(
     _require(done.fidelity, min_sqnr)
     write_file(output, done.model.SerializeToString(deterministic=True))
     for kernel in done.kernels:
-        click.echo(f"{kernel.name}: {kernel.delta} of {kernel.modes} modes in delta form")
+        click.echo(f"{printable(kernel.name)}: {kernel.delta} of {kernel.modes} modes in delta form")
     for line in fidelity_lines(done.fidelity):
         click.echo(line)
     click.echo(f"wrote {output}: {done.quantizers} quantizers; compile it with 'ssmc compile {output}'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ssmc.printable import printable
 from ssmc.report.costs import constants, nominal, spans
 from ssmc.report.facts import Report
 from ssmc.report.units import number, quantity, words
@@ -12,7 +13,11 @@ CONSTANTS = ("latency_per_step_ns", "initiation_interval_ns", "max_steps_per_s",
 
 
 def summary(report: Report) -> list[tuple[str, str, str]]:
-    """(value, label, note) of the summary figures."""
+    """(value, label, note) of the summary figures, safe to show."""
+    return [(printable(value), label, printable(note)) for value, label, note in _figures(report)]
+
+
+def _figures(report: Report) -> list[tuple[str, str, str]]:
     weights = sum(op.weights - op.zero_weights for op in report.ops)
     memory = sum((op.weights - op.zero_weights) * op.weight_bits for op in report.ops)
     states = sum(k.live_states for k in report.kernels)
