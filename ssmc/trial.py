@@ -1,13 +1,17 @@
-"""The first run of a model that others wrote: within limits on time and memory, before anything else runs it."""
+"""The first runs of a model that others wrote: within limits on time and memory, before anything else runs it."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from ssmc.budgets import Budgets
 from ssmc.errors import ModelError
@@ -15,6 +19,57 @@ from ssmc.verify import exposed, random_feeds, refusals, serialized, session_opt
 
 MOST_BYTES = 4 << 30
 POLL_S = 0.1
+
+
+class LimitedSession:
+    """A model in onnxruntime, as `ssmc.verify.Session`, that may hold a loop without end: every run is limited."""
+
+    def __init__(self, model: ir.Model | onnx.ModelProto, budgets: Budgets, source: str) -> None:
+        """Load the model; ``source`` names it in errors.
+
+        Raises:
+            ModelError: SSMC-M05 where onnxruntime does not accept it.
+        """
+        import onnxruntime as ort
+
+        self.budgets, self.source = budgets, source
+        options = session_options()
+        _register_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        with refusals():
+            self.session = ort.InferenceSession(serialized(model), options, providers=["CPUExecutionProvider"])
+
+    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: list[str] | None = None) -> list[Any]:
+        """The outputs, or those named: arrays, and lists of them where the model has sequences.
+
+        Raises:
+            ModelError: SSMC-M05 where onnxruntime cannot run it, or it asks for more than `MOST_BYTES`.
+            UsageError: SSMC-U07 where it takes more seconds of CPU than the budget.
+        """
+        import onnxruntime as ort
+
+        limits, done = ort.RunOptions(), threading.Event()
+        limits.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        watch = threading.Thread(target=_end_after, args=(limits, self.budgets.seconds, done), daemon=True)
+        watch.start()
+        try:
+            with refusals():
+                return list(self.session.run(outputs, dict(feeds), limits))
+        except ModelError:
+            if limits.terminate:
+                what = "seconds and more to run a few steps"
+                self.budgets.require("seconds", self.budgets.seconds + 1, what, self.source)
+            raise
+        finally:
+            done.set()
+            watch.join()
+
+
+def shape_of(result: Any) -> tuple[int, ...]:
+    """Shape of an output; a sequence of tensors has its length, an optional value that is missing nothing."""
+    if isinstance(result, np.ndarray):
+        return tuple(result.shape)
+    return () if result is None else (len(result),)
 
 
 def try_model(model: ir.Model, budgets: Budgets, source: str) -> None:
@@ -25,29 +80,8 @@ def try_model(model: ir.Model, budgets: Budgets, source: str) -> None:
             value holds no number at all, which a quantizer behind it would hide.
         UsageError: SSMC-U07 where it takes more seconds of CPU than the budget.
     """
-    import onnxruntime as ort
-
-    feeds = random_feeds(model, batch=1, steps=2)
-    options, run = session_options(), ort.RunOptions()
-    _register_arena()
-    options.add_session_config_entry("session.use_env_allocators", "1")
-    run.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-    done = threading.Event()
-    watch = threading.Thread(target=_end_after, args=(run, budgets.seconds, done), daemon=True)
-    watch.start()
-    try:
-        with refusals():
-            proto, names = exposed(model)
-            session = ort.InferenceSession(serialized(proto), options, providers=["CPUExecutionProvider"])
-            results = session.run(names, feeds, run)
-    except ModelError:
-        if run.terminate:
-            what = "seconds and more to run two steps"
-            budgets.require("seconds", budgets.seconds + 1, what, source)
-        raise
-    finally:
-        done.set()
-        watch.join()
+    proto, names = exposed(model)
+    results = LimitedSession(proto, budgets, source).run(random_feeds(model, batch=1, steps=2), names)
     for name, value in zip(names, results, strict=True):
         if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size and np.isnan(value).all():
             fact = "it is NaN, whatever the input"

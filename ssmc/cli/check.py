@@ -39,6 +39,7 @@ def check(bundle: Path, data: Path, baseline: Path, update: bool, junit: Path | 
     from ssmc.bundle import check as gate
     from ssmc.bundle.files import write_file
     from ssmc.errors import GateError
+    from ssmc.printable import printable
 
     old = gate.read_baseline(baseline) if baseline.exists() or not update else None
     metrics = _measure(bundle, data, budgets)
@@ -51,7 +52,7 @@ def check(bundle: Path, data: Path, baseline: Path, update: bool, junit: Path | 
     if junit is not None:
         write_file(junit, gate.junit(metrics, moved, old, "ssmc check"))
     for name in gate.unlisted(metrics, old):
-        click.echo(f"not gated: {name}")
+        click.echo(f"not gated: {printable(name)}")
     for item in moved:
         click.echo(f"moved: {item}")
     if moved:

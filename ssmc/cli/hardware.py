@@ -66,6 +66,7 @@ def show(hardware: str, toml: bool, settings: tuple[str, ...]) -> None:
     from ssmc.hardware.file import hardware_data, load_hardware
     from ssmc.hardware.schema import file_text
     from ssmc.hardware.settings import with_settings
+    from ssmc.printable import printable
     from ssmc.report.text import columns
 
     loaded = with_settings(load_hardware(hardware), settings)
@@ -78,7 +79,8 @@ def show(hardware: str, toml: bool, settings: tuple[str, ...]) -> None:
         for name, table in tables.items()
         for key, entry in table.items()
     ]
-    click.echo(f"{loaded.name}: {loaded.description}\n\n{columns(('key', 'value', 'low to high', 'from'), rows)}")
+    title = printable(f"{loaded.name}: {loaded.description}")
+    click.echo(f"{title}\n\n{columns(('key', 'value', 'low to high', 'from'), rows)}")
 
 
 @hardware.command(short_help="Check keys, units and plausibility of a file.")

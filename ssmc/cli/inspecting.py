@@ -67,6 +67,7 @@ def inspect(
       ssmc inspect model.onnx
       ssmc inspect out --kernels --data test.npz
     """
+    from ssmc.printable import printable
     from ssmc.report.facts import dump_json, plain
     from ssmc.report.text import channels_table, kernels_table, ops_table
 
@@ -79,9 +80,8 @@ def inspect(
     blocks.append(kernels_table(bundle.report.kernels) or "no state-space kernels")
     blocks += [channels_table(kernel) for kernel in analysis]
     for facts in bundle.report.kernels if poles else ():
-        blocks.append(
-            "\n".join([f"poles of {facts.name} (im >= 0)", *(f"  {re:+.4f} {im:+.4f}i" for re, im in facts.poles)])
-        )
+        title = f"poles of {printable(facts.name)} (im >= 0)"
+        blocks.append("\n".join([title, *(f"  {re:+.4f} {im:+.4f}i" for re, im in facts.poles)]))
     click.echo("\n\n".join(blocks))
 
 

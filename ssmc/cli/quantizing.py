@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import click
 
 from ssmc.cli.progress import stages
 from ssmc.cli.states import STATE_HELP, named_states
-from ssmc.cli.types import COUNT, budget_option
+from ssmc.cli.types import COUNT, Finite, budget_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +77,7 @@ WARN_DB = 10
 )
 @click.option("--state", "state_pairs", multiple=True, metavar="IN:OUT", help=STATE_HELP)
 @budget_option
-@click.option("--min-sqnr", type=float, metavar="DB", help="Refuse a model whose output SQNR is lower.")
+@click.option("--min-sqnr", type=Finite(), metavar="DB", help="Refuse a model whose output SQNR is lower.")
 def quantize(
     model: Path,
     data: Path,
@@ -106,6 +107,7 @@ def quantize(
     """
     from ssmc.bundle.files import write_file
     from ssmc.data import load_samples
+    from ssmc.printable import printable
     from ssmc.quantize import QuantizeConfig
     from ssmc.quantize import quantize as run
 
@@ -125,7 +127,7 @@ def quantize(
     _require(done.fidelity, min_sqnr)
     write_file(output, done.model.SerializeToString(deterministic=True))
     for kernel in done.kernels:
-        click.echo(f"{kernel.name}: {kernel.delta} of {kernel.modes} modes in delta form")
+        click.echo(f"{printable(kernel.name)}: {kernel.delta} of {kernel.modes} modes in delta form")
     for line in fidelity_lines(done.fidelity):
         click.echo(line)
     click.echo(f"wrote {output}: {done.quantizers} quantizers; compile it with 'ssmc compile {output}'")
@@ -134,14 +136,21 @@ def quantize(
 def fidelity_lines(fidelity: Fidelity) -> Iterator[str]:
     """How good the quantized model is on the calibration data."""
     weak = f"; below {WARN_DB} dB: more bits, or training (QAT)" if fidelity.sqnr_db < WARN_DB else ""
-    yield f"output SQNR {fidelity.sqnr_db:.1f} dB on the calibration data{weak}"
+    yield f"output SQNR {_decibels(fidelity.sqnr_db)} on the calibration data{weak}"
     if fidelity.accuracy is not None:
         yield f"accuracy on the calibration data {fidelity.accuracy:.4f}, float {fidelity.float_accuracy:.4f}"
+
+
+def _decibels(sqnr: float) -> str:
+    """A word where a ratio has no figure."""
+    if math.isfinite(sqnr):
+        return f"{sqnr:.1f} dB"
+    return "unlimited (no output differs)" if sqnr > 0 else "none (the float model's outputs are 0)"
 
 
 def _require(fidelity: Fidelity, least: float | None) -> None:
     from ssmc.errors import GateError
 
     if least is not None and fidelity.sqnr_db < least:
-        fact = f"the output SQNR is {fidelity.sqnr_db:.1f} dB, --min-sqnr asks for {least:g}"
+        fact = f"the output SQNR is {_decibels(fidelity.sqnr_db)}, --min-sqnr asks for {least:g}"
         raise GateError("SSMC-C02", fact, "give more bits; nothing was written", "--min-sqnr")

@@ -228,7 +228,9 @@ def _bounds(node: ir.Node, position: int) -> tuple[float, float] | None:
         return None
     if node.op_type != "Clip":
         numbers = [number for number in given if number is not None]
-        return (max(numbers), np.inf) if node.op_type == "Max" else (-np.inf, min(numbers))
+        if node.op_type == "Max":
+            return max(numbers, default=-np.inf), np.inf
+        return -np.inf, min(numbers, default=np.inf)
     low, high = [*given[1:], None, None][:2]
     return -np.inf if low is None else low, np.inf if high is None else high
 

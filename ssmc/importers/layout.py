@@ -13,9 +13,10 @@ import onnx
 import onnx.shape_inference
 import onnx_ir as ir
 
+from ssmc.budgets import Budgets
 from ssmc.errors import ModelError
 from ssmc.ir.build import is_op, known_shape, required
-from ssmc.verify import Session
+from ssmc.trial import LimitedSession, shape_of
 
 NAMES = ("batch", "time")
 SIZES = (3, 5)
@@ -24,11 +25,12 @@ FREE = 4  # of an axis that is dynamic already; no other size may look like it
 Shapes = dict[str, tuple[int, ...]]
 
 
-def relaxed(proto: onnx.ModelProto) -> onnx.ModelProto:
+def relaxed(proto: onnx.ModelProto, budgets: Budgets, source: str) -> onnx.ModelProto:
     """The model with two dynamic axes, where it declares fewer but onnxruntime runs it at other sizes.
 
     Raises:
         ModelError: SSMC-M08 where a size is built in.
+        UsageError: SSMC-U07 where a run takes more seconds of CPU than the budget.
     """
     sizes = _declared(proto)
     fixed = [axis for axis, size in enumerate(sizes) if size]
@@ -39,7 +41,7 @@ def relaxed(proto: onnx.ModelProto) -> onnx.ModelProto:
     reasons = {}
     for axes in combinations(fixed, missing):
         model = _freed(proto, axes)
-        reasons[axes] = _refusal(model, sizes, axes)
+        reasons[axes] = _refusal(model, sizes, axes, budgets, source)
         if not reasons[axes]:
             return model
     axes, reason = next(iter(reasons.items()))
@@ -67,15 +69,15 @@ def _freed(proto: onnx.ModelProto, axes: tuple[int, ...]) -> onnx.ModelProto:
     return onnx.shape_inference.infer_shapes(model)
 
 
-def _refusal(model: onnx.ModelProto, sizes: list[int], axes: tuple[int, ...]) -> str:
+def _refusal(model: onnx.ModelProto, sizes: list[int], axes: tuple[int, ...], budgets: Budgets, source: str) -> str:
     """Why the model does not run at other sizes of these axes; empty where it does, and nothing else changes."""
-    source, session = model.graph.input[0].name, None
+    name, session = model.graph.input[0].name, None
     shapes, taken = [], []
     for change in (0, 3, -1):
         shape = [max((size or FREE) + change * (axis in axes), 1) for axis, size in enumerate(sizes)]
         try:
-            session = session or Session(model)
-            shapes.append(session.run({source: np.zeros(shape, np.float32)})[0].shape)
+            session = session or LimitedSession(model, budgets, source)
+            shapes.append(shape_of(session.run({name: np.zeros(shape, np.float32)})[0]))
         except ModelError as error:
             return error.fact.removeprefix("onnxruntime cannot run the model: ")
         taken.append(shape)
@@ -84,16 +86,21 @@ def _refusal(model: onnx.ModelProto, sizes: list[int], axes: tuple[int, ...]) ->
     return "" if all(lengths in follows for lengths in moved) else f"its output becomes {moved}"
 
 
-def to_batch_time_features(model: ir.Model) -> None:
-    """Have the model read (batch, time, features) and write (batch, time, size), by a Transpose at each end."""
-    source, output = model.graph.inputs[0], model.graph.outputs[0]
-    if source.dtype is not ir.DataType.FLOAT or source.shape is None or len(source.shape) != 3:
+def to_batch_time_features(model: ir.Model, budgets: Budgets, source: str) -> None:
+    """Have the model read (batch, time, features) and write (batch, time, size), by a Transpose at each end.
+
+    Raises:
+        UsageError: SSMC-U07 where a run takes more seconds of CPU than the budget.
+    """
+    given, output = model.graph.inputs[0], model.graph.outputs[0]
+    if given.dtype is not ir.DataType.FLOAT or given.shape is None or len(given.shape) != 3:
         return
-    free = [axis for axis, dim in enumerate(source.shape) if not isinstance(dim, int)]
+    free = [axis for axis, dim in enumerate(given.shape) if not isinstance(dim, int)]
     walked = _walked(model)
     if len(free) != 2 or (not walked and free == [0, 1]):
         return
-    base, first, second = _measured(model, free, [str(output.name), *(name for name, _ in walked)])
+    limits = budgets, source
+    base, first, second = _measured(model, free, [str(output.name), *(name for name, _ in walked)], limits)
     time_first = any(first[name][axis] != base[name][axis] for name, axis in walked)
     batch, time = free[::-1] if time_first else free
     changed = (second, first) if time_first else (first, second)
@@ -117,19 +124,19 @@ def _walked(model: ir.Model) -> list[tuple[str, int]]:
     return found
 
 
-def _measured(model: ir.Model, free: list[int], names: list[str]) -> list[Shapes]:
+def _measured(model: ir.Model, free: list[int], names: list[str], limits: tuple[Budgets, str]) -> list[Shapes]:
     """Shapes of named values at base size, with the first free axis longer, and with the second."""
     proto = ir.to_proto(model)
     given = str(model.graph.inputs[0].name)
     wanted = [name for name in dict.fromkeys(names) if name != given]
     known = {out.name for out in proto.graph.output}
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name not in known)
-    session, dims = Session(proto), list(known_shape(model.graph.inputs[0]))
+    session, dims = LimitedSession(proto, *limits), list(known_shape(model.graph.inputs[0]))
     measured = []
     for sizes in (SIZES, *MORE):
         shape = [sizes[free.index(axis)] if axis in free else int(dims[axis]) for axis in range(3)]  # type: ignore[arg-type]
         results = session.run({given: np.zeros(shape, np.float32)}, wanted)
-        measured.append({given: tuple(shape)} | {n: out.shape for n, out in zip(wanted, results, strict=True)})
+        measured.append({given: tuple(shape)} | {n: shape_of(out) for n, out in zip(wanted, results, strict=True)})
     return measured
 
 

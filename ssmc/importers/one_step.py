@@ -13,10 +13,11 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from ssmc.budgets import Budgets
 from ssmc.errors import ModelError
 from ssmc.importers.pairing import Shapes, pair_states
 from ssmc.ir.build import add_constant, is_op, remove_dead
-from ssmc.verify import Session
+from ssmc.trial import LimitedSession, shape_of
 
 ELEMENTWISE = ("Mul", "Div", "Neg", "Identity", "Cast", "Unsqueeze", "Squeeze", "Reshape", "Transpose", "Expand")
 MATRICES = ("MatMul", "Gemm", "Einsum", "ReduceSum")
@@ -25,22 +26,23 @@ BATCH = 3
 SCAN = "one_step"
 
 
-def one_step_to_scan(model: ir.Model, states: Mapping[str, str]) -> bool:
+def one_step_to_scan(model: ir.Model, states: Mapping[str, str], budgets: Budgets, source: str) -> bool:
     """Rewrite a model that takes one step; whether it is one. ``states``: names, input to output.
 
     Raises:
         ModelError: SSMC-M14 where its states cannot be told, or have no batch axis.
+        UsageError: SSMC-U07 where one run takes more seconds of CPU than the budget.
     """
     graph = model.graph
     if len(graph.inputs) < 2 or len(graph.outputs) < 2 or any(is_op(node, "Scan", "Loop") for node in graph):
         return False
-    shapes = _measured(model)
+    shapes = _measured(model, budgets, source)
     pairs = pair_states(graph, shapes, states)
     _Step(graph, shapes, pairs).rewrite()
     return True
 
 
-def _measured(model: ir.Model) -> dict[str, tuple[int, ...]]:
+def _measured(model: ir.Model, budgets: Budgets, source: str) -> dict[str, tuple[int, ...]]:
     """Shapes of every value at a batch of 3."""
     proto = ir.to_proto(model)
     names = [out for node in proto.graph.node for out in node.output if out]
@@ -53,8 +55,8 @@ def _measured(model: ir.Model) -> dict[str, tuple[int, ...]]:
             raise ModelError("SSMC-M14", fact, "export states as (batch, ...) with a dynamic batch", str(value.name))
         dims = [BATCH, *(int(dim) if isinstance(dim, int) else 1 for dim in value.shape.dims[1:])]
         feeds[str(value.name)] = np.zeros(dims, (value.dtype or ir.DataType.FLOAT).numpy())
-    results = Session(proto).run(feeds, names)
-    return {name: x.shape for name, x in feeds.items()} | {n: x.shape for n, x in zip(names, results, strict=True)}
+    results = LimitedSession(proto, budgets, source).run(feeds, names)
+    return {name: x.shape for name, x in feeds.items()} | {n: shape_of(x) for n, x in zip(names, results, strict=True)}
 
 
 @dataclass

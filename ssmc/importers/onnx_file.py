@@ -83,7 +83,7 @@ def import_model(
     check_input_type(proto.graph)
     shaped = with_shapes(proto, source)
     check_elements(shaped, budgets)
-    free = relaxed(proto)
+    free = relaxed(proto, budgets, source)
     shaped = shaped if free is proto else with_shapes(free, source)
     model = _cleaned(shaped, source)
     model.ir_version = max(model.ir_version or 0, IR_VERSION)
@@ -92,14 +92,14 @@ def import_model(
     raise_opset(model)
     einsum_to_matmul(model.graph)
     if loops_to_scans(model):
-        require_same(proto, model, source)
-    one_step_to_scan(model, states)
+        require_same(proto, model, budgets, source)
+    one_step_to_scan(model, states, budgets, source)
     drop_carried_states(model)
     check_ends(model, source)
     _check_weights(model)
     widen_ids(model)
     attach_bodies(model)
-    to_batch_time_features(model)
+    to_batch_time_features(model, budgets, source)
     try_model(model, budgets, source)
     return model
 

@@ -6,32 +6,36 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from ssmc.budgets import Budgets
 from ssmc.errors import VerificationError
 from ssmc.importers.qonnx import QONNX
 from ssmc.ir.build import graphs
-from ssmc.verify import Session, input_sizes
+from ssmc.trial import LimitedSession
+from ssmc.verify import input_sizes
 
 TOLERANCE = 1e-4
 STEPS = (1, 6)
 
 
-def require_same(before: onnx.ModelProto, model: ir.Model, source: str) -> None:
+def require_same(before: onnx.ModelProto, model: ir.Model, budgets: Budgets, source: str) -> None:
     """Compare a rewritten model with its file, on sequences of 1 and 6 steps.
 
-    onnxruntime does not run QONNX, so that files with its quantizers are not compared.
+    onnxruntime does not run QONNX, so that files with its quantizers are not compared. Every run is limited: nothing
+    says yet how often a loop of the file repeats.
 
     Raises:
         VerificationError: SSMC-V08 where outputs differ.
         ModelError: SSMC-M05 where onnxruntime does not run one of them.
+        UsageError: SSMC-U07 where a run takes more seconds of CPU than the budget.
     """
     if any(node.domain in QONNX for graph in graphs(model.graph) for node in graph):
         return
     rng, value = np.random.default_rng(0), model.graph.inputs[0]
     dtype = (value.dtype or ir.DataType.FLOAT).numpy()
-    sessions = Session(before), Session(model)
+    sessions = [LimitedSession(one, budgets, source) for one in (before, model)]
     for steps in STEPS:
-        x = rng.standard_normal(input_sizes(value, 2, steps)).astype(dtype)
-        old, new = (session.run({str(value.name): x})[0] for session in sessions)
+        feeds = {str(value.name): rng.standard_normal(input_sizes(value, 2, steps)).astype(dtype)}
+        old, new = (session.run(feeds)[0] for session in sessions)
         scale = max(float(np.abs(old).max(initial=0.0)), 1e-30)
         if old.shape != new.shape or not float(np.abs(old - new).max(initial=0.0)) <= TOLERANCE * scale:
             fact = f"its loop as Scan gives another output than the file over {steps} steps"

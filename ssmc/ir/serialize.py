@@ -69,7 +69,7 @@ def _encode(value: Any, path: str, arrays: Arrays) -> Any:
     match value:
         case np.ndarray():
             arrays[path] = narrow(value)
-            return {"array": path}
+            return {"array": path, "shape": list(value.shape)}
         case Fraction():
             return f"{value.numerator}/{value.denominator}"
         case Op():
@@ -122,7 +122,7 @@ def _decode(kind: Any, json: Any, arrays: Mapping[str, NDArray[np.generic]]) -> 
     if origin is Literal:
         return _one_of(args, json)
     if origin is np.ndarray:
-        return _array(args, arrays[json["array"]])
+        return _array(args, arrays[json["array"]], json["shape"])
     if origin is tuple:
         if args == (Fraction, Ellipsis):
             return tuple(map(_fraction, json))
@@ -140,8 +140,10 @@ def _decode(kind: Any, json: Any, arrays: Mapping[str, NDArray[np.generic]]) -> 
     return _scalar(kind, json)
 
 
-def _array(args: tuple[Any, ...], array: NDArray[np.generic]) -> NDArray[np.generic]:
-    """An array of the dtype that the field says: whole numbers where it is integer."""
+def _array(args: tuple[Any, ...], array: NDArray[np.generic], shape: list[int]) -> NDArray[np.generic]:
+    """An array of the shape that was written and the dtype that the field says: whole numbers where it is integer."""
+    if list(array.shape) != shape:
+        raise ValueError(f"an array of shape {list(array.shape)} is not one of {shape}")
     wide = widen(array)
     (wanted,) = get_args(args[1])
     if not issubclass(wide.dtype.type, wanted):

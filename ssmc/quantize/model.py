@@ -97,7 +97,7 @@ def quantize(
     _tidy(model)
     progress("read back")
     made = ir.to_proto(model)
-    return Quantized(made, choices, len(plan.points), deviation, read_back(source, made, samples))
+    return Quantized(made, choices, len(plan.points), deviation, read_back(source, made, samples, budgets))
 
 
 def _check_data(model: ir.Model, samples: Samples) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
+from ssmc.budgets import DEFAULT, Budgets
 from ssmc.data import Samples
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.rounding import FloatArray
@@ -20,7 +21,8 @@ class Fidelity:
     """How near the quantized model comes to the float one on the calibration data.
 
     Attributes:
-        sqnr_db: output power over the power of the difference, in decibels; inf where nothing differs.
+        sqnr_db: output power over the power of the difference, in decibels; inf where nothing differs,
+            -inf where the float model gives 0 only.
         float_accuracy, accuracy: shares of sequences whose largest output, at the last step, is the label; None
             without labels.
     """
@@ -30,13 +32,16 @@ class Fidelity:
     accuracy: float | None
 
 
-def read_back(before: onnx.ModelProto, after: onnx.ModelProto, samples: Samples) -> Fidelity:
+def read_back(
+    before: onnx.ModelProto, after: onnx.ModelProto, samples: Samples, budgets: Budgets = DEFAULT
+) -> Fidelity:
     """Check a quantized model as ``ssmc compile`` would, and measure it.
 
     Raises:
         ModelError: from the importer or a pass: the model cannot be compiled.
+        UsageError: SSMC-U07 where it is over a budget.
     """
-    run_pipeline(import_model(after, "the quantized model"), to_integers(), oracle=False)
+    run_pipeline(import_model(after, "the quantized model", budgets), to_integers(), oracle=False)
     old, new = Session(before), Session(after)
     name = before.graph.input[0].name
     power, error, right = 0.0, 0.0, np.zeros(2)

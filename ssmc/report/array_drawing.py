@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from html import escape
 from itertools import groupby
 
 from ssmc.ir.serialize import Json
+from ssmc.report.markup import escape
 
 SIDE = 260.0
 GAP = 10

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html import escape
 from importlib.resources import files
 
 from ssmc.analysis.kernels import KernelAnalysis
@@ -12,7 +11,7 @@ from ssmc.report.costs import breakdowns, comparison_rows, constant_rows, metric
 from ssmc.report.crossbar import crossbar_sections
 from ssmc.report.facts import OpFacts, PassFacts, Report, is_computed_exactly
 from ssmc.report.kernels import KernelFacts
-from ssmc.report.markup import Cell, badge, card, folded, section, table
+from ssmc.report.markup import Cell, badge, card, escape, folded, section, table
 from ssmc.report.summary import summary
 from ssmc.report.svg import bars, pole_plot, pole_zoom
 from ssmc.report.text import CHANNEL_HEAD, channel_rows, skipped_line

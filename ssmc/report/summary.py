@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ssmc.ir.serialize import Json
+from ssmc.printable import printable
 from ssmc.report.costs import constants, nominal, shown, spans
 from ssmc.report.facts import Report
 from ssmc.report.units import number, quantity, words
@@ -18,7 +19,11 @@ CONSTANTS = (
 
 
 def summary(report: Report) -> list[tuple[str, str, str]]:
-    """(value, label, note) of the summary figures."""
+    """(value, label, note) of the summary figures, safe to show."""
+    return [(printable(value), label, printable(note)) for value, label, note in _figures(report)]
+
+
+def _figures(report: Report) -> list[tuple[str, str, str]]:
     weights = sum(op.weights - op.zero_weights for op in report.ops)
     memory = sum((op.weights - op.zero_weights) * op.weight_bits for op in report.ops)
     states = sum(k.live_states for k in report.kernels)

@@ -118,13 +118,13 @@ def channels_table(kernel: KernelAnalysis) -> str:
     """One kernel, channel by channel."""
     fed = "the data" if kernel.signal == "data" else "white codes, as loud as fits"
     title = f"{printable(kernel.name)}: ranges and noise for {fed}; adc bits for {kernel.target_db:g} dB"
-    title = printable(skipped_line(kernel)) or title
+    title = skipped_line(kernel) or title
     return f"{title}\n{columns(CHANNEL_HEAD, channel_rows(kernel))}"
 
 
 def skipped_line(kernel: KernelAnalysis) -> str:
     """What the analysis of a kernel left out, and why; empty where it left out nothing."""
-    return f"{kernel.name}: ranges and noise were not analysed: {kernel.skipped}" if kernel.skipped else ""
+    return printable(f"{kernel.name}: ranges and noise were not analysed: {kernel.skipped}") if kernel.skipped else ""
 
 
 def _or_dash(value: float | None, form: str) -> str:

@@ -9,7 +9,10 @@ import numpy as np
 import onnx
 import pytest
 
+from ssmc.cli.quantizing import fidelity_lines
+from ssmc.quantize.read_back import Fidelity
 from tests.cli.conftest import ssmc
+from tests.graph_writer import Graph
 from tests.quantize.floats import FEATURES, float_model
 
 
@@ -95,6 +98,40 @@ def test_quantize_says_how_good_it_is(tmp_path: Path) -> None:
     assert refused.exit_code == 4
     assert "SSMC-C02" in refused.stderr
     assert not (tmp_path / "q.onnx").exists()
+
+
+def test_a_ratio_without_a_figure_is_a_word(tmp_path: Path) -> None:
+    """Whole numbers through a matrix of powers of two: no code differs."""
+    g = Graph()
+    y = g.op("MatMul", "x", g.const(np.eye(2)))
+    onnx.save(g.finish(2, y, ["batch", "time", 2]), tmp_path / "float.onnx")
+    np.savez(tmp_path / "x.npz", x=np.array([[[-1, 0], [0, 1], [1, 1]]], np.float32))
+    done = ssmc("quantize", tmp_path / "float.onnx", "--data", tmp_path / "x.npz", "-o", tmp_path / "q.onnx")
+    assert done.exit_code == 0, done.output
+    assert "output SQNR unlimited (no output differs) on the calibration data" in done.stdout
+    (line,) = fidelity_lines(Fidelity(-np.inf, None, None))
+    assert line.startswith("output SQNR none (the float model's outputs are 0) on the calibration data; below")
+
+
+@pytest.mark.parametrize("word", ["nan", "inf", "-inf"])
+def test_the_least_ratio_is_a_finite_number(tmp_path: Path, calibration: Path, word: str) -> None:
+    onnx.save(float_model(), tmp_path / "float.onnx")
+    command = ("quantize", tmp_path / "float.onnx", "--data", calibration, "-o", tmp_path / "q.onnx")
+    refused = ssmc(*command, "--min-sqnr", word)
+    assert refused.exit_code == 2
+    assert "no finite number" in refused.stderr
+    assert not (tmp_path / "q.onnx").exists()
+
+
+def test_reading_back_keeps_to_the_budgets(tmp_path: Path, calibration: Path) -> None:
+    """Quantizers are nodes: the quantized model has more of them than the float one."""
+    model = float_model()
+    onnx.save(model, tmp_path / "float.onnx")
+    command = ("quantize", tmp_path / "float.onnx", "--data", calibration, "-o", tmp_path / "q.onnx")
+    refused = ssmc(*command, "--budget", f"nodes={2 * len(model.graph.node)}")
+    assert refused.exit_code == 2
+    assert "the quantized model" in refused.stderr
+    assert "SSMC-U07" in refused.stderr
 
 
 def test_states_are_named_in_pairs(tmp_path: Path) -> None:

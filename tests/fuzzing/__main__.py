@@ -8,11 +8,13 @@ made smaller (fewer changes) and kept in a folder. Exit status 1 where anything 
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import json
 import multiprocessing
 import os
 import pkgutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -104,6 +106,7 @@ def main() -> int:
         first = sandboxed(lambda folder: prepare(shared))
         if first.kind:
             sys.exit(f"cannot prepare: {first.text}")
+        _compile_kernels(shared)
         return _run(list(islice(inputs(given.start, kinds), given.inputs)), shared, keep, given.jobs)
 
 
@@ -156,6 +159,14 @@ def _load_everything() -> None:
     for module in pkgutil.walk_packages(ssmc.__path__, "ssmc."):
         if not module.name.startswith(("ssmc.qat", "ssmc.export", "ssmc.__main__")):
             importlib.import_module(module.name)
+    gc.freeze()  # a collection in a forked process would copy the memory of all of it
+
+
+def _compile_kernels(shared: Path) -> None:
+    """Fill numba's cache: what compiles once on a machine is not the time of an input."""
+    command = [sys.executable, "-m", "ssmc", "run", str(shared / "aimc"), "--data", str(shared / "data.npz")]
+    for more in ([], ["--noise", "--seed", "3"]):
+        subprocess.run([*command, *more, "-o", str(shared / "first.npz")], capture_output=True, check=True)
 
 
 def _keep(one: Input, found: Outcome, keep: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ssmc.cli import cli, failing
 from ssmc.errors import SsmcError
+from ssmc.printable import printable
 
 DONE, MODEL, USAGE, GATE = 0, 1, 2, 4
 
@@ -41,6 +42,8 @@ class Shell:
         """
         before = {path.name for path in self.folder.iterdir()}
         status, out, err = self._run([str(word) for word in words])
+        if hidden := next((c for c in out + err if c not in "\n\t" and printable(c) != c), ""):
+            raise Fault("hidden character", f"{hidden!r} in the output of {words}")
         lines = [line for line in err.splitlines() if not line.startswith("warning: ")]
         if "Traceback (most recent call last)" in out + err:
             raise Fault("traceback", err)

@@ -15,7 +15,9 @@ from onnx import helper
 from ssmc.budgets import DEFAULT, NAMES, Budgets, with_budgets
 from ssmc.errors import ModelError, UsageError
 from ssmc.importers.onnx_file import import_model, load_model
-from tests.importers.refusing import end, start
+from tests.graph_writer import Graph
+from tests.importers.refusing import end, looped, plain, start
+from tests.importers.test_loops import BOOL, INT, ahead, body, value
 
 DOMAIN = "own"
 
@@ -105,28 +107,55 @@ def test_the_page_lists_every_budget_with_its_default() -> None:
     assert rows == [(name, str(getattr(DEFAULT, name.replace("-", "_")))) for name in NAMES]
 
 
-def _endless() -> onnx.ModelProto:
-    """A loop whose condition stays true."""
-    g, u = start()
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Identity", ["v"], ["w"])],
-        "body",
-        [
-            helper.make_tensor_value_info("i", onnx.TensorProto.INT64, []),
-            helper.make_tensor_value_info("go", onnx.TensorProto.BOOL, []),
-            helper.make_tensor_value_info("v", onnx.TensorProto.FLOAT, ["batch", "time", 3]),
-        ],
-        [
-            helper.make_tensor_value_info("on", onnx.TensorProto.BOOL, []),
-            helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, ["batch", "time", 3]),
-        ],
+def _repeating(g: Graph, value: str) -> str:
+    """``value`` after 10^12 steps of an inner loop that changes nothing; ``g`` is the body around it."""
+    scalar = [helper.make_tensor_value_info(n, kind, []) for n, kind in (("j", INT), ("more", BOOL))]
+    inner = helper.make_graph(
+        [helper.make_node("Identity", ["more"], ["more.on"]), helper.make_node("Identity", ["held"], ["kept"])],
+        "inner",
+        [*scalar, helper.make_tensor_value_info("held", onnx.TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("more.on", BOOL, []), helper.make_tensor_value_info("kept", 1, None)],
     )
-    g.nodes.append(helper.make_node("Loop", ["", g.const(True, np.bool_), u], ["looped"], name="loop", body=body))
-    return end(g, "looped")
+    g.nodes.append(helper.make_node("Loop", [g.const(10**12, np.int64), "", value], ["turned"], body=inner))
+    return "turned"
 
 
-def test_a_loop_without_end_is_ended() -> None:
-    assert "--budget seconds=2" in _refused(_endless(), Budgets(seconds=1)).remedy
+def test_a_huge_loop_within_a_loop_over_time_is_ended() -> None:
+    """The outer one is rewritten as Scan, and compared with the file."""
+    g, u = start()
+    _, steps, zeros = ahead(g, u)
+    b = g.inner("in.")
+    new, y = plain(b, "s", _repeating(b, b.op("Gather", u, "i", axis=1)))
+    ends = [b.op("Identity", "go", out="go.on"), b.op("Identity", new), b.op("Identity", y)]
+    graph = body(b, [value("s")], [value(ends[0], BOOL), value(ends[1]), value(ends[2])])
+    given = [steps, g.const(True, np.bool_), zeros]
+    g.nodes.append(helper.make_node("Loop", given, ["s.end", "ys"], name="loop", body=graph))
+    _refused(end(g, g.op("Transpose", "ys", perm=[1, 0, 2])), Budgets(seconds=1))
+
+
+@pytest.mark.parametrize("batch", ["batch", 5])
+def test_a_huge_loop_is_ended_while_the_layout_is_measured(batch: str | int) -> None:
+    """Which axis is time, and whether an axis of fixed size is free, is found by running the model."""
+
+    def step(b: Graph, state: str, u: str) -> tuple[str, str]:
+        return plain(b, state, b.op("Reshape", _repeating(b, u), b.const([-1, 3], np.int64)))
+
+    proto = looped(step)
+    proto.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [batch, "time", 2]))
+    assert "--budget seconds=2" in _refused(proto, Budgets(seconds=1)).remedy
+
+
+def test_a_huge_loop_in_a_model_of_one_step_is_ended() -> None:
+    g = Graph()
+    new, branch = g.op("Add", "s", "x", out="next"), g.inner("in.")
+    sizes = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, ["batch", 2]) for n in ("x", "s", "y", "next")]
+    then = helper.make_graph(branch.nodes, "then", [], [value(_repeating(branch, new))])
+    same = helper.make_graph([helper.make_node("Identity", [new], ["same"])], "else", [], [value("same")])
+    given = g.const(True, np.bool_)
+    g.nodes.append(helper.make_node("If", [given], ["y"], then_branch=then, else_branch=same))
+    graph = helper.make_graph(g.nodes, "step", sizes[:2], sizes[2:], list(g.constants.values()))
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    _refused(proto, Budgets(seconds=1))
 
 
 def test_a_value_that_is_never_a_number_is_named() -> None:

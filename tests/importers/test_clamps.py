@@ -57,6 +57,14 @@ def test_it_costs_nothing_and_changes_no_code(clamp: str, source: str) -> None:
     assert want.min() >= {"relu": 0.0, "relu6": 0.0, "one-sided": -0.5, "max, min": 0.25, "relu of relu": 0.0}[clamp]
 
 
+@pytest.mark.parametrize("op", ["Max", "Min"])
+def test_the_largest_or_smallest_of_one_value_is_that_value(op: str) -> None:
+    g = Graph()
+    h = g.op("MatMul", g.quant("x", signed(8, 2.0**-5), "xq"), g.weight(np.eye(3, dtype=int), 2.0**-3, "W"))
+    model = g.finish(3, g.quant(g.op(op, h), signed(6, 2.0**-5), "y"), ["batch", "time", 3])
+    assert np.array_equal(Executor(program_of(model)).run(sample()), run_onnx(model, {"x": sample()})[0])
+
+
 def test_free_scales_teacher_forced() -> None:
     check = ForcedCheck()
     model = clamped("relu6", "matrix", np.float32(0.0371))

@@ -174,6 +174,13 @@ def test_names_are_no_part_of_the_keys_of_arrays() -> None:
     assert same(program_from_json(data, arrays), program)
 
 
+def test_an_array_of_another_shape_is_damage_also_where_numpy_would_repeat_it() -> None:
+    data, arrays = program_to_json(every_op())
+    key = next(key for key in arrays if key.endswith("requant/divisor"))
+    with pytest.raises(UsageError, match=r"SSMC-B04.*an array of shape \[1\] is not one of \[4\]"):
+        program_from_json(data, arrays | {key: arrays[key][:1]})
+
+
 def test_an_array_of_another_dtype_and_a_number_of_endless_digits_are_damage() -> None:
     data, arrays = program_to_json(every_op())
     key = next(key for key, array in arrays.items() if array.dtype.kind == "i")

@@ -66,8 +66,8 @@ def stored_once(data: Json, arrays: Arrays) -> tuple[Json, Arrays]:
 
 def _renamed(data: Any, keys: Mapping[str, str]) -> Any:
     match data:
-        case {"array": str(key), **rest} if not rest:
-            return {"array": keys[key]}
+        case {"array": str(key), "shape": shape, **rest} if not rest:
+            return {"array": keys[key], "shape": shape}
         case dict():
             return {name: _renamed(item, keys) for name, item in data.items()}
         case list():
