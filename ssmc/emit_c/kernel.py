@@ -9,8 +9,10 @@ import numpy as np
 from ssmc.emit_c.blocks import read_rows
 from ssmc.emit_c.context import Context, arguments, bound, check_matrix, sum_type
 from ssmc.emit_c.requants import define_requant
+from ssmc.emit_c.separate import Factors, define_factors, reach_of
 from ssmc.emit_c.states import Registers
 from ssmc.emit_c.widths import CType
+from ssmc.ir.matrix import Matrix
 from ssmc.ir.operations import StateSpace
 from ssmc.ir.rounding import IntArray
 
@@ -24,7 +26,9 @@ class Parts:
     Attributes:
         op: the kernel.
         registers: its state.
-        acc, acc_y: accumulators of states and outputs.
+        acc, acc_y: accumulators of states and outputs, multipliers included.
+        term, term_y: sums over states or over inputs alone, before their multipliers.
+        factors, factors_y: the multipliers.
         requant, requant_y: C functions.
     """
 
@@ -32,6 +36,10 @@ class Parts:
     registers: Registers
     acc: CType
     acc_y: CType
+    term: CType
+    term_y: CType
+    factors: Factors
+    factors_y: Factors
     requant: str
     requant_y: str
 
@@ -70,7 +78,9 @@ def make_parts(
     edge = np.ones((op.matrix.groups, op.n_input), np.int64)
     lo = np.concatenate([op.dac_lo, u[0] * edge], 1)
     hi = np.concatenate([op.dac_hi, u[1] * edge], 1)
-    reach, reach_y = bound(op.matrix.codes[:, :n], lo, hi), bound(read_rows(op), lo, hi)
+    summed, summed_y = bound(op.matrix.codes[:, :n], lo, hi), bound(read_rows(op), lo, hi)
+    reach = _reach(op.matrix, slice(0, n), lo, hi)
+    reach_y = _reach(op.output_matrix or op.matrix, slice(0 if op.output_matrix else n, None), lo, hi)
     apart = op.output_requant is not None
     stride = n if apart else op.matrix.outputs
     order = state_rows[:, 0] * stride + state_rows[:, 1]
@@ -84,7 +94,21 @@ def make_parts(
         function = define_requant(ctx.file, f"{op.name}_state", op.requant, order, states, acc, op.name)
     outputs = reach_y[tuple(output_rows.T)]
     function_y = define_requant(ctx.file, f"{op.name}_output", requant_y, order_y, outputs, acc_y, op.name)
-    return Parts(op, registers, acc, acc_y, function, function_y)
+    return Parts(
+        op, registers, acc, acc_y, sum_type(summed), sum_type(summed_y),
+        define_factors(ctx.file, f"{op.name}_state", op.matrix.multiplier, state_rows),
+        _output_factors(ctx, op, output_rows), function, function_y,
+    )  # fmt: skip
+
+
+def _reach(matrix: Matrix, rows: slice, lo: IntArray, hi: IntArray) -> IntArray:
+    """Bound of the sums (G, rows), multipliers included."""
+    return bound(matrix.codes[:, rows], lo, hi) if matrix.multiplier is None else reach_of(matrix.wide[:, rows], lo, hi)
+
+
+def _output_factors(ctx: Context, op: StateSpace, rows: IntArray) -> Factors:
+    matrix, first = (op.matrix, op.n_state) if op.output_matrix is None else (op.output_matrix, 0)
+    return define_factors(ctx.file, f"{op.name}_output", matrix.multiplier, rows + np.array([0, first]))
 
 
 def kernel_arguments(ctx: Context, parts: Parts) -> str:

@@ -48,6 +48,8 @@ class Requant:
         thresholds: for rows that need a table, the accumulators at which the code rises from ``lo``.
         lo: smallest code.
         hi: largest code.
+        distance: farthest that the accumulator's real value, in codes, may lie from the exact one, which has scales of
+            its own for parts of the sum (`ssmc.ir.separate_scales`); 0: the map is proven.
     """
 
     ratio: tuple[Fraction, ...]
@@ -59,6 +61,7 @@ class Requant:
     thresholds: dict[int, IntArray]
     lo: IntArray
     hi: IntArray
+    distance: float = 0.0
 
     def __len__(self) -> int:
         return len(self.ratio)
@@ -110,7 +113,29 @@ class Requant:
             {new: self.thresholds[k] for new, k in enumerate(chosen) if k in self.thresholds},
             of(self.lo),
             of(self.hi),
+            self.distance,
         )
+
+
+def stacked(parts: Sequence[Requant]) -> Requant:
+    """The outputs of all parts, one after the other."""
+
+    def joined(name: str) -> IntArray:
+        return np.concatenate([np.zeros(0, np.int64), *(getattr(part, name) for part in parts)])
+
+    starts = np.cumsum([0, *map(len, parts)]).tolist()
+    return Requant(
+        tuple(ratio for part in parts for ratio in part.ratio),
+        tuple(bias for part in parts for bias in part.bias),
+        joined("multiplier"),
+        joined("offset"),
+        joined("shift"),
+        joined("divisor"),
+        {start + row: t for start, part in zip(starts, parts, strict=False) for row, t in part.thresholds.items()},
+        joined("lo"),
+        joined("hi"),
+        max((part.distance for part in parts), default=0.0),
+    )
 
 
 def make_requant(

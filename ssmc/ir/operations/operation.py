@@ -82,10 +82,10 @@ class Op(ABC):
     def error_bound(self) -> float:
         """Largest distance, in output codes before rounding, from the real-valued meaning; 0 is proven exact.
 
-        By default that of the conversions which its matrices are lowered to.
+        By default that of the conversions which its matrices are lowered to, and of scales that no fraction relates.
         """
         pairs = zip(self.matrices(), self.requants(), strict=False)
-        return max((matrix.rounding * requant.steepest for matrix, requant in pairs), default=0.0)
+        return max((matrix.rounding * requant.steepest + requant.distance for matrix, requant in pairs), default=0.0)
 
     def real(self, *xs: IntArray) -> RealCodes | None:
         """The real-valued meaning on input codes; None where the operation rounds nothing."""
