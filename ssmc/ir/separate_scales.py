@@ -62,7 +62,7 @@ def fit_row(ratios: tuple[Fraction, ...], bias: Fraction, reach: tuple[Ends, ...
         node: name for error messages.
 
     Raises:
-        ModelError: SSMC-Q10 where the sum passes 62 bits even without a fraction.
+        ModelError: SSMC-R01 where the sum passes 62 bits even without a fraction.
     """
     ends = [(min(lo, 0), max(hi, 0)) for lo, hi in reach]
     exact = _exact(ratios, bias, ends, codes)
@@ -76,7 +76,7 @@ def fit_row(ratios: tuple[Fraction, ...], bias: Fraction, reach: tuple[Ends, ...
         if max(-low, high, *map(abs, multiplier)) + abs(offset) < LIMIT:
             return Fit(multiplier, _fixed_point(ratios, bias, ends, multiplier, offset, shift, codes))
     fact = f"a sum of accumulators with scales of their own reaches {float(size):.3g} output codes, beyond 62 bits"
-    raise ModelError("SSMC-Q10", fact, "calibrate the quantizers again", node)
+    raise ModelError("SSMC-R01", fact, "calibrate the quantizers again", node)
 
 
 def _exact(ratios: tuple[Fraction, ...], bias: Fraction, ends: list[Ends], codes: Ends) -> Fit | None:
@@ -137,7 +137,7 @@ def add_up(
         node: name for error messages.
 
     Raises:
-        ModelError: SSMC-Q10.
+        ModelError: SSMC-R01.
     """
     spans = [slice(*span) for span in zip((0, *stops), stops, strict=False)]
     reach = [Matrix(codes[..., s]).reach(drive[0][:, s], drive[1][:, s]) for s in spans]

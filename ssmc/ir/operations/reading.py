@@ -93,7 +93,7 @@ def separate_sums(node: GraphNode, drive: tuple[IntArray, IntArray], suffix: str
         suffix: of the constants' names.
 
     Raises:
-        ModelError: SSMC-Q10 where the sums pass 62-bit integers.
+        ModelError: SSMC-R01 where the sums pass 62-bit integers.
     """
     c = node.constants
     codes, gain, step = c[f"W{suffix}"].astype(np.int64), c[f"gain{suffix}"], c[f"step{suffix}"]
