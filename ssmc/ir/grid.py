@@ -17,6 +17,8 @@ MANTISSA, MOST_BITS = 53, 62
 LARGEST = 1 << 20  # above every exponent
 LARGEST_CODE = (1 << (MOST_WEIGHT_BITS - 1)) - 1
 PRODUCT_BITS = 48  # of a product of two float32 scales
+PRODUCT_ERROR = 2.0**-51
+MOST_COMMON = 8
 
 
 def factor_row(row: FloatArray) -> tuple[IntArray, float] | None:
@@ -48,11 +50,12 @@ def _factored(rows: FloatArray) -> tuple[IntArray, FloatArray, NDArray[np.bool_]
     return codes, gains, fits & narrow
 
 
-def product_row(row: FloatArray) -> tuple[IntArray, float] | None:
+def product_row(row: FloatArray) -> tuple[IntArray, float, bool] | None:
     """Like `factor_row` where the gain is a product of two float32 scales and the multiples were rounded to float64.
 
     A weight is ``scale code``, which float64 holds exactly, times the scale of the state or input that it multiplies:
-    one rounding. Codes and gain are taken if they give every value of the row by that same rounding.
+    one rounding. Returns codes, gain, and whether that gain gives every value of the row by that same rounding; else
+    it is within two float64 roundings. Fractions of 16-bit codes differ by far more, so no other codes do.
     """
     size = np.abs(row)
     top = float(size.max())
@@ -60,10 +63,21 @@ def product_row(row: FloatArray) -> tuple[IntArray, float] | None:
     code = lcm(*parts)
     if code > LARGEST_CODE:
         return None
-    mantissa, exponent = np.frexp(top / code)
-    gain = float(np.ldexp(round_half_even(np.ldexp(mantissa, PRODUCT_BITS)), exponent - PRODUCT_BITS))
+    for factor in range(1, min(LARGEST_CODE // code, MOST_COMMON) + 1):  # of the codes, in a row that has one
+        gain = _rounded(top / (code * factor))
+        codes = round_half_even(row / gain)
+        if (gain * codes == row).all():
+            return codes.astype(np.int64), gain, True
+    gain = top / code
     codes = round_half_even(row / gain)
-    return (codes.astype(np.int64), gain) if (gain * codes == row).all() else None
+    close = (np.abs(gain * codes - row) <= PRODUCT_ERROR * size).all()
+    return (codes.astype(np.int64), gain, False) if close else None
+
+
+def _rounded(gain: float) -> float:
+    """To the bits of a product of two float32 numbers."""
+    mantissa, exponent = np.frexp(gain)
+    return float(np.ldexp(round_half_even(np.ldexp(mantissa, PRODUCT_BITS)), exponent - PRODUCT_BITS))
 
 
 def snap_row(row: FloatArray) -> tuple[IntArray, float] | None:
@@ -89,11 +103,13 @@ def factor_rows(matrix: FloatArray) -> tuple[IntArray, FloatArray, bool] | None:
     codes, gains, found = _factored(flat)
     for index in np.flatnonzero(~found).tolist():
         product = product_row(flat[index])
-        snapped = product or snap_row(flat[index])
+        if product is not None:
+            codes[index], gains[index], found[index] = product
+            continue
+        snapped = snap_row(flat[index])
         if snapped is None:
             return None
         codes[index], gains[index] = snapped
-        found[index] = product is not None
     return codes.reshape(matrix.shape), gains.reshape(matrix.shape[:-1]), bool(found.all())
 
 

@@ -27,6 +27,7 @@ from ssmc.ir.requant import LIMIT, REMEMBERED, Requant, make_requant, stacked
 from ssmc.ir.rounding import FloatArray, IntArray, round_fraction
 
 BITS = 62
+GAIN_ERROR = Fraction(1, 1 << 51)  # of a ratio: products of scales are float64 numbers
 LARGEST_SHIFT = 61
 EXACT_LIMIT = 1 << 56  # sums up to here are tried with an exact requantization
 
@@ -110,7 +111,8 @@ def _fixed_point(
     shift: int, codes: Ends,
 ) -> Requant:  # fmt: skip
     one = 1 << shift
-    errors = [abs(ratio - Fraction(m, one)) for ratio, m in zip(ratios, multiplier, strict=True)]
+    pairs = zip(ratios, multiplier, strict=True)
+    errors = [abs(ratio - Fraction(m, one)) + abs(ratio) * GAIN_ERROR for ratio, m in pairs]
     moved = sum((e * max(-lo, hi) for e, (lo, hi) in zip(errors, ends, strict=True)), abs(bias - Fraction(offset, one)))
     m, b, s, d, lo, hi = (np.array([number], np.int64) for number in (1, offset, shift, 0, *codes))
     return Requant((Fraction(1, one),), (Fraction(offset, one),), m, b, s, d, {}, lo, hi, float(moved))
