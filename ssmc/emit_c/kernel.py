@@ -12,7 +12,6 @@ from ssmc.emit_c.requants import define_requant
 from ssmc.emit_c.separate import Factors, define_factors, reach_of
 from ssmc.emit_c.states import Registers
 from ssmc.emit_c.widths import CType
-from ssmc.ir.matrix import Matrix
 from ssmc.ir.operations import StateSpace
 from ssmc.ir.rounding import IntArray
 
@@ -79,15 +78,15 @@ def make_parts(
     lo = np.concatenate([op.dac_lo, u[0] * edge], 1)
     hi = np.concatenate([op.dac_hi, u[1] * edge], 1)
     summed, summed_y = bound(op.matrix.codes[:, :n], lo, hi), bound(read_rows(op), lo, hi)
-    reach = _reach(op.matrix, slice(0, n), lo, hi)
-    reach_y = _reach(op.output_matrix or op.matrix, slice(0 if op.output_matrix else n, None), lo, hi)
+    requant_y = op.output_requant or op.requant
+    reach = reach_of(op.matrix, op.requant, lo, hi)[:, :n]
+    reach_y = reach_of(op.output_matrix or op.matrix, requant_y, lo, hi)[:, 0 if op.output_matrix else n :]
     apart = op.output_requant is not None
     stride = n if apart else op.matrix.outputs
     order = state_rows[:, 0] * stride + state_rows[:, 1]
     p = op.n_output
     order_y = output_rows[:, 0] * (p if apart else stride) + output_rows[:, 1] + (0 if apart else n)
     acc, acc_y = sum_type(reach), sum_type(reach_y)
-    requant_y = op.output_requant or op.requant
     states = reach[tuple(state_rows.T)]
     function = ""
     if len(order):
@@ -99,11 +98,6 @@ def make_parts(
         define_factors(ctx.file, f"{op.name}_state", op.matrix.multiplier, state_rows),
         _output_factors(ctx, op, output_rows), function, function_y,
     )  # fmt: skip
-
-
-def _reach(matrix: Matrix, rows: slice, lo: IntArray, hi: IntArray) -> IntArray:
-    """Bound of the sums (G, rows), multipliers included."""
-    return bound(matrix.codes[:, rows], lo, hi) if matrix.multiplier is None else reach_of(matrix.wide[:, rows], lo, hi)
 
 
 def _output_factors(ctx: Context, op: StateSpace, rows: IntArray) -> Factors:

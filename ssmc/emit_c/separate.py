@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ssmc.emit_c.context import bound
 from ssmc.emit_c.source import Param, SourceFile
 from ssmc.ir.matrix import Matrix
+from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import IntArray
 
 STATES, INPUTS = 0, 1
@@ -53,7 +55,12 @@ def define_factors(file: SourceFile, name: str, multiplier: IntArray | None, ord
     return Factors((a, b))
 
 
-def reach_of(codes: IntArray, lo: IntArray, hi: IntArray) -> IntArray:
-    """Largest absolute value (.., out) of a sum, or of any part of it, of integers that were fitted to 62 bits."""
-    low, high = Matrix(codes).reach(np.minimum(lo, 0), np.maximum(hi, 0))
+def reach_of(matrix: Matrix, requant: Requant, lo: IntArray, hi: IntArray) -> IntArray:
+    """Largest absolute value (G, out) of a row's sum, multipliers included, or of any part of it.
+
+    A requantization that uses all of 62 bits was fitted to the exact ends of the sums; others take a simpler bound.
+    """
+    if matrix.multiplier is None and not requant.distance:
+        return bound(matrix.codes, lo, hi)
+    low, high = matrix.reach(np.minimum(lo, 0), np.maximum(hi, 0))
     return np.maximum(-low, high)

@@ -1,15 +1,9 @@
-"""Accumulators with scales of their own: the integers that add them up, and how far these are from exact fractions.
+"""Accumulators with scales of their own: the integers that add them up.
 
 A column whose parts have unrelated scales, A x and B u of a recurrence for example, is a sum of accumulators, each with
 its own exact ratio to the output code. Where the ratios are small multiples of one fraction, the sum of multiples is an
-accumulator of the ordinary kind, and its requantization is proven exact. Elsewhere exact fractions rarely fit 64 bits,
-and the integer meaning is (DESIGN §8)
-
-    q = saturate(round_shift(sum_i m_i acc_i + b, S))      m_i = round_half_even(ratio_i 2^S),  b likewise
-
-with the largest S <= 61 that keeps ``max |sum_i m_i acc_i| + |b| < 2^62`` over the reachable accumulators, 0 among
-them, so that no partial sum passes it in any order. A code is then the exact one wherever the exact value lies farther
-than ``distance`` from a tie.
+accumulator of the ordinary kind, and its requantization is proven exact. Elsewhere the meaning is that of
+`ssmc.ir.fixed_point`, and the requantization of the sum is the shift.
 """
 
 from __future__ import annotations
@@ -17,21 +11,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache, reduce
-from math import floor, gcd
+from math import gcd
 
 import numpy as np
 
-from ssmc.errors import ModelError
+from ssmc.ir.fixed_point import Ends, fixed_point, largest_sum, sum_ends
 from ssmc.ir.matrix import Matrix
-from ssmc.ir.requant import LIMIT, REMEMBERED, Requant, make_requant, stacked
-from ssmc.ir.rounding import FloatArray, IntArray, round_fraction
+from ssmc.ir.requant import REMEMBERED, Requant, make_requant, stacked, too_large
+from ssmc.ir.rounding import FloatArray, IntArray
 
-BITS = 62
-GAIN_ERROR = Fraction(1, 1 << 51)  # of a ratio: products of scales are float64 numbers
-LARGEST_SHIFT = 61
 EXACT_LIMIT = 1 << 56  # sums up to here are tried with an exact requantization
-
-Ends = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -69,15 +58,13 @@ def fit_row(ratios: tuple[Fraction, ...], bias: Fraction, reach: tuple[Ends, ...
     exact = _exact(ratios, bias, ends, codes)
     if exact is not None:
         return exact
-    size = sum((abs(r) * max(-lo, hi) for r, (lo, hi) in zip(ratios, ends, strict=True)), abs(bias))
-    for shift in range(min(LARGEST_SHIFT, BITS + 1 - floor(size).bit_length()) if size >= 1 else LARGEST_SHIFT, -1, -1):
-        multiplier = tuple(round_fraction(ratio * (1 << shift)) for ratio in ratios)
-        offset = round_fraction(bias * (1 << shift))
-        low, high = _ends(multiplier, ends)
-        if max(-low, high, *map(abs, multiplier)) + abs(offset) < LIMIT:
-            return Fit(multiplier, _fixed_point(ratios, bias, ends, multiplier, offset, shift, codes))
-    fact = f"a sum of accumulators with scales of their own reaches {float(size):.3g} output codes, beyond 62 bits"
-    raise ModelError("SSMC-R01", fact, "calibrate the quantizers again", node)
+    found = fixed_point(ratios, bias, ends)
+    if found is None:
+        raise too_large(node)
+    one = 1 << found.shift
+    m, b, s, d, lo, hi = (np.array([n], np.int64) for n in (1, found.offset, found.shift, 0, *codes))
+    ratio, offset = (Fraction(1, one),), (Fraction(found.offset, one),)
+    return Fit(found.multiplier, Requant(ratio, offset, m, b, s, d, {}, lo, hi, found.distance))
 
 
 def _exact(ratios: tuple[Fraction, ...], bias: Fraction, ends: list[Ends], codes: Ends) -> Fit | None:
@@ -86,36 +73,15 @@ def _exact(ratios: tuple[Fraction, ...], bias: Fraction, ends: list[Ends], codes
     if not common:
         return None
     multiplier = tuple(int(ratio / common) for ratio in ratios)
-    reach = _ends(multiplier, ends)
-    if max(-reach[0], reach[1], *map(abs, multiplier)) >= EXACT_LIMIT:
+    if largest_sum(multiplier, ends) >= EXACT_LIMIT:
         return None
-    try:
-        return Fit(multiplier, make_requant([common], [bias], *codes, reach))
-    except ModelError:
-        return None
+    requant = make_requant([common], [bias], *codes, sum_ends(multiplier, ends))
+    return Fit(multiplier, requant) if not requant.distance else None
 
 
 def _common(a: Fraction, b: Fraction) -> Fraction:
     """The largest fraction of which both are whole multiples."""
     return Fraction(gcd(a.numerator * b.denominator, b.numerator * a.denominator), a.denominator * b.denominator)
-
-
-def _ends(multiplier: tuple[int, ...], ends: list[Ends]) -> Ends:
-    """Smallest and largest sum, and any part of it."""
-    edges = [sorted((m * lo, m * hi)) for m, (lo, hi) in zip(multiplier, ends, strict=True)]
-    return sum(low for low, _ in edges), sum(high for _, high in edges)
-
-
-def _fixed_point(
-    ratios: tuple[Fraction, ...], bias: Fraction, ends: list[Ends], multiplier: tuple[int, ...], offset: int,
-    shift: int, codes: Ends,
-) -> Requant:  # fmt: skip
-    one = 1 << shift
-    pairs = zip(ratios, multiplier, strict=True)
-    errors = [abs(ratio - Fraction(m, one)) + abs(ratio) * GAIN_ERROR for ratio, m in pairs]
-    moved = sum((e * max(-lo, hi) for e, (lo, hi) in zip(errors, ends, strict=True)), abs(bias - Fraction(offset, one)))
-    m, b, s, d, lo, hi = (np.array([number], np.int64) for number in (1, offset, shift, 0, *codes))
-    return Requant((Fraction(1, one),), (Fraction(offset, one),), m, b, s, d, {}, lo, hi, float(moved))
 
 
 def add_up(

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from ssmc.errors import ModelError
 from ssmc.ir.executor import Executor
+from ssmc.ir.fixed_point import LARGEST_SHIFT
 from ssmc.ir.operations import StateSpace
 from ssmc.ir.program import Program
 from ssmc.ir.requant import LIMIT
-from ssmc.ir.separate_scales import LARGEST_SHIFT, fit_row
+from ssmc.ir.separate_scales import fit_row
 from ssmc.native.build import find_compiler
 from ssmc.native.executor import NativeExecutor
 from ssmc.targets.integer.integer_onnx import integer_onnx
