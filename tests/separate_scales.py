@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tests.graph_writer import Codes, Floats, Graph, Grid, signed
 
 TIME = 12
+UNIT = 4
 Exact = list[Fraction]
 
 
@@ -28,6 +29,8 @@ class Separate:
         per_row: weights have a step per row of a dense system, per group of others.
         weight_bits, code_bits: of the weights, and of state, input and output.
         bias: the state's sum has a real constant.
+        delta: the state is a register of `UNIT` steps per read-out step, whose increments are quantized; its step is a
+            power of two, so that float32 adds it up exactly.
     """
 
     seed: int
@@ -41,6 +44,7 @@ class Separate:
     weight_bits: int = 8
     code_bits: int = 8
     bias: bool = False
+    delta: bool = False
 
     @property
     def groups(self) -> int:
@@ -60,6 +64,8 @@ class Separate:
         made = {}
         for name, shape, size in (("A", (n, n), 0.8 / n), ("B", (n, m), 1.0), ("C", (p, n), 1.0), ("D", (p, m), 1.0)):
             codes = rng.integers(-top, top + 1, (self.groups, *shape))
+            if name == "A" and self.delta:  # A - I, which decays
+                codes = codes // 4 * (1 - np.eye(n, dtype=np.int64)) - top * np.eye(n, dtype=np.int64)
             spread = () if not self.per_row else (self.groups, 1) if self.channels else (1, shape[0])
             step = np.asarray(size / top * rng.uniform(0.5, 1.0, spread), np.float32)
             made[name] = codes * (name != "D" or self.feed), np.broadcast_to(step, (self.groups, shape[0]))
@@ -71,6 +77,7 @@ class Separate:
         rng = np.random.default_rng((self.seed, 1))
         top = 1 << (self.code_bits - 1)
         drawn = {name: np.float32(rng.uniform(0.7, 3.0) / top) for name in ("u", "s", "y")}
+        drawn |= {"s": np.float32(2.0 / top)} if self.delta else {}
         return drawn | {"b": np.float32(rng.uniform(-0.2, 0.2) if self.bias else 0.0)}
 
     def grid(self, name: str) -> Grid:
@@ -88,15 +95,23 @@ class _Step:
         s = self.s
         n, (m, p) = s.states, s.width
         column = g.op("Reshape", u, g.const([-1, s.groups, m, 1], np.int64))
-        old = g.op("Unsqueeze", states[0], g.const([3], np.int64))
+        held = g.quant(states[0], s.grid("s"), "R") if s.delta else states[0]
+        old = g.op("Unsqueeze", held, g.const([3], np.int64))
         fed = g.op("Add", self._times(g, "A", old), self._times(g, "B", column))
-        moved = g.op("Add", fed, g.const(s.steps["b"]))
-        new = g.quant(g.op("Reshape", moved, g.const([-1, s.groups, n], np.int64)), s.grid("s"), "state")
-        read = g.op("Unsqueeze", new, g.const([3], np.int64)) if s.after else old
+        moved = g.op("Reshape", g.op("Add", fed, g.const(s.steps["b"])), g.const([-1, s.groups, n], np.int64))
+        new = self._register(g, states[0], moved) if s.delta else g.quant(moved, s.grid("s"), "state")
+        after = g.quant(new, s.grid("s"), "Ry") if s.delta and s.after else new
+        read = g.op("Unsqueeze", after, g.const([3], np.int64)) if s.after else old
         seen = self._times(g, "C", read)
         if s.feed:
             seen = g.op("Add", seen, self._times(g, "D", column))
         return [new], [g.quant(g.op("Reshape", seen, g.const([-1, s.groups * p], np.int64)), s.grid("y"), "y")]
+
+    def _register(self, g: Graph, state: str, moved: str) -> str:
+        step = self.s.steps["s"] / np.float32(UNIT)
+        increment = g.quant(moved, signed(self.s.code_bits, step), "increment")
+        end = g.const(step * np.float32(UNIT * self.s.grid("s").hi))
+        return g.op("Clip", g.op("Add", state, increment), g.op("Neg", end), end)
 
     def _times(self, g: Graph, name: str, x: str) -> str:
         """A weight times a column."""
@@ -131,7 +146,7 @@ def exact_sums(s: Separate, state: NDArray[np.int64], u: NDArray[np.int64], rows
         u: codes (G, m).
         rows: which weights.
     """
-    step = Fraction(float(s.steps["s" if rows == "AB" else "y"]))
+    step = Fraction(float(s.steps["s" if rows == "AB" else "y"])) / (UNIT if s.delta and rows == "AB" else 1)
     constant = Fraction(float(s.steps["b"])) / step if rows == "AB" else Fraction(0)
     scaled = [(s.weights[rows[0]], s.steps["s"], state), (s.weights[rows[1]], s.steps["u"], u)]
     return [
