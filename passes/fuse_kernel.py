@@ -24,9 +24,10 @@ class FuseKernel(Pass):
     """Rewrite ``KernelPair`` to ``Kernel``: W = [[A, B], [C, D]], inputs [R(r); u], outputs [state; y] (DESIGN §2).
 
     Before: two matrices, one for the state rows and one for y.
-    After: one matrix where y reads the old state (EXACT). Where y reads the new state (``KernelPairAfter``), with
-        ``output_lag = 0`` C' = C A, D' = C B + D on a grid of ``weight_bits``: exact in real arithmetic, BOUNDED with
-        the state quantizer between; else the two operations stay and the pass says why.
+    After: one matrix (``KernelScales`` for ``KernelPairScales``) where y reads the old state: EXACT. Where y reads the
+        new state (``KernelPairAfter``), with ``output_lag = 0`` C' = C A, D' = C B + D on a grid of ``weight_bits``:
+        exact in real arithmetic, BOUNDED with the state quantizer between; else the two operations stay and the pass
+        says why.
     Preserves: every output code, where it is EXACT.
 
     Attributes:
@@ -50,7 +51,7 @@ class FuseKernel(Pass):
         effect = Effect.EXACT
         for node in kernel_nodes(model.graph):
             parts = constants(node)
-            if node.op_type == "KernelPairAfter":
+            if node.op_type.startswith("KernelPairAfter"):
                 if self.output_lag is None:
                     declined.append(Declined(node_name(node), _WHY))
                     continue
@@ -71,7 +72,8 @@ def _replace(graph: ir.Graph, node: ir.Node, parts: Constants) -> None:
     inputs = {key: value for key, value in named if value is not None and key in ("u", *PER_STATE)}
     inputs |= {key: add_constant(graph, f"{name}.fused.{key}", array) for key, array in stacked.items()}
     old = node.outputs[0]
-    new = ssmc_node("Kernel", inputs, f"{old.name}.fused", name=name, extra_outputs=[f"{name}.fused.registers"])
+    kind = "KernelScales" if node.op_type.endswith("Scales") else "Kernel"
+    new = ssmc_node(kind, inputs, f"{old.name}.fused", name=name, extra_outputs=[f"{name}.fused.registers"])
     graph.insert_before(node, new)
     kept = str(old.name)
     replace_value(graph, old, new.outputs[0])
@@ -84,12 +86,12 @@ def _before_update(parts: Constants, weight_bits: int) -> Constants:
 
     C'v = sum_i c_i (keep_i R_i + (gain_i W_i v / step_i + offset_i) / unit_i) + d u, c_i = gain_y W_y[i] / 1.
     """
-    c = parts["gain_y"][..., None] * parts["W_y"]
+    separate = parts["gain"].ndim == parts["W"].ndim
+    state, c = (parts[f"W{suffix}"] * _per_weight(parts[f"gain{suffix}"], separate) for suffix in ("", "_y"))
     n = parts["keep"].shape[1]
-    scale = parts["gain"] / parts["step"] / parts["unit"]
     keep = np.zeros_like(parts["W"])
     keep[:, np.arange(n), np.arange(n)] = parts["keep"]
-    new_state = keep + scale[..., None] * parts["W"]
+    new_state = keep + state / (parts["step"] * parts["unit"])[..., None]
     rows = c[..., :n] @ new_state
     rows[..., n:] += c[..., n:]
     offset = parts["offset_y"] + (c[..., :n] @ (parts["offset"] / parts["unit"])[..., None])[..., 0] / parts["step_y"]
@@ -97,4 +99,9 @@ def _before_update(parts: Constants, weight_bits: int) -> Constants:
     gain = np.abs(rows).max(-1) / top
     gain = np.where(gain > 0, gain, 1.0)
     W: FloatArray = round_half_even(rows / gain[..., None])
-    return parts | {"W_y": W, "gain_y": gain, "offset_y": offset}
+    shared = np.broadcast_to(gain[..., None], W.shape) if separate else gain
+    return parts | {"W_y": W, "gain_y": shared, "offset_y": offset}
+
+
+def _per_weight(gain: FloatArray, separate: bool) -> FloatArray:
+    return gain if separate else gain[..., None]

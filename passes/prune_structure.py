@@ -10,13 +10,13 @@ import onnx_ir as ir
 
 from ssmc.ir.build import node_name, remove_dead
 from ssmc.ir.functions import operation_of
-from ssmc.ir.kernel_nodes import Mask, kernel_constants, kernel_nodes, live_states, set_constants
+from ssmc.ir.kernel_nodes import KernelConstants, Mask, kernel_constants, kernel_nodes, live_states, set_constants
 from ssmc.ir.parts import Constants
 from ssmc.ir.read_program import constants
-from ssmc.ir.rounding import FloatArray
+from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.pipeline import Level, Pass, PassResult
 
-PER_STATE = ("gain", "step", "offset", "lo", "hi", "keep", "unit", "dac_lo", "dac_hi", "reg_lo", "reg_hi", "r0")
+PER_STATE = ("step", "offset", "lo", "hi", "keep", "unit", "dac_lo", "dac_hi", "reg_lo", "reg_hi", "r0")
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ def _prune_states(node: ir.Node, graph: ir.Graph) -> list[str]:
     columns = np.concatenate([order, np.broadcast_to(np.arange(n, n + inputs), (len(order), inputs))], 1)
     column_on = np.concatenate([on, np.ones((len(order), inputs), bool)], 1)
     new: Constants = {key: np.take_along_axis(getattr(k, key), order, 1) for key in PER_STATE}
+    new |= _gains(k, order, columns)
     new["offset"], new["r0"] = new["offset"] * on, new["r0"] * on
     rows = np.take_along_axis(k.W, order[..., None], 1) * on[..., None]
     new["W"] = np.take_along_axis(rows, columns[:, None, :], 2) * column_on[:, None, :]
@@ -68,6 +69,17 @@ def _prune_states(node: ir.Node, graph: ir.Graph) -> list[str]:
         return []
     set_constants(node, graph, new)
     return [f"{node_name(node)}: {dead} of {live.size} states"]
+
+
+def _gains(k: KernelConstants, order: IntArray, columns: IntArray) -> Constants:
+    """Gains of the rows ``order`` (G, kept), and of the columns where every weight has one."""
+    if k.gain.ndim < k.W.ndim:
+        return {"gain": np.take_along_axis(k.gain, order, 1)}
+    rows = np.take_along_axis(k.gain, order[..., None], 1)
+    return {
+        "gain": np.take_along_axis(rows, columns[:, None, :], 2),
+        "gain_y": np.take_along_axis(k.gain_y, columns[:, None, :], 2),
+    }
 
 
 def _fold_constant_channels(graph: ir.Graph) -> list[str]:

@@ -89,7 +89,7 @@ def _transition(k: KernelConstants) -> FloatArray:
 
 
 def _scale(k: KernelConstants) -> FloatArray:
-    return np.asarray(k.gain / k.step / k.unit)
+    return np.asarray(k.state_gain / k.step / k.unit)
 
 
 def _radius(A: FloatArray, states: IntArray) -> float:

@@ -79,7 +79,12 @@ class Graph:
         return self.op("Mul", codes, scale, out=name)
 
     def _qdq(self, x: str, grid: Grid, name: str) -> str:
-        dtype, container = (np.int8, (-128, 127)) if grid.lo < 0 else (np.uint8, (0, 255))
+        dtype: type[np.integer]
+        if grid.lo >= -128 and grid.hi <= 255 + min(grid.lo, 0):
+            dtype = np.int8 if grid.lo < 0 else np.uint8
+        else:
+            dtype = np.int16 if grid.lo < 0 else np.uint16
+        container = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
         where = {"axis": -grid.scale.ndim} if grid.scale.ndim else {}
         scale = self.const(grid.scale.ravel() if grid.scale.ndim else grid.scale)
         zero = self.const(np.zeros(grid.scale.size if grid.scale.ndim else ()), dtype)

@@ -211,11 +211,11 @@ class _Rows:
 def _rows(matrix: Matrix, requant: Requant) -> _Rows:
     shape = matrix.groups, matrix.outputs
     ratio = np.array([float(r) for r in requant.ratio]).reshape(shape)
-    step = np.gcd.reduce(np.abs(matrix.codes), axis=-1).ravel().tolist()
+    step = np.gcd.reduce(np.abs(matrix.wide), axis=-1).ravel().tolist()
     power_of = cache(_power)
     power = [power_of(r, b, g) for r, b, g in zip(requant.ratio, requant.bias, step, strict=True)]
     return _Rows(
-        ratio[..., None] * matrix.codes,
+        ratio[..., None] * matrix.wide,
         np.array([float(b) for b in requant.bias]).reshape(shape),
         np.array(power).reshape(shape),
         _limits(requant.lo.reshape(shape), requant.hi.reshape(shape)),

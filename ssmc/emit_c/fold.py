@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ssmc.emit_c.packing import packed_bits
+from ssmc.emit_c.separate import as_stored
 from ssmc.ir.matrix import Matrix
 from ssmc.ir.operations import AnyOp, Linear, StateSpace
 from ssmc.ir.program import Program
@@ -23,16 +24,19 @@ def _fold(op: AnyOp) -> AnyOp:
         matrix, requant = _folded(op.matrix, op.requant)
         return replace(op, matrix=matrix, requant=requant)
     if isinstance(op, StateSpace):
+        op = replace(op, matrix=as_stored(op.matrix, op.n_state))
         matrix, requant = _folded(op.matrix, op.requant)
         op = replace(op, matrix=matrix, requant=requant)
         if op.output_matrix is not None and op.output_requant is not None:
-            matrix, requant = _folded(op.output_matrix, op.output_requant)
+            matrix, requant = _folded(as_stored(op.output_matrix, op.n_state), op.output_requant)
             op = replace(op, output_matrix=matrix, output_requant=requant)
     return op
 
 
 def _folded(matrix: Matrix, requant: Requant) -> tuple[Matrix, Requant]:
     """All rows or none: a table of multipliers is only saved whole."""
+    if matrix.multiplier is not None:
+        return matrix, requant
     rows = matrix.codes.reshape(-1, matrix.inputs)
     empty = ~rows.any(1)
     factor = np.where(empty, 1, requant.multiplier)

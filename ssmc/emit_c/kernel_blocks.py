@@ -15,6 +15,7 @@ from ssmc.emit_c.blocks import Blocks, find_blocks, read_rows
 from ssmc.emit_c.context import Context
 from ssmc.emit_c.kernel import Parts, kernel_arguments, make_parts
 from ssmc.emit_c.packing import packed_bits
+from ssmc.emit_c.separate import INPUTS, STATES
 from ssmc.emit_c.source import Layer, SourceFile, Weights, block
 from ssmc.emit_c.states import Registers, define_registers
 from ssmc.ir.operations import StateSpace
@@ -154,7 +155,7 @@ def _direct(k: _Kernel) -> Iterator[str]:
             for j in range(op.n_input)
         ]
         yield f"for (int h = 0; h < {groups}; ++h) {{"
-        yield f"    sum[{row}] = {' + '.join(terms)};"
+        yield f"    sum[{row}] = {k.parts.factors_y.times(INPUTS, ' + '.join(terms), row)};"
         yield "}"
 
 
@@ -173,7 +174,7 @@ def _block(k: _Kernel, weights: Weights) -> Iterator[str]:
 def _written(k: _Kernel) -> Iterator[str]:
     """Small blocks: every product written out."""
     op, g, b = k.parts.op, k.groups, k.blocks.size
-    acc, acc_y = k.parts.acc.name, k.parts.acc_y.name
+    acc, term, factors = k.parts.acc.name, k.parts.term.name, k.parts.factors
     after = op.output_after
     yield f"for (int h = 0; h < {g}; ++h) {{"
     for j in range(op.n_input):
@@ -181,25 +182,27 @@ def _written(k: _Kernel) -> Iterator[str]:
     for i in range(b):
         yield f"    const int32_t x{i} = {k.parts.read(f's[{_at(i, g)}]', f'row + {_at(i, g)}')};"
     for i in range(b):
-        terms = [(k.entry("a", i, j), f"x{j}") for j in range(b)]
-        terms += [(k.entry("b", i, j), f"u{j}") for j in range(op.n_input)]
-        yield f"    const {acc} a{i} = {_products(terms, g, acc)};"
+        fed = _products([(k.entry("a", i, j), f"x{j}") for j in range(b)], g, term)
+        driven = _products([(k.entry("b", i, j), f"u{j}") for j in range(op.n_input)], g, term)
+        row = f"row + {_at(i, g)}"
+        yield f"    const {acc} a{i} = {factors.times(STATES, fed, row)} + {factors.times(INPUTS, driven, row)};"
     if not after:
-        yield from _outputs(k, acc_y, "x")
+        yield from _outputs(k, "x")
     for i in range(b):
         yield f"    s[{_at(i, g)}] = {k.parts.write(f's[{_at(i, g)}]', f'a{i}', f'row + {_at(i, g)}')};"
     if after:
         for i in range(b):
             yield f"    const int32_t z{i} = {k.parts.read(f's[{_at(i, g)}]', f'row + {_at(i, g)}')};"
-        yield from _outputs(k, acc_y, "z")
+        yield from _outputs(k, "z")
     yield "}"
 
 
-def _outputs(k: _Kernel, acc: str, x: str) -> Iterator[str]:
+def _outputs(k: _Kernel, x: str) -> Iterator[str]:
     g = k.groups
     for o in range(k.parts.op.n_output):
         terms = [(k.entry("c", o, j), f"{x}{j}") for j in range(k.blocks.size)]
-        yield f"    sum[{_at(o, g)}] += {_products(terms, g, acc)};"
+        read = k.parts.factors_y.times(STATES, _products(terms, g, k.parts.term_y.name), _at(o, g))
+        yield f"    sum[{_at(o, g)}] += {read};"
 
 
 def _at(i: int, groups: int) -> str:
@@ -222,11 +225,12 @@ def _looped(k: _Kernel) -> Iterator[str]:
         "    }",
         "}",
     ]
-    weight = f"({k.parts.acc_y.name})w[({b * (b + m)} + i) * {g} + h]"
+    product = f"({k.parts.acc_y.name})w[({b * (b + m)} + i) * {g} + h] * x[i % {b} * {g} + h]"
+    read_row = f"i / {b} * {g} + h"
     read = [
         f"for (int i = 0; i < {p * b}; ++i) {{",
         f"    for (int h = 0; h < {g}; ++h) {{",
-        f"        sum[i / {b} * {g} + h] += {weight} * x[i % {b} * {g} + h];",
+        f"        sum[{read_row}] += {k.parts.factors_y.times(STATES, product, read_row)};",
         "    }",
         "}",
     ]
@@ -246,9 +250,11 @@ def _looped(k: _Kernel) -> Iterator[str]:
 def _state_sums(k: _Kernel) -> Iterator[str]:
     g, b, m, acc = k.groups, k.blocks.size, k.parts.op.n_input, k.parts.acc.name
     yield from (f"for (int h = 0; h < {g}; ++h) {{", "    part[h] = 0;", "}")
-    for count, first, stride, x in ((b, 0, b, f"x[j * {g} + h]"), (m, b * b, m, f"u[h * {m} + j]")):
+    loops = ((STATES, b, 0, b, f"x[j * {g} + h]"), (INPUTS, m, b * b, m, f"u[h * {m} + j]"))
+    for part, count, first, stride, x in loops:
         at = f"{first} + i * {stride} + j" if first else f"i * {stride} + j"
         yield f"for (int j = 0; j < {count}; ++j) {{"
         yield f"    for (int h = 0; h < {g}; ++h) {{"
-        yield f"        part[h] += ({acc})w[({at}) * {g} + h] * {x};"
+        product = k.parts.factors.times(part, f"({acc})w[({at}) * {g} + h] * {x}", f"row + i * {g} + h")
+        yield f"        part[h] += {product};"
         yield from ("    }", "}")

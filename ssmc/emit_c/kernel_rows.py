@@ -8,10 +8,12 @@ from ssmc.emit_c.blocks import read_rows
 from ssmc.emit_c.context import Context
 from ssmc.emit_c.kernel import Parts, kernel_arguments, make_parts
 from ssmc.emit_c.linear import Rows, row_sums
-from ssmc.emit_c.source import Layer, block
+from ssmc.emit_c.separate import INPUTS, STATES, Factors
+from ssmc.emit_c.source import Layer, SourceFile, block
 from ssmc.emit_c.states import Registers, define_registers
-from ssmc.emit_c.widths import narrowest
+from ssmc.emit_c.widths import CType, narrowest
 from ssmc.ir.operations import StateSpace
+from ssmc.ir.rounding import IntArray
 
 
 def emit_rows(ctx: Context, op: StateSpace, field: str) -> tuple[Layer, Registers]:
@@ -30,8 +32,9 @@ def emit_rows(ctx: Context, op: StateSpace, field: str) -> tuple[Layer, Register
         row, row_y = (f"{{j}} + {g * k}" if g else "{j}" for k in (n, p))
         write = f"r[{row}] = {parts.write(f'r[{row}]', '{acc}', row)};"
         write_y = f"y[{row_y}] = ({out}){parts.requant_y}({{acc}}, {row_y});"
-        outputs = row_sums(ctx.file, f"{op.name}_output_{g}", read_rows(op)[g], "v", parts.acc_y, write_y)
-        states = row_sums(ctx.file, f"{op.name}_state_{g}", op.matrix.codes[g, :n], "v", parts.acc, write)
+        named = (f"{op.name}_output_{g}", read_rows(op)[g]), (f"{op.name}_state_{g}", op.matrix.codes[g, :n])
+        outputs = _sums(ctx.file, *named[0], n, parts.factors_y, (parts.term_y, parts.acc_y), row_y, write_y)
+        states = _sums(ctx.file, *named[1], n, parts.factors, (parts.term, parts.acc), row, write)
         stored += [states, outputs]
         again = _gather(parts, g, v.name) if op.output_after else []
         lines += [*states.lines, *again, *outputs.lines] if op.output_after else [*outputs.lines, *states.lines]
@@ -44,6 +47,25 @@ def emit_rows(ctx: Context, op: StateSpace, field: str) -> tuple[Layer, Register
     text = f"rows of [A B] {stored[0].stored}; rows of [C D] {stored[1].stored}"
     layer = Layer(op.name, ctx.call(name, op, *state), sum(part.macs for part in stored), work, scratch, text)
     return layer, registers
+
+
+def _sums(
+    file: SourceFile, name: str, codes: IntArray, states: int, factors: Factors, types: tuple[CType, CType], row: str,
+    finish: str,
+) -> Rows:  # fmt: skip
+    """Rows of a matrix; where states and inputs have multipliers of their own, in two sums each.
+
+    ``types`` are those of a sum over a part and of the whole.
+    """
+    if factors.each is None:
+        return row_sums(file, name, codes, "v", types[1], finish)
+    total = f"total[{{j}}] = {factors.times(STATES, '{acc}', row)};"
+    whole = finish.replace("{acc}", f"total[{{j}}] + {factors.times(INPUTS, '{acc}', row)}")
+    fed = row_sums(file, f"{name}_states", codes[:, :states], "v", types[0], total)
+    driven = row_sums(file, f"{name}_inputs", codes[:, states:], f"(v + {states})", types[0], whole)
+    lines = ["{", f"    {types[1].name} total[{len(codes)}];", *fed.lines, *driven.lines, "}"]
+    scratch = types[1].bytes * len(codes) + max(fed.scratch, driven.scratch)
+    return Rows(lines, fed.macs + driven.macs, scratch, f"{fed.stored} and {driven.stored}")
 
 
 def _gather(parts: Parts, g: int, v: str) -> list[str]:

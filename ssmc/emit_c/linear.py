@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssmc.emit_c.context import Context, arguments, bound, check_matrix, sum_type
+from ssmc.emit_c.context import Context, arguments, check_matrix, sum_type
 from ssmc.emit_c.packing import packed_bits
 from ssmc.emit_c.requants import define_requant
+from ssmc.emit_c.separate import reach_of
 from ssmc.emit_c.source import Layer, SourceFile, block
 from ssmc.emit_c.widths import CType, narrowest
 from ssmc.ir.operations import Linear
@@ -108,7 +109,7 @@ def emit_linear(ctx: Context, op: Linear) -> Layer:
     groups, outputs, n = op.matrix.codes.shape
     lo, hi = ctx.ends(op.inputs[0])
     edge = np.ones((groups, n), np.int64)
-    reach = bound(op.matrix.codes, lo * edge, hi * edge)
+    reach = reach_of(op.matrix, op.requant, lo * edge, hi * edge)
     acc = sum_type(reach)
     rows = np.arange(groups * outputs)
     requant = define_requant(ctx.file, op.name, op.requant, rows, reach.ravel(), acc, op.name)

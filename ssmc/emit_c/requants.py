@@ -78,12 +78,11 @@ def define_requant(
 def _width(rows: _Rows, reach: IntArray, acc: CType, node: str) -> CType:
     """Type that holds the scaled accumulator and what rounding adds to it."""
     extra = np.where(rows.shift >= 0, np.left_shift(1, np.maximum(rows.shift, 0)), np.maximum(rows.divisor, 1))
-    top = max(
-        abs(int(m)) * int(a) + abs(int(b)) + int(e)
-        for m, a, b, e in zip(rows.multiplier, reach, rows.offset, extra, strict=True)
-    )
-    if top >= 1 << 62:
+    numbers = zip(rows.multiplier.tolist(), reach.tolist(), rows.offset.tolist(), strict=True)
+    sums = [abs(m) * a + abs(b) for m, a, b in numbers]
+    if max(sums) >= 1 << 62:
         raise ModelError("SSMC-C22", "a requantization needs more than 62 bits", "use fewer bits", node)
+    top = max(s + e for s, e in zip(sums, extra.tolist(), strict=True))
     fits = accumulator(top) if rows.shift.max() <= 30 else INT64
     return INT64 if acc == INT64 else fits
 

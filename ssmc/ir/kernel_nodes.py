@@ -15,14 +15,15 @@ from ssmc.ir.read_program import constants
 from ssmc.ir.rounding import FloatArray, round_half_even
 
 Mask = NDArray[np.bool_]
-KERNELS = ("KernelPair", "KernelPairAfter")
+KERNELS = ("KernelPair", "KernelPairAfter", "KernelPairScales", "KernelPairAfterScales")
 
 
 @dataclass(frozen=True)
 class KernelConstants:
     """Constants of a ``KernelPair`` or ``KernelPairAfter`` node; G groups of n states, m inputs, p outputs.
 
-    docs/ops.md has the equations.
+    docs/ops.md has the equations. In the ``Scales`` variants gain and gain_y have the shapes of W and W_y; columns of
+    states share one in every row.
 
     Attributes:
         W: (G, n, n + m), integers.
@@ -51,6 +52,11 @@ class KernelConstants:
     reg_lo: FloatArray
     reg_hi: FloatArray
     r0: FloatArray
+
+    @property
+    def state_gain(self) -> FloatArray:
+        """Gain of the weights of A, (G, n)."""
+        return self.gain if self.gain.ndim == self.keep.ndim else self.gain[..., 0]
 
     @property
     def n_state(self) -> int:

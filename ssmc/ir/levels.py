@@ -34,7 +34,7 @@ LEVELS: dict[Level, tuple[frozenset[str], bool]] = {
     Level.IMPORTED: (frozenset(), True),
     Level.CANONICAL: (frozenset(REAL), True),
     Level.FOLDED: (CODE, False),
-    Level.FUSED: (CODE - {"KernelPair"} | FUSED, False),
+    Level.FUSED: (CODE - {"KernelPair", "KernelPairScales"} | FUSED, False),
     Level.PLACED: (CODE | FUSED | PARTS, False),
 }
 

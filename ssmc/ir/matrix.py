@@ -48,10 +48,22 @@ class Matrix:
     Attributes:
         codes: (G, out, in).
         parts: empty where the sum is exact (digital) or is converted once by the quantizer that follows it.
+        multiplier: (G, out, accumulators), where the columns fall into parts with scales of their own: the integers
+            with which their accumulators are added up (`ssmc.ir.separate_scales`); such a matrix has no ``parts``.
+        stops: where the columns of each accumulator end; empty without ``multiplier``.
     """
 
     codes: IntArray
     parts: tuple[PartialSum, ...] = ()
+    multiplier: IntArray | None = None
+    stops: tuple[int, ...] = ()
+
+    @property
+    def wide(self) -> IntArray:
+        """(G, out, in): the codes times their multipliers, by which one sum gives what the accumulators add up to."""
+        if self.multiplier is None:
+            return self.codes
+        return self.codes * np.repeat(self.multiplier, np.diff((0, *self.stops)), -1)
 
     @property
     def groups(self) -> int:
@@ -81,7 +93,7 @@ class Matrix:
     def product(self, v: IntArray) -> IntArray:
         """Accumulators (..., G, out) of v (..., G, in), through the partial sums where there are any."""
         if not self.parts:
-            return _matvec(self.codes, v)
+            return _matvec(self.wide, v)
         total = np.zeros((*v.shape[:-1], self.outputs), np.int64)
         for part in self.parts:
             total += part.gain * part.step * part.convert(_matvec(part.codes, part.drive(v)))
@@ -90,7 +102,7 @@ class Matrix:
     def reach(self, lo: IntArray, hi: IntArray) -> tuple[IntArray, IntArray]:
         """Smallest and largest accumulator (G, out) for inputs within lo..hi, each broadcastable to (G, in)."""
         if not self.parts:
-            return _ends(self.codes, lo, hi)
+            return _ends(self.wide, lo, hi)
         low, high = np.zeros((2, self.groups, self.outputs), np.int64)
         for part in self.parts:
             span = slice(*part.rows)
@@ -108,7 +120,7 @@ class Matrix:
         """
         if self.parts:
             return int(np.abs(np.stack(self.reach(-drive, drive))).max(initial=0))
-        return int((np.abs(self.codes) * drive[:, None, :]).sum(-1).max(initial=0))
+        return int((np.abs(self.wide).astype(np.uint64) * drive[:, None, :].astype(np.uint64)).sum(-1).max(initial=0))
 
 
 def _ends(codes: IntArray, lo: IntArray, hi: IntArray) -> tuple[IntArray, IntArray]:

@@ -8,6 +8,9 @@ accumulators is the same function. Three realisations, first that is exact wins:
 - *shift*: ``round_shift(M * acc + b, S)`` with the smallest S (DESIGN §3);
 - *divide*: ``round_divide(M * acc + b, d)`` (ratio 1/6 with half-even ties has no exact shift);
 - *table*: count the thresholds that ``acc`` reaches.
+
+Codes of more than 12 bits that have none get the finest shift that 62 bits hold, within a stated distance
+(`ssmc.ir.fixed_point`).
 """
 
 from __future__ import annotations
@@ -20,10 +23,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+import ssmc.ir.fixed_point as fixed
 from ssmc.errors import ModelError
 from ssmc.ir.rounding import IntArray, round_divide, round_fraction, round_shift, saturate
 
-LIMIT = 1 << 62
+LIMIT = fixed.LIMIT
 SEARCHED_LEVELS = 1 << 12
 SHORT = 1 << 8
 LARGEST_SHIFT = 48
@@ -34,7 +38,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Requant:
-    """Per-output integer requantization, proven equal to the exact rational map.
+    """Per-output integer requantization, proven equal to the exact rational map, or within ``distance`` of it.
 
     All arrays have shape (n,), one entry per output.
 
@@ -48,6 +52,8 @@ class Requant:
         thresholds: for rows that need a table, the accumulators at which the code rises from ``lo``.
         lo: smallest code.
         hi: largest code.
+        distance: how far the value before rounding may lie from the exact one, in codes: a code differs only so near
+            to a tie. 0: the map is proven.
     """
 
     ratio: tuple[Fraction, ...]
@@ -59,6 +65,7 @@ class Requant:
     thresholds: dict[int, IntArray]
     lo: IntArray
     hi: IntArray
+    distance: float = 0.0
 
     def __len__(self) -> int:
         return len(self.ratio)
@@ -110,7 +117,29 @@ class Requant:
             {new: self.thresholds[k] for new, k in enumerate(chosen) if k in self.thresholds},
             of(self.lo),
             of(self.hi),
+            self.distance,
         )
+
+
+def stacked(parts: Sequence[Requant]) -> Requant:
+    """The outputs of all parts, one after the other."""
+
+    def joined(name: str) -> IntArray:
+        return np.concatenate([np.zeros(0, np.int64), *(getattr(part, name) for part in parts)])
+
+    starts = np.cumsum([0, *map(len, parts)]).tolist()
+    return Requant(
+        tuple(ratio for part in parts for ratio in part.ratio),
+        tuple(bias for part in parts for bias in part.bias),
+        joined("multiplier"),
+        joined("offset"),
+        joined("shift"),
+        joined("divisor"),
+        {start + row: t for start, part in zip(starts, parts, strict=False) for row, t in part.thresholds.items()},
+        joined("lo"),
+        joined("hi"),
+        max((part.distance for part in parts), default=0.0),
+    )
 
 
 def make_requant(
@@ -121,7 +150,7 @@ def make_requant(
     acc_range: tuple[ArrayLike, ArrayLike],
     node: str = "",
 ) -> Requant:
-    """Find the smallest exact integer realisation of every output.
+    """Find the smallest exact integer realisation of every output, else the finest shift.
 
     Args:
         ratio: exact code per accumulator unit, one per output.
@@ -132,25 +161,30 @@ def make_requant(
         node: name for error messages.
 
     Raises:
-        ModelError: SSMC-R01 where no realisation fits 62-bit integers.
+        ModelError: SSMC-R01 where codes pass 62-bit integers.
     """
     n = len(ratio)
     los, his = (np.broadcast_to(np.asarray(v, np.int64), (n,)).copy() for v in (lo, hi))
     mins, maxs = (np.broadcast_to(np.asarray(v, np.int64), (n,)) for v in acc_range)
     numbers, done = _short_rows(ratio, bias, np.maximum(np.maximum(np.abs(mins), np.abs(maxs)), 1))
     tables: dict[int, IntArray] = {}
+    distance = 0.0
     for row in np.flatnonzero(~done).tolist():
         ends = int(los[row]), int(his[row]), int(mins[row]), int(maxs[row])
         found = _realise(ratio[row], bias[row], *ends)
         if found is None:
-            reach = max(abs(ends[2]), abs(ends[3]))
-            fact = f"no exact 62-bit requantization for ratio {float(ratio[row]):.6g} over accumulators up to {reach}"
-            raise ModelError("SSMC-R01", fact, "use power-of-two scales or fewer bits", node)
+            raise too_large(node)
         numbers[row] = found.numbers
+        distance = max(distance, found.distance)
         if found.table is not None:
             tables[row] = found.table
     multiplier, offset, shift, divisor = numbers.T.copy()
-    return Requant(tuple(ratio), tuple(bias), multiplier, offset, shift, divisor, tables, los, his)
+    return Requant(tuple(ratio), tuple(bias), multiplier, offset, shift, divisor, tables, los, his, distance)
+
+
+def too_large(node: str) -> ModelError:
+    """The error for a sum that has more than 62 bits in units of an output code."""
+    return ModelError("SSMC-R01", "a sum passes 62 bits in output codes", "calibrate the quantizers again", node)
 
 
 def _short_rows(ratio: Sequence[Fraction], bias: Sequence[Fraction], reach: IntArray) -> tuple[IntArray, Mask]:
@@ -174,6 +208,7 @@ def _short_rows(ratio: Sequence[Fraction], bias: Sequence[Fraction], reach: IntA
 class _Row:
     numbers: tuple[int, int, int, int]
     table: IntArray | None = None
+    distance: float = 0.0
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -193,7 +228,12 @@ def _realise(ratio: Fraction, bias: Fraction, lo: int, hi: int, acc_min: int, ac
     direct = _as_written(ratio, bias, reach)
     if direct is not None:
         return direct
-    return _Row((0, 0, -1, 0), exact) if hi - lo < SEARCHED_LEVELS else None
+    if hi - lo < SEARCHED_LEVELS:
+        return _Row((0, 0, -1, 0), exact)
+    finest = fixed.fixed_point([ratio], bias, [(min(acc_min, 0), max(acc_max, 0))])
+    if finest is None:
+        return None
+    return _Row((finest.multiplier[0], finest.offset, finest.shift, 0), None, finest.distance)
 
 
 def _is_short(value: Fraction) -> bool:

@@ -214,7 +214,7 @@ class AimcTarget(Target):
     def pipeline(self) -> tuple[Pass, ...]:
         """The integer target's passes, then placement and the converters' partial sums."""
         return (
-            *to_integers(self.output_lag),
+            *to_integers(self.output_lag, one_scale=True),
             Place(self.place),
             InsertPartialSums(self.chip, self.place, self.minimise),
         )

@@ -199,7 +199,7 @@ def _kernel(op: StateSpace, program: Program, b: _Builder) -> None:
     }  # fmt: skip
     for suffix, (matrix, requant) in zip(("", "_y"), matrices, strict=False):
         numbers = requant_constants(requant, (matrix.groups, matrix.outputs), table=table)
-        arrays |= {f"W{suffix}": matrix.codes, **{f"{key}{suffix}": array for key, array in numbers.items()}}
+        arrays |= {f"W{suffix}": matrix.wide, **{f"{key}{suffix}": array for key, array in numbers.items()}}
     pair = ("PairAfter" if op.output_after else "Pair") if len(matrices) > 1 else ""
     kind = f"Kernel{pair}{'Table' if table else ''}"
     inputs = [b.constant(f"{op.name}.{key}", arrays[key], _dtype(key)) for key in kernel_inputs(kind)]

@@ -49,6 +49,13 @@ def parts(codes: np.ndarray, suffix: str = "") -> Arrays:
     return parts_to_constants(Matrix(whole, (part,)), suffix)
 
 
+def separate(codes: np.ndarray, states: int) -> np.ndarray:
+    """One gain for the weights of states, an unrelated one for those of inputs."""
+    gain = np.full_like(codes, 0.5)
+    gain[..., states:] = np.float32(0.3)
+    return gain
+
+
 def linear() -> Arrays:
     return {"W": weights(3, C), **scaled((3,))}
 
@@ -64,6 +71,9 @@ def kernel(op_type: str) -> Arrays:
     numbers |= {key: np.tile(np.array(pair), (G, 1)) for key, pair in registers.items()}
     if not fused:
         numbers |= {"W_y": weights(G, p, n + m), **scaled((G, p), "_y")}
+    if op_type.endswith("Scales"):
+        numbers["gain"] = separate(numbers["W"], n)
+        numbers |= {} if fused else {"gain_y": separate(numbers["W_y"], n)}
     if op_type.endswith("Parts"):
         numbers |= parts(numbers["W"]) | ({} if fused else parts(numbers["W_y"], "_y"))
     return numbers
@@ -181,7 +191,8 @@ def test_a_node_type_is_legal_from_its_first_level_on(op_type: str) -> None:
     assert op_type in op_types()
     first = Level(operation_of(op_type).functions[op_type].since)
     legal = {level for level in Level if op_type in LEVELS[level][0]}
-    gone = {Level.FUSED} if op_type == "KernelPair" else set()  # the fuse pass leaves none, a target may place them
+    fused = op_type in ("KernelPair", "KernelPairScales")
+    gone = {Level.FUSED} if fused else set()  # the fuse pass leaves none, a target may place them
     assert legal == {level for level in Level if level.reaches(first)} - gone
     assert Level.FOLDED.reaches(first) or first in (Level.FUSED, Level.PLACED)
 

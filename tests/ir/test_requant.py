@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import floor
 
 import numpy as np
 import pytest
@@ -53,18 +54,13 @@ def test_the_integers_are_the_rational_map(row: Conversion) -> None:
 
 @settings(max_examples=60)
 @given(conversions(most_bits=16))
-def test_wide_codes_are_the_rational_map_or_refused(row: Conversion) -> None:
-    try:
-        requant = realise(row)
-    except ModelError as error:
-        refused = error.code, row.hi - row.lo >= 1 << 12
-    else:
-        refused = None
-    if refused is not None:
-        assert refused == ("SSMC-R01", True)
-        return
-    accs = probes(row)
-    assert requant.apply(np.array(accs)[:, None])[:, 0].tolist() == [row.code(acc) for acc in accs]
+def test_wide_codes_are_the_rational_map_away_from_ties(row: Conversion) -> None:
+    requant = realise(row)
+    assert requant.distance == 0 or row.hi - row.lo >= 1 << 12
+    for acc in probes(row):
+        real = row.ratio * acc + row.bias
+        if requant.distance == 0 or abs(abs(real - floor(real)) - Fraction(1, 2)) > requant.distance:
+            assert requant.apply([acc]).tolist() == [row.code(acc)]
 
 
 @settings(max_examples=60)
@@ -106,11 +102,22 @@ def test_a_table_counts_the_thresholds(sign: int) -> None:
     assert requant.apply(np.array(accs)[:, None])[:, 0].tolist() == [row.code(acc) for acc in accs]
 
 
-def test_what_fits_nowhere_is_refused_by_name() -> None:
+def test_what_has_no_exact_form_is_the_finest_shift() -> None:
     ratio = Fraction(1, 6) + Fraction(1, (1 << 61) - 1)
-    with pytest.raises(ModelError) as caught:
+    ends, reach = (-(1 << 15), (1 << 15) - 1), (-(1 << 30), 1 << 30)
+    requant = make_requant([ratio], [Fraction(0)], *ends, reach)
+    shift = int(requant.shift[0])
+    assert int(requant.multiplier[0]) == round(ratio * (1 << shift))
+    assert int(requant.multiplier[0]) * reach[1] < 1 << 62 <= round(ratio * (2 << shift)) * reach[1]
+    assert 0 < requant.distance < Fraction(reach[1], 1 << shift)
+
+
+def test_what_passes_62_bits_is_refused_by_name() -> None:
+    ratio = Fraction(1 << 40, 3)
+    with pytest.raises(ModelError, match="calibrate the quantizers again") as caught:
         make_requant([ratio], [Fraction(0)], -(1 << 15), (1 << 15) - 1, (-(1 << 30), 1 << 30), "layers.0.kernel")
     assert (caught.value.code, caught.value.node) == ("SSMC-R01", "layers.0.kernel")
+    make_requant([ratio / (1 << 30)], [Fraction(0)], -(1 << 15), (1 << 15) - 1, (-(1 << 30), 1 << 30))
 
 
 @settings(max_examples=100)

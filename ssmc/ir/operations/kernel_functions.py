@@ -69,7 +69,9 @@ def _part_inputs(suffix: str, parts: bool) -> str:
     return "".join(f", {name}{suffix}" for name in PARTS) if parts else ""
 
 
-def _product(out: str, matrix: str, state: str, suffix: str, parts: bool) -> str:
+def _product(out: str, matrix: str, state: str, suffix: str, parts: bool, scales: bool) -> str:
+    if scales:
+        return f"    {out}_real = Mul ({matrix}, gain{suffix})\n{_matvec(out, f'{out}_real', state)}"
     if not parts:
         return _matvec(out, matrix, state)
     vector = f"    {out}_v = Concat <axis: int = -1> ({state}, ut)\n"
@@ -142,12 +144,19 @@ _REGISTER = """
 _STATE = "keep, unit, dac_lo, dac_hi, reg_lo, reg_hi, r0"
 
 
-def kernel_text(name: str, parts: bool = False) -> str:
-    """One matrix for the state and y; ``parts``: through the partial sums of `Matrix.parts`."""
+_ONE = "    one = Constant <value: tensor = double {1}> ()\n"
+
+
+def kernel_text(name: str, parts: bool = False, scales: bool = False) -> str:
+    """One matrix for the state and y.
+
+    ``parts``: through the partial sums of `Matrix.parts`; ``scales``: every weight has a gain of its own.
+    """
     step = (
         _read_out("R", "r")
-        + _product("acc", "W", "R", "", parts)
-        + requant_text("q", "acc", "gain", "step", "offset", "lo", "hi")
+        + _product("acc", "W", "R", "", parts, scales)
+        + (_ONE if scales else "")
+        + requant_text("q", "acc", "one" if scales else "gain", "step", "offset", "lo", "hi")
         + """
     axis = Constant <value_ints: ints = [2]> ()
     q_state = Slice (q, zero, n, axis)
@@ -159,25 +168,26 @@ def kernel_text(name: str, parts: bool = False) -> str:
     return f"{name} ({inputs}) => (y, registers) {{ {_GROUPS} {_scan(step)} {_UNGROUP} }}"
 
 
-def pair_text(name: str, after: bool, real: bool = False, parts: bool = False) -> str:
+def pair_text(name: str, after: bool, real: bool = False, parts: bool = False, scales: bool = False) -> str:
     """Two matrices: state rows, then output rows on the old (textbook) or the new state.
 
     ``real``: y is returned as ``y_step * q_y``; where ``y_step`` is 0 there is no quantizer and y is the sum itself.
+    ``parts`` and ``scales`` as in `kernel_text`.
     """
-    step = _read_out("R", "r") + _product("acc", "W", "R", "", parts)
+    step = (_ONE if scales else "") + _read_out("R", "r") + _product("acc", "W", "R", "", parts, scales)
     if real:
         step += _optionalrequant_text("q_state", "acc", "step", "offset", "lo", "hi", in_codes="true")
     else:
-        step += requant_text("q_state", "acc", "gain", "step", "offset", "lo", "hi")
+        step += requant_text("q_state", "acc", "one" if scales else "gain", "step", "offset", "lo", "hi")
     step += _REGISTER + (_read_out("R_y", "r_next") if after else "    R_y = Identity (R)\n")
-    step += _product("acc_y", "W_y", "R_y", "_y", parts)
+    step += _product("acc_y", "W_y", "R_y", "_y", parts, scales)
     if real:
         step += _optionalrequant_text("yt", "acc_y", "step_y", "offset_y", "lo_y", "hi_y", in_codes="false")
         inputs = f"u, W, step, offset, lo, hi, W_y, step_y, offset_y, lo_y, hi_y, {_STATE}"
         tail = _UNGROUP.replace("y = Reshape (y_batch, y_shape)", "y_real = Reshape (y_batch, y_shape)\n"
                                 "  y = Cast <to: int = 1> (y_real)")  # fmt: skip
     else:
-        step += requant_text("yt", "acc_y", "gain_y", "step_y", "offset_y", "lo_y", "hi_y")
+        step += requant_text("yt", "acc_y", "one" if scales else "gain_y", "step_y", "offset_y", "lo_y", "hi_y")
         inputs = f"u, W, gain, step, offset, lo, hi, W_y, gain_y, step_y, offset_y, lo_y, hi_y, {_STATE}"
         inputs += _part_inputs("", parts) + _part_inputs("_y", parts)
         tail = _UNGROUP

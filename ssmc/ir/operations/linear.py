@@ -111,5 +111,5 @@ def real_sums(matrix: Matrix, requant: Requant, v: IntArray) -> RealCodes:
     """``ratio * (W v) + bias`` in real numbers, v (..., G, in), as (..., G, out); magnitude by |W| |v|."""
     ratio = np.array([float(r) for r in requant.ratio]).reshape(matrix.groups, matrix.outputs)
     bias = np.array([float(b) for b in requant.bias]).reshape(matrix.groups, matrix.outputs)
-    terms = Matrix(np.abs(matrix.codes)).product(np.abs(v))
+    terms = Matrix(np.abs(matrix.wide)).product(np.abs(v))
     return RealCodes(ratio * matrix.product(v) + bias, np.abs(ratio) * terms + np.abs(bias))

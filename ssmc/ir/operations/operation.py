@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -82,10 +83,10 @@ class Op(ABC):
     def error_bound(self) -> float:
         """Largest distance, in output codes before rounding, from the real-valued meaning; 0 is proven exact.
 
-        By default that of the conversions which its matrices are lowered to.
+        By default that of the conversions which its matrices are lowered to, and of ratios that no 62 bits hold.
         """
-        pairs = zip(self.matrices(), self.requants(), strict=False)
-        return max((matrix.rounding * requant.steepest for matrix, requant in pairs), default=0.0)
+        pairs = zip_longest(self.matrices(), self.requants())
+        return max((r.distance + (m.rounding * r.steepest if m else 0.0) for m, r in pairs if r), default=0.0)
 
     def real(self, *xs: IntArray) -> RealCodes | None:
         """The real-valued meaning on input codes; None where the operation rounds nothing."""

@@ -9,10 +9,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ssmc.ir.matrix import Matrix
 from ssmc.ir.parts import Constants
 from ssmc.ir.quant import Codes, QuantType, Rate
 from ssmc.ir.requant import REMEMBERED, Requant, make_requant
 from ssmc.ir.rounding import FloatArray, IntArray
+from ssmc.ir.separate_scales import add_up, stops_of
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,26 @@ def exact_offsets(offset: FloatArray, step: FloatArray) -> tuple[Fraction, ...]:
         _quotient(o, 1.0) if b != b else _quotient(b, s)  # b is nan where there is no such constant
         for o, s, b in zip(*(array.tolist() for array in flat), strict=True)
     )
+
+
+def separate_sums(node: GraphNode, drive: tuple[IntArray, IntArray], suffix: str = "") -> tuple[Matrix, Requant]:
+    """The matrix of a node whose weights have a gain each, and the requantization of its sums (`add_up`).
+
+    Args:
+        node: with W, gain (G, out, in) and step, offset, lo, hi (G, out), under ``suffix``.
+        drive: smallest and largest input, each (G, in).
+        suffix: of the constants' names.
+
+    Raises:
+        ModelError: SSMC-R01 where the sums pass 62-bit integers.
+    """
+    c = node.constants
+    codes, gain, step = c[f"W{suffix}"].astype(np.int64), c[f"gain{suffix}"], c[f"step{suffix}"]
+    stops, size = stops_of(gain), codes.shape[0] * codes.shape[1]
+    each = [ratios(gain[..., stop - 1].ravel(), step.ravel()) for stop in stops]
+    lo, hi = (per_channel(c, f"{key}{suffix}", size).astype(np.int64) for key in ("lo", "hi"))
+    offsets = exact_offsets(per_channel(c, f"offset{suffix}", size), step)
+    return add_up(codes, stops, list(zip(*each, strict=True)), offsets, (lo, hi), drive, node.name)
 
 
 def requant_of(node: GraphNode, reach: tuple[IntArray, IntArray], suffix: str = "") -> Requant:

@@ -11,7 +11,7 @@ import numpy as np
 from ssmc.ir.matrix import Matrix
 from ssmc.ir.operations.kernel_functions import kernel_text, pair_text
 from ssmc.ir.operations.operation import Function, Mask, Recurrent
-from ssmc.ir.operations.reading import GraphNode, code_type, requant_of
+from ssmc.ir.operations.reading import GraphNode, code_type, requant_of, separate_sums
 from ssmc.ir.parts import Constants, constants_to_matrix
 from ssmc.ir.quant import Codes, bits_for
 from ssmc.ir.requant import Requant
@@ -31,7 +31,8 @@ class StateSpace(Recurrent):
     ``keep`` is 0 for a state in direct form (the quantizer writes the state; shift 0) and 1 in delta form (the
     quantizer's codes are increments of a register). One matrix W: the kernel is one crossbar operation per step.
     Before the fuse pass, ``output_matrix`` holds the rows of y apart (two operations), and with
-    ``output_after`` they read the new state: ``y = requant_y(W_y [R(r'); u])``.
+    ``output_after`` they read the new state: ``y = requant_y(W_y [R(r'); u])``. Where A, B, C and D have scales that no
+    grid joins, ``W v`` is a sum of accumulators times integers (`Matrix.multiplier`).
 
     Attributes:
         matrix: (H, n + p, n + m), or (H, n, n + m) while unfused.
@@ -61,6 +62,9 @@ class StateSpace(Recurrent):
         "KernelPair": Function(pair_text("KernelPair", after=False)),
         "KernelPairAfter": Function(pair_text("KernelPairAfter", after=True)),
         "Kernel": Function(kernel_text("Kernel"), since="fused"),
+        "KernelPairScales": Function(pair_text("KernelPairScales", after=False, scales=True)),
+        "KernelPairAfterScales": Function(pair_text("KernelPairAfterScales", after=True, scales=True)),
+        "KernelScales": Function(kernel_text("KernelScales", scales=True), since="fused"),
         "KernelPairParts": Function(pair_text("KernelPairParts", after=False, parts=True), since="placed"),
         "KernelPairAfterParts": Function(pair_text("KernelPairAfterParts", after=True, parts=True), since="placed"),
         "KernelParts": Function(kernel_text("KernelParts", parts=True), since="placed"),
@@ -72,12 +76,10 @@ class StateSpace(Recurrent):
         c, (u,) = node.constants, node.types
         keep = c["keep"].astype(np.int64)
         groups, n = keep.shape
-        matrix = constants_to_matrix(c["W"], c)
-        drive = _drive_range(c, u.ends, matrix.inputs - n)
+        drive = _drive_range(c, u.ends, c["W"].shape[2] - n)
         pair = node.op_type.startswith("KernelPair")
-        output = constants_to_matrix(c["W_y"], c, "_y") if pair else None
-        requant = requant_of(node, matrix.reach(*drive))
-        requant_y = requant_of(node, output.reach(*drive), "_y") if output is not None else None
+        matrix, requant = _converted(node, drive)
+        output, requant_y = _converted(node, drive, "_y") if pair else (None, None)
         op = cls(
             *node.wiring,
             matrix=matrix,
@@ -196,6 +198,15 @@ class StateSpace(Recurrent):
         """A row of W_y without weights is its offset."""
         codes = np.clip(round_half_even(c["offset_y"]), c["lo_y"], c["hi_y"]) * np.ones(c["W_y"].shape[:2])
         return np.where(c["W_y"].any(-1), np.nan, codes).ravel()
+
+
+def _converted(node: GraphNode, drive: tuple[IntArray, IntArray], suffix: str = "") -> tuple[Matrix, Requant]:
+    """W and the requantization of its sums; with scales of their own for parts of the columns, these are added up."""
+    c = node.constants
+    if node.op_type.endswith("Scales"):
+        return separate_sums(node, drive, suffix)
+    matrix = constants_to_matrix(c[f"W{suffix}"], c, suffix)
+    return matrix, requant_of(node, matrix.reach(*drive), suffix)
 
 
 def _drive_range(c: Constants, u: tuple[int, int], inputs: int) -> tuple[IntArray, IntArray]:
