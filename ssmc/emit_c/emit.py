@@ -28,6 +28,7 @@ from ssmc.ir.operations import (
     AnyOp,
     Concat,
     Dequantize,
+    Downsample,
     Ids,
     Last,
     Linear,
@@ -186,6 +187,8 @@ def _layer(ctx: Context, op: AnyOp, state: _State, held: dict[str, Field], membe
             return emit_sum_step(ctx, op, held[op.name].name)
         case Last():
             return emit_last_step(ctx, op, held[op.name].name)
+        case Downsample():
+            raise ModelError("SSMC-C24", "lower rates have no C yet", "use target int", op.name)
         case Quantize() | Slice() | Dequantize():
             return None
         case _:

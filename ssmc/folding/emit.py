@@ -14,10 +14,12 @@ from ssmc.folding.signals import (
     Coded,
     Convolved,
     Dense,
+    Grouped,
     KernelOutput,
     Mapped,
     Mean,
     Norm,
+    Picked,
     Product,
     Raw,
     Signal,
@@ -26,6 +28,7 @@ from ssmc.folding.signals import (
 from ssmc.ir.build import constant_dtype, node_name, ssmc_node
 from ssmc.ir.functions import output_names
 from ssmc.ir.grid import factor_rows
+from ssmc.ir.operations.downsample import RESTS
 from ssmc.ir.quant import Rate
 from ssmc.ir.read_program import constants as read_constants
 from ssmc.ir.rounding import FloatArray, round_half_even
@@ -107,6 +110,9 @@ class Emitter:
         """Quantize a signal: one integer operation."""
         if isinstance(signal, Clamped):
             return replace(self.close(signal.source, _clamped(grid, signal, name), name), roles=signal.roles)
+        if isinstance(signal, Picked):
+            whole = self.close(signal.source, grid, f"{name}.whole")
+            return replace(self.picked(whole, signal.k, signal.phase, name), roles=signal.roles)
         if not signal.size:
             raise ModelError("SSMC-T02", "the quantized value has no channels", "leave it out of the model", name)
         self.applied.append(name)
@@ -129,6 +135,8 @@ class Emitter:
                 )
             case Sum():
                 value = self._sum(signal, grid, name)
+            case Grouped():
+                value = self._mean(signal, grid, name, {"k": [signal.k], "rest": [RESTS.index(signal.rest)]})
             case Mean():
                 value = self._mean(signal, grid, name)
             case Norm():
@@ -190,11 +198,13 @@ class Emitter:
         }  # fmt: skip
         return self.emit("Sum", name, {"a": signal.a.value, "b": signal.b.value}, constants)
 
-    def _mean(self, signal: Mean, grid: Grid, name: str) -> ir.Value:
+    def _mean(self, signal: Mean, grid: Grid, name: str, group: Constants | None = None) -> ir.Value:
+        """Over the whole sequence, or over each ``group``."""
         if signal.offset.any():
             raise ModelError("SSMC-T02", "a mean plus a constant has no integer form", "quantize the mean itself", name)
         constants: Constants = {"gain": signal.coefficient, "step": grid.step, "lo": grid.lo, "hi": grid.hi}
-        return self.emit("Mean", name, {"x": signal.source.value}, constants)
+        op_type = "Downsample" if group else "Mean"
+        return self.emit(op_type, name, {"x": signal.source.value}, {**constants, **(group or {})})
 
     def _norm(self, signal: Norm, grid: Grid, name: str) -> ir.Value:
         scale = float(signal.source.scale[0])
@@ -289,6 +299,11 @@ class Emitter:
         scale, offset = np.concatenate([a.scale, b.scale]), np.concatenate([a.offset, b.offset])
         lo, hi = min(a.lo, b.lo), max(a.hi, b.hi)
         return Coded(a.roles, a.size + b.size, value, lo, hi, scale, offset, a.rate)
+
+    def picked(self, signal: Coded, k: int, phase: int, name: str) -> Coded:
+        """Every k-th step of a code value, from step ``phase`` on."""
+        constants: Constants = {"k": [k], "phase": [phase], "rest": [1]}
+        return replace(signal, value=self.emit("DownsamplePick", name, {"x": signal.value}, constants))
 
     def last(self, signal: Coded, name: str) -> Coded:
         """The last step of a code value."""

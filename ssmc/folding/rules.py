@@ -20,6 +20,7 @@ from ssmc.folding.signals import (
     Mapped,
     Mean,
     Norm,
+    Picked,
     Product,
     Signal,
     Sum,
@@ -233,7 +234,7 @@ def _bounds(node: ir.Node, position: int) -> tuple[float, float] | None:
     return -np.inf if low is None else low, np.inf if high is None else high
 
 
-CLAMPED = (Coded, Clamped, Dense, Product, Sum, Mean, Norm, Convolved, KernelOutput)
+CLAMPED = (Coded, Clamped, Dense, Picked, Product, Sum, Mean, Norm, Convolved, KernelOutput)
 
 _FUNCTIONS = (
     "Relu", "Sigmoid", "Tanh", "Gelu", "Erf", "HardSigmoid", "HardSwish", "Elu", "LeakyRelu", "Softplus", "Exp", "Abs",

@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.ir.operations.dequantize import Head
+from ssmc.ir.operations.downsample import Rest
 from ssmc.ir.quant import Rate
 from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.recognition.axes import Roles
@@ -194,6 +195,38 @@ class Mean(Signal):
     def shifted(self, offset: FloatArray) -> Signal:
         """Move the offset."""
         return replace(self, offset=self.offset + offset)
+
+
+@dataclass(frozen=True)
+class Grouped(Mean):
+    """``coefficient * mean of code over each group of k steps + offset``; what a rest does is ``rest``."""
+
+    k: int
+    rest: Rest
+
+
+@dataclass(frozen=True)
+class Picked(Signal):
+    """Every k-th step of another signal, from step ``phase`` on: a stride between a convolution and its quantizer."""
+
+    source: Signal
+    k: int
+    phase: int
+
+    def scaled(self, factor: FloatArray) -> Signal | None:
+        """Scale the source."""
+        return self._of(self.source.scaled(factor))
+
+    def shifted(self, offset: FloatArray) -> Signal | None:
+        """Shift the source."""
+        return self._of(self.source.shifted(offset))
+
+    def channels(self, index: IntArray) -> Signal | None:
+        """Channels of the source."""
+        return self._of(self.source.channels(index))
+
+    def _of(self, source: Signal | None) -> Signal | None:
+        return None if source is None else replace(self, size=source.size, source=source)
 
 
 @dataclass(frozen=True)

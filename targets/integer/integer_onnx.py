@@ -19,6 +19,7 @@ from ssmc.ir.operations import (
     AnyOp,
     Concat,
     Dequantize,
+    Downsample,
     Ids,
     Last,
     Linear,
@@ -124,6 +125,8 @@ def _emit(op: AnyOp, program: Program, b: _Builder) -> None:
             _slice(op, program, b)
         case Concat():
             b.node("Concat", list(op.inputs), op.output, axis=-1)
+        case Downsample():
+            raise refuse(op, "a lower rate")
         case Mean():
             _mean(op, program, b)
         case Last():

@@ -7,11 +7,13 @@ from typing import assert_never
 
 import numpy as np
 
+from ssmc.errors import ModelError
 from ssmc.hardware.model import Hardware
 from ssmc.ir.operations import (
     AnyOp,
     Concat,
     Dequantize,
+    Downsample,
     Last,
     Linear,
     Mean,
@@ -127,6 +129,8 @@ class _Assembler:
                 return [Join(op.name, op.inputs, op.output)]
             case Mean() | Last():
                 return [self._reduce(op)]
+            case Downsample():
+                raise ModelError("SSMC-R03", "lower rates have no tile program yet", "use target int", op.name)
             case _:
                 assert_never(op)
 
