@@ -56,3 +56,8 @@ def seen_at_end(clock: Clock, steps: IntArray) -> IntArray:
 def period(clock: Clock) -> int:
     """Input steps between two steps of a clock."""
     return prod(group.size for group in clock)
+
+
+def enough_steps(clock: Clock) -> int:
+    """Input steps after which the clock has ticked for the first time."""
+    return reduce(lambda n, group: group.first + 1 + (n - 1) * group.size, reversed(clock), 1)

@@ -21,6 +21,51 @@ Rest = Literal["drop", "emit"]
 RESTS: tuple[Rest, Rest] = ("drop", "emit")
 
 
+_GROUPS = """\
+  zero = Constant <value_ints: ints = [0]> ()
+  one = Constant <value_ints: ints = [1]> ()
+  two = Constant <value_ints: ints = [2]> ()
+  batch = Shape <start: int = 0, end: int = 1> (x)
+  time = Shape <start: int = 1, end: int = 2> (x)
+  size = Shape <start: int = 2> (x)
+  short = Sub (k, one)
+  more = Mul (short, rest)
+  reach = Add (time, more)
+  rows = Div (reach, k)
+  whole = Mul (rows, k)
+  pads = Concat <axis: int = 0> (zero, short)
+  nothing = Constant <value: tensor = @TYPE {0}> ()
+  padded = Pad (x, pads, nothing, one)
+  cut = Slice (padded, zero, whole, one)
+  shape = Concat <axis: int = 0> (batch, rows, k, size)
+  grouped = Reshape <allowzero: int = 1> (cut, shape)
+  total = ReduceSum <keepdims: int = 0> (grouped, two)
+  first = Constant <value: tensor = int64 {0}> ()
+  next = Constant <value: tensor = int64 {1}> ()
+  last = Squeeze (rows, zero)
+  index = Range (first, last, next)
+  start = Mul (index, k)
+  left = Sub (time, start)
+  members = Min (left, k)"""
+
+#: every k-th step from ``phase`` on, those of a last group that is not whole only where ``rest`` is 1
+PICK = """DownsamplePick (x, k, phase, rest) => (y) {
+  one = Constant <value_ints: ints = [1]> ()
+  time = Shape <start: int = 1, end: int = 2> (x)
+  rows = Div (time, k)
+  whole = Mul (rows, k)
+  left = Sub (time, whole)
+  more = Mul (left, rest)
+  end = Add (whole, more)
+  y = Slice (x, phase, end, one, k)
+}"""
+
+
+def group_text(dtype: str) -> str:
+    """ONNX text: the sum ``total`` (N, rows, C) of each group of ``x`` in ``dtype``, and its ``members`` (rows,)."""
+    return _GROUPS.replace("@TYPE", dtype)
+
+
 @dataclass(frozen=True)
 class Downsample(Op):
     """One step for every ``k`` steps of the input, on a clock of its own; groups start at step 0 of each sequence.
@@ -43,32 +88,10 @@ class Downsample(Op):
     hi: int
 
     functions: ClassVar[dict[str, Function]] = {
-        "Downsample": Function("""Downsample (x, k, rest, gain, step, lo, hi) => (q) {
-  zero = Constant <value_ints: ints = [0]> ()
-  one = Constant <value_ints: ints = [1]> ()
-  two = Constant <value_ints: ints = [2]> ()
-  batch = Shape <start: int = 0, end: int = 1> (x)
-  time = Shape <start: int = 1, end: int = 2> (x)
-  size = Shape <start: int = 2> (x)
-  short = Sub (k, one)
-  more = Mul (short, rest)
-  reach = Add (time, more)
-  rows = Div (reach, k)
-  whole = Mul (rows, k)
-  pads = Concat <axis: int = 0> (zero, short)
-  nothing = Constant <value: tensor = double {0}> ()
-  padded = Pad (x, pads, nothing, one)
-  cut = Slice (padded, zero, whole, one)
-  shape = Concat <axis: int = 0> (batch, rows, k, size)
-  grouped = Reshape <allowzero: int = 1> (cut, shape)
-  total = ReduceSum <keepdims: int = 0> (grouped, two)
-  first = Constant <value: tensor = int64 {0}> ()
-  next = Constant <value: tensor = int64 {1}> ()
-  last = Squeeze (rows, zero)
-  index = Range (first, last, next)
-  start = Mul (index, k)
-  left = Sub (time, start)
-  members = Min (left, k)
+        "Downsample": Function(
+            "Downsample (x, k, rest, gain, step, lo, hi) => (q) {\n"
+            + group_text("double")
+            + """
   count = Cast <to: int = 11> (members)
   column = Unsqueeze (count, one)
   scaled = Mul (total, gain)
@@ -77,17 +100,9 @@ class Downsample(Op):
   rounded = Round (over)
   low = Max (rounded, lo)
   q = Min (low, hi)
-}"""),
-        "DownsamplePick": Function("""DownsamplePick (x, k, phase, rest) => (y) {
-  one = Constant <value_ints: ints = [1]> ()
-  time = Shape <start: int = 1, end: int = 2> (x)
-  rows = Div (time, k)
-  whole = Mul (rows, k)
-  left = Sub (time, whole)
-  more = Mul (left, rest)
-  end = Add (whole, more)
-  y = Slice (x, phase, end, one, k)
-}"""),
+}"""
+        ),
+        "DownsamplePick": Function(PICK),
     }
     integer_constants: ClassVar[frozenset[str]] = frozenset({"k", "phase", "rest"})
 
