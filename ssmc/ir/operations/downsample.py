@@ -144,33 +144,37 @@ class Downsample(Op):
             return held
         return exact_mean(self.ratio, held, (count - 1) % self.k + 1, self.lo, self.hi)
 
-    def whole(self, x: IntArray) -> IntArray:
-        """Output codes (N, rows, C) of sequences (N, T, C) that have ended."""
+    def whole(self, x: IntArray, lengths: IntArray | None = None) -> IntArray:
+        """Output codes (N, rows, C) of sequences (N, T, C) that have ended; anything beyond the rows of a sample.
+
+        ``lengths`` (N,) are the true steps, T where they are not given.
+        """
+        lengths = np.full(len(x), x.shape[1]) if lengths is None else lengths
+        rows = int(self.group.at_end(lengths).max(initial=0))
         if self.how == "pick":
-            return x[:, self.phase :: self.k][:, : self._rows(x)]
-        totals, members = self._sums(x)
-        count = np.tile(members, len(x))
-        return exact_mean(self.ratio, totals.reshape(len(count), -1), count, self.lo, self.hi).reshape(totals.shape)
+            return x[:, self.phase :: self.k][:, :rows]
+        totals, members = self._sums(x, lengths, rows)
+        flat = exact_mean(self.ratio, totals.reshape(-1, x.shape[2]), members.ravel(), self.lo, self.hi)
+        return flat.reshape(totals.shape)
 
     def real(self, *xs: IntArray) -> RealCodes | None:
         """The means in units of an output code."""
         if self.how == "pick":
             return None
         (x,) = xs
-        (totals, members), (sizes, _) = self._sums(x), self._sums(np.abs(x))
-        share = np.array([float(r) for r in self.ratio]) / members[:, None]
+        lengths, rows = np.full(len(x), x.shape[1]), int(self.group.at_end(np.array(x.shape[1])))
+        (totals, members), (sizes, _) = (self._sums(array, lengths, rows) for array in (x, np.abs(x)))
+        share = np.array([float(r) for r in self.ratio]) / members[..., None]
         return RealCodes(totals * share, sizes * share)
 
     def largest_sum(self, tops: Sequence[int]) -> int | None:
         """Of a whole group."""
         return self.k * tops[0] if self.how == "mean" else None
 
-    def _rows(self, x: IntArray) -> int:
-        return int(self.group.at_end(np.array(x.shape[1])))
-
-    def _sums(self, x: IntArray) -> tuple[IntArray, IntArray]:
-        """Sums (N, rows, C) and numbers of steps (rows,) of the groups of sequences (N, T, C)."""
-        starts = np.arange(self._rows(x)) * self.k
-        ends = np.minimum(starts + self.k, x.shape[1])
+    def _sums(self, x: IntArray, lengths: IntArray, rows: int) -> tuple[IntArray, IntArray]:
+        """Sums (N, rows, C) and numbers of steps (N, rows) of the groups of sequences (N, T, C)."""
+        starts = np.minimum(np.arange(rows) * self.k, lengths[:, None])
+        ends = np.minimum(starts + self.k, lengths[:, None])
         before = np.concatenate([np.zeros_like(x[:, :1]), x.cumsum(1)], 1)
-        return before[:, ends] - before[:, starts], ends - starts
+        sample = np.arange(len(x))[:, None]
+        return before[sample, ends] - before[sample, starts], ends - starts

@@ -25,8 +25,7 @@ def real_time(found: Cost, steps_per_s: float) -> Json:
         "latency_samples": timing.latency_ns / period,
         "limited_by": timing.limited_by,
         "margin": period / interval if interval else float("inf"),
-        "power_uw": sum(line.nominal for line in found.per_step) * steps_per_s * 1e-6
-        + total(leakage(found.tiles, found.hardware))["nominal"],
+        "power_uw": found.step_energy_pj * steps_per_s * 1e-6 + total(leakage(found.tiles, found.hardware))["nominal"],
         "steps_per_s": steps_per_s,
     }
 

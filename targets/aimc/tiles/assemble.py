@@ -7,7 +7,6 @@ from typing import assert_never
 
 import numpy as np
 
-from ssmc.errors import ModelError
 from ssmc.hardware.model import Hardware
 from ssmc.ir.operations import (
     AnyOp,
@@ -42,6 +41,7 @@ from ssmc.targets.aimc.tiles.instructions import (
     ConvertQuantize,
     Drive,
     Emit,
+    Group,
     Instruction,
     Integrate,
     Join,
@@ -101,6 +101,7 @@ class _Assembler:
             setup,
             tuple(per_step),
             tuple(per_sequence),
+            {op.name: self.program.clock(op) for op in self.program.ops if self.program.clock(op)},
         )
 
     def _op(self, op: AnyOp) -> Iterable[Instruction]:
@@ -130,7 +131,7 @@ class _Assembler:
             case Mean() | Last():
                 return [self._reduce(op)]
             case Downsample():
-                raise ModelError("SSMC-R03", "lower rates have no tile program yet", "use target int", op.name)
+                return [self._group(op)]
             case _:
                 assert_never(op)
 
@@ -139,6 +140,13 @@ class _Assembler:
         grown = (LONGEST_SEQUENCE - 1).bit_length() if isinstance(op, Mean) else 0
         self.accumulators[op.name] = Accumulator(value.size, value.bits + grown)
         return Reduce(op.name, op.inputs, "", op.name, "sum" if isinstance(op, Mean) else "last")
+
+    def _group(self, op: Downsample) -> Instruction:
+        value = self.values[op.inputs[0]]
+        grown = (op.k - 1).bit_length() if op.how == "mean" else 0
+        self.accumulators[op.name] = Accumulator(value.size, value.bits + grown)
+        numbers = op.k, op.how, op.phase, op.rest, op.ratio, op.lo, op.hi
+        return Group(op.name, op.inputs, op.output, op.name, *numbers)
 
     def _state_space(self, op: StateSpace) -> list[Instruction]:
         self.registers[op.name] = Register(op.register0, op.register_bits)
