@@ -18,6 +18,7 @@ from ssmc.folding.signals import (
     KernelOutput,
     Mapped,
     Mean,
+    Mixed,
     Norm,
     Picked,
     Product,
@@ -143,6 +144,8 @@ class Emitter:
                 value = self._norm(signal, grid, name)
             case Convolved():
                 value = self._convolved(signal, grid, name)
+            case Mixed():
+                value = self._mixed(signal, grid, name)
             case KernelOutput():
                 value = self.kernel(signal, grid, name)
             case _:
@@ -216,21 +219,35 @@ class Emitter:
         """A finite impulse response is a state space whose states are the last K - 1 inputs: s' = [u, s_1, ...]."""
         if signal.tail:
             raise ModelError("SSMC-T01", "a convolution looks ahead", "keep its first T steps only", name)
-        size, width = signal.taps.shape
-        n = width - 1
-        shift = np.zeros((size, n, n + 1))
-        shift[:, 0, n] = 1.0
-        shift[:, np.arange(1, n), np.arange(n - 1)] = 1.0
-        rows = np.concatenate([signal.taps[:, 1:], signal.taps[:, :1]], 1)[:, None] * signal.source.scale[:, None, None]
+        scale = signal.source.scale[:, None, None]
+        rows = np.concatenate([signal.taps[:, 1:], signal.taps[:, :1]], 1)[:, None] * scale
+        return self._shift_register(signal, (rows, 1), grid, name)
+
+    def _mixed(self, signal: Mixed, grid: Grid, name: str) -> ir.Value:
+        """The same with all channels in one group: s' = [u, s_1, ...], each of C channels."""
+        taps = signal.taps * signal.source.scale[None, :, None]
+        lagged = np.concatenate([taps[..., 1:], taps[..., :1]], 2).transpose(0, 2, 1)
+        rows = lagged.reshape(1, signal.size, -1)
+        return self._shift_register(signal, (rows, signal.source.size), grid, name)
+
+    def _shift_register(
+        self, signal: Convolved | Mixed, read: tuple[FloatArray, int], grid: Grid, name: str
+    ) -> ir.Value:
+        """States that keep the last inputs; ``read``: rows (G, p, n + m) of [states, inputs], and m."""
+        rows, m = read
+        size, p, n = len(rows), rows.shape[1], rows.shape[2] - m
+        shift = np.zeros((size, n, n + m))
+        shift[:, np.arange(m), n + np.arange(m)] = 1.0
+        shift[:, np.arange(m, n), np.arange(n - m)] = 1.0
         codes, gain = self._grid(rows, name)
         edge, lo, hi = np.ones((size, n)), signal.source.lo, signal.source.hi
         one: Constants = {key: edge for key in ("gain", "step", "unit")}
         zero: Constants = {key: edge * 0 for key in ("offset", "keep", "r0")}
         low: Constants = {key: edge * lo for key in ("lo", "dac_lo", "reg_lo")}
         high: Constants = {key: edge * hi for key in ("hi", "dac_hi", "reg_hi")}
-        step, offset = grid.step[:, None], (signal.offset / grid.step)[:, None]
+        step, offset = grid.step.reshape(size, p), (signal.offset / grid.step).reshape(size, p)
         out: Constants = {"W": shift, "W_y": codes, "gain_y": gain, "step_y": step, "offset_y": offset}
-        out |= {"lo_y": np.full((size, 1), float(grid.lo)), "hi_y": np.full((size, 1), float(grid.hi))}
+        out |= {"lo_y": np.full((size, p), float(grid.lo)), "hi_y": np.full((size, p), float(grid.hi))}
         return self.emit("KernelPair", name, {"u": signal.source.value}, one | zero | low | high | out)
 
     def kernel(self, signal: KernelOutput, grid: Grid | None, name: str) -> ir.Value:

@@ -15,6 +15,7 @@ from ssmc.ir.operations.downsample import RESTS, Rest
 from ssmc.ir.rounding import IntArray
 from ssmc.recognition.axes import Roles
 
+FAR = float(1 << 62)
 ENDLESS = (1 << 31) - 1  # what exporters write for a slice to the end, or a larger number
 
 
@@ -103,7 +104,7 @@ def _split(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
 
 def _slice(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     signal = signal_of(node, operands)
-    start, stop = (real_constant(required(node, i), node).astype(np.int64) for i in (1, 2))
+    start, stop = (np.clip(real_constant(required(node, i), node), -FAR, FAR).astype(np.int64) for i in (1, 2))
     given = [real_constant(v, node).astype(np.int64) if v is not None else None for v in node.inputs[3:]]
     axes, steps = [*given, None, None][:2]
     stride = 1 if steps is None else int(steps[0])

@@ -292,6 +292,23 @@ class Convolved(Signal):
 
 
 @dataclass(frozen=True)
+class Mixed(Signal):
+    """Causal convolution over all channels: ``sum_c,k taps[o, c, k] x[c, t - k] + offset``; taps (size, C, K)."""
+
+    source: Coded
+    taps: FloatArray
+    offset: FloatArray
+
+    def scaled(self, factor: FloatArray) -> Signal:
+        """Scale both terms."""
+        return replace(self, taps=self.taps * factor[:, None, None], offset=self.offset * factor)
+
+    def shifted(self, offset: FloatArray) -> Signal:
+        """Move the offset."""
+        return replace(self, offset=self.offset + offset)
+
+
+@dataclass(frozen=True)
 class KernelOutput(Signal):
     """The unquantized output of a state-space node: ``factor * y + offset`` per channel."""
 

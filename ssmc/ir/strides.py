@@ -7,6 +7,7 @@ from math import prod
 import onnx_ir as ir
 
 from ssmc.ir.build import constant_array, is_op
+from ssmc.ir.rates import Group
 
 
 def stride_of(node: ir.Node) -> int:
@@ -17,6 +18,18 @@ def stride_of(node: ir.Node) -> int:
         steps = constant_array(node.inputs[4])
         return 1 if steps is None else max(prod(steps.ravel().tolist()), 1)
     return 1
+
+
+def group_of(node: ir.Node) -> Group:
+    """How a node that strides groups its steps; a group of one step for every other node."""
+    stride, first = stride_of(node), _reach(node)
+    if is_op(node, "AveragePool"):
+        ceil = "ceil_mode" in node.attributes and node.attributes["ceil_mode"].as_int() == 1
+        return Group(stride, stride - 1, rest=ceil)
+    if is_op(node, "Slice") and stride > 1:
+        start = constant_array(node.inputs[1])
+        first = 0 if start is None else int(start.ravel()[0])
+    return Group(stride, first, rest=False)
 
 
 def enough_steps(graph: ir.Graph, steps: int) -> int:
