@@ -17,6 +17,7 @@ from ssmc.ir.operations import AnyOp, Dequantize, Ids, Op, Table
 from ssmc.ir.operations.dequantize import Head
 from ssmc.ir.quant import Codes, Rate
 from ssmc.ir.rates import Clock, seen_at_end
+from ssmc.ir.rounding import IntArray
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,11 @@ class Program:
 
     def rows(self, steps: int) -> int:
         """Output rows for a sequence of ``steps`` input steps, where the output is one vector per step."""
-        return int(seen_at_end(self.output_clock, np.array(steps)))
+        return int(self.rows_of(np.array(steps)))
+
+    def rows_of(self, lengths: IntArray) -> IntArray:
+        """The same for sequences of ``lengths`` (N,)."""
+        return seen_at_end(self.output_clock, lengths)
 
     @property
     def output_clock(self) -> Clock:
