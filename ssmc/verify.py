@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ssmc.errors import ModelError, first_line
 from ssmc.ir.build import known_shape
+from ssmc.ir.strides import enough_steps
 
 if TYPE_CHECKING:
     from onnxruntime import SessionOptions
@@ -206,13 +207,19 @@ def random_feeds(model: ir.Model, seed: int = 0, batch: int = SAMPLES, steps: in
     """A random input: real numbers spread over the range the first quantizer resolves, or ids of the vocabulary."""
     rng = np.random.default_rng(seed)
     value = model.graph.inputs[0]
-    sizes = input_sizes(value, batch, steps)
+    sizes = input_sizes(value, batch, _ragged(model.graph, steps))
     if value.dtype is not ir.DataType.FLOAT:
         return {str(value.name): rng.integers(0, vocabulary(value), sizes)}
     amplitude = input_amplitude(value)
     amplitude = amplitude if 0 < amplitude < LARGEST else 1.0
     data = (rng.standard_normal(sizes) * amplitude).astype(np.float32)
     return {str(value.name): data}
+
+
+def _ragged(graph: ir.Graph, steps: int) -> int:
+    """As many steps at the lowest rate of a graph, the last group one short of whole."""
+    enough = enough_steps(graph, steps)
+    return enough if enough == steps else enough - 1
 
 
 def input_amplitude(value: ir.Value) -> float:

@@ -48,8 +48,11 @@ def modes_of(A: FloatArray) -> Modes:
     singular = np.linalg.det(vectors) == 0
     vectors = np.where(singular[..., None, None], np.eye(A.shape[-1]), vectors)
     inverse = np.linalg.inv(vectors)
-    condition = np.linalg.norm(vectors, axis=(-2, -1)) * np.linalg.norm(inverse, axis=(-2, -1))
-    return Modes(values, vectors, inverse, (~singular & (condition <= WORST_CONDITION)).all(1))
+    with np.errstate(over="ignore"):  # a shift register has no independent eigenvectors
+        condition = np.linalg.norm(vectors, axis=(-2, -1)) * np.linalg.norm(inverse, axis=(-2, -1))
+    sound = ~singular & (condition <= WORST_CONDITION)
+    vectors, inverse = (np.where(sound[..., None, None], x, np.eye(A.shape[-1])) for x in (vectors, inverse))
+    return Modes(values, vectors, inverse, sound.all(1))
 
 
 def summed_power(modes: Modes, C: FloatArray, P: FloatArray, steps: float | None) -> FloatArray:

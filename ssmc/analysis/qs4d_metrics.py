@@ -17,12 +17,15 @@ arXiv 2507.06079 (their code, `quant_optimization.py` at 75319a6), with B = 1, h
 with one bit width per letter: a, c, s(tate), act(ivation), lin (mixing), coder. Widths of weights are theirs too:
 b bits are the 2^b + 1 levels -2^(b-1)..2^(b-1), so that ternary is 1 bit (`qs4d_bits`). Everywhere else 8 bits are the
 codes -128..127. lin is the mean of the two halves of a GLU matrix.
+
+A step is one of the input, in both countings: what runs at a lower rate, once every k steps, counts a k-th.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +35,9 @@ from ssmc.ir.matrix import weight_bits
 from ssmc.ir.operations import Linear, Op, StateSpace, Table
 from ssmc.ir.program import Program
 from ssmc.ir.quant import bits_for
+from ssmc.ir.rates import period
 from ssmc.ir.requant import Requant
-from ssmc.ir.rounding import IntArray, round_half_even
+from ssmc.ir.rounding import IntArray, round_fraction, round_half_even
 
 FP32 = 32
 
@@ -48,6 +52,7 @@ class Use:
         weight_bits, input_bits: widths of the factors.
         conversions, conversion_bits: outputs that are quantized, and their width; 0 where another block counts them.
         looked_up: weights of an embedding, of which a step reads one row.
+        every: steps of the input per step.
     """
 
     op: str
@@ -58,6 +63,7 @@ class Use:
     conversions: int = 0
     conversion_bits: int = 0
     looked_up: int = 0
+    every: int = 1
 
     @property
     def size_bits(self) -> int:
@@ -89,11 +95,9 @@ def metrics(program: Program) -> dict[str, dict[str, dict[str, int]]]:
 
 def figures(blocks: list[Use]) -> Figures:
     """The ssmc counting."""
-    return Figures(
-        sum(use.macs * use.weight_bits * use.input_bits for use in blocks),
-        sum(use.size_bits for use in blocks),
-        sum(use.conversions * use.conversion_bits for use in blocks),
-    )
+    ace = sum(Fraction(use.macs * use.weight_bits * use.input_bits, use.every) for use in blocks)
+    adc = sum(Fraction(use.conversions * use.conversion_bits, use.every) for use in blocks)
+    return Figures(round_fraction(Fraction(ace)), sum(use.size_bits for use in blocks), round_fraction(Fraction(adc)))
 
 
 def at(blocks: list[Use], bits: int) -> list[Use]:
@@ -103,7 +107,7 @@ def at(blocks: list[Use], bits: int) -> list[Use]:
 
 def uses(program: Program) -> list[Use]:
     """Every block of weights of the program."""
-    return [use for op in program.ops for use in _uses(op, program)]
+    return [replace(use, every=period(program.clock(op))) for op in program.ops for use in _uses(op, program)]
 
 
 def _uses(op: Op, program: Program) -> Iterator[Use]:
@@ -169,7 +173,8 @@ def _span_bits(lo: IntArray, hi: IntArray) -> int:
 class Qs4dLayer:
     """H channels with N real states; widths of A, B, C, state (as factor), converter, activation, mixing (a mean).
 
-    ``pruned`` states, over all channels, and ``pruned_channels``, whose outputs rest, are gone from every count.
+    ``pruned`` states, over all channels, and ``pruned_channels``, whose outputs rest, are gone from every count. The
+    layer runs once ``every`` so many steps of the input.
     """
 
     channels: int
@@ -183,6 +188,7 @@ class Qs4dLayer:
     lin: float
     pruned: int = 0
     pruned_channels: int = 0
+    every: int = 1
 
     @property
     def live_channels(self) -> int:
@@ -232,12 +238,14 @@ class Headline:
 def headline(program: Program, twin: Qs4dModel | None = None) -> Headline:
     """The QS4D-compatible figures of ``bundle.compiled.program`` against ``twin``.
 
-    Without a twin: the program itself at 32 bits, with the pruned states that its arrays still show put back. What
-    whole channels or states of every channel pruning removed, only the twin knows: give `fp32_twin` then.
+    Without a twin: the program itself at 32 bits and full rate, with the pruned states that its arrays still show put
+    back. What whole channels or states of every channel pruning removed, only the twin knows: give `fp32_twin` then.
     """
     model = qs4d_model(program)
     if twin is None:
-        whole = replace(model, layers=tuple(replace(layer, pruned=0, pruned_channels=0) for layer in model.layers))
+        whole = replace(
+            model, layers=tuple(replace(layer, pruned=0, pruned_channels=0, every=1) for layer in model.layers)
+        )
         twin = whole.at(FP32)
     return Headline(qs4d_figures(model), qs4d_figures(twin))
 
@@ -247,9 +255,10 @@ def qs4d_figures(model: Qs4dModel, *, b_term: bool = False, true_decoder: bool =
     ace = size = adc = 0.0
     for x in model.layers:
         h, read, n = x.channels, x.live_channels, x.live
-        ace += n * (x.a * x.state + x.c * x.state + b_term * x.b * x.act) + h * read * x.act * x.lin
+        products = n * (x.a * x.state + x.c * x.state + b_term * x.b * x.act) + h * read * x.act * x.lin
+        ace += products / x.every
         size += n * (x.a + x.c) + h * read * x.lin
-        adc += n * x.adc + read * x.act + h * x.lin
+        adc += (n * x.adc + read * x.act + h * x.lin) / x.every
     if not model.layers:
         return Figures(0, 0, 0)
     first, last = model.layers[0], model.layers[-1]
@@ -297,6 +306,7 @@ def qs4d_model(program: Program) -> Qs4dModel:
                 lin=max((_mixing_bits(m.matrix.codes, op.matrix.groups) for m in mixing), default=0.0),
                 pruned=int((~driven_states(op)).sum()),
                 pruned_channels=int((~live_outputs(op)).all(-1).sum()),
+                every=period(program.clock(op)),
             )
         )
     coder = max((qs4d_bits(op.matrix.codes) for op in (*before, *decoder)), default=0)

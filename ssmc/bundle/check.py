@@ -63,7 +63,7 @@ def evaluate(
     """Outputs (n, size) of every sequence; of its last step where the output is per step."""
     outputs: FloatArray = np.zeros((len(samples), bundle.compiled.program.output_size))
     for indices, y, lengths in _batches(bundle, samples, progress, options):
-        outputs[indices] = last_steps(y, lengths)
+        outputs[indices] = last_steps(y, bundle.compiled.program.rows_of(lengths))
     return outputs
 
 
@@ -72,10 +72,11 @@ def evaluate_steps(
 ) -> FloatArray:
     """Outputs of every sequence: (n, size), or (n, T, size) where the output is per step.
 
-    T is the length of the longest sequence; beyond the end of a shorter one its outputs are NaN.
+    T is the number of outputs of the longest sequence, its length or less at a lower rate; beyond those of a shorter
+    one there is NaN.
     """
     program = bundle.compiled.program
-    steps = (int(samples.lengths.max(initial=0)),) if program.output_rate == "step" else ()
+    steps = (program.rows(int(samples.lengths.max(initial=0))),) if program.output_rate == "step" else ()
     outputs: FloatArray = np.full((len(samples), *steps, program.output_size), np.nan)
     for indices, y, _ in _batches(bundle, samples, progress, options):
         outputs[(indices, slice(y.shape[1])) if steps else indices] = y
@@ -93,9 +94,16 @@ def _batches(
         progress(len(indices))
 
 
-def last_steps(outputs: FloatArray, lengths: IntArray) -> FloatArray:
-    """Outputs (n, size) of the last step of every sequence, where they are per step (n, T, size)."""
-    return outputs if outputs.ndim == 2 else outputs[np.arange(len(outputs)), np.maximum(lengths - 1, 0)]
+def last_steps(outputs: FloatArray, rows: IntArray) -> FloatArray:
+    """Outputs (n, size) of the last step of every sequence, where they are per step (n, T, size), ``rows`` (n,) each.
+
+    NaN where no sequence has any.
+    """
+    if outputs.ndim == 2:
+        return outputs
+    if not outputs.shape[1]:
+        return np.full((len(outputs), outputs.shape[2]), np.nan)
+    return outputs[np.arange(len(outputs)), np.maximum(rows - 1, 0)]
 
 
 def accuracy(outputs: FloatArray, label: NDArray[np.int64]) -> float:
@@ -109,11 +117,12 @@ def measure(bundle: Bundle, samples: Samples, outputs: FloatArray) -> dict[str, 
     ``outputs`` are those of `evaluate_steps`: where they are per step the digest is of every step, and the accuracy
     that of the last one.
     """
+    rows = bundle.compiled.program.rows_of(samples.lengths)
     found: dict[str, Value] = {
-        "outputs.sha256": _digest(outputs, samples.lengths), "weights.sha256": weights_digest(bundle)
+        "outputs.sha256": _digest(outputs, rows), "weights.sha256": weights_digest(bundle)
     }  # fmt: skip
     if samples.label is not None:
-        found["accuracy"] = accuracy(last_steps(outputs, samples.lengths), samples.label)
+        found["accuracy"] = accuracy(last_steps(outputs, rows), samples.label)
     costs = {key: value for key, value in bundle.cost(samples.mean_steps).items() if key not in NOT_GATED}
     found |= {f"cost.{key}": float(value) for key, value in flatten(costs) if math.isfinite(value)}
     return dict(sorted(found.items()))

@@ -20,7 +20,7 @@ from ssmc.checking.ties import code_distance, float_error, matrix_distance, tie_
 from ssmc.errors import UsageError, VerificationError
 from ssmc.ir.build import constant_array, is_op, node_name, required
 from ssmc.ir.levels import Level
-from ssmc.ir.operations import AnyOp, StateSpace, Table
+from ssmc.ir.operations import AnyOp, Downsample, StateSpace, Table
 from ssmc.ir.operations.operation import Reduction, Stateless
 from ssmc.ir.program import Program
 from ssmc.ir.read_program import read_program
@@ -213,6 +213,7 @@ def compare(
     tensors = teacher.run(feeds)
     codes: dict[str, NDArray[np.generic]] = {program.input_name: tensors[program.input_name]}
     batch = len(tensors[program.input_name])
+    apart: dict[str, FloatArray] = {}  # of the values that the reference does not show
     for op in program.ops[:-1]:
         witness = next((w for w in witnesses.get(op.output, ()) if w.tensor in tensors), None)
         theirs = witness.codes(tensors[witness.tensor], batch) if witness else None
@@ -223,19 +224,31 @@ def compare(
         if isinstance(op, StateSpace):
             ours, distance = _kernel(teacher, op, tensors, inputs[0], found)
         else:
-            ours, distance = _evaluate(op, inputs), code_distance(op, inputs)
+            ours, distance = _evaluate(op, inputs), _distance(op, inputs, apart)
         if theirs is not None and witness is not None:
             if isinstance(op, Table):
                 distance = np.broadcast_to(teacher.table_distance(witness, tensors, batch), ours.shape)
             found.add(op.name, ours, theirs, distance)
         codes[op.output] = ours if theirs is None else theirs
+        if theirs is None:
+            apart[op.output] = np.broadcast_to(distance, ours.shape)
     return found
+
+
+def _distance(op: AnyOp, inputs: list[IntArray], apart: dict[str, FloatArray]) -> FloatArray:
+    """How far an operation's values lie from ties; those that are picked from unseen ones, as far as these."""
+    if isinstance(op, Downsample) and op.how == "pick" and op.inputs[0] in apart:
+        seen = apart[op.inputs[0]]
+        return seen[:, op.phase :: op.k][:, : int(op.group.at_end(np.array(seen.shape[1])))]
+    return code_distance(op, inputs)
 
 
 def _evaluate(op: AnyOp, xs: list[IntArray]) -> IntArray:
     """Codes of an operation on whole sequences."""
     if isinstance(op, Reduction):
         return op.reduce(*xs)
+    if isinstance(op, Downsample):
+        return op.whole(*xs)
     assert isinstance(op, Stateless)
     return op.apply(*xs)
 

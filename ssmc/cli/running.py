@@ -32,8 +32,8 @@ def run(bundle: Path, data: Path, noise: bool, seed: int | None, output: Path | 
     """Run a BUNDLE on the sequences of a data file; print the accuracy if the file has labels.
 
     The output file holds 'output' (n, size), or (n, T, size) where the model gives an output per step: NaN beyond the
-    end of a shorter sequence, whose true length is in 'lengths'. 'prediction' (n,) and the accuracy are those of the
-    last step. A softmax or argmax at the model's end is applied to 'output'.
+    last output of a shorter sequence; how many it has is in 'lengths'. 'prediction' (n,) and the accuracy are those of
+    the last step. A softmax or argmax at the model's end is applied to 'output'.
 
     \b
     Example:
@@ -56,14 +56,15 @@ def run(bundle: Path, data: Path, noise: bool, seed: int | None, output: Path | 
         )
     with counting(len(samples), "running") as advance:
         outputs = evaluate_steps(loaded, samples, progress=advance, **options)
+    rows = loaded.compiled.program.rows_of(samples.lengths)
     click.echo(f"{len(samples)} sequences, {int(samples.lengths.sum())} steps")
     if samples.label is not None:
-        correct = round(accuracy(last_steps(outputs, samples.lengths), samples.label) * len(samples))
+        correct = round(accuracy(last_steps(outputs, rows), samples.label) * len(samples))
         when = " at the last step" if outputs.ndim == 3 else ""
         click.echo(f"accuracy {correct / len(samples):.4f}{when} ({correct} of {len(samples)})")
     if output is not None:
-        last = last_steps(outputs, samples.lengths)
-        more = {"lengths": samples.lengths} if outputs.ndim == 3 else {}
+        last = last_steps(outputs, rows)
+        more = {"lengths": rows} if outputs.ndim == 3 else {}
         given = apply_head(loaded.compiled.program.head, outputs)
         write_file(output, npz_bytes({"output": given, "prediction": last.argmax(-1), **more}))
         click.echo(f"wrote {output}")

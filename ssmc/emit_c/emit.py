@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import assert_never
 
@@ -17,6 +17,7 @@ from ssmc.emit_c.kernel_blocks import emit_blocks
 from ssmc.emit_c.kernel_rows import emit_rows
 from ssmc.emit_c.linear import emit_linear
 from ssmc.emit_c.norm import emit_norm
+from ssmc.emit_c.rates import emit_downsample, emit_rest, first_place, flag_names, group_fields
 from ssmc.emit_c.reductions import emit_last_step, emit_mean, emit_sum_step
 from ssmc.emit_c.requants import define_requant
 from ssmc.emit_c.source import Layer, SourceFile, unique
@@ -28,6 +29,7 @@ from ssmc.ir.operations import (
     AnyOp,
     Concat,
     Dequantize,
+    Downsample,
     Ids,
     Last,
     Linear,
@@ -89,11 +91,19 @@ class Emitted:
 
 @dataclass
 class _State:
-    """Members that live from step to step, with their initial values where these are not zero."""
+    """Members that live from step to step, with their initial values where these are not zero.
+
+    Attributes:
+        registers: by kernel.
+        groups: by operation that lowers the rate: the place within the group, and what it has so far.
+        counts: by mean at a lower rate, the member that counts its steps.
+    """
 
     fields: list[Field]
     starts: list[tuple[str, str, int]]
     registers: dict[str, Registers]
+    groups: dict[str, tuple[Field, Field | None]] = field(default_factory=dict)
+    counts: dict[str, str] = field(default_factory=dict)
 
 
 def emit(program: Program, prefix: str, *, share: bool = True, word: int = 8) -> Emitted:
@@ -103,7 +113,8 @@ def emit(program: Program, prefix: str, *, share: bool = True, word: int = 8) ->
         program: what to compute.
         prefix: of all names.
         word: least width of weights and values, 8 or 16 bits.
-        share: let values share memory; without it every value of the last step can be looked at in the state.
+        share: let values share memory; without it every value of the last step can be looked at in the state, where
+            ``finish`` then leaves the end of the sequence.
 
     Raises:
         ModelError: SSMC-C21..C24, by node.
@@ -117,20 +128,14 @@ def emit(program: Program, prefix: str, *, share: bool = True, word: int = 8) ->
     buffers = planner.plan({name: f"state->{field.name}" for name, field in held.items()})
     ctx = Context(file, program, buffers.where)
     state = _State(list(fields), [], {})
-    at_step = [_layer(ctx, op, state, held, members) for op in program.ops if program.rate(op) == "step"]
-    at_finish = [
-        emit_mean(ctx, op, held[op.name].name) if isinstance(op, Mean) else _layer(ctx, op, state, held, members)
-        for op in program.ops
-        if isinstance(op, Mean) or program.rate(op) == "sequence"
-    ]
-    step, finish = (tuple(layer for layer in layers if layer is not None) for layers in (at_step, at_finish))
+    step, finish, end = _layers(ctx, state, held, members)
     if any(isinstance(op, Mean) for op in program.ops):
         state.fields.append(Field("steps", narrowest(0, 1 << 31), 1, "time steps seen"))
     every = sorted([*state.fields, *buffers.fields], key=lambda f: -f.ctype.bytes)
     every = every or [Field("unused", narrowest(0, 1), 1, "C has no empty structs")]
     quantizer = _quantizer(file, program)
     text = header_text(program, prefix, tuple(every), quantizer is not None, file)
-    body = source_text(ctx, step, finish, tuple(every), tuple(state.starts), quantizer)
+    body = source_text(ctx, (step, end), tuple(every), tuple(state.starts), quantizer, share=share)
     out = output_type(program, word)
     return Emitted(
         prefix, program, text, body, step, finish, tuple(every), file.flash_bytes, input_type(program, word), out,
@@ -165,6 +170,53 @@ def _reduction_fields(program: Program, members: set[str], word: int) -> tuple[d
     return held, tuple(held.values())
 
 
+def _layers(
+    ctx: Context, state: _State, held: dict[str, Field], members: set[str]
+) -> tuple[tuple[Layer, ...], tuple[Layer, ...], tuple[Layer, ...]]:
+    """What runs every step, what once per sequence, and all that ``finish`` runs: the rests of lower rates as well."""
+    step: list[Layer] = []
+    once: list[Layer] = []
+    end: list[Layer] = []
+    program, rests = ctx.program, any(group.rest for clock in flag_names(ctx.program) for group in clock)
+    for op in program.ops:
+        made = _layer(ctx, op, state, held, members)
+        if made is not None and program.rate(op) == "step":
+            step.append(replace(made, clock=program.clock(op)))
+            end += step[-1:] if rests and program.clock(op) else []
+        elif made is not None:
+            once.append(made)
+            end.append(made)
+        if isinstance(op, Mean):
+            once.append(emit_mean(ctx, op, held[op.name].name, state.counts.get(op.name, "")))
+            end.append(once[-1])
+        if isinstance(op, Downsample) and op.group.rest:
+            end.append(_rest(ctx, op, state))
+    return tuple(step), tuple(once), tuple(end)
+
+
+def _downsample(ctx: Context, op: Downsample, state: _State, members: set[str]) -> Layer:
+    place, kept = state.groups[op.name] = group_fields(ctx.program, op, members, ctx.file.word)
+    state.fields += [field for field in (place, kept) if field is not None]
+    if first_place(op):
+        state.starts.append((place.name, f"({place.ctype.name})({first_place(op)})", 1))
+    return emit_downsample(ctx, op, flag_names(ctx.program)[ctx.program.values[op.output].clock], place, kept)
+
+
+def _rest(ctx: Context, op: Downsample, state: _State) -> Layer:
+    place, kept = state.groups[op.name]
+    assert kept is not None
+    return emit_rest(ctx, op, flag_names(ctx.program)[ctx.program.values[op.output].clock], place, kept)
+
+
+def _sum_step(ctx: Context, op: Mean, state: _State, held: dict[str, Field], members: set[str]) -> Layer:
+    """The running sum; at a lower rate with a count of its own."""
+    if ctx.program.clock(op):
+        count = Field(unique(f"steps_{op.name}", members), INT64, 1, f"{op.name}: steps of its rate seen")
+        state.fields.append(count)
+        state.counts[op.name] = count.name
+    return emit_sum_step(ctx, op, held[op.name].name, state.counts.get(op.name, ""))
+
+
 def _layer(ctx: Context, op: AnyOp, state: _State, held: dict[str, Field], members: set[str]) -> Layer | None:
     """The C of one operation; None for what needs no code of its own: the ends of the program, and an alias."""
     match op:
@@ -183,9 +235,11 @@ def _layer(ctx: Context, op: AnyOp, state: _State, held: dict[str, Field], membe
         case Concat():
             return emit_concat(ctx, op)
         case Mean():
-            return emit_sum_step(ctx, op, held[op.name].name)
+            return _sum_step(ctx, op, state, held, members)
         case Last():
             return emit_last_step(ctx, op, held[op.name].name)
+        case Downsample():
+            return _downsample(ctx, op, state, members)
         case Quantize() | Slice() | Dequantize():
             return None
         case _:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ssmc.emit_c.emit import Emitted
-from ssmc.emit_c.text import per_step
+from ssmc.emit_c.text import counts_outputs, has_finish, per_step
 
 #: numpy dtype -> C type of real inputs that are read as they are; others are converted to float64
 READ = {"float64": "double", "float32": "float", "int16": "int16_t"}
@@ -60,18 +60,21 @@ void glue_quantize_@T(const @C *x, int64_t n, const double *scale, @_input *code
     }
 }
 
-/* samples first..last of a padded batch (n, steps, inputs) */
+/* samples first..last of a padded batch (n, steps, inputs), rows outputs a sample */
 void glue_run_@T(@_state *state, const @C *x, int64_t steps, const int64_t *lengths, const double *scale,
-                 @_output *y, int64_t first, int64_t last)
+                 @_output *y, int64_t rows, int64_t first, int64_t last)
 {
     @_input codes[@INPUTS];
     for (int64_t i = first; i < last; ++i) {
+        int64_t row = 0;
         @_init(state);
         for (int64_t t = 0; t < lengths[i]; ++t) {
             glue_quantize_@T(x + (i * steps + t) * @INPUTS, 1, scale, codes);
-            @STEP(state, codes@YT);
+            @ADD@STEP(state, codes@YT);
         }
         @END
+        (void)row;
+        (void)rows;
     }
 }
 """
@@ -84,12 +87,15 @@ def glue_text(model: Emitted, offsets: list[str]) -> str:
     outputs = str(model.program.output_size)
     places = ", ".join(f"(int64_t)offsetof({model.prefix}_state, {name})" for name in offsets) or "0"
     at_sample = f", y + i * {outputs}" if stepwise else ""
-    at_time = f", y + (i * steps + t) * {outputs}" if stepwise else ""
-    end = "(void)y;" if stepwise else f"{model.prefix}_finish(state, y + i * {outputs});"
-    text = _COMMON + ("" if stepwise else _FINISH)
+    counted = counts_outputs(model.program)
+    at_time = f", y + (i * rows + {'row' if counted else 't'}) * {outputs}" if stepwise else ""
+    place = f"(i * rows + row) * {outputs}" if counted else f"i * {outputs}"
+    end = f"{model.prefix}_finish(state, y + {place});" if has_finish(model.program) else "(void)y;"
+    text = _COMMON + (_FINISH if has_finish(model.program) else "")
     text += "".join(_QUANTIZE.replace("@T", name).replace("@C", ctype) for name, ctype in READ.items())
     pairs = [
         ("@OFFSETS", places), ("@OUTPUTS", outputs), ("@INPUTS", str(model.program.input_size)),
+        ("@ADD", "row += " if counted else ""),
         ("@STEP", f"{model.prefix}_step"), ("@YT", at_time), ("@Y", at_sample), ("@END", end),
         ("@LO", str(first.lo)), ("@HI", str(first.hi)), ("@", model.prefix),
     ]  # fmt: skip

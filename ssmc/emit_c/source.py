@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import numpy as np
 
 from ssmc.emit_c.packing import pack_rows, packed_bits
 from ssmc.emit_c.widths import CType, holding, narrowest
+from ssmc.ir.rates import Clock, period, seen_at_end
 from ssmc.ir.rounding import IntArray
 
 COLUMN = 108
@@ -110,6 +112,7 @@ class Layer:
         requants: requantizations, read-outs and channel-wise roundings each time, by what they are.
         scratch_bytes: local arrays.
         stored: how its weights are stored, for people.
+        clock: at whose steps it runs; () is every step of the input, or once at the end.
     """
 
     name: str
@@ -118,6 +121,22 @@ class Layer:
     requants: dict[str, int] = field(default_factory=dict)
     scratch_bytes: int = 0
     stored: str = ""
+    clock: Clock = ()
+
+    def operations(self) -> int:
+        """Everything that is no multiply-accumulate, counted once per code."""
+        return sum(self.requants.values())
+
+
+def per_input_step(layers: Iterable[Layer], count: Callable[[Layer], int]) -> float:
+    """What ``layers`` count per step of the input, in the mean: those at a lower rate run less often."""
+    mean = sum((Fraction(count(layer), period(layer.clock)) for layer in layers), Fraction(0))
+    return int(mean) if mean.denominator == 1 else float(mean)
+
+
+def per_sequence(layers: Iterable[Layer], count: Callable[[Layer], int], steps: int) -> int:
+    """What ``layers`` count in a sequence of ``steps`` steps of the input."""
+    return sum(count(layer) * int(seen_at_end(layer.clock, np.array(steps))) for layer in layers)
 
 
 @dataclass

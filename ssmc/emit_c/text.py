@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from ssmc.emit_c.buffers import Field, input_needs_clamp, input_type, output_value
 from ssmc.emit_c.context import Context
 from ssmc.emit_c.helpers import helper_text
+from ssmc.emit_c.rates import declarations, flag_names, statements
 from ssmc.emit_c.source import Layer, SourceFile, block, comment_text
 from ssmc.emit_c.widths import CType, narrowest
 from ssmc.ir.operations import Dequantize, Ids, Quantize
@@ -27,8 +28,18 @@ def output_type(program: Program, word: int) -> CType:
 
 
 def per_step(program: Program) -> bool:
-    """An output every step, and none at the end."""
+    """An output every step of the output's rate, none of the whole sequence."""
     return program.output_rate == "step"
+
+
+def counts_outputs(program: Program) -> bool:
+    """Not every step gives an output: ``step`` and ``finish`` return whether they did."""
+    return bool(program.output_clock)
+
+
+def has_finish(program: Program) -> bool:
+    """Something is left to give at the end."""
+    return not per_step(program) or counts_outputs(program)
 
 
 def _scale(values: ArrayLike) -> str:
@@ -109,13 +120,20 @@ def _prototypes(program: Program, prefix: str, quantizes: bool) -> Iterator[str]
     yield "/* Before the first step of a sequence. */"
     yield f"{signatures['init']};"
     yield ""
-    if per_step(program):
+    if counts_outputs(program):
+        yield f"/* One time step: {upper}_INPUTS codes in; 1 with {upper}_OUTPUTS codes out, or 0. */"
+    elif per_step(program):
         yield f"/* One time step: {upper}_INPUTS codes in, {upper}_OUTPUTS codes out. */"
     else:
         yield f"/* One time step: {upper}_INPUTS codes in. */"
     yield f"{signatures['step']};"
     yield ""
-    if not per_step(program):
+    if counts_outputs(program):
+        yield f"/* 1 with {upper}_OUTPUTS codes out for steps that no output has covered yet, or 0; the state stays. */"
+        yield f"{signatures['finish']};"
+        yield ""
+        yield "/* A whole sequence of `steps` steps, from the initial state; all outputs in a row, and how many. */"
+    elif not per_step(program):
         yield f"/* The {upper}_OUTPUTS output codes of the steps so far; the sequence may go on afterwards. */"
         yield f"{signatures['finish']};"
         yield ""
@@ -133,29 +151,32 @@ def function_heads(program: Program, prefix: str) -> dict[str, str]:
     """The signatures of the public functions."""
     state, x, y = f"{prefix}_state *state", f"const {prefix}_input *x", f"{prefix}_output *y"
     out = f", {y}" if per_step(program) else ""
+    given, count = ("int", "uint32_t") if counts_outputs(program) else ("void", "void")
     return {
         "init": f"void {prefix}_init({state})",
-        "step": f"void {prefix}_step({state}, {x}{out})",
-        "finish": f"void {prefix}_finish({state}, {y})",
-        "run": f"void {prefix}_run({state}, {x}, uint32_t steps, {y})",
+        "step": f"{given} {prefix}_step({state}, {x}{out})",
+        "finish": f"{given} {prefix}_finish({state}, {y})",
+        "run": f"{count} {prefix}_run({state}, {x}, uint32_t steps, {y})",
         "quantize": f"void {prefix}_quantize(const int16_t *samples, {prefix}_input *codes)",
     }
 
 
 def source_text(
     ctx: Context,
-    step: tuple[Layer, ...],
-    finish: tuple[Layer, ...],
+    layers: tuple[tuple[Layer, ...], tuple[Layer, ...]],
     fields: tuple[Field, ...],
     starts: tuple[tuple[str, str, int], ...],
     quantizer: str | None,
+    *,
+    share: bool,
 ) -> str:
-    """The C file."""
+    """The C file of the ``layers`` of a step and of the end; ``share`` as in `ssmc.emit_c.emit.emit`."""
+    step, end = layers
     prefix, program = ctx.file.prefix, ctx.program
     heads = function_heads(program, prefix)
     body = [_function(heads["init"], _init(fields, starts)), _function(heads["step"], _step(ctx, step, fields))]
-    if not per_step(program):
-        body.append(_function(heads["finish"], _finish(ctx, finish)))
+    if has_finish(program):
+        body.append(_function(heads["finish"], _finish(ctx, end, share=share)))
     body.append(_function(heads["run"], _run(ctx)))
     if quantizer is not None:
         code = f"    codes[c] = ({prefix}_input){quantizer};"
@@ -199,30 +220,60 @@ def _step(ctx: Context, layers: tuple[Layer, ...], fields: tuple[Field, ...]) ->
         clamp, code = ctx.file.helper("clamp32"), ctx.where[first.output]
         limited = f"({prefix}_input){clamp}(x[c], {first.quant.lo}, {first.quant.hi})"
         lines += [f"for (int c = 0; c < {program.input_size}; ++c) {{", f"    {code}[c] = {limited};", "}"]
-    lines += [layer.call for layer in layers]
+    flags = flag_names(program)
+    lines = [*declarations(flags), *lines, *statements(layers, flags)]
     lines += ["state->steps += 1;"] if counted else []
     lines += _copy_output(ctx) if per_step(program) else []
     used = any("state" in line for line in lines)
     lines = lines if used else ["(void)state;", *lines]
-    return lines if any("x" in line for line in lines) else [*lines, "(void)x;"]
+    lines = lines if any("x" in line for line in lines) else [*lines, "(void)x;"]
+    return [*lines, f"return {flags[program.output_clock]};"] if counts_outputs(program) else lines
 
 
-def _finish(ctx: Context, layers: tuple[Layer, ...]) -> list[str]:
-    return [*(layer.call for layer in layers), *_copy_output(ctx)]
+def _finish(ctx: Context, layers: tuple[Layer, ...], *, share: bool) -> list[str]:
+    """What the end of the sequence gives; lower rates are ended on a copy, since the sequence may go on."""
+    flags, program = flag_names(ctx.program), ctx.program
+    ended = [layer for layer in layers if any(flag in layer.call for flag in flags.values())]
+    lines = [*declarations(flags)] if ended or counts_outputs(program) else []
+    lines += [f"{ctx.file.prefix}_state rest = *state;", "state = &rest;"] if ended and share else []
+    lines += [*statements(layers, flags), *_copy_output(ctx)]
+    if not counts_outputs(program):
+        return lines
+    lines = lines if ended else [*lines, "(void)state;", "(void)y;"]
+    return [*lines, f"return {flags[program.output_clock]};"]
 
 
 def _copy_output(ctx: Context) -> list[str]:
     where = ctx.where[output_value(ctx.program)]
     if where == "y":
         return []
-    return [f"for (int c = 0; c < {ctx.program.output_size}; ++c) {{", f"    y[c] = {where}[c];", "}"]
+    copy = [f"for (int c = 0; c < {ctx.program.output_size}; ++c) {{", f"    y[c] = {where}[c];", "}"]
+    clock = ctx.program.output_clock
+    return [f"if ({flag_names(ctx.program)[clock]}) {{", *(f"    {line}" for line in copy), "}"] if clock else copy
 
 
 def _run(ctx: Context) -> list[str]:
     prefix, program = ctx.file.prefix, ctx.program
+    if counts_outputs(program):
+        return _counted_run(ctx)
     out = ", y" if per_step(program) else ""
     lines = [f"{prefix}_init(state);", "for (uint32_t t = 0; t < steps; ++t) {", f"    {prefix}_step(state, x{out});"]
     lines += [f"    x += {program.input_size};"]
     lines += [f"    y += {program.output_size};"] if per_step(program) else []
     lines += ["}"]
     return lines if per_step(program) else [*lines, f"{prefix}_finish(state, y);"]
+
+
+def _counted_run(ctx: Context) -> list[str]:
+    """The outputs there are, one after the other."""
+    prefix, program = ctx.file.prefix, ctx.program
+    place = f"y + (uint64_t)count * {program.output_size}"
+    return [
+        "uint32_t count = 0;",
+        f"{prefix}_init(state);",
+        "for (uint32_t t = 0; t < steps; ++t) {",
+        f"    count += (uint32_t){prefix}_step(state, x, {place});",
+        f"    x += {program.input_size};",
+        "}",
+        f"return count + (uint32_t){prefix}_finish(state, {place});",
+    ]

@@ -14,10 +14,13 @@ from ssmc.folding.signals import (
     Coded,
     Convolved,
     Dense,
+    Grouped,
     KernelOutput,
     Mapped,
     Mean,
+    Mixed,
     Norm,
+    Picked,
     Product,
     Raw,
     Signal,
@@ -26,6 +29,7 @@ from ssmc.folding.signals import (
 from ssmc.ir.build import constant_dtype, node_name, ssmc_node
 from ssmc.ir.functions import output_names
 from ssmc.ir.grid import factor_parts, factor_rows
+from ssmc.ir.operations.downsample import RESTS
 from ssmc.ir.quant import Rate
 from ssmc.ir.read_program import constants as read_constants
 from ssmc.ir.rounding import FloatArray, round_half_even
@@ -107,6 +111,9 @@ class Emitter:
         """Quantize a signal: one integer operation."""
         if isinstance(signal, Clamped):
             return replace(self.close(signal.source, _clamped(grid, signal, name), name), roles=signal.roles)
+        if isinstance(signal, Picked):
+            whole = self.close(signal.source, grid, f"{name}.whole")
+            return replace(self.picked(whole, signal.k, signal.phase, name), roles=signal.roles)
         if not signal.size:
             raise ModelError("SSMC-T02", "the quantized value has no channels", "leave it out of the model", name)
         self.applied.append(name)
@@ -129,12 +136,16 @@ class Emitter:
                 )
             case Sum():
                 value = self._sum(signal, grid, name)
+            case Grouped():
+                value = self._mean(signal, grid, name, {"k": [signal.k], "rest": [RESTS.index(signal.rest)]})
             case Mean():
                 value = self._mean(signal, grid, name)
             case Norm():
                 value = self._norm(signal, grid, name)
             case Convolved():
                 value = self._convolved(signal, grid, name)
+            case Mixed():
+                value = self._mixed(signal, grid, name)
             case KernelOutput():
                 value = self.kernel(signal, grid, name)
             case _:
@@ -190,11 +201,13 @@ class Emitter:
         }  # fmt: skip
         return self.emit("Sum", name, {"a": signal.a.value, "b": signal.b.value}, constants)
 
-    def _mean(self, signal: Mean, grid: Grid, name: str) -> ir.Value:
+    def _mean(self, signal: Mean, grid: Grid, name: str, group: Constants | None = None) -> ir.Value:
+        """Over the whole sequence, or over each ``group``."""
         if signal.offset.any():
             raise ModelError("SSMC-T02", "a mean plus a constant has no integer form", "quantize the mean itself", name)
         constants: Constants = {"gain": signal.coefficient, "step": grid.step, "lo": grid.lo, "hi": grid.hi}
-        return self.emit("Mean", name, {"x": signal.source.value}, constants)
+        op_type = "Downsample" if group else "Mean"
+        return self.emit(op_type, name, {"x": signal.source.value}, {**constants, **(group or {})})
 
     def _norm(self, signal: Norm, grid: Grid, name: str) -> ir.Value:
         scale = float(signal.source.scale[0])
@@ -206,21 +219,35 @@ class Emitter:
         """A finite impulse response is a state space whose states are the last K - 1 inputs: s' = [u, s_1, ...]."""
         if signal.tail:
             raise ModelError("SSMC-T01", "a convolution looks ahead", "keep its first T steps only", name)
-        size, width = signal.taps.shape
-        n = width - 1
-        shift = np.zeros((size, n, n + 1))
-        shift[:, 0, n] = 1.0
-        shift[:, np.arange(1, n), np.arange(n - 1)] = 1.0
-        rows = np.concatenate([signal.taps[:, 1:], signal.taps[:, :1]], 1)[:, None] * signal.source.scale[:, None, None]
+        scale = signal.source.scale[:, None, None]
+        rows = np.concatenate([signal.taps[:, 1:], signal.taps[:, :1]], 1)[:, None] * scale
+        return self._shift_register(signal, (rows, 1), grid, name)
+
+    def _mixed(self, signal: Mixed, grid: Grid, name: str) -> ir.Value:
+        """The same with all channels in one group: s' = [u, s_1, ...], each of C channels."""
+        taps = signal.taps * signal.source.scale[None, :, None]
+        lagged = np.concatenate([taps[..., 1:], taps[..., :1]], 2).transpose(0, 2, 1)
+        rows = lagged.reshape(1, signal.size, -1)
+        return self._shift_register(signal, (rows, signal.source.size), grid, name)
+
+    def _shift_register(
+        self, signal: Convolved | Mixed, read: tuple[FloatArray, int], grid: Grid, name: str
+    ) -> ir.Value:
+        """States that keep the last inputs; ``read``: rows (G, p, n + m) of [states, inputs], and m."""
+        rows, m = read
+        size, p, n = len(rows), rows.shape[1], rows.shape[2] - m
+        shift = np.zeros((size, n, n + m))
+        shift[:, np.arange(m), n + np.arange(m)] = 1.0
+        shift[:, np.arange(m, n), np.arange(n - m)] = 1.0
         codes, gain = self._grid(rows, name)
         edge, lo, hi = np.ones((size, n)), signal.source.lo, signal.source.hi
         one: Constants = {key: edge for key in ("gain", "step", "unit")}
         zero: Constants = {key: edge * 0 for key in ("offset", "keep", "r0")}
         low: Constants = {key: edge * lo for key in ("lo", "dac_lo", "reg_lo")}
         high: Constants = {key: edge * hi for key in ("hi", "dac_hi", "reg_hi")}
-        step, offset = grid.step[:, None], (signal.offset / grid.step)[:, None]
+        step, offset = grid.step.reshape(size, p), (signal.offset / grid.step).reshape(size, p)
         out: Constants = {"W": shift, "W_y": codes, "gain_y": gain, "step_y": step, "offset_y": offset}
-        out |= {"lo_y": np.full((size, 1), float(grid.lo)), "hi_y": np.full((size, 1), float(grid.hi))}
+        out |= {"lo_y": np.full((size, p), float(grid.lo)), "hi_y": np.full((size, p), float(grid.hi))}
         return self.emit("KernelPair", name, {"u": signal.source.value}, one | zero | low | high | out)
 
     def kernel(self, signal: KernelOutput, grid: Grid | None, name: str) -> ir.Value:
@@ -306,6 +333,11 @@ class Emitter:
         scale, offset = np.concatenate([a.scale, b.scale]), np.concatenate([a.offset, b.offset])
         lo, hi = min(a.lo, b.lo), max(a.hi, b.hi)
         return Coded(a.roles, a.size + b.size, value, lo, hi, scale, offset, a.rate)
+
+    def picked(self, signal: Coded, k: int, phase: int, name: str) -> Coded:
+        """Every k-th step of a code value, from step ``phase`` on."""
+        constants: Constants = {"k": [k], "phase": [phase], "rest": [1]}
+        return replace(signal, value=self.emit("DownsamplePick", name, {"x": signal.value}, constants))
 
     def last(self, signal: Coded, name: str) -> Coded:
         """The last step of a code value."""

@@ -9,10 +9,14 @@ import onnx_ir as ir
 
 from ssmc.folding.emit import Emitter
 from ssmc.folding.operands import Operands, Rule, attribute, real_constant, refuse, signal_of
-from ssmc.folding.signals import Coded, Mapped, Mean, Signal, Tokens
+from ssmc.folding.signals import Coded, Grouped, Mapped, Mean, Picked, Signal, Tokens
 from ssmc.ir.build import REAL_TYPES, WHOLE_TYPES, required
+from ssmc.ir.operations.downsample import RESTS, Rest
 from ssmc.ir.rounding import IntArray
 from ssmc.recognition.axes import Roles
+
+FAR = float(1 << 62)
+ENDLESS = (1 << 31) - 1  # what exporters write for a slice to the end, or a larger number
 
 
 def _transpose(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
@@ -100,10 +104,13 @@ def _split(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
 
 def _slice(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     signal = signal_of(node, operands)
-    start, stop = (real_constant(required(node, i), node).astype(np.int64) for i in (1, 2))
+    start, stop = (np.clip(real_constant(required(node, i), node), -FAR, FAR).astype(np.int64) for i in (1, 2))
     given = [real_constant(v, node).astype(np.int64) if v is not None else None for v in node.inputs[3:]]
     axes, steps = [*given, None, None][:2]
-    if len(start) != 1 or axes is None or (steps is not None and steps[0] != 1):
+    stride = 1 if steps is None else int(steps[0])
+    if len(start) == 1 and axes is not None and signal.roles[int(axes[0])] == "T" and stride > 1:
+        return [_strided(node, signal, (int(start[0]), int(stop[0]), stride), emitter)]
+    if len(start) != 1 or axes is None or stride != 1:
         raise refuse(node, "a slice of several axes or with a stride", "slice channels one axis at a time", "SSMC-T01")
     axis = int(axes[0]) % len(signal.roles)
     if signal.roles[axis] == "T" and start[0] == -1 and isinstance(signal, Coded):
@@ -114,6 +121,33 @@ def _slice(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
         )
     first, last = (int(np.clip(v + signal.size if v < 0 else v, 0, signal.size)) for v in (start[0], stop[0]))
     return [_channels(node, signal, first, last, emitter, str(node.outputs[0].name))]
+
+
+def _strided(node: ir.Node, signal: Signal, span: tuple[int, int, int], emitter: Emitter) -> Signal:
+    """``x[:, start::step]``: a lower rate."""
+    start, stop, step = span
+    if start < 0 or stop < ENDLESS:
+        fact = f"a slice of time from {start} to {stop}"
+        raise refuse(node, fact, "start at a fixed step and go on to the end", "SSMC-T01")
+    if isinstance(signal, Coded):
+        return emitter.picked(signal, step, start, str(node.outputs[0].name))
+    return Picked(signal.roles, signal.size, signal, step, start)
+
+
+def _average_pool(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """Means over groups of steps: a lower rate."""
+    signal = signal_of(node, operands)
+    kernel = node.attributes["kernel_shape"].as_ints()
+    strides, pads = (tuple(node.attributes[k].as_ints()) if k in node.attributes else () for k in ("strides", "pads"))
+    k, along = int(np.prod(kernel)), dict(zip(signal.roles[2:], kernel, strict=False))
+    plain = not any(pads) and strides == tuple(kernel) and along.get("T") == k
+    if not plain or attribute(node, "ceil_mode", 0) * attribute(node, "count_include_pad", 0):
+        fact = f"a pooling of kernel {tuple(kernel)}, strides {strides} and pads {pads} over axes {signal.roles}"
+        raise refuse(node, fact, "average over groups of steps: kernel = stride, no padding", "SSMC-T01")
+    if not isinstance(signal, Coded):
+        raise refuse(node, "the input of a pooling is not quantized", "quantize it", "SSMC-Q06")
+    rest: Rest = RESTS[attribute(node, "ceil_mode", 0)]
+    return [Grouped(signal.roles, signal.size, signal, signal.scale, signal.offset, k, rest)]
 
 
 def _without(roles: Roles, axis: int, put: str | None) -> Roles:
@@ -182,4 +216,5 @@ LAYOUT_RULES: dict[tuple[str, str], Rule] = {
     ("", "Slice"): _slice,
     ("", "Gather"): _gather,
     ("", "ReduceMean"): _mean,
+    ("", "AveragePool"): _average_pool,
 }

@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.folding import rules
+from ssmc.folding.convolutions import convolved
 from ssmc.folding.emit import Emitter
 from ssmc.folding.operands import Operands, Rule, channel_axis, per_channel, real_constant, refuse
 from ssmc.folding.signals import Coded, Convolved, Mapped, Norm, Padded, Signal, Statistic
@@ -110,26 +111,11 @@ def _rms_norm(node: ir.Node, x: Signal | None, statistic: Statistic, stage: str)
 
 
 def _conv(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """A causal depthwise convolution over time; kernel 1 is left to the dense rule."""
-    signal = operands[0]
+    """A causal convolution over time, depthwise or small and dense; kernel 1 is left to the dense rule."""
     weight = real_constant(node.inputs[1], node)
-    if signal is None or weight.ndim != 3 or weight.shape[2] == 1:
+    if operands[0] is None or weight.ndim != 3 or weight.shape[2] == 1:
         return rules.RULES["", "Conv"](node, operands, emitter)
-    width = weight.shape[2]
-    pads = tuple(node.attributes["pads"].as_ints()) if "pads" in node.attributes else (0, 0)
-    plain = all(set(node.attributes[k].as_ints()) == {1} for k in ("strides", "dilations") if k in node.attributes)
-    groups = node.attributes["group"].as_int() if "group" in node.attributes else 1
-    if signal.roles != ("N", "C", "T") or groups != signal.size or weight.shape[:2] != (groups, 1) or not plain:
-        fact = f"a convolution of shape {weight.shape} in {groups} groups mixes channels over time"
-        raise refuse(node, fact, "use a depthwise convolution, stride and dilation 1", "SSMC-T01")
-    before, source = (signal.before, signal.source) if isinstance(signal, Padded) else (0, signal)
-    if not isinstance(source, Coded) or source.offset.any():
-        raise refuse(node, "the input of a convolution is not quantized", "quantize it", "SSMC-Q06")
-    if before + pads[0] != width - 1 or pads[1] not in (0, width - 1):
-        raise refuse(node, f"a convolution padded by {pads} looks ahead", f"pad {width - 1} steps before", "SSMC-T01")
-    biased = len(node.inputs) > 2 and node.inputs[2] is not None
-    offset = real_constant(node.inputs[2], node) if biased else np.zeros(signal.size)
-    return [Convolved(signal.roles, signal.size, source, weight[:, 0, ::-1].copy(), offset, pads[1])]
+    return [convolved(node, operands[0], weight)]
 
 
 def _pad(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:

@@ -19,7 +19,9 @@ from ssmc.folding.signals import (
     KernelOutput,
     Mapped,
     Mean,
+    Mixed,
     Norm,
+    Picked,
     Product,
     Signal,
     Sum,
@@ -162,7 +164,9 @@ def _conv(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     weight = real_constant(node.inputs[1], node)
     pads, strides = (node.attributes[k].as_ints() if k in node.attributes else () for k in ("pads", "strides"))
     pointwise = weight.ndim == 3 and weight.shape[2] == 1 and attribute(node, "group", 1) == 1
-    if signal is None or not pointwise or any(pads) or any(stride != 1 for stride in strides):
+    if isinstance(signal, Coded) and len(strides) == 1 and strides[0] > 1:
+        signal = emitter.picked(signal, strides[0], 0, f"{node.outputs[0].name}.strided")
+    if signal is None or not pointwise or any(pads):
         raise refuse(
             node, f"a convolution of shape {weight.shape}", "only kernel 1 compiles; put time into the SSM", "SSMC-T01"
         )
@@ -235,7 +239,7 @@ def _bounds(node: ir.Node, position: int) -> tuple[float, float] | None:
     return -np.inf if low is None else low, np.inf if high is None else high
 
 
-CLAMPED = (Coded, Clamped, Dense, Product, Sum, Mean, Norm, Convolved, KernelOutput)
+CLAMPED = (Coded, Clamped, Dense, Picked, Product, Sum, Mean, Norm, Convolved, Mixed, KernelOutput)
 
 _FUNCTIONS = (
     "Relu", "Sigmoid", "Tanh", "Gelu", "Erf", "HardSigmoid", "HardSwish", "Elu", "LeakyRelu", "Softplus", "Exp", "Abs",

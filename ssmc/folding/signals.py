@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.ir.operations.dequantize import Head
+from ssmc.ir.operations.downsample import Rest
 from ssmc.ir.quant import Rate
 from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.recognition.axes import Roles
@@ -197,6 +198,38 @@ class Mean(Signal):
 
 
 @dataclass(frozen=True)
+class Grouped(Mean):
+    """``coefficient * mean of code over each group of k steps + offset``; what a rest does is ``rest``."""
+
+    k: int
+    rest: Rest
+
+
+@dataclass(frozen=True)
+class Picked(Signal):
+    """Every k-th step of another signal, from step ``phase`` on: a stride between a convolution and its quantizer."""
+
+    source: Signal
+    k: int
+    phase: int
+
+    def scaled(self, factor: FloatArray) -> Signal | None:
+        """Scale the source."""
+        return self._of(self.source.scaled(factor))
+
+    def shifted(self, offset: FloatArray) -> Signal | None:
+        """Shift the source."""
+        return self._of(self.source.shifted(offset))
+
+    def channels(self, index: IntArray) -> Signal | None:
+        """Channels of the source."""
+        return self._of(self.source.channels(index))
+
+    def _of(self, source: Signal | None) -> Signal | None:
+        return None if source is None else replace(self, size=source.size, source=source)
+
+
+@dataclass(frozen=True)
 class Statistic(Signal):
     """On its way to an RMS norm: the mean square of a code value's channels (plus eps), its root, or the inverse."""
 
@@ -252,6 +285,23 @@ class Convolved(Signal):
     def scaled(self, factor: FloatArray) -> Signal:
         """Scale both terms."""
         return replace(self, taps=self.taps * factor[:, None], offset=self.offset * factor)
+
+    def shifted(self, offset: FloatArray) -> Signal:
+        """Move the offset."""
+        return replace(self, offset=self.offset + offset)
+
+
+@dataclass(frozen=True)
+class Mixed(Signal):
+    """Causal convolution over all channels: ``sum_c,k taps[o, c, k] x[c, t - k] + offset``; taps (size, C, K)."""
+
+    source: Coded
+    taps: FloatArray
+    offset: FloatArray
+
+    def scaled(self, factor: FloatArray) -> Signal:
+        """Scale both terms."""
+        return replace(self, taps=self.taps * factor[:, None, None], offset=self.offset * factor)
 
     def shifted(self, offset: FloatArray) -> Signal:
         """Move the offset."""

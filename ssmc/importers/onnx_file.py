@@ -22,6 +22,7 @@ from ssmc.importers.one_step import one_step_to_scan
 from ssmc.importers.opset import raise_opset
 from ssmc.importers.protos import every_graph, proto_name, undecodable
 from ssmc.importers.qonnx import QONNX, attach_bodies
+from ssmc.importers.rates import refuse_mixed_rates
 from ssmc.importers.refusals import refuse_early, refuse_float64
 from ssmc.importers.rewritten import require_same
 from ssmc.importers.shapes import with_shapes
@@ -100,6 +101,7 @@ def import_model(
     widen_ids(model)
     attach_bodies(model)
     to_batch_time_features(model, budgets, source)
+    refuse_mixed_rates(model)
     try_model(model, budgets, source)
     return model
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssmc.errors import UsageError
-from ssmc.ir.operations import AnyOp, Dequantize, Ids, Quantize, StateSpace
+from ssmc.ir.operations import AnyOp, Dequantize, Downsample, Ids, Quantize, StateSpace
 from ssmc.ir.operations.operation import Recurrent, Reduction, Stateless
 from ssmc.ir.program import Program
+from ssmc.ir.rates import Clock, seen, seen_at_end
 from ssmc.ir.rounding import FloatArray, IntArray
 
 Trace = dict[str, IntArray]
@@ -23,7 +25,7 @@ class State:
 
     Attributes:
         registers: (N, H, n) per recurrent operation.
-        accumulators: running sums or last values (N, size) per reduction.
+        accumulators: running sums or last values (N, size) per reduction, and per operation that lowers the rate.
         length: true steps seen, (N,).
     """
 
@@ -56,43 +58,63 @@ class Executor:
         for op in self.program.ops:
             if isinstance(op, Recurrent):
                 state.registers[op.name] = op.start(batch)
-            elif isinstance(op, Reduction):
+            elif isinstance(op, Reduction | Downsample):
                 state.accumulators[op.name] = np.zeros((batch, self.program.values[op.output].size), np.int64)
         return state
 
     def step(self, state: State, u: ArrayLike, active: NDArray[np.bool_] | None = None) -> FloatArray | None:
         """Feed one step u (N, features); returns the output (N, size) of this step where the output is per step.
 
-        ``active`` (N,) marks samples that have not ended: the others keep their state.
+        ``active`` (N,) marks samples that have not ended: the others keep their state. An output at a lower rate is
+        None at steps that give none for any sample, and NaN for samples that have none.
         """
+        before = state.length.copy()
         codes = self.step_codes(state, u, active)
-        return self._real(codes) if self.program.output_rate == "step" else None
+        if self.program.output_rate != "step":
+            return None
+        return self._ticking(codes, seen(self.program.output_clock, before), state.length, seen)
 
     def step_codes(self, state: State, u: ArrayLike, active: NDArray[np.bool_] | None = None) -> Trace:
-        """Like `step`, returning every per-step value as codes (N, size), by name."""
+        """Like `step`, returning every per-step value as codes (N, size), by name.
+
+        A value at a lower rate is there at the steps at which any sample has a new one (`Ticks`); the rows of the other
+        samples mean nothing.
+        """
         x = np.asarray(u)
         mask = np.ones(len(x), bool) if active is None else active
         first_of(self.program).require(x, mask)
         known: dict[str, NDArray[Any]] = {self.program.input_name: x}
+        ticks = Ticks.of_step(state.length, mask)
         for op in self.program.ops[:-1]:
-            if self.program.rate(op) == "step":
-                _step(op, known, state, mask)
+            clock = self.program.clock(op)
+            if self.program.rate(op) == "step" and (not clock or ticks.at(clock).any()):
+                _step(op, known, state, ticks, clock)
         state.length += mask
         return {name: codes for name, codes in known.items() if name in self.program.values}
 
     def finish(self, state: State) -> FloatArray | None:
-        """The output (N, size) where it is one per sequence."""
-        return self._real(self.finish_codes(state)) if self.program.output_rate == "sequence" else None
+        """The output (N, size) where it is one per sequence; else the row of a group that the end leaves incomplete.
+
+        None where there is no output left to give. The state stays as it is: the sequence may go on.
+        """
+        codes = self.finish_codes(state)
+        if self.program.output_rate == "sequence":
+            return self._real(codes)
+        clock = self.program.output_clock
+        return self._ticking(codes, seen(clock, state.length), state.length, seen_at_end) if clock else None
 
     def finish_codes(self, state: State) -> Trace:
-        """Every per-sequence value as codes (N, size), by name."""
-        codes: Trace = {}
+        """Every per-sequence value as codes (N, size), by name, and what incomplete groups give (`step_codes`)."""
+        known: dict[str, NDArray[Any]] = {}
+        state, ticks = state.copy(), Ticks.of_end(state.length)
         for op in self.program.ops[:-1]:
+            clock = self.program.clock(op)
             if isinstance(op, Reduction):
-                codes[op.output] = op.finish(state.accumulators[op.name], state.length)
-            elif isinstance(op, Stateless) and self.program.rate(op) == "sequence":
-                codes[op.output] = op.apply(*(codes[name] for name in op.inputs))
-        return codes
+                _step(op, known, state, ticks, clock)
+                known[op.output] = op.finish(state.accumulators[op.name], ticks.after(clock))
+            elif self.program.rate(op) == "sequence" or (clock and ticks.at(clock).any()) or isinstance(op, Downsample):
+                _step(op, known, state, ticks, clock)
+        return known
 
     def run(self, x: ArrayLike, lengths: ArrayLike | None = None) -> FloatArray:
         """Outputs for a padded batch.
@@ -102,19 +124,38 @@ class Executor:
             lengths: true steps of each sample, default T. Padding never changes a result.
 
         Returns:
-            (N, size), or (N, T, size) where the output is per step (NaN beyond a sample's length).
+            (N, size), or (N, T, size) where the output is per step, fewer rows at a lower rate (NaN beyond the rows of
+            a sample).
         """
         batch = check_input(self.program, x)
         steps = check_lengths(batch, lengths)
         state = self.init(len(batch))
-        outputs = np.full((*batch.shape[:2], self.program.output_size), np.nan)
+        clock = self.program.output_clock
+        outputs = np.full((len(batch), self.program.rows(batch.shape[1]), self.program.output_size), np.nan)
         for t in range(int(steps.max(initial=0))):
-            active = t < steps
+            row, active = seen(clock, state.length), t < steps
             y = self.step(state, batch[:, t], active)
             if y is not None:
-                outputs[active, t] = y[active]
+                new = seen(clock, state.length) > row
+                outputs[new, row[new]] = y[new]
         final = self.finish(state)
-        return outputs if final is None else final
+        if self.program.output_rate == "sequence":
+            assert final is not None
+            return final
+        if final is not None:
+            row, rest = seen(clock, steps), seen_at_end(clock, steps) > seen(clock, steps)
+            outputs[rest, row[rest]] = final[rest]
+        return outputs
+
+    def _ticking(
+        self, codes: Trace, before: IntArray, length: IntArray, count: Callable[[Clock, IntArray], IntArray]
+    ) -> FloatArray | None:
+        """The real output of the samples that have a new one; None where there is none."""
+        clock = self.program.output_clock
+        if not clock:
+            return self._real(codes)
+        new = count(clock, length) > before
+        return np.where(new[:, None], self._real(codes), np.nan) if new.any() else None
 
     def _real(self, codes: Trace) -> FloatArray:
         last = self.program.ops[-1]
@@ -122,9 +163,45 @@ class Executor:
         return last.leave(codes[last.inputs[0]])
 
 
-def _step(op: AnyOp, known: dict[str, NDArray[Any]], state: State, mask: NDArray[np.bool_]) -> None:
-    """One operation at one step: from the values ``known`` to its output, or into the state where ``mask``."""
-    xs = [known[name] for name in op.inputs]
+@dataclass(frozen=True)
+class Ticks:
+    """Which samples take a step of a clock at one step of the input, or at the end of the sequence.
+
+    Attributes:
+        before, length: steps of the input, (N,), before and after.
+        ended: the sequence ends there, and incomplete groups give their step.
+    """
+
+    before: IntArray
+    length: IntArray
+    ended: bool
+
+    @staticmethod
+    def of_step(length: IntArray, mask: NDArray[np.bool_]) -> Ticks:
+        """One more step of the samples in ``mask``."""
+        return Ticks(length.copy(), length + mask, ended=False)
+
+    @staticmethod
+    def of_end(length: IntArray) -> Ticks:
+        """The end after ``length`` steps."""
+        return Ticks(length, length, ended=True)
+
+    def after(self, clock: Clock) -> IntArray:
+        """Steps of the clock so far, (N,)."""
+        return seen_at_end(clock, self.length) if self.ended else seen(clock, self.length)
+
+    def at(self, clock: Clock) -> NDArray[np.bool_]:
+        """Samples for which the clock ticks, (N,)."""
+        return self.after(clock) > seen(clock, self.before)
+
+
+def _step(op: AnyOp, known: dict[str, NDArray[Any]], state: State, ticks: Ticks, clock: Clock) -> None:
+    """One operation at one step: from the values ``known`` to its output, or into the state of samples that tick."""
+    mask = ticks.at(clock)
+    if isinstance(op, Downsample | Reduction) and not mask.any():
+        xs = [np.zeros_like(state.accumulators[op.name])]
+    else:
+        xs = [known[name] for name in op.inputs]
     if isinstance(op, Stateless):
         known[op.output] = op.apply(*xs)
     elif isinstance(op, Recurrent):
@@ -134,6 +211,12 @@ def _step(op: AnyOp, known: dict[str, NDArray[Any]], state: State, mask: NDArray
     elif isinstance(op, Reduction):
         held = state.accumulators[op.name]
         state.accumulators[op.name] = _where(mask, op.accumulate(held, *xs), held)
+    elif isinstance(op, Downsample):
+        held, count = state.accumulators[op.name], ticks.after(clock)
+        held = _where(mask, op.gather(held, count, *xs), held)
+        state.accumulators[op.name] = held
+        if ticks.at(op.clock(clock)).any():
+            known[op.output] = op.give(held, count)
 
 
 def _where(mask: NDArray[np.bool_], new: IntArray, old: IntArray) -> IntArray:
@@ -145,14 +228,27 @@ def kernel_inputs(program: Program, batch: tuple[NDArray[np.generic], IntArray])
     """Input codes (T, H, m) of every state-space operation for padded sequences and their lengths."""
     x, lengths = batch
     executor, kernels = Executor(program), [op for op in program.ops if isinstance(op, StateSpace)]
-    seen: dict[str, list[IntArray]] = {op.name: [] for op in kernels}
+    rows = {op.name: int(seen_at_end(program.clock(op), np.array(x.shape[1]))) for op in kernels}
+    fed = {op.name: np.zeros((len(x), rows[op.name], *op.register0.shape[:1], op.n_input), np.int64) for op in kernels}
     state = executor.init(len(x))
     for t in range(x.shape[1]):
-        codes = executor.step_codes(state, x[:, t], t < lengths)
-        for op in kernels:
-            seen[op.name].append(op.grouped(codes[op.inputs[0]]))
-    whole = {name: np.stack(steps, 1) for name, steps in seen.items()}
-    return {name: [u[:n] for u, n in zip(all_, lengths.tolist(), strict=True)] for name, all_ in whole.items()}
+        ticks = Ticks.of_step(state.length, t < lengths)
+        _keep_inputs(fed, kernels, program, ticks, executor.step_codes(state, x[:, t], t < lengths))
+    ticks = Ticks.of_end(state.length)
+    _keep_inputs(fed, kernels, program, ticks, executor.finish_codes(state))
+    taken = {op.name: ticks.after(program.clock(op)).tolist() for op in kernels}
+    return {name: [u[:n] for u, n in zip(all_, taken[name], strict=True)] for name, all_ in fed.items()}
+
+
+def _keep_inputs(
+    fed: dict[str, IntArray], kernels: list[StateSpace], program: Program, ticks: Ticks, codes: Trace
+) -> None:
+    """Write what kernels read at one step into the rows of the samples that tick."""
+    for op in kernels:
+        clock = program.clock(op)
+        new = ticks.at(clock)
+        if new.any():
+            fed[op.name][new, seen(clock, ticks.before)[new]] = op.grouped(codes[op.inputs[0]])[new]
 
 
 def first_of(program: Program) -> Quantize:

@@ -10,10 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from ssmc.ir.matrix import Matrix
 from ssmc.ir.operations import AnyOp, Dequantize, Ids, Op, Table
 from ssmc.ir.operations.dequantize import Head
 from ssmc.ir.quant import Codes, Rate
+from ssmc.ir.rates import Clock, seen_at_end
+from ssmc.ir.rounding import IntArray
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,23 @@ class Program:
     def rate(self, op: Op) -> Rate:
         """Whether an op runs once per step or once per sequence (reductions accumulate per step)."""
         return self.values[op.inputs[0]].rate if op.inputs[0] in self.values else "step"
+
+    def clock(self, op: Op) -> Clock:
+        """The clock on which an op takes its inputs; () is the input's own, and that of what runs once per sequence."""
+        return self.values[op.inputs[0]].clock if op.inputs[0] in self.values else ()
+
+    def rows(self, steps: int) -> int:
+        """Output rows for a sequence of ``steps`` input steps, where the output is one vector per step."""
+        return int(self.rows_of(np.array(steps)))
+
+    def rows_of(self, lengths: IntArray) -> IntArray:
+        """The same for sequences of ``lengths`` (N,)."""
+        return seen_at_end(self.output_clock, lengths)
+
+    @property
+    def output_clock(self) -> Clock:
+        """The clock of the output."""
+        return self.values[self.ops[-1].inputs[0]].clock
 
     def matrices(self) -> Iterator[tuple[AnyOp, Matrix]]:
         """Every matrix with its op."""

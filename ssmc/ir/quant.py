@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ssmc.ir.rates import Clock
 from ssmc.ir.rounding import FloatArray, IntArray, round_half_even, saturate
 
 Rate = Literal["step", "sequence"]
@@ -53,11 +54,12 @@ class QuantType:
 
 @dataclass(frozen=True)
 class Codes:
-    """Type of a value: ``size`` channels of codes in ``quant``, once per step or once per sequence."""
+    """Type of a value: ``size`` channels of codes in ``quant``, once per step of ``clock`` or once per sequence."""
 
     size: int
     quant: QuantType
     rate: Rate
+    clock: Clock = ()
 
     @property
     def ends(self) -> tuple[int, int]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 
+from ssmc.errors import ModelError
 from ssmc.ir.build import constant_array, node_name
 from ssmc.ir.functions import input_names, operation_of
-from ssmc.ir.operations import AnyOp, Quantize
+from ssmc.ir.operations import AnyOp, Op, Quantize
 from ssmc.ir.operations.reading import GraphNode
 from ssmc.ir.parts import Constants
 from ssmc.ir.program import Program
 from ssmc.ir.quant import Codes
+from ssmc.ir.rates import Clock
 
 
 def read_program(model: ir.Model) -> Program:
@@ -24,7 +28,7 @@ def read_program(model: ir.Model) -> Program:
         op, codes = operation_of(node.op_type).read(_as_read(node, values, features))
         ops.append(op)  # type: ignore[arg-type]
         if codes is not None:
-            values[op.output] = codes
+            values[op.output] = replace(codes, clock=_clock(op, values))
     first, last = ops[0], ops[-1]
     assert isinstance(first, Quantize)
     return Program(
@@ -35,6 +39,24 @@ def read_program(model: ir.Model) -> Program:
         ops=tuple(ops),
         values=values,
     )
+
+
+def _clock(op: Op, values: dict[str, Codes]) -> Clock:
+    """The clock of an operation's output.
+
+    Raises:
+        ModelError: SSMC-R02 where its inputs have different ones.
+    """
+    clocks = {values[name].clock for name in op.inputs if name in values}
+    if len(clocks) > 1:
+        raise different_rates(op.name)
+    return op.clock(*clocks or ((),))
+
+
+def different_rates(node: str) -> ModelError:
+    """The error for an operation that combines values of different rates."""
+    fact = "it combines values of different rates, and nothing raises a rate again"
+    return ModelError("SSMC-R02", fact, "average or stride both branches alike, the skip path included", node)
 
 
 def _as_read(node: ir.Node, values: dict[str, Codes], features: int) -> GraphNode:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from fractions import Fraction
 from functools import cache, lru_cache
 from types import NoneType, UnionType
@@ -109,8 +109,10 @@ def _types(kind: type) -> dict[str, Any]:
 
 
 def _decode_fields(kind: type, json: Json, arrays: Mapping[str, NDArray[np.generic]]) -> Any:
+    """A field with a default may be missing: it is newer than what wrote the JSON."""
     types = _types(kind)
-    return kind(**{f.name: _decode(types[f.name], json[f.name], arrays) for f in fields(kind)})
+    given = [f.name for f in fields(kind) if f.name in json or (f.default is MISSING and f.default_factory is MISSING)]
+    return kind(**{name: _decode(types[name], json[name], arrays) for name in given})
 
 
 def _decode(kind: Any, json: Any, arrays: Mapping[str, NDArray[np.generic]]) -> Any:

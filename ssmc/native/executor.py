@@ -16,9 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 from ssmc.emit_c.buffers import output_value
 from ssmc.emit_c.emit import Emitted, emit
 from ssmc.emit_c.glue import READ, glue_text
-from ssmc.ir.executor import Executor, State, Trace, check_input, check_lengths, first_of
+from ssmc.emit_c.text import has_finish
+from ssmc.ir.executor import Executor, State, Ticks, Trace, check_input, check_lengths, first_of
 from ssmc.ir.operations import Op, Slice
-from ssmc.ir.operations.operation import Reduction
+from ssmc.ir.rates import seen_at_end
 from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.native.build import build_library
 
@@ -114,24 +115,31 @@ class NativeExecutor(Executor):
         y = np.zeros((len(codes), self.program.output_size), self.traced.output)
         fed = np.ascontiguousarray(codes, self.traced.input)
         self.traced.call("glue_step", state.memory, state.after, len(codes), fed, mask, y)
+        ticks = Ticks.of_step(state.length, mask.astype(bool))
         state.length += mask
         found: Trace = {first.output: codes}
         for op in self.program.ops[1:-1]:
-            if self.program.rate(op) == "step" and not isinstance(op, Reduction):
+            if self.program.values[op.output].rate == "step" and self._is_new(op, ticks):
                 found[op.output] = self._look(op, found, state.after)
         return found
 
+    def _is_new(self, op: Op, ticks: Ticks) -> bool:
+        """Whether any sample has a new value of an operation."""
+        clock = self.program.values[op.output].clock
+        return bool(ticks.at(clock).any()) if clock or ticks.ended else True
+
     def finish_codes(self, state: State) -> Trace:
-        """Every per-sequence value as codes (N, size), by name."""
+        """Every per-sequence value as codes (N, size), by name, and what incomplete groups give."""
         assert isinstance(state, NativeState)
-        if self.program.output_rate == "step":
+        if not has_finish(self.program):
             return {}
         memory = state.memory.copy()
         y = np.zeros((len(memory), self.program.output_size), self.traced.output)
         self.traced.call("glue_finish", memory, len(memory), y)
         found: Trace = {}
+        ticks = Ticks.of_end(state.length)
         for op in self.program.ops[1:-1]:
-            if isinstance(op, Reduction) or self.program.rate(op) == "sequence":
+            if self.program.values[op.output].rate == "sequence" or self._is_new(op, ticks):
                 found[op.output] = self._look(op, found, memory)
         return found
 
@@ -149,13 +157,14 @@ class NativeExecutor(Executor):
         fed = np.ascontiguousarray(batch, kind)
         n, longest = fed.shape[:2]
         stepwise = self.program.output_rate == "step"
-        shape = (n, longest) if stepwise else (n,)
+        rows = self.program.rows(longest) if stepwise else 1
+        shape = (n, rows) if stepwise else (n,)
         y = np.zeros((*shape, self.program.output_size), self.batched.output)
         self._spread(f"glue_run_{kind}", fed, steps, y)
         out = self._real({output_value(self.program): y.astype(np.int64)})
         if not stepwise:
             return out
-        ended = np.arange(longest) >= steps[:, None]
+        ended = np.arange(rows) >= seen_at_end(self.program.output_clock, steps)[:, None]
         return np.where(ended[..., None], np.nan, out)
 
     def _spread(self, function: str, x: NDArray[np.generic], steps: IntArray, y: NDArray[np.generic]) -> None:
@@ -168,7 +177,8 @@ class NativeExecutor(Executor):
         def one(chunk: tuple[int, int]) -> None:
             memory = np.zeros(library.state_bytes + 64, np.uint8)
             memory = memory[-memory.ctypes.data % 64 :]
-            library.call(function, memory, x, x.shape[1], steps, scale, y, *chunk)
+            rows = y.shape[1] if y.ndim == 3 else 1
+            library.call(function, memory, x, x.shape[1], steps, scale, y, rows, *chunk)
 
         chunks = list(_chunks(len(x), threads))
         if len(chunks) <= 1 or threads == 1:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import accumulate
+from operator import mul
 from typing import Literal
 
 import torch
@@ -11,13 +13,18 @@ from torch.nn import functional
 
 from ssmc.qat.config import Mode, QuantConfig
 from ssmc.qat.fake_quant import Quantizer
+from ssmc.qat.groups import GroupMean
 from ssmc.qat.linear import QuantLinear
 from ssmc.qat.s4d import S4D
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Shape of an ``S4DClassifier``; ``input_gain`` multiplies the input before its quantizer."""
+    """Shape of an ``S4DClassifier``; ``input_gain`` multiplies the input before its quantizer.
+
+    ``rates``, one number k a block: in front of it every k steps become one, their mean, so that this block and those
+    behind it run at a k-th of the rate; () is full rate. ``dt_min`` and ``dt_max`` are those of a step of the input.
+    """
 
     d_input: int
     d_output: int
@@ -32,15 +39,33 @@ class ModelConfig:
     dt_min: float = 1e-3
     dt_max: float = 1e-1
     quant: QuantConfig = field(default_factory=QuantConfig)
+    rates: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.rates and (len(self.rates) != self.layers or min(self.rates) < 1):
+            raise ValueError(
+                f"rates are {self.rates}: give one whole number from 1 on for each of {self.layers} blocks"
+            )
+
+    @property
+    def periods(self) -> tuple[int, ...]:
+        """Input steps per step of every block."""
+        return tuple(accumulate(self.rates or (1,) * self.layers, mul))
+
+    @property
+    def period(self) -> int:
+        """Input steps per step of the last block."""
+        return self.periods[-1]
 
 
 class Block(nn.Module):
     """x + glu(norm(mixing(act(S4D(x))))), every arrow a quantizer; x and the result are quantized values."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, rate: int = 1, period: int = 1) -> None:
         super().__init__()
         quant = config.quant
-        self.ssm = S4D(config.d_model, config.d_state, quant, config.dt_min, config.dt_max)
+        self.slower = GroupMean(rate, quant) if rate > 1 else None
+        self.ssm = S4D(config.d_model, config.d_state, quant, config.dt_min * period, config.dt_max * period)
         self.activation = functional.relu if config.activation == "relu" else functional.gelu
         self.act_quantizer = Quantizer(quant.activation_bits, quant)
         self.mixing = QuantLinear(
@@ -75,19 +100,21 @@ class S4DClassifier(nn.Module):
         self.input_quantizer = Quantizer(quant.input_bits, quant)
         self.encoder = QuantLinear(config.d_input, config.d_model, quant.coder, quant, norm=config.encoder_norm)
         self.encoder_quantizer = Quantizer(quant.activation_bits, quant)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        rates = config.rates or (1,) * config.layers
+        self.blocks = nn.ModuleList(Block(config, *each) for each in zip(rates, config.periods, strict=True))
         self.pool_quantizer = Quantizer(quant.activation_bits, quant)
         self.decoder = QuantLinear(config.d_model, config.d_output, quant.coder, quant)
         self.output_quantizer = Quantizer(quant.output_bits, quant)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Logits; steps at and after ``lengths`` change nothing."""
-        mask = None
-        if lengths is not None:
-            mask = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+        mask = _mask(x, lengths)
         z = self.input_quantizer(x * self.config.input_gain)
         z = self.encoder_quantizer(self.encoder(z, self.input_quantizer.scale, mask))
         for block in self.blocks:
+            if block.slower is not None:
+                z, lengths = block.slower(z, lengths)  # type: ignore[operator]
+                mask = _mask(z, lengths)
             z = block(z, mask)
         z = self.pool_quantizer(self._pool(z, lengths, mask))
         return self.output_quantizer(self.decoder(z, self.pool_quantizer.scale))  # type: ignore[no-any-return]
@@ -106,6 +133,11 @@ class S4DClassifier(nn.Module):
             assert isinstance(block, Block)
             block.freeze()
         self.decoder.freeze(self.pool_quantizer.scale)
+
+
+def _mask(x: Tensor, lengths: Tensor | None) -> Tensor | None:
+    """Which steps (N, T) of x are data; None where all are."""
+    return None if lengths is None else torch.arange(x.shape[1], device=x.device) < lengths[:, None]
 
 
 def set_mode(model: nn.Module, mode: Mode) -> None:

@@ -105,7 +105,7 @@ class Planner:
             return self._matrix(node, first)
         if op in AFFINE and len(signals) == 1:
             return self._affine(node, first)
-        if op in ("Add", "Sub", "Mul") or op in NORMS or op == "ReduceMean":
+        if op in ("Add", "Sub", "Mul") or op in NORMS or op in ("ReduceMean", "AveragePool"):
             for value in signals:
                 self._coded(value)
             return "open"

@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from ssmc.errors import ModelError
 from ssmc.ir.build import is_op, known_shape, required
+from ssmc.ir.strides import enough_steps
 from ssmc.verify import Session, exposed
 
 Roles = tuple[str, ...]
@@ -24,7 +25,7 @@ MORE = (4, 7)
 
 @dataclass(frozen=True)
 class Axes:
-    """Roles of the axes of every value of the main graph, and concrete shapes at batch 3, time 5."""
+    """Roles of the axes of every value of the main graph, and concrete shapes: batch 3, time 5, more with strides."""
 
     roles: dict[str, Roles]
     shapes: dict[str, tuple[int, ...]]
@@ -64,9 +65,11 @@ def name_axes(given: ir.Model | Exposed) -> Axes:
     model = seen.model
     free = _free_axes(model)
     names = [str(model.graph.inputs[0].name), *seen.names]
-    base, first, second = (
-        _shapes(model, seen.session, names, free, sizes) for sizes in (BASE, (MORE[0], BASE[1]), (BASE[0], MORE[1]))
-    )
+    probes = [
+        (enough_steps(model.graph, a), enough_steps(model.graph, b))  # either axis may be time
+        for a, b in (BASE, (MORE[0], BASE[1]), (BASE[0], MORE[1]))
+    ]
+    base, first, second = (_shapes(model, seen.session, names, free, sizes) for sizes in probes)
     swapped = _first_is_time(model, first, base)
     roles = {}
     for name in names:

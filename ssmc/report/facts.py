@@ -14,6 +14,8 @@ import numpy as np
 from ssmc.analysis.kernels import KernelAnalysis, analyse
 from ssmc.ir.operations import OPERATIONS, AnyOp, StateSpace
 from ssmc.ir.program import Program
+from ssmc.ir.quant import Codes
+from ssmc.ir.rates import period
 from ssmc.ir.serialize import Json, decode_fields
 from ssmc.pipeline import PassRecord
 from ssmc.report.kernels import KernelFacts, kernel_facts
@@ -38,7 +40,7 @@ class OpFacts:
 
     Attributes:
         name, kind: its name and class.
-        rate: ``step`` or ``sequence``.
+        rate: of its output: ``step``, ``1/k`` steps of the input at a lower rate, or ``sequence``.
         inputs, output: names of values.
         size, lo, hi, bits: channels and code range of the output; 0 where the output is real.
         weights, zero_weights, weight_bits: integer weights, how many of them are 0, and their width.
@@ -152,6 +154,7 @@ def make_report(
         "output": program.output_name,
         "output_size": program.output_size,
         "output_rate": program.output_rate,
+        **({"output_every_steps": period(program.output_clock)} if program.output_clock else {}),
         **({"head": program.head} if program.head != "none" else {}),
     }
     passes = tuple(
@@ -179,7 +182,7 @@ def _op_facts(program: Program, op: AnyOp) -> OpFacts:
     return OpFacts(
         name=op.name,
         kind=type(op).__name__,
-        rate=codes.rate if codes else program.rate(op),
+        rate=rate_text(codes) if codes else program.rate(op),
         inputs=op.inputs,
         output=op.output,
         size=codes.size if codes else program.output_size,
@@ -193,6 +196,12 @@ def _op_facts(program: Program, op: AnyOp) -> OpFacts:
         requant=dict(sorted(kinds.items())),
         bound=float(op.error_bound()),
     )
+
+
+def rate_text(codes: Codes) -> str:
+    """When there is a new value, in words."""
+    every = period(codes.clock)
+    return f"1/{every}" if codes.rate == "step" and every > 1 else codes.rate
 
 
 def is_computed_exactly(kind: str) -> bool:

@@ -50,7 +50,8 @@ def render_html(report: Report) -> str:
 
 def _subtitle(report: Report) -> str:
     model = report.model
-    rate = "step" if model["output_rate"] == "step" else "sequence"
+    every = model.get("output_every_steps", 1)
+    rate = model["output_rate"] if every == 1 else f"{every} steps"
     given = ((words(key), value) for key, value in sorted(report.target.items()) if key != "name")
     options = ", ".join(f"{key} {value}" for key, value in given if value not in UNSET)
     text = f"{model['input_size']} inputs per step, {model['output_size']} outputs per {rate}"

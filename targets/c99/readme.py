@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ssmc.emit_c.emit import Emitted
-from ssmc.emit_c.source import Layer, comment_text
-from ssmc.emit_c.text import per_step
+from ssmc.emit_c.source import Layer, comment_text, per_input_step
+from ssmc.emit_c.text import counts_outputs, per_step
+from ssmc.ir.rates import period
 
 
 def readme_text(model: Emitted) -> str:
@@ -40,7 +41,8 @@ def _lines(model: Emitted) -> Iterator[str]:
     yield "| layer | multiply-accumulates | besides | weights |"
     yield "| --- | --: | --- | --- |"
     for layer in (*model.step_layers, *model.finish_layers):
-        yield f"| {_cell(layer.name)} | {layer.macs} | {_besides(layer)} | {layer.stored} |"
+        slow = f" (every {period(layer.clock)} steps)" if layer.clock else ""
+        yield f"| {_cell(layer.name)}{slow} | {layer.macs} | {_besides(layer)} | {layer.stored} |"
     yield ""
     yield from _layout()
 
@@ -50,7 +52,10 @@ def _example(model: Emitted) -> Iterator[str]:
     yield f"static {p}_state state;"
     yield f"{p}_output y[{p.upper()}_OUTPUTS];"
     yield f"{p}_init(&state);"
-    if per_step(model.program):
+    if counts_outputs(model.program):
+        yield f"if ({p}_step(&state, x, y)) {{ /* every time step; 1 where it gives an output */ }}"
+        yield f"if ({p}_finish(&state, y)) {{ /* at the end: an output for the steps that are left */ }}"
+    elif per_step(model.program):
         yield f"{p}_step(&state, x, y);    /* every time step */"
     else:
         yield f"{p}_step(&state, x);       /* every time step */"
@@ -58,14 +63,20 @@ def _example(model: Emitted) -> Iterator[str]:
 
 
 def _figures(model: Emitted) -> Iterator[str]:
-    macs = sum(layer.macs for layer in model.step_layers)
+    step, once = model.step_layers, model.finish_layers
+    slower = any(layer.clock for layer in step)
+    worst = [
+        ("multiply-accumulates in the step at which every rate has a step", str(macs(step))),
+        ("requantizations, read-outs, look-ups in that step", str(operations(step))),
+    ]
     rows = [
         ("constants in flash", f"{model.flash_bytes} bytes"),
         ("RAM, the state struct", f"{model.state_bytes} bytes"),
         ("stack, arrays of the largest layer", f"{model.scratch_bytes} bytes"),
-        ("multiply-accumulates per step", str(macs)),
-        ("multiply-accumulates at the end", str(sum(layer.macs for layer in model.finish_layers))),
-        ("requantizations, read-outs, look-ups per step", str(operations(model.step_layers))),
+        ("multiply-accumulates per step", f"{per_input_step(step, lambda layer: layer.macs):.10g}"),
+        ("multiply-accumulates at the end", str(macs(once))),
+        ("requantizations, read-outs, look-ups per step", f"{per_input_step(step, Layer.operations):.10g}"),
+        *(worst if slower else []),
     ]
     yield "| figure | value |"
     yield "| --- | --: |"
@@ -73,9 +84,14 @@ def _figures(model: Emitted) -> Iterator[str]:
         yield f"| {name} | {value} |"
 
 
+def macs(layers: tuple[Layer, ...]) -> int:
+    """Multiply-accumulates where all of them run."""
+    return sum(layer.macs for layer in layers)
+
+
 def operations(layers: tuple[Layer, ...]) -> int:
-    """Everything that is no multiply-accumulate, counted once per code."""
-    return sum(sum(layer.requants.values()) for layer in layers)
+    """Everything that is no multiply-accumulate where all of them run."""
+    return sum(map(Layer.operations, layers))
 
 
 def _besides(layer: Layer) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.emit_c.emit import Emitted, emit
+from ssmc.emit_c.source import Layer, per_input_step, per_sequence
 from ssmc.errors import UsageError
 from ssmc.ir.executor import Executor
 from ssmc.ir.program import Program
@@ -21,7 +22,7 @@ from ssmc.native.executor import NativeExecutor
 from ssmc.passes.to_integers import to_integers
 from ssmc.pipeline import Pass
 from ssmc.targets.base import Arrays, Compiled, Json, Target
-from ssmc.targets.c99.readme import operations, readme_text
+from ssmc.targets.c99.readme import macs, operations, readme_text
 from ssmc.targets.c99.selftest import make_vectors, selftest_text
 
 #: of C99
@@ -55,17 +56,20 @@ class CCompiled(Compiled):
     def cost(self, steps: int) -> Json:
         """Counts per step and sequence, flash and RAM of the C; code size is the compiler's."""
         model = self.emitted
-        per_step, at_end = (sum(x.macs for x in layers) for layers in (model.step_layers, model.finish_layers))
-        others, others_at_end = operations(model.step_layers), operations(model.finish_layers)
+        step, once = model.step_layers, model.finish_layers
+        others, others_at_end = operations(step), operations(once)
+        slower = any(layer.clock for layer in step)
+        worst = {"macs_worst_step": macs(step), "requants_worst_step": others} if slower else {}
         return {
             "flash_constant_bytes": model.flash_bytes,
-            "macs_per_sequence": per_step * steps + at_end,
-            "macs_per_step": per_step,
+            "macs_per_sequence": per_sequence(step, lambda layer: layer.macs, steps) + macs(once),
+            "macs_per_step": per_input_step(step, lambda layer: layer.macs),
             "ram_state_bytes": model.state_bytes,
-            "requants_per_sequence": others * steps + others_at_end,
-            "requants_per_step": others,
+            "requants_per_sequence": per_sequence(step, Layer.operations, steps) + others_at_end,
+            "requants_per_step": per_input_step(step, Layer.operations),
             "stack_array_bytes": model.scratch_bytes,
             "steps": steps,
+            **worst,
         }
 
     def files(self) -> tuple[Json, Arrays]:

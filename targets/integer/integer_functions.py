@@ -11,6 +11,8 @@ from functools import cache
 import onnx
 import onnx.parser
 
+from ssmc.ir.operations.downsample import PICK, group_text
+
 DOMAIN = "ssmc.integer"
 OPSET = 21
 REQUANT = ("multiplier", "offset", "divisor", "lo", "hi")
@@ -100,6 +102,15 @@ Norm (x, channels, centred, epsilon, gain, offset, divisor, lo, hi, edges, squar
   q = Requant (h, gain, offset, divisor, lo, hi)
 }}"""
 
+# `ssmc.ir.operations.Downsample`
+_DOWNSAMPLE = f"""
+Downsample (x, k, rest, numerator, denominator, lo, hi) => (q) {{
+{group_text("int64")}
+  column = Unsqueeze (members, one)
+  divisor = Mul (column, denominator)
+  q = Requant (total, numerator, zero, divisor, lo, hi)
+}}"""
+
 _BEFORE = """
   groups = Shape <start: int = 0, end: int = 1> (r0)
   minus_one = Constant <value_ints: ints = [-1]> ()
@@ -169,7 +180,8 @@ def _kernel_text(kind: str) -> str:
 
 
 def _text(name: str) -> str:
-    plain = {"Requant": _REQUANT, "RequantTable": _REQUANT_TABLE, "Norm": _NORM}
+    plain = {"Requant": _REQUANT, "RequantTable": _REQUANT_TABLE, "Norm": _NORM, "Downsample": _DOWNSAMPLE}
+    plain |= {"DownsamplePick": PICK}
     return plain[name] if name in plain else _kernel_text(name)
 
 

@@ -19,6 +19,7 @@ from ssmc.ir.operations import (
     AnyOp,
     Concat,
     Dequantize,
+    Downsample,
     Ids,
     Last,
     Linear,
@@ -32,6 +33,7 @@ from ssmc.ir.operations import (
     Sum,
     Table,
 )
+from ssmc.ir.operations.downsample import RESTS
 from ssmc.ir.program import Program
 from ssmc.ir.requant import LIMIT, Requant
 from ssmc.targets.integer.integer_functions import DOMAIN, OPSET, REQUANT, TABLE, functions_for, kernel_inputs
@@ -124,6 +126,8 @@ def _emit(op: AnyOp, program: Program, b: _Builder) -> None:
             _slice(op, program, b)
         case Concat():
             b.node("Concat", list(op.inputs), op.output, axis=-1)
+        case Downsample():
+            _downsample(op, program, b)
         case Mean():
             _mean(op, program, b)
         case Last():
@@ -266,6 +270,26 @@ def _mean(op: Mean, program: Program, b: _Builder) -> None:
     )
     divisor = b.node("Mul", [steps, name["denominator"]], f"{op.name}.divisor")
     b.function("Requant", [total, name["numerator"], name["zero"], divisor, name["lo"], name["hi"]], op.output)
+
+
+def _downsample(op: Downsample, program: Program, b: _Builder) -> None:
+    """Every k-th step, or ``round(numerator * sum / (denominator * m))`` of each group."""
+    name = {
+        key: b.constant(f"{op.name}.{key}", [value])
+        for key, value in (("k", op.k), ("rest", RESTS.index(op.rest)), ("phase", op.phase))
+    }
+    if op.how == "pick":
+        b.function("DownsamplePick", [op.inputs[0], name["k"], name["phase"], name["rest"]], op.output)
+        return
+    top = program.values[op.inputs[0]].top
+    if max(2 * op.k * (abs(ratio.numerator) * top + ratio.denominator) for ratio in op.ratio) >= LIMIT:
+        raise refuse(op, "the ratio of a mean does not fit 64-bit integers")
+    arrays: Constants = {
+        "numerator": [ratio.numerator for ratio in op.ratio], "denominator": [ratio.denominator for ratio in op.ratio],
+        "lo": op.lo, "hi": op.hi,
+    }  # fmt: skip
+    given = [b.constant(f"{op.name}.{key}", value) for key, value in arrays.items()]
+    b.function("Downsample", [op.inputs[0], name["k"], name["rest"], *given], op.output)
 
 
 def most_steps(op: Mean, program: Program) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,19 @@ from numpy.typing import NDArray
 from ssmc.errors import ModelError
 from ssmc.ir.executor import Executor
 from ssmc.ir.matrix import weight_bits
-from ssmc.ir.operations import StateSpace
+from ssmc.ir.operations import Op, StateSpace
 from ssmc.ir.program import Program
+from ssmc.ir.rates import period, seen_at_end
 from ssmc.ir.serialize import program_from_json, program_to_json
 from ssmc.passes.to_integers import to_integers
 from ssmc.pipeline import Pass
 from ssmc.targets.base import Arrays, Compiled, Json, Target
 from ssmc.targets.integer.integer_onnx import integer_onnx
+
+
+def steps_of(program: Program, op: Op, steps: int) -> int:
+    """How often an op runs in a sequence of ``steps`` steps of the input."""
+    return int(seen_at_end(program.clock(op), np.array(steps))) if program.rate(op) == "step" else 1
 
 
 @dataclass(frozen=True)
@@ -39,19 +46,22 @@ class IntegerCompiled(Compiled):
 
     def cost(self, steps: int) -> Json:
         """Multiply-accumulates and storage of one inference: counts, no energy."""
-        macs = {"step": 0, "sequence": 0}
-        weights = 0
-        for op, matrix in self.program.matrices():
-            macs[self.program.rate(op)] += int(np.count_nonzero(matrix.codes))
-            weights += int(np.count_nonzero(matrix.codes)) * matrix.weight_bits
-        weights += sum(op.table.size * weight_bits(op.table) for op in self.program.embeddings())
-        registers = sum(op.register_bits * op.keep.size for op in self.program.ops if isinstance(op, StateSpace))
+        program = self.program
+        each = [(op, matrix, int(np.count_nonzero(matrix.codes))) for op, matrix in program.matrices()]
+        runs = [steps_of(program, op, steps) for op, _, _ in each]
+        per_step = [(program.clock(op), count) for op, _, count in each if program.rate(op) == "step"]
+        weights = sum(count * matrix.weight_bits for _, matrix, count in each)
+        weights += sum(op.table.size * weight_bits(op.table) for op in program.embeddings())
+        registers = sum(op.register_bits * op.keep.size for op in program.ops if isinstance(op, StateSpace))
+        mean = sum((Fraction(count, period(clock)) for clock, count in per_step), Fraction(0))
+        slower = any(clock for clock, _ in per_step)
         return {
-            "macs_per_sequence": macs["step"] * steps + macs["sequence"],
-            "macs_per_step": macs["step"],
+            "macs_per_sequence": sum(count * times for (_, _, count), times in zip(each, runs, strict=True)),
+            "macs_per_step": int(mean) if mean.denominator == 1 else float(mean),
             "state_bits": registers,
             "steps": steps,
             "weight_bits": weights,
+            **({"macs_worst_step": sum(count for _, count in per_step)} if slower else {}),
         }
 
     def files(self) -> tuple[Json, Arrays]:

@@ -179,11 +179,3 @@ def test_a_convolution_that_sees_the_future_is_refused(pads: str, fact: str) -> 
     with pytest.raises(ModelError, match=fact) as caught:
         _compile(model)
     assert caught.value.code == "SSMC-T01"
-
-
-def test_a_dense_convolution_over_time_is_refused() -> None:
-    constants = {"W": np.ones((SIZE, SIZE, 3), np.float32), "b": np.zeros(SIZE, np.float32)}
-    body = _convolution("2, 0", 3).replace(f"group: int = {SIZE}", "group: int = 1")
-    with pytest.raises(ModelError, match="mixes channels over time") as caught:
-        _compile(_model(body, constants))
-    assert caught.value.code == "SSMC-T01"

@@ -15,7 +15,7 @@ import pytest
 from ssmc.ir.functions import DOMAIN, OPSET, function_proto, input_names, op_types, operation_of
 from ssmc.ir.levels import LEVELS, Level
 from ssmc.ir.matrix import Matrix, PartialSum
-from ssmc.ir.operations import OPERATIONS, AnyOp, Dequantize, Op, Quantize
+from ssmc.ir.operations import OPERATIONS, AnyOp, Dequantize, Downsample, Op, Quantize
 from ssmc.ir.operations.dequantize import apply_head
 from ssmc.ir.operations.operation import Recurrent, Reduction, Stateless
 from ssmc.ir.operations.reading import GraphNode
@@ -95,6 +95,9 @@ EXAMPLES: dict[str, Arrays] = {
     "Mean": {"gain": np.full(C, 0.75), "step": np.full(C, 0.5), "lo": -8.0, "hi": 7.0},
     "Last": {},
     "Concat": {},
+    "Downsample": {"k": np.array([4]), "rest": np.array([1]), "gain": np.full(C, 0.75), "step": np.full(C, 0.5)}
+    | {"lo": -8.0, "hi": 7.0},
+    "DownsamplePick": {"k": np.array([2]), "phase": np.array([1]), "rest": np.array([0])},
     **{op_type: {"scale": np.array([0.5, 0.25, 1.0, 2.0])} for op_type in NODE_TYPES if op_type.startswith("Deq")},
 }
 
@@ -148,6 +151,8 @@ def as_computed(op: Op, xs: list[IntArray]) -> np.ndarray:
         return op.apply(*xs)
     if isinstance(op, Reduction):
         return op.reduce(*xs)
+    if isinstance(op, Downsample):
+        return op.whole(*xs)
     if isinstance(op, Recurrent):
         register, outputs = op.start(N), []
         for t in range(T):

@@ -17,6 +17,7 @@ from ssmc.ir.operations import (
     OPERATIONS,
     Concat,
     Dequantize,
+    Downsample,
     Ids,
     Last,
     Linear,
@@ -32,6 +33,7 @@ from ssmc.ir.operations import (
 )
 from ssmc.ir.program import Program
 from ssmc.ir.quant import Codes, QuantType
+from ssmc.ir.rates import Group
 from ssmc.ir.requant import Requant, make_requant
 from ssmc.ir.serialize import narrow, program_from_json, program_to_json
 
@@ -83,12 +85,14 @@ def every_op() -> Program:
         Concat("both", ("g", "n"), "both"),
         Mean("mean", ("g",), "h", (Fraction(3, 7), Fraction(2**70, 3)), -128, 127),
         Last("last", ("g",), "i"),
+        Downsample("slow", ("g",), "k", 3, "mean", 0, "drop", (Fraction(2, 3), Fraction(1)), -8, 7),
         Concat("both", ("d", "e"), "j"),
         Ids("ids", ("x",), "t", QuantType(0, 255, np.ones(()))),
         Dequantize("out", ("h",), "y", np.array([0.1, 1 / 3])),
     )
     values = {
         "u": Codes(3, int8(), "step"),
+        "k": Codes(2, int8(), "step", (Group(3, 2, rest=False),)),
         "h": Codes(2, QuantType(0, 15, np.array([0.1, 0.2])), "sequence"),
     }
     return Program("x", 3, "y", 2, ops, values)

@@ -15,6 +15,7 @@ from typing import TypeAlias, get_args
 
 from ssmc.ir.operations.concat import Concat
 from ssmc.ir.operations.dequantize import Dequantize
+from ssmc.ir.operations.downsample import Downsample
 from ssmc.ir.operations.ids import Ids
 from ssmc.ir.operations.last import Last
 from ssmc.ir.operations.linear import Linear
@@ -33,6 +34,7 @@ __all__ = [
     "AnyOp",
     "Concat",
     "Dequantize",
+    "Downsample",
     "Ids",
     "Last",
     "Linear",
@@ -49,6 +51,19 @@ __all__ = [
 
 #: Every operation, closed, so that mypy can check that a match over them is complete.
 AnyOp: TypeAlias = (
-    Quantize | Ids | Linear | StateSpace | Table | Product | Sum | Norm | Slice | Concat | Mean | Last | Dequantize
+    Quantize
+    | Ids
+    | Linear
+    | StateSpace
+    | Table
+    | Product
+    | Sum
+    | Norm
+    | Slice
+    | Concat
+    | Downsample
+    | Mean
+    | Last
+    | Dequantize
 )
 OPERATIONS: tuple[type[Op], ...] = get_args(AnyOp)

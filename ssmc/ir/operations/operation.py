@@ -21,6 +21,7 @@ from ssmc.ir.matrix import Matrix
 from ssmc.ir.operations.reading import GraphNode
 from ssmc.ir.parts import Constants
 from ssmc.ir.quant import Codes
+from ssmc.ir.rates import Clock
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import FloatArray, IntArray
 
@@ -67,6 +68,10 @@ class Op(ABC):
     @abstractmethod
     def read(cls, node: GraphNode) -> tuple[Op, Codes | None]:
         """The operation of a node and the type of its output; None where the output is real."""
+
+    def clock(self, source: Clock) -> Clock:
+        """The clock of the output, where ``source`` is that of the inputs."""
+        return source
 
     def matrices(self) -> tuple[Matrix, ...]:
         """Its integer matrices."""
@@ -155,6 +160,10 @@ class Reduction(Op):
     @abstractmethod
     def finish(self, total: IntArray, length: IntArray) -> IntArray:
         """Output codes (N, C) after ``length`` (N,) true steps."""
+
+    def clock(self, source: Clock) -> Clock:
+        """A value of the whole sequence has none."""
+        return ()
 
     @abstractmethod
     def reduce(self, x: IntArray) -> IntArray:

@@ -27,7 +27,7 @@ def real_time(found: Cost, steps_per_s: float) -> Json:
         "limited_by": timing.limited_by,
         "margin": period / interval if interval else float("inf"),
         "leakage_uw": leaks,
-        "power_uw": sum(line.nominal for line in found.per_step) * steps_per_s * 1e-6 + leaks,
+        "power_uw": found.step_energy_pj * steps_per_s * 1e-6 + leaks,
         "steps_per_s": steps_per_s,
     }
 

@@ -82,7 +82,7 @@ def choice_from_json(data: Json) -> Choice:
 
 def weigh(found: Cost) -> Figures:
     """The figures of a program."""
-    energy = sum(line.nominal for line in (*found.per_step, *found.finish))
+    energy = found.step_energy_pj + sum(line.nominal for line in found.finish)
     area = sum(area.nominal for area in found.areas)
     return Figures(energy, area, found.step_timing.initiation_interval_ns)
 

@@ -91,8 +91,9 @@ def _origins(found: Cost, *keys: str) -> tuple[str, ...]:
 
 def _lists(found: Cost, steps: int) -> Iterator[tuple[isa.Instruction, int]]:
     """Every instruction with how often an inference runs it."""
-    for times, code in ((steps, found.tiles.per_step), (1, found.tiles.per_sequence)):
-        yield from ((i, times) for i in code)
+    rates = found.rates(steps)
+    yield from ((i, rates[i.op]) for i in found.tiles.per_step)
+    yield from ((i, 1) for i in found.tiles.per_sequence)
 
 
 Slot = tuple[str, str, str, str, float, Span]

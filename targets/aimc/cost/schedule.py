@@ -146,7 +146,7 @@ def _waits_for(i: isa.Instruction, sites: Sites) -> tuple[str, ...]:
             return tuple(f"{what} {site}" for site in sites[i.bank] for what in ("held", "converter"))
         case isa.Update() | isa.ReadOut():
             return (f"register {i.register}",)
-        case isa.Reduce() | isa.Average() | isa.Recall():
+        case isa.Reduce() | isa.Average() | isa.Recall() | isa.Group():
             return (f"accumulator {i.accumulator}",)
     return ()
 
@@ -161,7 +161,7 @@ def _occupies(i: isa.Instruction, sites: Sites) -> tuple[str, ...]:
             return tuple(f"converter {site}" for site in sites[i.bank])
         case isa.Update() | isa.ReadOut():
             return (f"register {i.register}",)
-        case isa.Reduce():
+        case isa.Reduce() | isa.Group():
             return (f"accumulator {i.accumulator}",)
     return ()
 

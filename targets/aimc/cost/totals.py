@@ -1,12 +1,13 @@
 """Costs of a tile program: every figure is a count of executed instructions times a key of the hardware file.
 
-Per step is one pass over the per-step list; per sequence is T such passes and one over the per-sequence list.
+Per step is one pass over the per-step list; per sequence is T such passes and one over the per-sequence list. What
+runs at a lower rate, once every k steps, counts a k-th per step; ``worst_step`` is the step at which all of it runs.
 Latency, initiation interval and totals are three kinds of number and are never multiplied into each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 
 from ssmc.hardware.model import Hardware
 from ssmc.hardware.not_modelled import costs_not_modelled, effects_not_modelled
+from ssmc.ir.rates import period, seen_at_end
 from ssmc.targets.aimc.cost.activity import Factors, Span, expected
 from ssmc.targets.aimc.cost.area import CHIP, Area, areas
 from ssmc.targets.aimc.cost.basis import area_parts, assumed_share, at_pace, latency_parts
@@ -68,6 +70,16 @@ class Cost:
     finish_timing: Timing
     factors: Mapping[str, Factors]
 
+    def rates(self, steps: int) -> dict[str, int]:
+        """How often the instructions of each op run in a sequence of ``steps`` steps, those of the list of a step."""
+        ops = dict.fromkeys(i.op for i in self.tiles.per_step)
+        return {op: int(seen_at_end(self.tiles.clocks.get(op, ()), np.array(steps))) for op in ops}
+
+    @property
+    def step_energy_pj(self) -> float:
+        """Nominal energy per step of the input, in the mean."""
+        return sum(line.nominal / period(self.tiles.clocks.get(line.op, ())) for line in self.per_step)
+
     def to_json(self, steps: int) -> Json:
         """Costs of one inference of ``steps`` steps: key-sorted plain numbers, units in the keys."""
         data: Json = _json(self, steps)
@@ -84,9 +96,17 @@ def cost(tiles: TileProgram, hw: Hardware, measured: Mapping[str, Factors] | Non
         lines(tiles.per_sequence, tiles, hw, factors),
         tuple(areas(tiles, hw)),
         schedule(tiles.per_step, tiles, hw),
-        schedule(tiles.per_sequence, tiles, hw),
+        schedule(_at_the_end(tiles), tiles, hw),
         factors,
     )
+
+
+def _at_the_end(tiles: TileProgram) -> tuple[isa.Instruction, ...]:
+    """The per-sequence list, and before it the lower rates, where a group may be incomplete."""
+    if not any(isinstance(i, isa.Group) and i.operation.group.rest for i in tiles.per_step):
+        return tiles.per_sequence
+    slower = (i for i in tiles.per_step if i.op in tiles.clocks or isinstance(i, isa.Group))
+    return (*slower, *tiles.per_sequence)
 
 
 def lines(
@@ -107,13 +127,16 @@ def lines(
 
 
 def _json(c: Cost, steps: int) -> Any:
+    every, rates = c.tiles.clocks, c.rates(steps)
     counts = {
-        "per_step": _totals(c.per_step, ()),
-        "per_sequence": _totals(c.per_step, c.finish, steps),
+        "per_step": _totals([(line, 1 / period(every[line.op]) if line.op in every else 1) for line in c.per_step]),
+        "per_sequence": _totals([*((line, rates[line.op]) for line in c.per_step), *((line, 1) for line in c.finish)]),
     }
+    worst = {"worst_step": _totals([(line, 1) for line in c.per_step])} if every else {}
     figures = {key: {span: totals[key] for span, totals in counts.items()} for key in counts["per_step"]}
     data = {
         **figures,
+        **worst,
         "schema": SCHEMA,
         "hardware": c.hardware.name,
         "steps": steps,
@@ -140,7 +163,7 @@ def _times(c: Cost) -> Json:
     ends = {"nominal": (c.step_timing, c.finish_timing)}
     for name, pace in (("low", "fast"), ("high", "slow")):
         hw = at_pace(c.hardware, pace)  # type: ignore[arg-type]
-        ends[name] = schedule(c.tiles.per_step, c.tiles, hw), schedule(c.tiles.per_sequence, c.tiles, hw)
+        ends[name] = schedule(c.tiles.per_step, c.tiles, hw), schedule(_at_the_end(c.tiles), c.tiles, hw)
     interval = {name: step.initiation_interval_ns for name, (step, _) in ends.items()}
     slowest = {"low": "high", "nominal": "nominal", "high": "low"}
     return {
@@ -155,7 +178,7 @@ def _times(c: Cost) -> Json:
 
 def _assumed(c: Cost) -> Json:
     """Share of each nominal figure that rests on a key without a source."""
-    energies = [(line.nominal, (line.key,)) for line in (*c.per_step, *c.finish)]
+    energies = [(line.nominal / period(c.tiles.clocks.get(line.op, ())), (line.key,)) for line in c.per_step]
     times = latency_parts(c.step_timing, c.tiles.per_step, c.tiles, c.hardware)
     return {
         "area_um2": assumed_share(area_parts(c.areas), c.hardware),
@@ -195,11 +218,12 @@ def _path(timing: Timing) -> list[Json]:
     ]
 
 
-def _totals(step: tuple[Line, ...], finish: tuple[Line, ...], steps: int = 1) -> Json:
+def _totals(lines: Sequence[tuple[Line, float]]) -> Json:
+    """Sums of the figures of lines, each times how often it counts."""
+
     def total(components: tuple[str, ...], field: str) -> float:
-        once: float = sum(getattr(line, field) for line in finish if line.component in components)
-        each: float = sum(getattr(line, field) for line in step if line.component in components)
-        return steps * each + once
+        found: float = sum(times * getattr(line, field) for line, times in lines if line.component in components)
+        return found
 
     return {
         "energy_pj": {name: total(CHARGED, name) for name in ("high", "low", "nominal")},
@@ -233,7 +257,8 @@ def _interval(found: Iterable[Area]) -> Json:
 def _components(c: Cost, steps: int) -> list[Json]:
     """One row per op and component: counts per step and sequence, energy of the sequence, area."""
     rows: dict[tuple[str, str], Json] = {}
-    for line, times, per_step in [*((x, steps, True) for x in c.per_step), *((x, 1, False) for x in c.finish)]:
+    rates = c.rates(steps)
+    for line, times, per_step in [*((x, rates[x.op], True) for x in c.per_step), *((x, 1, False) for x in c.finish)]:
         row = rows.setdefault((line.op, line.component), _row(line.op, line.component))
         row.update(unit=line.unit, energy_key=line.key)
         row["count_per_step"] += line.count if per_step else 0

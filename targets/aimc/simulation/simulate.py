@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssmc.ir.rates import seen_at_end
 from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.targets.aimc.simulation.chip import Chip
 from ssmc.targets.aimc.simulation.coupled import Coupling
@@ -112,12 +113,18 @@ class _Task:
     """Values (channels, T, L) float32 by name, of one block on one chip."""
 
     def __init__(self, simulation: Simulation, lengths: IntArray, ids: IntArray) -> None:
-        self.simulation, self.lengths, self.ids = simulation, lengths, ids
+        self.simulation, self.whole, self.lengths, self.ids = simulation, lengths, lengths, ids
         self.values: dict[str, Codes] = {}
         self.sums: dict[str, IntArray] = {}
         self.clips: dict[str, IntArray] = {}
 
     def do(self, stage: Stage) -> None:
+        """One stage, over the true steps of its clock."""
+        op = stage.product.op if isinstance(stage, Kernel) else stage.op
+        self.lengths = seen_at_end(self.simulation.tiles.clocks.get(op, ()), self.whole)
+        self._do(stage)
+
+    def _do(self, stage: Stage) -> None:
         from ssmc.targets.aimc.simulation import numba_elementwise
 
         match stage:
@@ -145,6 +152,10 @@ class _Task:
                 self.values[stage.writes] = np.ascontiguousarray(part.reshape(-1, *x.shape[1:]))
             case isa.Join():
                 self.values[stage.writes] = np.concatenate(self._read(stage))
+            case isa.Group():
+                x = self._read(stage)[0].T.astype(np.int64)
+                slower = stage.operation.whole(x, self.lengths)
+                self.values[stage.writes] = np.ascontiguousarray(slower.T, np.float32)
             case isa.Reduce():
                 self.sums[stage.accumulator] = self._reduce(stage, self._read(stage)[0])
             case isa.Average():
@@ -169,6 +180,8 @@ class _Task:
         if stage.kind == "sum":
             total: IntArray = numba_elementwise.total_over_time(x, self.lengths)
             return total
+        if not x.shape[1]:  # sequences too short for one step of a lower rate
+            return np.zeros((x.shape[2], x.shape[0]), np.int64)
         last = x[:, np.maximum(self.lengths - 1, 0), np.arange(len(self.lengths))]
         return np.where(self.lengths > 0, last, 0).T.astype(np.int64)
 
@@ -266,11 +279,12 @@ def _emit(simulation: Simulation) -> isa.Emit:
 
 
 def run_blocks(simulation: Simulation, x: NDArray[Any], lengths: IntArray, ids: IntArray) -> FloatArray:
-    """Outputs (N, size), or (N, T, size) where they are per step (NaN beyond a sample's length)."""
+    """Outputs (N, size), or (N, rows, size) where they are per step (NaN beyond a sample's rows)."""
     per_step = any(isinstance(i, isa.Emit) for i in simulation.tiles.per_step)
     emit = _emit(simulation)
     size = simulation.tiles.values[emit.reads[0]].size
-    longest = int(lengths.max(initial=0))
+    given = seen_at_end(simulation.tiles.clock(emit), lengths)
+    longest = int(given.max(initial=0))
     out = np.full((len(x), longest, size) if per_step else (len(x), size), np.nan)
 
     def task(rows: IntArray) -> Callable[[], None]:
@@ -279,7 +293,8 @@ def run_blocks(simulation: Simulation, x: NDArray[Any], lengths: IntArray, ids: 
             top = int(steps.max(initial=0))
             real = outputs(simulation, simulation.run(x[rows, :top], steps, ids[rows]).codes)
             if per_step:
-                real = np.where(np.arange(top)[None, :, None] < steps[:, None, None], real, np.nan)
+                top = real.shape[1]
+                real = np.where(np.arange(top)[None, :, None] < given[rows][:, None, None], real, np.nan)
                 out[rows, :top] = real
             else:
                 out[rows] = real

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ssmc.ir.executor import Executor, State, Trace, check_input, check_lengths, first_of
+from ssmc.ir.executor import Executor, State, Ticks, Trace, check_input, check_lengths, first_of
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import FloatArray, IntArray, round_half_even, round_in_place, round_shift, saturate
 from ssmc.targets.aimc.simulation.chip import Chip, Converters
@@ -26,10 +26,12 @@ class Frame:
     """What exists during one pass over an instruction list.
 
     Values (N, size), drives, held sums, raw conversions, and registers (N, groups, n) that were updated but not
-    yet kept: samples that have ended compute along and keep nothing.
+    yet kept: samples that have ended compute along and keep nothing. ``active`` are the samples that take a step of
+    the clock of the instruction at hand.
     """
 
     features: NDArray[np.generic]
+    ticks: Ticks
     active: NDArray[np.bool_]
     values: dict[str, IntArray] = field(default_factory=dict)
     joined: dict[tuple[str, ...], IntArray] = field(default_factory=dict)
@@ -114,23 +116,46 @@ class TileExecutor(Executor):
         x = np.asarray(u)
         mask = np.ones(len(x), bool) if active is None else active
         first_of(self.program).require(x, mask)
-        codes = self._run("per_step", state, Frame(x, mask))
+        codes = self._run("per_step", state, Frame(x, Ticks.of_step(state.length, mask), mask))
         state.length += mask
         self.executed["per_step"] += int(mask.sum())
         return codes
 
     def finish_codes(self, state: State) -> Trace:
-        """One pass over the per-sequence list; every per-sequence value as codes (N, size), by name."""
+        """One pass over the per-sequence list; every per-sequence value as codes (N, size), by name.
+
+        Before it the lower rates run once more, on a copy of the state, where the end leaves incomplete groups.
+        """
         n = len(state.length)
         self.executed["per_sequence"] += n
-        return self._run("per_sequence", state, Frame(np.zeros((n, 0)), np.ones(n, bool)))
+        ended = Frame(np.zeros((n, 0)), Ticks.of_end(state.length), np.ones(n, bool))
+        state = state.copy()
+        rests = self._run("per_step", state, ended) if self.tiles.clocks else {}
+        return rests | self._run("per_sequence", state, ended)
 
     def _run(self, name: str, state: State, frame: Frame) -> Trace:
         for instruction in self._lists[name]:
-            self._execute(instruction, state, frame)
+            clock = self.tiles.clock(instruction)
+            frame.active = frame.ticks.at(clock)
+            idle = name == "per_step" and (clock or frame.ticks.ended) and not frame.active.any()
+            if isinstance(instruction, isa.Group):
+                self._group(instruction, state, frame)
+            elif not idle:
+                self._execute(instruction, state, frame)
         for register, new in frame.updated.items():
-            state.registers[register] = np.where(frame.active[:, None, None], new, state.registers[register])
+            active = frame.ticks.at(self.tiles.clocks.get(register, ()))
+            state.registers[register] = np.where(active[:, None, None], new, state.registers[register])
         return {key: value for key, value in frame.values.items() if key in self.program.values}
+
+    def _group(self, i: isa.Group, state: State, frame: Frame) -> None:
+        """Take a step where there is one; write where a group is whole, or ends incomplete."""
+        op, clock, held = i.operation, self.tiles.clock(i), state.accumulators[i.accumulator]
+        count = frame.ticks.after(clock)
+        if frame.active.any():
+            held = np.where(frame.active[:, None], op.gather(held, count, frame.values[i.reads[0]]), held)
+            state.accumulators[i.accumulator] = held
+        if frame.ticks.at(op.clock(clock)).any():
+            frame.values[i.writes] = op.give(held, count)
 
     def _execute(self, i: isa.Instruction, state: State, frame: Frame) -> None:
         match i:
@@ -183,7 +208,7 @@ class TileExecutor(Executor):
             case isa.LookUp() | isa.Multiply() | isa.Add() | isa.Normalize():
                 return i.apply(*xs)
             case isa.Average():
-                return i.apply(state.accumulators[i.accumulator], state.length)
+                return i.apply(state.accumulators[i.accumulator], frame.ticks.after(self.tiles.clock(i)))
             case isa.Recall():
                 return state.accumulators[i.accumulator].copy()
         raise TypeError(f"{type(i).__name__} is not executable")

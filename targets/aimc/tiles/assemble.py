@@ -12,6 +12,7 @@ from ssmc.ir.operations import (
     AnyOp,
     Concat,
     Dequantize,
+    Downsample,
     Last,
     Linear,
     Mean,
@@ -40,6 +41,7 @@ from ssmc.targets.aimc.tiles.instructions import (
     ConvertQuantize,
     Drive,
     Emit,
+    Group,
     Instruction,
     Integrate,
     Join,
@@ -99,6 +101,7 @@ class _Assembler:
             setup,
             tuple(per_step),
             tuple(per_sequence),
+            {op.name: self.program.clock(op) for op in self.program.ops if self.program.clock(op)},
         )
 
     def _op(self, op: AnyOp) -> Iterable[Instruction]:
@@ -127,6 +130,8 @@ class _Assembler:
                 return [Join(op.name, op.inputs, op.output)]
             case Mean() | Last():
                 return [self._reduce(op)]
+            case Downsample():
+                return [self._group(op)]
             case _:
                 assert_never(op)
 
@@ -135,6 +140,13 @@ class _Assembler:
         grown = (LONGEST_SEQUENCE - 1).bit_length() if isinstance(op, Mean) else 0
         self.accumulators[op.name] = Accumulator(value.size, value.bits + grown)
         return Reduce(op.name, op.inputs, "", op.name, "sum" if isinstance(op, Mean) else "last")
+
+    def _group(self, op: Downsample) -> Instruction:
+        value = self.values[op.inputs[0]]
+        grown = (op.k - 1).bit_length() if op.how == "mean" else 0
+        self.accumulators[op.name] = Accumulator(value.size, value.bits + grown)
+        numbers = op.k, op.how, op.phase, op.rest, op.ratio, op.lo, op.hi
+        return Group(op.name, op.inputs, op.output, op.name, *numbers)
 
     def _state_space(self, op: StateSpace) -> list[Instruction]:
         self.registers[op.name] = Register(op.register0, op.register_bits)

@@ -16,9 +16,11 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Literal
 
-from ssmc.ir.operations import Norm, Sum, Table
+from ssmc.ir.operations import Downsample, Norm, Sum, Table
+from ssmc.ir.operations.downsample import How, Rest
 from ssmc.ir.operations.mean import exact_mean
 from ssmc.ir.quant import QuantType
+from ssmc.ir.rates import Clock
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.targets.aimc.lowering.mapping import Bank
@@ -225,6 +227,29 @@ class Recall(Instruction):
 
 
 @dataclass(frozen=True)
+class Group(Instruction):
+    """Take one step into a group of ``k``; with its last one, or at the end, write what the group gives.
+
+    The equations are those of `ssmc.ir.operations.Downsample`. What follows runs at the steps at which it writes.
+    """
+
+    accumulator: str
+    k: int
+    how: How
+    phase: int
+    rest: Rest
+    ratio: tuple[Fraction, ...]
+    lo: int
+    hi: int
+
+    @property
+    def operation(self) -> Downsample:
+        """The operation of the integer program that it is."""
+        numbers = self.k, self.how, self.phase, self.rest, self.ratio, self.lo, self.hi
+        return Downsample(self.op, self.reads, self.writes, *numbers)
+
+
+@dataclass(frozen=True)
 class Emit(Instruction):
     """Codes to real outputs: ``scale * code``."""
 
@@ -258,7 +283,7 @@ class Accumulator:
 
 @dataclass(frozen=True)
 class TileProgram:
-    """Everything the chip needs, in execution order."""
+    """Everything the chip needs, in execution order; ``clocks`` of the ops that run at a lower rate than the input."""
 
     hardware: str
     banks: dict[str, Bank]
@@ -268,6 +293,11 @@ class TileProgram:
     setup: tuple[Instruction, ...]
     per_step: tuple[Instruction, ...]
     per_sequence: tuple[Instruction, ...] = field(default=())
+    clocks: dict[str, Clock] = field(default_factory=dict)
+
+    def clock(self, i: Instruction) -> Clock:
+        """The clock on which an instruction runs."""
+        return self.clocks.get(i.op, ())
 
     @property
     def arrays(self) -> int:
@@ -301,5 +331,6 @@ INSTRUCTIONS: tuple[type[Instruction], ...] = (
     Reduce,
     Average,
     Recall,
+    Group,
     Emit,
 )

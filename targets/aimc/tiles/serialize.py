@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.errors import UsageError
+from ssmc.ir.rates import Clock
 from ssmc.ir.serialize import decode_fields, encode_fields
 from ssmc.targets.aimc.lowering.mapping import Bank
 from ssmc.targets.aimc.lowering.serialize import reading
@@ -19,6 +21,14 @@ SCHEMA = "ssmc.tiles/1"
 LISTS = ("setup", "per_step", "per_sequence")
 NAMED: dict[str, type] = {"banks": Bank, "registers": Register, "accumulators": Accumulator, "values": Value}
 _BY_NAME = {kind.__name__: kind for kind in INSTRUCTIONS}
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """The clock of an op."""
+
+    op: str
+    clock: Clock
 
 
 def tiles_to_json(tiles: TileProgram) -> tuple[Json, Arrays]:
@@ -33,6 +43,8 @@ def tiles_to_json(tiles: TileProgram) -> tuple[Json, Arrays]:
     for name in LISTS:
         code = getattr(tiles, name)
         data[name] = [_instruction(i, f"tiles/{name}/{k}", arrays) for k, i in enumerate(code)]
+    clocks = [encode_fields(_Clock(*item), "", arrays) for item in tiles.clocks.items()]
+    data |= {"clocks": clocks} if clocks else {}
     return data, arrays
 
 
@@ -51,6 +63,8 @@ def tiles_from_json(data: Json, arrays: Mapping[str, NDArray[np.generic]]) -> Ti
             parts[table] = {name: decode_fields(kind, item, arrays) for name, item in data[table].items()}
         # JSON has its keys sorted; a chip draws its programming noise in the order in which it is written
         parts["banks"] = {i.bank: parts["banks"][i.bank] for i in parts["setup"]}
+        clocks = [decode_fields(_Clock, item, arrays) for item in data.get("clocks", ())]
+        parts["clocks"] = {item.op: item.clock for item in clocks}
         return TileProgram(hardware=str(data["hardware"]), **parts)
 
 

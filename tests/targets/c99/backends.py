@@ -1,7 +1,7 @@
 """Every way there is to run a program, free-running, with every code of every value in the open.
 
-A backend takes input codes (N, T, inputs) and true lengths (N,) and gives each value by name: (N, T, size), zeros or
-anything beyond a length, or (N, size) for what is once a sequence.
+A backend takes input codes (N, T, inputs) and true lengths (N,) and gives each value by name: (N, T, size), anything
+beyond a length; at a lower rate (N, rows, size), zeros beyond; or (N, size) for what is once a sequence.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from ssmc.errors import ModelError
-from ssmc.ir.executor import Executor
+from ssmc.ir.executor import Executor, Ticks
 from ssmc.ir.operations import Quantize
 from ssmc.ir.program import Program
+from ssmc.ir.rates import seen, seen_at_end
 from ssmc.ir.rounding import IntArray
 from ssmc.native.executor import NativeExecutor
 from ssmc.targets.aimc.target import AimcTarget
@@ -35,8 +36,30 @@ def walk(executor: Executor, codes: IntArray, lengths: IntArray) -> Values:
     first = executor.program.ops[0]
     assert isinstance(first, Quantize)
     real, state = first.quant.dequantize(codes), executor.init(len(codes))
-    steps = [executor.step_codes(state, real[:, t], t < lengths) for t in range(codes.shape[1])]
-    return {**{name: np.stack([step[name] for step in steps], 1) for name in steps[0]}, **executor.finish_codes(state)}
+    found: Values = {}
+    for t in range(codes.shape[1]):
+        ticks = Ticks.of_step(state.length, t < lengths)
+        write_rows(found, executor.program, ticks, executor.step_codes(state, real[:, t], t < lengths), codes.shape[1])
+    ended = executor.finish_codes(state)
+    write_rows(found, executor.program, Ticks.of_end(state.length), ended, codes.shape[1])
+    return found
+
+
+def write_rows(found: Values, program: Program, ticks: Ticks, codes: Values, steps: int) -> None:
+    """Put the new codes (N, size) of each value into the rows of the samples that have some."""
+    for name, rows in codes.items():
+        kind = program.values[name]
+        if kind.rate == "sequence":
+            found[name] = rows
+            continue
+        whole = found.setdefault(name, np.zeros((len(rows), program_rows(program, name, steps), kind.size), np.int64))
+        new = ticks.at(kind.clock)
+        whole[new, seen(kind.clock, ticks.before)[new]] = rows[new]
+
+
+def program_rows(program: Program, name: str, steps: int) -> int:
+    """Steps of a value in sequences of ``steps`` steps."""
+    return int(seen_at_end(program.values[name].clock, np.array(steps)))
 
 
 def reference(program: Program, codes: IntArray, lengths: IntArray) -> Values:
@@ -99,9 +122,10 @@ class Tally:
 
 def differing(a: Values, b: Values, lengths: IntArray) -> tuple[int, str]:
     """Codes compared, and the first value that differs ('' where none does); padding counts for nothing."""
-    compared = 0
+    compared, longest = 0, max(array.shape[1] for array in a.values() if array.ndim == 3)
     for name in a.keys() & b.keys():
-        inside = np.arange(a[name].shape[1]) < lengths[:, None] if a[name].ndim == 3 else ...
+        every_step = a[name].ndim == 3 and a[name].shape[1] == longest
+        inside = np.arange(longest) < lengths[:, None] if every_step else ...
         left, right = a[name][inside], b[name][inside]
         compared += left.size
         if not np.array_equal(left, right):

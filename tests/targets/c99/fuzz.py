@@ -37,13 +37,15 @@ STEPS = 40
 BATCH = 50
 
 
-def one(seed: int, tally: Tally, samples: int = SAMPLES, steps: int = STEPS, board: bool = False) -> Program:
-    """Check one random program everywhere.
+def one(
+    seed: int, tally: Tally, samples: int = SAMPLES, steps: int = STEPS, board: bool = False, rates: bool = False
+) -> Program:
+    """Check one random program everywhere; with ``rates`` one with lower rates.
 
     Raises:
         AssertionError: a backend differs.
     """
-    program = random_program(seed)
+    program = random_program(seed, rates)
     codes = random_codes(program, seed, samples, steps)
     rng = np.random.default_rng(seed)
     ragged, whole = rng.integers(0, steps + 1, samples), np.full(samples, steps)
@@ -101,7 +103,7 @@ def programs(codes: float, seed: int, tally: Tally, share: int) -> Counter[str]:
     seen: Counter[str] = Counter()
     while min((n for name, n in tally.codes.items() if name not in (CORTEX_M, CROSSBAR)), default=0) < codes:
         try:
-            seen += contents(one(seed, tally, board=share > 0 and seed % share == 0))
+            seen += contents(one(seed, tally, board=share > 0 and seed % share == 0, rates=seed % 3 == 1))
         except ModelError as refused:
             by_code = tally.declined.setdefault("C", {})
             by_code[refused.code] = by_code.get(refused.code, 0) + 1

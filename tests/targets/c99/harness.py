@@ -13,7 +13,9 @@ import numpy as np
 
 from ssmc.emit_c.buffers import Field
 from ssmc.emit_c.emit import Emitted, emit
+from ssmc.emit_c.text import has_finish
 from ssmc.ir.program import Program
+from ssmc.ir.rates import seen, seen_at_end
 from ssmc.ir.rounding import IntArray
 from ssmc.native.build import STRICT
 
@@ -25,16 +27,16 @@ _MAIN = """\
 #include <stddef.h>
 #include <stdio.h>
 
-/* members of the state: where, how many bytes, and whether they are complete after the last step only */
+/* members of the state: where, how many bytes, and whether they are complete after a step (1), at the end (2) */
 static const size_t members[][3] = { @MEMBERS };
 static m_state state;
 static m_input x[@INPUTS];
 @Y
 
-static int put(FILE *out, size_t at_end)
+static int put(FILE *out, size_t when)
 {
     for (size_t i = 0; i < sizeof members / sizeof members[0]; ++i) {
-        if (members[i][2] == at_end && fwrite((const char *)&state + members[i][0], members[i][1], 1, out) != 1) {
+        if ((members[i][2] & when) != 0 && fwrite((const char *)&state + members[i][0], members[i][1], 1, out) != 1) {
             return 1;
         }
     }
@@ -52,10 +54,10 @@ int main(void)
         for (uint32_t t = 0; t < steps && !failed; ++t) {
             failed = fread(x, sizeof x, 1, in) != 1;
             m_step(&state, x@ARGUMENT);
-            failed = failed || put(out, 0);
+            failed = failed || put(out, 1);
         }
         @FINISH
-        failed = failed || put(out, 1);
+        failed = failed || put(out, 2);
     }
     return failed || fclose(out) != 0;
 }
@@ -66,12 +68,12 @@ def write_sources(model: Emitted, folder: Path) -> None:
     """The model and a main that runs it over a file."""
     stepwise = model.program.output_rate == "step"
     members = ", ".join(
-        f"{{ offsetof(m_state, {f.name}), {f.bytes}u, {int(_at_end(model.program, f))}u }}" for f in kept(model)
+        f"{{ offsetof(m_state, {f.name}), {f.bytes}u, {_when(model.program, f)}u }}" for f in kept(model)
     )
     pairs = [
-        ("@MEMBERS", members or "{ 0, 0, 2 }"), ("@INPUTS", str(model.program.input_size)),
+        ("@MEMBERS", members or "{ 0, 0, 0 }"), ("@INPUTS", str(model.program.input_size)),
         ("@Y", f"static m_output y[{model.program.output_size}];"), ("@ARGUMENT", ", y" if stepwise else ""),
-        ("@FINISH", "(void)y;" if stepwise else "m_finish(&state, y);"),
+        ("@FINISH", "m_finish(&state, y);" if has_finish(model.program) else "(void)y;"),
     ]  # fmt: skip
     text = _MAIN
     for key, value in pairs:
@@ -85,8 +87,10 @@ def kept(model: Emitted) -> list[Field]:
     return [field for field in model.fields if field.value]
 
 
-def _at_end(program: Program, field: Field) -> bool:
-    return program.values[field.value].rate == "sequence"
+def _when(program: Program, field: Field) -> int:
+    """1 for what every step writes, 2 for the end alone, 3 for a lower rate, of which the end may write a rest."""
+    codes = program.values[field.value]
+    return 2 if codes.rate == "sequence" else 3 if codes.clock else 1
 
 
 def run(
@@ -139,25 +143,44 @@ def _write_codes(model: Emitted, codes: IntArray, lengths: IntArray | None, fold
 
 
 def _read_values(model: Emitted, steps: list[int], longest: int, folder: Path) -> dict[str, IntArray]:
-    """Frames of the per-step members, then one of the others, sequence by sequence; zeros beyond its length."""
+    """Frames of what each step writes, then one of the end, sequence by sequence; zeros beyond its length."""
     data = np.fromfile(folder / "values.bin", np.uint8)
-    parts = {end: [f for f in kept(model) if _at_end(model.program, f) == end] for end in (False, True)}
-    width = {end: sum(f.bytes for f in fields) for end, fields in parts.items()}
-    assert data.size == width[False] * sum(steps) + width[True] * len(steps)
-    found: dict[str, IntArray] = {}
-    for end, fields in parts.items():
-        for f in fields:
-            found[f.value] = np.zeros((len(steps), f.count) if end else (len(steps), longest, f.count), np.int64)
+    parts = {when: [f for f in kept(model) if _when(model.program, f) & when] for when in (1, 2)}
+    width = {when: sum(f.bytes for f in fields) for when, fields in parts.items()}
+    assert data.size == width[1] * sum(steps) + width[2] * len(steps)
+    found = {f.value: np.zeros(_shape(model.program, f, len(steps), longest), np.int64) for f in kept(model)}
     at = 0
     for n, count in enumerate(steps):
-        for end, frames in ((False, count), (True, 1)):
-            block = data[at : at + frames * width[end]].reshape(frames, width[end])
+        for when, frames in ((1, count), (2, 1)):
+            block = data[at : at + frames * width[when]].reshape(frames, width[when])
             at, place = at + block.size, 0
-            for f in parts[end]:
+            for f in parts[when]:
                 codes = np.ascontiguousarray(block[:, place : place + f.bytes]).view(f.ctype.dtype)
                 place += f.bytes
-                if end:
-                    found[f.value][n] = codes[0]
-                else:
-                    found[f.value][n, :count] = codes
+                _write(found[f.value], n, codes, _rows_before(model.program, f, count, when))
     return found
+
+
+def _shape(program: Program, field: Field, samples: int, longest: int) -> tuple[int, ...]:
+    codes = program.values[field.value]
+    rows = () if codes.rate == "sequence" else (int(seen_at_end(codes.clock, np.array(longest))),)
+    return (samples, *rows, field.count)
+
+
+def _rows_before(program: Program, field: Field, count: int, when: int) -> IntArray:
+    """Rows that a value has before each frame, and after the last: it has a new one where that grows."""
+    codes = program.values[field.value]
+    if codes.rate == "sequence":
+        return np.array([0, 1])
+    if when == 1:
+        return seen(codes.clock, np.arange(count + 1))
+    return np.array([rows(codes.clock, np.array(count)) for rows in (seen, seen_at_end)])
+
+
+def _write(found: IntArray, n: int, codes: IntArray, rows: IntArray) -> None:
+    """Put the new codes (frames, size) of sequence n into their rows."""
+    new = np.diff(rows) > 0
+    if found.ndim == 2:
+        found[n] = codes[0]
+    else:
+        found[n, rows[:-1][new]] = codes[new]

@@ -11,6 +11,7 @@ from ssmc.ir.matrix import Matrix
 from ssmc.ir.operations import (
     Concat,
     Dequantize,
+    Downsample,
     Ids,
     Last,
     Linear,
@@ -24,6 +25,7 @@ from ssmc.ir.operations import (
     Sum,
     Table,
 )
+from ssmc.ir.operations.downsample import RESTS
 from ssmc.ir.program import Program
 from ssmc.ir.quant import Codes, QuantType, Rate
 from ssmc.ir.requant import Requant, make_requant, thresholds
@@ -42,8 +44,9 @@ class Draft:
 
     def add(self, op: Op, size: int, code: QuantType, rate: Rate = "step") -> str:
         """Append an operation whose output has ``size`` codes of this type."""
+        source = self.values[op.inputs[0]].clock if op.inputs[0] in self.values else ()
         self.ops.append(op)
-        self.values[op.output] = Codes(size, code, rate)
+        self.values[op.output] = Codes(size, code, rate, op.clock(source))
         return op.output
 
     def name(self, stem: str) -> str:
@@ -242,8 +245,26 @@ def last(d: Draft, x: str) -> str:
     return d.add(Last(name, (x,), f"{name}/out"), d.values[x].size, d.values[x].quant, "sequence")
 
 
-def random_program(seed: int) -> Program:
-    """Two layers: encoder, kernel, channel-wise operations; a reduction or an output every step."""
+def slower(d: Draft, x: str, rng: Rng) -> str:
+    """A lower rate of any kind, with ratios that halve, that have no power of two, or that do not fit."""
+    size, code, k = d.values[x].size, d.code(int(rng.integers(2, 17))), int(rng.integers(2, 6))
+    name, rest = d.name("slower"), RESTS[int(rng.integers(2))]
+    if rng.random() < 0.4:
+        phase = int(rng.integers(0, k if rest == "drop" else 3 * k))
+        op = Downsample(name, (x,), f"{name}/out", k, "pick", phase, rest, (Fraction(1),) * size, *d.ends(x))
+        return d.add(op, size, d.values[x].quant)
+    ratio = tuple(abs(ratio_of(rng, max(map(abs, d.ends(x))), code)) for _ in range(size))
+    ratio = (Fraction(1),) * size if rng.random() < 0.4 else ratio
+    op = Downsample(name, (x,), f"{name}/out", k, "mean", 0, rest, ratio, code.lo, code.hi)
+    return d.add(op, size, code)
+
+
+def random_program(seed: int, rates: bool = False) -> Program:
+    """Two layers: encoder, kernel, channel-wise operations; a reduction or an output every step.
+
+    With ``rates`` every layer, and the end, may run at a lower rate than what comes before.
+    """
+    lower = np.random.default_rng((seed, 2))
     rng = np.random.default_rng(seed)
     d = Draft(rng)
     features, code = int(rng.integers(1, 6)), d.code()
@@ -253,6 +274,7 @@ def random_program(seed: int) -> Program:
     else:
         x = d.add(Quantize("quantize", ("x",), "codes", code), features, code)
     for _ in range(int(rng.integers(1, 3))):
+        x = slower(d, x, lower) if rates and lower.random() < 0.7 else x
         groups = int(rng.choice([1, 2, 3, 4, 7, 16]))
         u = linear(d, x, groups * int(rng.integers(1, 4)))
         y = kernel(d, u, groups)
@@ -265,6 +287,7 @@ def random_program(seed: int) -> Program:
         wide = max(map(abs, d.ends(x))) * size
         x = norm(d, x) if rng.random() < 0.4 and wide < 1 << 21 else x
         x = linear(d, x, d.values[x].size, groups=d.values[x].size) if rng.random() < 0.3 else x
+    x = slower(d, x, lower) if rates and lower.random() < 0.4 else x
     reduce = rng.integers(3)
     x = (mean, last)[reduce](d, x) if reduce < 2 else x
     x = linear(d, x, int(rng.integers(1, 5)), rate=d.values[x].rate)
