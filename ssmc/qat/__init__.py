@@ -5,6 +5,7 @@ from ssmc.qat.config import Mode, QuantConfig
 from ssmc.qat.fake_quant import Quantizer
 from ssmc.qat.linear import QuantLinear
 from ssmc.qat.model import Block, ModelConfig, S4DClassifier, set_mode
+from ssmc.qat.reduction import reduce
 from ssmc.qat.s4d import S4D
 from ssmc.qat.weights import set_noise
 
@@ -18,6 +19,7 @@ __all__ = [
     "Quantizer",
     "S4DClassifier",
     "calibrate",
+    "reduce",
     "set_mode",
     "set_noise",
 ]
