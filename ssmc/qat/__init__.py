@@ -6,6 +6,7 @@ from ssmc.qat.fake_quant import Quantizer
 from ssmc.qat.linear import QuantLinear
 from ssmc.qat.model import Block, ModelConfig, S4DClassifier, set_mode
 from ssmc.qat.rates import lower_rates
+from ssmc.qat.reduction import reduce
 from ssmc.qat.s4d import S4D
 from ssmc.qat.weights import set_noise
 
@@ -20,6 +21,7 @@ __all__ = [
     "S4DClassifier",
     "calibrate",
     "lower_rates",
+    "reduce",
     "set_mode",
     "set_noise",
 ]

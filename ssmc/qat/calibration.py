@@ -89,7 +89,8 @@ class _Normal:
     def solve(self) -> None:
         """Set C and D of the layer."""
         layer, sigma = self.layer, self.scales.state_dac
-        unit = torch.cat([torch.stack([2 * sigma, -2 * sigma], -1).flatten(1), self.scales.u.expand(len(sigma), 1)], 1)
+        read = (layer.blocks.read_factor * sigma[..., None]).flatten(1)
+        unit = torch.cat([read, self.scales.u.expand(len(sigma), 1)], 1)
         start = torch.cat([layer.C.flatten(1), layer.D[:, None]], 1) * unit
         arrays = (x.double().cpu().numpy() for x in (self.gram, self.moment[:, None], start[:, None]))
         found = torch.from_numpy(fitted(*arrays)).to(unit)[:, 0] / unit

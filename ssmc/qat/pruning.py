@@ -16,7 +16,7 @@ from ssmc.qat.s4d import S4D
 def prune_modes(model: S4DClassifier, modes: int, batches: Iterable[Tensor]) -> None:
     """Keep the ``modes`` complex modes of each channel with the most output energy on float batches (N, T, d).
 
-    The energy of a mode is the mean of (2 Re(c s))^2 over steps, s the state it has on this data. What remains is a
+    The energy of a mode is the mean of (c s)^2 over steps, c s its part of the output on this data. What remains is a
     smaller model: parameters and buffers shrink, nothing is masked.
 
     Raises:
@@ -44,10 +44,10 @@ def prune_modes(model: S4DClassifier, modes: int, batches: Iterable[Tensor]) -> 
 
 def mode_energy(layer: S4D, u: Tensor) -> Tensor:
     """(H, N), summed over sequences and steps of u (N, T, H)."""
-    delta, b, c, _ = layer.discrete()
-    state = torch.zeros(u.shape[0], *delta.shape, dtype=delta.dtype)
-    total = torch.zeros(delta.shape)
+    m = layer.kernel(0.0)
+    state = torch.zeros(u.shape[0], *m.b.shape)
+    total = torch.zeros(m.b.shape[:2])
     for k in range(u.shape[1]):
-        total += (2 * (c * state).real).square().sum(0)
-        state = (1 + delta) * state + b * u[:, k, :, None]
+        total += (m.c * state).sum(-1).square().sum(0)
+        state = (m.decay * state[..., None, :]).sum(-1) + m.b * u[:, k, :, None, None]
     return total

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 from ssmc.qat.config import Mode, QuantConfig, signed_range
 from ssmc.qat.devices import has_triton
 from ssmc.qat.fake_quant import LearnedStep, Quantizer, StepSearch
-from ssmc.qat.kernel import Kernel, Scales, best_spread, convolution, discretise, quantize_kernel, real_kernel
+from ssmc.qat.kernel import Kernel, Scales, best_spread, quantize_kernel
+from ssmc.qat.poles import Blocks
 from ssmc.qat.recurrence import StepRanges, float_step, quantized_step, run_loop, run_scan
 from ssmc.qat.weights import WeightNoise
 
@@ -21,8 +23,12 @@ class S4D(nn.Module):
     """H independent single-input single-output diagonal SSMs with N = d_state / 2 complex modes each.
 
     Parameters: log_dt (H), log_A_real (H, N), A_imag (H, N), C (H, N, 2), D (H); A = -exp(log_A_real) + i A_imag.
-    Initialised as S4D-Lin: A = -1/2 + i pi n, dt log-uniform in [dt_min, dt_max].
+    Initialised as S4D-Lin: A = -1/2 + i pi n, dt log-uniform in [dt_min, dt_max]. ``turning`` (H, N) and ``sign``
+    (H, N, 2) make a mode two real poles, or one, or none (`ssmc.qat.poles`, `ssmc.qat.reduce`).
     """
+
+    turning: Tensor
+    sign: Tensor
 
     shift: Tensor
     keep: Tensor
@@ -44,6 +50,8 @@ class S4D(nn.Module):
         self.A_imag = nn.Parameter(math.pi * torch.arange(modes, dtype=torch.float32).repeat(d_model, 1))
         self.C = nn.Parameter(torch.randn(d_model, modes, 2) * math.sqrt(0.5))
         self.D = nn.Parameter(torch.randn(d_model))
+        self.register_buffer("turning", torch.ones(d_model, modes, dtype=torch.bool))
+        self.register_buffer("sign", torch.ones(d_model, modes, 2))
         self._converters(d_model, modes)
 
     def _converters(self, d_model: int, modes: int) -> None:
@@ -62,11 +70,26 @@ class S4D(nn.Module):
     @torch.no_grad()
     def keep_modes(self, kept: Tensor) -> None:
         """Make the layer smaller: of channel h only modes kept[h] (H, n) stay; calibrate afterwards."""
-        for name in ("log_A_real", "A_imag", "C"):
-            old = getattr(self, name)
+        found = []
+        for old in (self.log_A_real, self.A_imag, self.C, self.turning, self.sign):
             index = kept.view(*kept.shape, *[1] * (old.ndim - 2)).expand(*kept.shape, *old.shape[2:])
-            setattr(self, name, nn.Parameter(old.gather(1, index)))
-        self._converters(*kept.shape)
+            found.append(old.gather(1, index))
+        self.set_blocks(Blocks(self.log_dt, found[0], found[1], found[2], self.D, found[3], found[4]))
+
+    @torch.no_grad()
+    def set_blocks(self, blocks: Blocks) -> None:
+        """Make ``blocks`` the layer; calibrate afterwards."""
+        self.log_A_real, self.A_imag, self.C, self.D = (
+            nn.Parameter(value.clone()) for value in (blocks.x, blocks.w, blocks.C, blocks.D)
+        )
+        self.turning, self.sign = blocks.turning.clone(), blocks.g.clone()
+        self._converters(*blocks.x.shape)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        """Weights of a version without real poles are complex pairs."""
+        for name in ("turning", "sign"):
+            state_dict.setdefault(prefix + name, torch.ones_like(getattr(self, name)))
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
     def forward(self, u: Tensor) -> Tensor:
         """Input u (N, T, H) -> y (N, T, H)."""
@@ -77,16 +100,20 @@ class S4D(nn.Module):
         if self.frozen:
             return self._recurrent(self.get_buffer("matrix"), u)
         if self.mode is Mode.FLOAT:
-            return convolution(*self.discrete(), u)
+            return self.blocks.convolution(u)
         y = self.real(u)
         if self.mode is Mode.CALIBRATE:
             self.observe(u, y)
         return y
 
-    def discrete(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(lambda - 1, b, c) complex (H, N) and d (H)."""
-        delta, b = discretise(self.log_dt, self.log_A_real, self.A_imag)
-        return delta, b, torch.view_as_complex(self.C), self.D
+    @property
+    def blocks(self) -> Blocks:
+        """The parameters."""
+        return Blocks(self.log_dt, self.log_A_real, self.A_imag, self.C, self.D, self.turning, self.sign)
+
+    def kernel(self, keep: Tensor | float) -> Kernel:
+        """The float matrix M: direct form for ``keep`` 0, delta form for 1, or by mode (H, N)."""
+        return self.blocks.kernel(torch.as_tensor(keep, device=self.keep.device).expand_as(self.keep))
 
     def scales(self) -> Scales:
         """The calibrated converter steps."""
@@ -103,11 +130,11 @@ class S4D(nn.Module):
 
     def codes(self) -> tuple[Kernel, Tensor]:
         """Integer blocks of the fused matrix W, and ratio (H, n+1)."""
-        return quantize_kernel(real_kernel(*self.discrete(), self.keep), self.scales(), self.config)
+        return quantize_kernel(self.kernel(self.keep), self.scales(), self.config)
 
     def real(self, u: Tensor) -> Tensor:
         """The float kernel step by step: u (N, T, H) -> y (N, T, H)."""
-        m = real_kernel(*self.discrete(), torch.zeros_like(self.keep))
+        m = self.kernel(0.0)
         if u.device.type == "cpu":
             from ssmc.qat.compiled import run_compiled_float  # numba only where it is used
 
@@ -164,28 +191,28 @@ class S4D(nn.Module):
             self.register_buffer("one", torch.tensor(1.0))
             self._frozen_ranges = self.ranges()
         else:
-            self.register_buffer("matrix", real_kernel(*self.discrete(), torch.zeros_like(self.keep)).dense())
+            self.register_buffer("matrix", self.kernel(0.0).dense())
         self.frozen = True
 
     @torch.no_grad()
     def observe(self, u: Tensor, y: Tensor) -> None:
         """Refine the steps of states (Re and Im together), increments and y with this batch of float values."""
-        delta, b, _, _ = self.discrete()
-        s = torch.zeros(u.shape[0], *delta.shape, dtype=delta.dtype, device=u.device)
+        m = self.kernel(1.0)
+        s = torch.zeros(u.shape[0], *m.b.shape, device=u.device)
         states, increments = [], []
         for k in range(u.shape[1]):
-            increments.append(delta * s + b * u[:, k, :, None])
+            increments.append((m.decay * s[..., None, :]).sum(-1) + m.b * u[:, k, :, None, None])
             s = s + increments[-1]
             states.append(s)
         for search, seen in ((self.state_search, states), (self.increment_search, increments)):
-            search.observe(torch.view_as_real(torch.stack(seen)).movedim(-1, 0))
+            search.observe(torch.stack(seen).movedim(-1, 0))
         self.y_search.observe(y)
         self._rescale()
 
     @torch.no_grad()
     def choose_grids(self) -> None:
         """The spread of every mode, once its steps are calibrated."""
-        self.spread.copy_(best_spread(real_kernel(*self.discrete(), self.keep), self.scales(), self.config))
+        self.spread.copy_(best_spread(self.kernel(self.keep), self.scales(), self.config))
 
     def _rescale(self) -> None:
         """Forms and converter steps; the increments' step is the largest state_dac / 2^p, p >= 0, that is fine enough.
@@ -194,7 +221,7 @@ class S4D(nn.Module):
         that of one read-out and of one increment: it is the better one where 2 |lambda - 1|^2 < 1.
         """
         if self.config.form == "mixed":
-            self.keep.copy_(2 * self.discrete()[0].abs().square() < 1)
+            self.keep.copy_(2 * self.kernel(1.0).decay.square().sum(-1).amax(-1) < 1)
         state, increment = self.state_search.best(), self.increment_search.best()
         delta = self.keep.bool()
         state = torch.where(delta, torch.maximum(state, increment), state)

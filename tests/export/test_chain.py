@@ -61,7 +61,7 @@ def test_a_trained_configuration_has_the_same_codes_everywhere(name, tmp_path):
 def test_mixed_form_keeps_slow_modes_in_delta_and_fast_ones_direct():
     model = trained(CASES["mixed"])
     for block in model.blocks:
-        delta = block.ssm.discrete()[0].abs()
+        delta = block.ssm.kernel(1.0).decay[..., 0].norm(dim=-1)
         assert torch.equal(block.ssm.keep.bool(), delta**2 < 0.5)
         assert 0 < block.ssm.keep.mean() < 1
         assert (block.ssm.shift[block.ssm.keep == 0] == 0).all()
