@@ -13,23 +13,25 @@ ROUNDING = 1e-12  # 1 - |lambda|^2 that float64 cannot tell from 0
 INTEGRATOR = 1e-6  # 1 - |lambda|^2 below which a mode counts as an integrator: its response has no energy to compare
 B_SHARE = 0.05
 HALVES = np.concatenate([NEIGHBOURS, NEIGHBOURS + np.array([0.5, 0.0])])
+POINTS = {0: NEIGHBOURS, 1: HALVES, 2: np.concatenate([HALVES, HALVES + np.array([0.0, 0.5])])}
 
 
-def stable_codes(wanted: FloatArray, step: FloatArray, limit: int, delta: bool, halves: bool = False) -> FloatArray:
+def stable_codes(wanted: FloatArray, step: FloatArray, limit: int, delta: bool, halves: int = 0) -> FloatArray:
     """The point (a, b) near ``wanted`` (..., 2), both in units of the grid, that changes the mode least and is stable.
 
     ``step`` (...) is the grid step g. The pole is lambda = 1 + g (a + ib) in delta form, g (a + ib) in direct form, and
-    stable inside the unit circle. Points are integers; with ``halves`` a may be half an odd number where b is not 0
-    (`block`). Nearest is the point of least `mismatch` where the wanted pole itself lies inside the unit circle, else
-    of least Euclidean distance. Where none of the neighbours is stable: the nearest stable (-1, b) in delta form,
-    (0, 0) in direct form.
+    stable inside the unit circle. Points are integers; with ``halves`` 1 a may be half an odd number where b is not 0,
+    with 2 so may b where it is at least 1 (`block`). Nearest is the point of least `mismatch` where the wanted pole
+    itself lies inside the unit circle, else of least Euclidean distance. Where none of the neighbours is stable: the
+    nearest stable (-1, b) in delta form, (0, 0) in direct form.
     """
     g = step[..., None]
-    points = np.clip(round_half_even(wanted)[..., None, :] + (HALVES if halves else NEIGHBOURS), -limit, limit)
+    points = np.clip(round_half_even(wanted)[..., None, :] + POINTS[int(halves)], -limit, limit)
     a, b = points[..., 0], points[..., 1]
     found = poles(points, g)
     aim = np.asarray((step * (wanted[..., 0] + 1j * wanted[..., 1]))[..., None], np.complex128)
-    stable = (room(found, delta) > ROUNDING) & ((b != 0) | (a == round_half_even(a)))
+    whole = (a == round_half_even(a)) & (b == round_half_even(b))
+    stable = (room(found, delta) > ROUNDING) & (whole | (np.abs(b) >= 1))
     euclidean = np.abs(found - aim) / g
     distance = np.where(room(aim, delta) > INTEGRATOR, mismatch(aim, found, delta), euclidean)
     best = np.take_along_axis(points, np.where(stable, distance, np.inf).argmin(-1)[..., None, None], -2)[..., 0, :]
@@ -44,15 +46,16 @@ def stable_codes(wanted: FloatArray, step: FloatArray, limit: int, delta: bool, 
 
 
 def block(points: FloatArray) -> FloatArray:
-    """The 2x2 block [[a', -b], [b, a'']] (..., 2, 2) of integers: a' the ceiling of a, a'' the floor."""
+    """The 2x2 block [[a', -b'], [b'', a'']] (..., 2, 2) of integers, ' the ceiling and '' the floor of a or b."""
     a, b = points[..., 0], points[..., 1]
-    return np.stack([np.stack([np.ceil(a), -b], -1), np.stack([b, np.floor(a)], -1)], -2)
+    return np.stack([np.stack([np.ceil(a), -np.ceil(b)], -1), np.stack([np.floor(b), np.floor(a)], -1)], -2)
 
 
 def poles(points: FloatArray, step: FloatArray) -> ComplexArray:
-    """The pole g (a + ib), or g (a + i sqrt(b^2 - 1/4)) of a `block` with half an odd a; lambda - 1 in delta form."""
+    """The pole g (a + i sqrt(b^2 - h/4)) of a `block`, h of whose a and b are half odd; lambda - 1 in delta form."""
     a, b = points[..., 0], points[..., 1]
-    turning = np.sqrt(np.maximum(b**2 - np.where(a != round_half_even(a), 0.25, 0.0), 0))
+    odd = sum(np.where(x != round_half_even(x), 0.25, 0.0) for x in (a, b))
+    turning = np.sqrt(np.maximum(b**2 - odd, 0))
     return np.asarray(step * (a + 1j * np.copysign(turning, b)))
 
 
@@ -79,7 +82,7 @@ def best_spread(
     limit: int,
     delta: bool,
     power_of_two: bool,
-    halves: bool,
+    halves: int,
     b_share: float = B_SHARE,
 ) -> FloatArray:
     """Factors (...) of the grid, 1 and 2 or by sixteenths of an octave between them, of the least `grid_error`."""
@@ -94,7 +97,7 @@ def grid_error(
     step: FloatArray,
     limit: int,
     delta: bool,
-    halves: bool,
+    halves: int,
     b_share: float = B_SHARE,
 ) -> FloatArray:
     """What a grid leaves of a mode with P poles ``wanted`` (..., P, 2) and inputs ``b`` (..., Q), in its units.

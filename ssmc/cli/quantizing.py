@@ -127,7 +127,10 @@ def quantize(
     _require(done.fidelity, min_sqnr)
     write_file(output, done.model.SerializeToString(deterministic=True))
     for kernel in done.kernels:
-        click.echo(f"{printable(kernel.name)}: {kernel.delta} of {kernel.modes} modes in delta form")
+        unit = "modes" if kernel.basis == "modal" else "pairs of states"
+        click.echo(
+            f"{printable(kernel.name)}: {kernel.basis} states, {kernel.delta} of {kernel.modes} {unit} in delta form"
+        )
     for line in fidelity_lines(done.fidelity):
         click.echo(line)
     click.echo(f"wrote {output}: {done.quantizers} quantizers; compile it with 'ssmc compile {output}'")

@@ -1,78 +1,122 @@
-"""A kernel in integer codes: first the states, in the form of less damage, then what reads them (DESIGN §2, §4)."""
+"""A kernel in integer codes: of all candidates those whose quantized run comes nearest to the float output."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ssmc.analysis.refit import fitted, rounded, squared_error
-from ssmc.ir.rounding import FloatArray, round_half_even
-from ssmc.quantize.config import QuantizeConfig, signed_range, weight_limit
-from ssmc.quantize.damage import spectrum
-from ssmc.quantize.modes import Modes, dense
-from ssmc.quantize.runs import QuantizedKernel, float_run, normal_equations, thinning
-from ssmc.quantize.states import MOST_REGISTER_BITS, Seen, state_codes
-from ssmc.quantize.steps import best_step, grid_scale
+from ssmc.errors import ModelError
+from ssmc.ir.rounding import FloatArray
+from ssmc.quantize.bases import Kernel
+from ssmc.quantize.candidates import InCodes, bases
+from ssmc.quantize.config import QuantizeConfig, signed_range
+from ssmc.quantize.read_out import read_out_codes
+from ssmc.quantize.runs import QuantizedKernel, normal_equations, outputs, thinning
+from ssmc.quantize.steps import best_step
+
+MOST_SEQUENCES = 16
+MOST_STEPS = 1000
+LEAVE_MODES = 0.64  # of the error's power: 2 dB, below which dense blocks are not worth their codes
+LEAVE_OTHERS = 0.9
 
 
-def quantize_kernel(modes: Modes, fed: list[FloatArray], u_step: float, config: QuantizeConfig) -> QuantizedKernel:
-    """Quantize for inputs ``fed`` (T, G, m) that are converted in steps of ``u_step``."""
-    states, increments, y = float_run(modes, fed)
-    seen = Seen(states, increments, spectrum(fed), u_step)
-    delta, direct = (state_codes(modes, seen, config, form_delta=form) for form in (True, False))
-    chosen = {"delta": np.ones(delta.damage.shape, bool), "direct": np.zeros(delta.damage.shape, bool)}.get(
-        config.form, delta.damage < direct.damage
-    )
-    A, B, omega, sigma, shift = (
-        np.where(chosen.reshape(*chosen.shape, *[1] * (x.ndim - 2)), x, z)
-        for x, z in zip(delta.codes, direct.codes, strict=True)
-    )
-    widest = min(MOST_REGISTER_BITS, config.state_bits + int((shift * chosen).max(initial=0)))
-    states_only = QuantizedKernel(
-        W=dense(A, B, modes.C[:, :0], modes.D[:, :0]).astype(np.int64),
-        ratio=np.repeat(omega / sigma * np.exp2(shift), 2, 1),
-        shift=np.repeat(shift, 2, 1).astype(np.int64),
-        keep=np.repeat(chosen, 2, 1).astype(np.int64),
-        u_step=u_step,
-        y_step=np.zeros((len(modes.D), 0)),
-        dac=signed_range(config.state_bits),
-        adc=signed_range(config.adc_bits),
-        register=signed_range(max(widest, config.adc_bits)),
-    )
-    C = (modes.C * sigma[:, None, :, None]).reshape(*modes.D.shape[:2], -1)
-    read_out = np.concatenate([C, modes.D * u_step], 2)
-    if config.refit:
-        gram, moment = normal_equations(states_only, fed, y, signed_range(config.activation_bits))
-        codes, steps = _refitted(gram, fitted(gram, moment, read_out), config)
-    else:
-        codes, steps = _nearest(read_out, config)
-    return _with_outputs(states_only, codes, steps, np.concatenate(y)[:: thinning([len(u) for u in fed])], config)
+@dataclass(frozen=True)
+class Chosen:
+    """A kernel in codes, and the coordinates of its states: modal, Schur, balanced, ..."""
+
+    kernel: QuantizedKernel
+    basis: str
 
 
-def _nearest(read_out: FloatArray, config: QuantizeConfig) -> tuple[FloatArray, FloatArray]:
-    """Codes of ``read_out`` (G, p, n + m), each by itself, and steps (G, p) that clip nothing."""
-    steps, limit = _widest(read_out, config), weight_limit(config.kernel_bits)
-    return np.clip(round_half_even(read_out / steps[..., None]), -limit, limit), steps
+@dataclass(frozen=True)
+class _Tried:
+    states: InCodes
+    left: FloatArray
+
+    def improved(self, other: _Tried) -> _Tried:
+        """Group by group the one that leaves less."""
+        take = other.left < self.left
+        return _Tried(self.states.mixed(other.states, take), np.where(take, other.left, self.left))
 
 
-def _refitted(gram: FloatArray, read_out: FloatArray, config: QuantizeConfig) -> tuple[FloatArray, FloatArray]:
-    """Codes of ``read_out`` (G, p, n + m) and steps (G, p), up to 8 times finer than what clips nothing."""
-    limit = weight_limit(config.kernel_bits)
-    steps = [_widest(read_out, config) / f for f in np.exp2(np.arange(0, 3.25, 1 if config.power_of_two else 0.25))]
-    codes = [rounded(gram, read_out, step, limit) for step in steps]
-    left = np.stack([squared_error(gram, w * s[..., None] - read_out) for w, s in zip(codes, steps, strict=True)])
-    if config.granularity == "tensor":
-        left = np.broadcast_to(left.sum((1, 2), keepdims=True), left.shape)
-    best = left.argmin(0)[None]
-    return np.take_along_axis(np.stack(codes), best[..., None], 0)[0], np.take_along_axis(np.stack(steps), best, 0)[0]
+@dataclass(frozen=True)
+class _Basis:
+    name: str
+    states: InCodes
+    left: float
 
 
-def _widest(read_out: FloatArray, config: QuantizeConfig) -> FloatArray:
-    """The step (G, p) of what reads the states that clips nothing."""
-    top = np.abs(read_out).max(-1)
-    shared = top.max() if config.granularity == "tensor" else top
-    return np.broadcast_to(grid_scale(shared, weight_limit(config.kernel_bits), config.power_of_two), top.shape)
+def quantize_kernel(kernel: Kernel, fed: list[FloatArray], u_step: FloatArray, config: QuantizeConfig) -> Chosen:
+    """Quantize for inputs ``fed`` (T, G, m) that are converted in steps of ``u_step`` (G, m).
+
+    Raises:
+        ModelError: SSMC-S04, a pole on or outside the unit circle; SSMC-S11, no basis keeps the poles inside.
+    """
+    y = outputs(kernel, fed)
+    some = range(0, len(fed), -(-len(fed) // MOST_SEQUENCES))
+    heard = [fed[i][:MOST_STEPS] for i in some], [y[i][:MOST_STEPS] for i in some]
+    best: _Basis | None = None
+    for factor in range(1 + max(config.activation_bits - config.kernel_bits, 0)):
+        found = _best_basis(bases(kernel, fed, u_step * 2**factor, config), *heard, config)
+        if found is None or (best is not None and found.left >= best.left):
+            break
+        best = found
+    if best is None:
+        fact = f"with {config.kernel_bits} bits a pole of it lies outside of the unit circle in every basis"
+        raise ModelError("SSMC-S11", fact, "give more --kernel-bits", kernel.name)
+    codes, steps, _ = read_out_codes(best.states, *_equations(best.states, fed, y, config), config)
+    heard_y = np.concatenate(y)[:: thinning([len(u) for u in fed])]
+    return Chosen(_with_outputs(best.states.kernel, codes, steps, heard_y, config), best.name)
+
+
+def _best_basis(
+    tried: Iterable[tuple[str, Iterable[list[InCodes]]]],
+    fed: list[FloatArray],
+    y: list[FloatArray],
+    config: QuantizeConfig,
+) -> _Basis | None:
+    """The basis that leaves least, the first one unless a later one is worth its codes; None where none is stable."""
+    best: _Basis | None = None
+    for name, candidates in tried:
+        found = _best(candidates, fed, y, config)
+        left = float(found.left.sum())
+        if not np.isfinite(left):
+            continue
+        if best is None or left < best.left * (LEAVE_MODES if best.name == "modal" else LEAVE_OTHERS):
+            best = _Basis(name, found.states, left)
+    return best
+
+
+def _best(
+    candidates: Iterable[list[InCodes]], fed: list[FloatArray], y: list[FloatArray], config: QuantizeConfig
+) -> _Tried:
+    """Group by group what leaves least, up to the first steps that are too coarse for all of them."""
+    best: _Tried | None = None
+    for some in candidates:
+        before = best
+        for states in some:
+            tried = _Tried(states, _left(states, fed, y, config))
+            best = tried if best is None else best.improved(tried)
+        if before is not None and best is not None and not (best.left < before.left).any():
+            break
+    if best is None:
+        raise ValueError("no candidates")
+    return best
+
+
+def _left(states: InCodes, fed: list[FloatArray], y: list[FloatArray], config: QuantizeConfig) -> FloatArray:
+    """Squared error (G,) of the output, before its own converter; infinite for groups that are not stable."""
+    _, _, left = read_out_codes(states, *_equations(states, fed, y, config), config)
+    energy = sum((out**2).sum((0, 2)) for out in y)
+    return np.asarray(np.where(states.stable, np.maximum(energy + left.sum(1), 0), np.inf))
+
+
+def _equations(
+    states: InCodes, fed: list[FloatArray], y: list[FloatArray], config: QuantizeConfig
+) -> tuple[FloatArray, FloatArray]:
+    return normal_equations(states.kernel, fed, y, signed_range(config.activation_bits))
 
 
 def _with_outputs(

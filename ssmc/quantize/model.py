@@ -24,9 +24,10 @@ from ssmc.ir.rounding import FloatArray
 from ssmc.passes.canonicalize_quantizers import CanonicalizeQuantizers
 from ssmc.passes.fold_constants import FoldConstants
 from ssmc.passes.raise_recurrences import RaiseRecurrences
+from ssmc.quantize.bases import Kernel
 from ssmc.quantize.config import QuantizeConfig, signed_range
 from ssmc.quantize.kernel import quantize_kernel
-from ssmc.quantize.modes import Modes, to_modes
+from ssmc.quantize.modes import require_decay
 from ssmc.quantize.nodes import Nodes, float_scan, quantized_scan
 from ssmc.quantize.points import Plan, Planner
 from ssmc.quantize.read_back import Fidelity, read_back
@@ -41,11 +42,18 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class KernelChoice:
-    """What a kernel became: modes in delta form, of how many."""
+    """What a kernel became.
+
+    Attributes:
+        name: of the kernel's node.
+        delta: pairs of states (modes, in modal form) in delta form. modes: all pairs.
+        basis: coordinates of the states: modal, Schur, Schur as given, balanced, as given.
+    """
 
     name: str
     delta: int
     modes: int
+    basis: str
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,8 @@ def quantize(
     """Quantize a float ONNX model on calibration sequences; ``states`` as in `load_model`.
 
     Raises:
-        ModelError: the model cannot be compiled, SSMC-Q10 it is quantized already, SSMC-S04 a kernel has no modes.
+        ModelError: the model cannot be compiled, SSMC-Q10 it is quantized already, SSMC-S04 or S11 a
+            kernel does not decay.
         UsageError: SSMC-D01 sequences of another size than the model's input.
         VerificationError: SSMC-V03 the raised model computes something else.
     """
@@ -88,12 +97,12 @@ def quantize(
     _check_data(original, samples)
     model = _raised(original)
     plan = Planner(model, name_axes(model)).plan
-    modes = {node: _modes(node) for node in plan.kernels}
+    kernels = {node: _kernel_of(node) for node in plan.kernels}
     progress("calibrate")
     source = ir.to_proto(load_model(path, budgets, states))
-    seen, deviation = _calibrate(source, model, plan, modes, samples)
+    seen, deviation = _calibrate(source, model, plan, kernels, samples)
     progress("quantize")
-    choices = _rewrite(model, plan, modes, seen, config)
+    choices = _rewrite(model, plan, kernels, seen, config)
     _tidy(model)
     progress("read back")
     made = ir.to_proto(model)
@@ -124,7 +133,7 @@ def _raised(model: ir.Model) -> ir.Model:
     return model
 
 
-def _modes(node: ir.Node) -> Modes:
+def _kernel_of(node: ir.Node) -> Kernel:
     c: Constants = constants(node)
     name = node_name(node)
     n = c["keep"].shape[1]
@@ -136,22 +145,23 @@ def _modes(node: ir.Node) -> Modes:
         raise ModelError("SSMC-S05", fact, "add constants outside the loop, and start from zeros", name)
     if node.op_type == "StateSpaceAfter":  # y reads the new state: C' = C A, D' = C B + D
         C, D = C @ A, C @ B + D
-    return to_modes(A, B, C, D, name)
+    require_decay(A, name)
+    return Kernel(A, B, C, D, name)
 
 
 def _calibrate(
-    original: onnx.ModelProto, model: ir.Model, plan: Plan, modes: dict[ir.Node, Modes], samples: Samples
+    original: onnx.ModelProto, model: ir.Model, plan: Plan, kernels: dict[ir.Node, Kernel], samples: Samples
 ) -> tuple[dict[str, list[FloatArray]], float]:
     """Values of the float model at every point and kernel input, by name, one array a sequence."""
     raised = ir.from_proto(ir.to_proto(model))
     by_name = {node.name: node for node in raised.graph}
-    for node, matrices in modes.items():
+    for node, matrices in kernels.items():
         twin = by_name[node.name]
         y = float_scan(raised.graph, twin, matrices)
         _replace(raised.graph, twin, y)
     _standard(raised)
     proto = ir.to_proto(raised)
-    names = list(dict.fromkeys([*(str(v.name) for v in plan.points), *(str(required(k, 0).name) for k in modes)]))
+    names = list(dict.fromkeys([*(str(v.name) for v in plan.points), *(str(required(k, 0).name) for k in kernels)]))
     source, output = proto.graph.input[0].name, proto.graph.output[0].name
     known = {source, output}
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
@@ -188,7 +198,7 @@ def _deviation(before: FloatArray, after: FloatArray) -> float:
 def _rewrite(
     model: ir.Model,
     plan: Plan,
-    modes: dict[ir.Node, Modes],
+    kernels: dict[ir.Node, Kernel],
     seen: dict[str, list[FloatArray]],
     config: QuantizeConfig,
 ) -> tuple[KernelChoice, ...]:
@@ -200,7 +210,7 @@ def _rewrite(
         data = np.concatenate([x.ravel() for x in seen[str(value.name)]])
         limits = _limits(data, bits)
         grids[value] = float(best_step(_thinned(data), *limits, 0, config.power_of_two)), limits
-    choices = [_kernel(graph, node, matrices, seen, config, grids) for node, matrices in modes.items()]
+    choices = [_kernel(graph, node, matrices, seen, config) for node, matrices in kernels.items()]
     for node, position in plan.matrices:
         _weight(graph, node, position, config)
     following = dict(pairwise(list(graph)))
@@ -223,24 +233,27 @@ def _thinned(data: FloatArray) -> FloatArray:
 
 
 def _kernel(
-    graph: ir.Graph,
-    node: ir.Node,
-    modes: Modes,
-    seen: dict[str, list[FloatArray]],
-    config: QuantizeConfig,
-    grids: dict[ir.Value, tuple[float, tuple[int, int]]],
+    graph: ir.Graph, node: ir.Node, matrices: Kernel, seen: dict[str, list[FloatArray]], config: QuantizeConfig
 ) -> KernelChoice:
     u = required(node, 0)
-    groups, _, _, m = modes.B.shape
+    groups, _, m = matrices.B.shape
     fed = [x[0].reshape(len(x[0]), groups, m) for x in seen[str(u.name)]]
-    data = np.concatenate([x.ravel() for x in fed])
     limits = signed_range(config.activation_bits)
-    step = float(best_step(_thinned(data), *limits, 0, config.power_of_two))
-    kernel = quantize_kernel(modes, fed, step, config)
+    chosen = quantize_kernel(matrices, fed, _input_steps(fed, limits, config), config)
+    kernel = chosen.kernel
     y = quantized_scan(graph, node, kernel, u, limits)
     name = node_name(node)
     _replace(graph, node, y)
-    return KernelChoice(name, int(kernel.keep[:, ::2].sum()), int(kernel.keep.size // 2))
+    return KernelChoice(name, int(kernel.keep.sum()) // 2, (kernel.keep.size + 1) // 2, chosen.basis)
+
+
+def _input_steps(fed: list[FloatArray], limits: tuple[int, int], config: QuantizeConfig) -> FloatArray:
+    """Steps (G, m) of a kernel's inputs, one for each channel unless all share one."""
+    data = np.concatenate(fed)
+    data = data[:: max(data.size // MOST_VALUES, 1)]
+    if config.granularity == "tensor":
+        return np.broadcast_to(best_step(data, *limits, 0, config.power_of_two), data.shape[1:])
+    return best_step(data, *limits, 2, config.power_of_two)
 
 
 def _replace(graph: ir.Graph, node: ir.Node, y: ir.Value) -> None:

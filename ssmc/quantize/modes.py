@@ -61,6 +61,14 @@ def to_modes(A: FloatArray, B: FloatArray, C: FloatArray, D: FloatArray, node: s
     return Modes(a, b, c, D, np.stack([_grown(part[3], count, 0) for part in parts]) != 0)
 
 
+def require_decay(A: FloatArray, node: str) -> None:
+    """Refuse matrices (..., n, n) with a pole on or outside the unit circle (SSMC-S04)."""
+    largest = np.abs(np.linalg.eigvals(A)).max(initial=0.0)
+    if largest >= 1:
+        fact = f"a pole of magnitude {largest:.6g}"
+        raise ModelError("SSMC-S04", fact, "only kernels that decay can be quantized", node)
+
+
 def _grown(x: FloatArray, count: int, axis: int) -> FloatArray:
     room = [(0, count - x.shape[axis]) if a == axis else (0, 0) for a in range(x.ndim)]
     return np.pad(x, room)
@@ -68,11 +76,8 @@ def _grown(x: FloatArray, count: int, axis: int) -> FloatArray:
 
 def _group(A: FloatArray, B: FloatArray, C: FloatArray, node: str) -> tuple[FloatArray, ...]:
     """Blocks (K, 2, 2), B (K, 2, m), C (p, K, 2) and which blocks turn (K,) of one group."""
-    values = np.linalg.eigvals(A)
-    if np.abs(values).max(initial=0.0) >= 1:
-        fact = f"a pole of magnitude {np.abs(values).max():.6g}"
-        raise ModelError("SSMC-S04", fact, "only kernels that decay can be quantized", node)
-    found = _as_written(A)
+    require_decay(A, node)
+    found = as_written(A)
     T, blocks = _eigenbasis(A, node) if found is None else found
     n = T.shape[1]
     b, c = np.linalg.solve(T, B), C @ T
@@ -83,7 +88,7 @@ def _group(A: FloatArray, B: FloatArray, C: FloatArray, node: str) -> tuple[Floa
     return A_blocks, np.asarray(b.reshape(len(blocks), 2, -1)), c.reshape(len(c), len(blocks), 2), turning
 
 
-def _as_written(A: FloatArray) -> tuple[FloatArray, list[FloatArray]] | None:
+def as_written(A: FloatArray) -> tuple[FloatArray, list[FloatArray]] | None:
     """The blocks of a matrix that is in modal form, states of a pair next to each other."""
     padded = np.pad(A, ((0, len(A) % 2), (0, len(A) % 2)))
     blocks = [padded[k : k + 2, k : k + 2] for k in range(0, len(padded), 2)]

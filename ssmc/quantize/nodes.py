@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from ssmc.ir.build import add_constant, required
 from ssmc.ir.read_program import constants
 from ssmc.ir.rounding import FloatArray
-from ssmc.quantize.modes import Modes
+from ssmc.quantize.bases import Kernel
 from ssmc.quantize.runs import QuantizedKernel
 
 CONTAINERS: tuple[tuple[type[np.generic], int, int], ...] = (
@@ -44,8 +44,8 @@ class Nodes:
             self.graph.insert_before(self.place, node)
         return node.outputs[0]
 
-    def quantized(self, x: ir.Value, step: float, out: float, limits: tuple[int, int], name: str) -> ir.Value:
-        """``out * clip(round_half_even(x / step), lo, hi)``.
+    def quantized(self, x: ir.Value, step: ArrayLike, out: float, limits: tuple[int, int], name: str) -> ir.Value:
+        """``out * clip(round_half_even(x / step), lo, hi)``, with one step or one for each entry of the last axis of 3.
 
         QuantizeLinear, Clip where the codes are narrower than their container, DequantizeLinear; in float32 where
         onnxruntime has no Clip for the container.
@@ -58,8 +58,10 @@ class Nodes:
             ends = [self.const(f"{name}.{key}", end) for key, end in (("lo", lo), ("hi", hi))]
             codes = self.op("Clip", [self.op("Round", [real], f"{name}/Round"), *ends], f"{name}/Clip")
             return self.op("Mul", [codes, self.const(f"{name}.out", out)], name)
-        zero = self.const(f"{name}.zero", 0, dtype)
-        codes = self.op("QuantizeLinear", [x, self.const(f"{name}.step", step), zero], f"{name}/QuantizeLinear")
+        axis = {"axis": 2} if np.ndim(step) else {}
+        zero = self.const(f"{name}.zero", np.zeros(np.shape(step)), dtype)
+        inputs = [x, self.const(f"{name}.step", step), zero]
+        codes = self.op("QuantizeLinear", inputs, f"{name}/QuantizeLinear", **axis)
         if not whole:
             ends = [self.const(f"{name}.{key}", end, dtype) for key, end in (("lo", lo), ("hi", hi))]
             codes = self.op("Clip", [codes, *ends], f"{name}/Clip")
@@ -75,12 +77,12 @@ class Nodes:
         return self.op("DequantizeLinear", values, name, **along)
 
 
-def float_scan(graph: ir.Graph, node: ir.Node, modes: Modes) -> ir.Value:
+def float_scan(graph: ir.Graph, node: ir.Node, kernel: Kernel) -> ir.Value:
     """The kernel in real numbers: u (N, T, G m) to y (N, T, G p), before ``node``."""
     name = f"{node.name}.float"
     outer = Nodes(graph, place=node)
-    matrix = outer.const(f"{name}.M", modes.dense)
-    return _scan(outer, node, modes.dense.shape, matrix, None, required(node, 0), name)
+    matrix = outer.const(f"{name}.M", kernel.dense)
+    return _scan(outer, node, kernel.dense.shape, matrix, None, required(node, 0), name)
 
 
 def quantized_scan(
@@ -89,7 +91,9 @@ def quantized_scan(
     """The kernel in codes: u (N, T, G m) real to y (N, T, G p) real, before ``node``."""
     name = str(node.name)
     outer = Nodes(graph, place=node)
-    codes = outer.quantized(u, kernel.u_step, 1.0, limits, f"{name}.u")
+    step = kernel.u_step.ravel()
+    step = step if (step != step[0]).any() else step[0]
+    codes = outer.quantized(u, step, 1.0, limits, f"{name}.u")
     matrix = outer.weight(kernel.W, np.asarray(1.0), 0, f"{name}.W")
     y = _scan(outer, node, kernel.W.shape, matrix, kernel, codes, name)
     return outer.op("Mul", [y, outer.const(f"{name}.y_step", kernel.y_step.ravel())], f"{name}.y")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ssmc.ir.rounding import FloatArray, IntArray, round_half_even
+from ssmc.quantize.bases import Kernel
 from ssmc.quantize.modes import Modes
 
 MOST_STEPS = 1500
@@ -18,7 +19,7 @@ class QuantizedKernel:
 
     Attributes:
         W: (G, n + p, n + m). ratio: (G, n + p). shift, keep: (G, n).
-        u_step: real value of one input code. y_step: (G, p), of one output code.
+        u_step: (G, m), real values of one input code. y_step: (G, p), of one output code.
         dac, adc, register: code ranges.
     """
 
@@ -26,7 +27,7 @@ class QuantizedKernel:
     ratio: FloatArray
     shift: IntArray
     keep: IntArray
-    u_step: float
+    u_step: FloatArray
     y_step: FloatArray
     dac: tuple[int, int]
     adc: tuple[int, int]
@@ -48,6 +49,19 @@ def float_run(modes: Modes, fed: list[FloatArray]) -> tuple[FloatArray, FloatArr
         increments.append(np.diff(path, axis=0)[chosen])
         first += len(u)
     return np.moveaxis(np.concatenate(states), -1, 1), np.moveaxis(np.concatenate(increments), -1, 1), y
+
+
+def outputs(kernel: Kernel, fed: list[FloatArray]) -> list[FloatArray]:
+    """Of the float kernel, (T, G, p) each."""
+    found = []
+    for u in fed:
+        drive, state = np.einsum("gnm,tgm->tgn", kernel.B, u), np.zeros(kernel.B.shape[:2])
+        y = np.einsum("gpm,tgm->tgp", kernel.D, u)
+        for t in range(len(u)):
+            y[t] += (kernel.C @ state[..., None])[..., 0]
+            state = (kernel.A @ state[..., None])[..., 0] + drive[t]
+        found.append(y)
+    return found
 
 
 def thinning(lengths: list[int]) -> int:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ssmc.analysis.stable import B_SHARE, best_spread, block, stable_codes
+from ssmc.analysis.stable import B_SHARE, block, grid_error, stable_codes
 from ssmc.ir.rounding import FloatArray, round_half_even
 from ssmc.quantize.config import QuantizeConfig, signed_range, weight_limit
 from ssmc.quantize.damage import coefficient_error, converter_noise
 from ssmc.quantize.modes import Modes
-from ssmc.quantize.steps import best_step, grid_scale
+from ssmc.quantize.steps import SHORT, best_step, grid_scale
 
 LARGEST_SHIFT = 14
 MOST_REGISTER_BITS = 24
@@ -26,12 +26,16 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Seen:
-    """Of the float kernel on data: states and increments (S, 2, G, K), spectrum (F, G, m) and step of the inputs."""
+    """The float kernel on data.
+
+    Attributes:
+        states, increments: (S, 2, G, K). spectrum: of the inputs, (F, G, m). u_step: their steps, (G, m).
+    """
 
     states: FloatArray
     increments: FloatArray
     spectrum: FloatArray
-    u_step: float
+    u_step: FloatArray
 
 
 @dataclass(frozen=True)
@@ -51,44 +55,55 @@ class StateCodes:
         return self.A, self.B, self.omega, self.sigma, self.shift
 
 
-def state_codes(modes: Modes, seen: Seen, config: QuantizeConfig, form_delta: bool) -> StateCodes:
-    """All modes in delta form, or all in direct form."""
+def state_codes(modes: Modes, seen: Seen, config: QuantizeConfig, form_delta: bool, coarser: float = 1.0) -> StateCodes:
+    """All modes in delta form, or all in direct form; states in steps ``coarser`` than the data ask for.
+
+    The step of a state is its unit, which only A, B and C see: any number, even where scales are powers of two. The
+    ratios are short then (`ssmc.quantize.steps.SHORT`).
+    """
     limit, pow2 = weight_limit(config.kernel_bits), config.power_of_two
-    adc, dac = signed_range(config.adc_bits), signed_range(config.state_bits)
-    narrow = dac if form_delta else signed_range(min(config.adc_bits, config.state_bits))
-    sigma = _shared_step(seen.states, narrow, config)
-    shift = np.zeros(sigma.shape)
-    if form_delta:
-        increment = _shared_step(seen.increments, adc, config)
-        sigma = np.maximum(sigma, increment)
-        shift = np.clip(round_half_even(np.log2(sigma / increment)), 0, LARGEST_SHIFT)
-        shift = np.minimum(shift, MOST_REGISTER_BITS - config.state_bits)
+    sigma, shift = converter_steps(seen.states, seen.increments, config, form_delta, coarser)
     M = modes.A - np.eye(2) if form_delta else modes.A
-    A, B = M * sigma[..., None, None], modes.B * seen.u_step
+    A, B = M * sigma[..., None, None], modes.B * seen.u_step[:, None, None]
     top = np.maximum(np.abs(A).max((-1, -2)), np.abs(B).max((-1, -2)))
-    omega = grid_scale(_pooled(top, config), limit, pow2)
+    omega = sigma * grid_scale(pooled(top / sigma, config), limit, pow2)
     if config.granularity == "mode":
-        units = omega[..., None, None]
-        omega = omega * _spread(A / units, B / units, omega / sigma, modes.turning, config, form_delta)
+        omega = _best_grid(A, B, sigma, omega, modes.turning, config, form_delta)
     grid = omega / sigma
     codes = stable_blocks(M / grid[..., None, None], grid, modes.turning, limit, form_delta)
     b = np.clip(round_half_even(B / omega[..., None, None]), -limit, limit)
     real_A = codes * grid[..., None, None] + (np.eye(2) if form_delta else 0)
-    real_B = b * (omega / seen.u_step)[..., None, None]
+    real_B = b * omega[..., None, None] / seen.u_step[:, None, None]
     damage = coefficient_error(modes, real_A, real_B, seen.spectrum, config.refit)
     damage = damage + converter_noise(modes, real_A, sigma, shift, form_delta)
     return StateCodes(codes, b, omega, sigma, shift, damage)
 
 
+def converter_steps(
+    states: FloatArray, increments: FloatArray, config: QuantizeConfig, form_delta: bool, coarser: float
+) -> tuple[FloatArray, FloatArray]:
+    """Steps of states (S, 2, G, K) that drive rows, and shifts p of what their columns deliver, (G, K)."""
+    adc, dac = signed_range(config.adc_bits), signed_range(config.state_bits)
+    narrow = dac if form_delta else signed_range(min(config.adc_bits, config.state_bits))
+    sigma = _shared_step(states, narrow, config) * coarser
+    if not form_delta:
+        return sigma, np.zeros(sigma.shape)
+    increment = _shared_step(increments, adc, config)
+    sigma = np.maximum(sigma, increment)
+    shift = np.clip(round_half_even(np.log2(sigma / increment)), 0, LARGEST_SHIFT)
+    return sigma, np.minimum(shift, MOST_REGISTER_BITS - config.state_bits)
+
+
 def _shared_step(x: FloatArray, limits: tuple[int, int], config: QuantizeConfig) -> FloatArray:
     """Step of values (S, 2, G, K), broadcast to (G, K), of what shares one."""
     kept = {"mode": 2, "channel": 1, "tensor": 0}[config.granularity]
-    pooled = np.moveaxis(x, -1, 0) if kept == 1 else x
-    step = best_step(pooled, *limits, kept, config.power_of_two)
+    data = np.moveaxis(x, -1, 0) if kept == 1 else x
+    step = best_step(data, *limits, kept, power_of_two=False)
     return np.broadcast_to(step[:, None] if kept == 1 else step, x.shape[2:])
 
 
-def _pooled(top: FloatArray, config: QuantizeConfig) -> FloatArray:
+def pooled(top: FloatArray, config: QuantizeConfig) -> FloatArray:
+    """The largest of what shares a scale, (G, K) from (G, K)."""
     if config.granularity == "mode":
         return top
     return np.broadcast_to(top.max(-1, keepdims=True) if config.granularity == "channel" else top.max(), top.shape)
@@ -96,22 +111,39 @@ def _pooled(top: FloatArray, config: QuantizeConfig) -> FloatArray:
 
 def stable_blocks(wanted: FloatArray, grid: FloatArray, turning: Mask, limit: int, delta: bool) -> FloatArray:
     """Integer blocks (G, K, 2, 2) near ``wanted`` whose poles lie inside the unit circle."""
-    turned = block(stable_codes(wanted[..., 0], grid, limit, delta, halves=True))
+    turned = block(stable_codes(wanted[..., 0], grid, limit, delta, halves=2))
     real = stable_codes(_real_poles(wanted), np.repeat(grid[..., None], 2, -1), limit, delta)[..., 0]
     return np.where(turning[..., None, None], turned, real[..., None] * np.eye(2))
 
 
-def _spread(
-    wanted: FloatArray, b: FloatArray, grid: FloatArray, turning: Mask, config: QuantizeConfig, delta: bool
+def _best_grid(
+    A: FloatArray,
+    B: FloatArray,
+    sigma: FloatArray,
+    omega: FloatArray,
+    turning: Mask,
+    config: QuantizeConfig,
+    delta: bool,
 ) -> FloatArray:
-    """`best_spread` (G, K) of blocks and inputs b (G, K, 2, m) in units of the grid."""
-    limit, inputs = weight_limit(config.kernel_bits), b.reshape(*grid.shape, -1)
-    share = B_SHARE if b.shape[-1] == 1 else 1.0  # what a read-out makes good is one gain for all inputs
-    turned, real = (
-        best_spread(poles, inputs, grid, limit, delta, config.power_of_two, halves, share)
-        for poles, halves in ((wanted[..., None, :, 0], True), (_real_poles(wanted), False))
-    )
-    return np.where(turning, turned, real)
+    """Of the steps ``omega`` and others up to twice as coarse those, (G, K), on which a pole falls best.
+
+    Where ``omega`` is a power of two the others are short ones; finer ones too may hold A and B.
+    """
+    limit = weight_limit(config.kernel_bits)
+    share = B_SHARE if B.shape[-1] == 1 else 1.0  # what a read-out makes good is one gain for all inputs
+    factors = np.sort(np.concatenate([SHORT / 2, SHORT, [2.0]])) if config.power_of_two else np.exp2(np.arange(17) / 16)
+    top = np.maximum(np.abs(A).max((-1, -2)), np.abs(B).max((-1, -2)))
+    errors = []
+    for factor in factors:
+        step = omega * factor
+        wanted, b = A / step[..., None, None], (B / step[..., None, None]).reshape(*step.shape, -1)
+        turned, real = (
+            grid_error(poles, b, step / sigma, limit, delta, halves, share)
+            for poles, halves in ((wanted[..., None, :, 0], 2), (_real_poles(wanted), 0))
+        )
+        clipped = step * limit < top * (1 - 1e-9)
+        errors.append(np.where(clipped, np.inf, np.where(turning, turned, real)))
+    return np.asarray(omega * factors[np.argmin(errors, 0)])
 
 
 def _real_poles(blocks: FloatArray) -> FloatArray:

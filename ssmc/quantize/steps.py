@@ -9,6 +9,7 @@ from ssmc.ir.rounding import FloatArray, IntArray, round_half_even
 
 OCTAVES = 6
 CACHED = 1 << 16
+SHORT = np.array([1.0, 1.25, 1.5, 1.75])  # 3 bits: exact in float32; a small product and a shift in integers
 
 
 def grid_scale(largest: ArrayLike, codes: float, power_of_two: bool) -> FloatArray:

@@ -9,9 +9,10 @@ import pytest
 
 from ssmc.analysis.refit import fitted
 from ssmc.quantize import QuantizeConfig, quantize
+from ssmc.quantize.bases import Kernel
 from ssmc.quantize.kernel import quantize_kernel
 from ssmc.quantize.modes import Modes, to_modes
-from ssmc.quantize.runs import QuantizedKernel, float_run, normal_equations
+from ssmc.quantize.runs import QuantizedKernel, float_run, normal_equations, outputs
 from tests.quantize.floats import float_model, stable
 from tests.quantize.test_quantize import distance, samples, save
 
@@ -20,10 +21,19 @@ LIMITS = (-128, 127)
 COARSE = {"kernel_bits": 4}
 
 
-def random_modes(seed: int = 0, groups: int = 3, n: int = 5, m: int = 2, p: int = 2) -> Modes:
+def random_kernel(seed: int = 0, groups: int = 3, n: int = 5, m: int = 2, p: int = 2) -> Kernel:
     rng = np.random.default_rng(seed)
     B, C, D = (rng.standard_normal((groups, *shape)) for shape in ((n, m), (p, n), (p, m)))
-    return to_modes(stable(rng, groups, n), B, C, D, "k")
+    return Kernel(stable(rng, groups, n), B, C, D)
+
+
+def random_modes() -> Modes:
+    kernel = random_kernel()
+    return to_modes(kernel.A, kernel.B, kernel.C, kernel.D, "k")
+
+
+def u_steps(kernel: Kernel) -> np.ndarray:
+    return np.full(kernel.D.shape[::2], U_STEP)
 
 
 def inputs(seed: int, groups: int = 3, m: int = 2, lengths: tuple[int, ...] = (150, 1, 90, 150)) -> list[np.ndarray]:
@@ -34,7 +44,7 @@ def inputs(seed: int, groups: int = 3, m: int = 2, lengths: tuple[int, ...] = (1
 def driven(kernel: QuantizedKernel, u: np.ndarray) -> np.ndarray:
     """Rows X (G, T, n + m) of one sequence: the equations of the kernel, in integers."""
     n = kernel.shift.shape[1]
-    codes = np.clip(np.rint(u / U_STEP), *LIMITS).astype(np.int64)
+    codes = np.clip(np.rint(u / kernel.u_step), *LIMITS).astype(np.int64)
     r, rows = np.zeros((len(kernel.W), n), np.int64), []
     for ut in codes:
         read = np.clip(np.rint(r / 2.0**kernel.shift), *kernel.dac).astype(np.int64)
@@ -58,9 +68,10 @@ def output(kernel: QuantizedKernel, w: np.ndarray, u: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("form", ["delta", "direct", "auto"])
 def test_normal_equations_are_those_of_the_rows_that_drive_the_kernel(form: str) -> None:
-    modes, fed = random_modes(), inputs(1)
-    kernel = quantize_kernel(modes, fed, U_STEP, QuantizeConfig(**COARSE, form=form))  # type: ignore[arg-type]
-    y = float_run(modes, fed)[2]
+    given, fed = random_kernel(), inputs(1)
+    config = QuantizeConfig(**COARSE, form=form)  # type: ignore[arg-type]
+    kernel = quantize_kernel(given, fed, u_steps(given), config).kernel
+    y = outputs(given, fed)
     gram, moment = normal_equations(kernel, fed, y, LIMITS)
     X = [driven(kernel, u) for u in fed]
     assert np.array_equal(gram, sum(x.swapaxes(1, 2) @ x for x in X))
@@ -86,9 +97,9 @@ def test_float_run_is_the_recurrence() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_fit_is_never_worse_on_the_calibration_data(seed: int) -> None:
-    modes, fed = random_modes(seed), inputs(seed)
-    kernel = quantize_kernel(modes, fed, U_STEP, QuantizeConfig(**COARSE, refit=False))
-    y = float_run(modes, fed)[2]
+    given, fed = random_kernel(seed), inputs(seed)
+    kernel = quantize_kernel(given, fed, u_steps(given), QuantizeConfig(**COARSE, refit=False)).kernel
+    y = outputs(given, fed)
     start = read_out(kernel)
     w = fitted(*normal_equations(kernel, fed, y, LIMITS), start)
     before, after = (
@@ -106,12 +117,12 @@ def test_a_kernel_whose_poles_moved_is_recovered() -> None:
         re, im = pole[:, k].real, pole[:, k].imag
         block = np.stack([np.stack([re, -im], -1), np.stack([im, re], -1)], -2)
         A[:, 2 * k : 2 * k + 2, 2 * k : 2 * k + 2] = block
-    modes = to_modes(A, rng.standard_normal((8, 4, 1)), rng.standard_normal((8, 1, 4)), np.zeros((8, 1, 1)), "k")
+    given = Kernel(A, rng.standard_normal((8, 4, 1)), rng.standard_normal((8, 1, 4)), np.zeros((8, 1, 1)))
     fed, fresh = (inputs(seed, 8, 1, (400,) * 6) for seed in (1, 2))
     errors = {}
     for refit in (True, False):
-        kernel = quantize_kernel(modes, fed, U_STEP, QuantizeConfig(**COARSE, refit=refit))
-        y = float_run(modes, fresh)[2]
+        kernel = quantize_kernel(given, fed, u_steps(given), QuantizeConfig(**COARSE, refit=refit)).kernel
+        y = outputs(given, fresh)
         made = [output(kernel, read_out(kernel), u) for u in fresh]
         errors[refit] = sum(((a - b) ** 2).sum() for a, b in zip(made, y, strict=True)) / sum((b**2).sum() for b in y)
     assert errors[True] < 0.5 * errors[False]

@@ -1,0 +1,97 @@
+"""Coordinates of a kernel's states: s = T z turns (A, B, C) into (T^-1 A T, T^-1 B, C T), the same outputs.
+
+Modes are the sparsest, but where A is far from normal (HiPPO, LMU) its eigenvectors are nearly parallel, and rounding
+errors grow with their condition. Balanced coordinates (Moore 1981) are those where P = E[s s^T] on the data and the
+observability Gramian Q = sum_k (A^T)^k C^T C A^k are one diagonal matrix: what is hard to reach is hard to see.
+Input-normal (P = I) and output-normal ones (Q = I) differ from them by the unit of each state only, which is the
+quantizer's to choose. In Schur coordinates A is block triangular: an orthogonal turn of the balanced or the given ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ssmc.analysis.noise import lyapunov
+from ssmc.errors import ModelError
+from ssmc.ir.rounding import FloatArray
+from ssmc.quantize.modes import Modes, as_written, require_decay, to_modes
+
+SMALLEST = 1e-9
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """G groups with n states, m inputs and p outputs, in real numbers; y reads the old state.
+
+    Attributes:
+        A: (G, n, n). B: (G, n, m). C: (G, p, n). D: (G, p, m).
+        name: of the node.
+    """
+
+    A: FloatArray
+    B: FloatArray
+    C: FloatArray
+    D: FloatArray
+    name: str = "kernel"
+
+    @property
+    def dense(self) -> FloatArray:
+        """[[A, B], [C, D]], (G, n + p, n + m)."""
+        return np.concatenate([np.concatenate([self.A, self.B], 2), np.concatenate([self.C, self.D], 2)], 1)
+
+    def turned(self, T: FloatArray) -> Kernel:
+        """The kernel in the coordinates z of s = T z, T (G, n, n)."""
+        A, B = (np.asarray(np.linalg.solve(T, x), np.float64) for x in (self.A @ T, self.B))
+        return Kernel(A, B, self.C @ T, self.D, self.name)
+
+
+def modal(kernel: Kernel) -> Modes | None:
+    """The kernel as modes; None where A has no basis of eigenvectors.
+
+    Raises:
+        ModelError: SSMC-S04, a pole on or outside the unit circle.
+    """
+    require_decay(kernel.A, kernel.name)
+    try:
+        return to_modes(kernel.A, kernel.B, kernel.C, kernel.D, kernel.name)
+    except ModelError:
+        return None
+
+
+def is_modal(kernel: Kernel) -> bool:
+    """Whether A is written as modes already."""
+    return all(as_written(A) is not None for A in kernel.A)
+
+
+def dense_bases(kernel: Kernel, power: FloatArray) -> Iterator[tuple[str, FloatArray, Kernel]]:
+    """T (G, n, n) and the kernel in coordinates that are no modes; ``power`` is P = E[s s^T] on the data."""
+    reached = _root(power)
+    seen = _root(lyapunov(kernel.A.swapaxes(1, 2), kernel.C.swapaxes(1, 2) @ kernel.C))
+    _, both, right = np.linalg.svd(seen.swapaxes(1, 2) @ reached)
+    to_input = reached @ right.swapaxes(1, 2)
+    balanced = to_input / np.sqrt(np.maximum(both, SMALLEST * both[:, :1]))[:, None]
+    named = {
+        "Schur": balanced @ _schur(kernel.turned(balanced).A),
+        "Schur as given": _schur(kernel.A),
+        "balanced": balanced,
+        "as given": np.broadcast_to(np.eye(kernel.A.shape[1]), kernel.A.shape),
+    }
+    for name, T in named.items():
+        yield name, T, kernel.turned(T)
+
+
+def _root(X: FloatArray) -> FloatArray:
+    """R with R R^T = X for stacks of positive matrices, what is too small for float64 lifted."""
+    values, vectors = np.linalg.eigh((X + X.swapaxes(1, 2)) / 2)
+    floor = np.maximum(SMALLEST * values[:, -1:], np.finfo(np.float64).tiny)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, floor))[:, None])
+
+
+def _schur(A: FloatArray) -> FloatArray:
+    """Orthogonal Q (G, n, n) for which Q^T A Q is block upper triangular."""
+    from scipy.linalg import schur
+
+    return np.stack([schur(a, output="real")[1] for a in A])
