@@ -95,9 +95,9 @@ class Target:
         x = start.x.reshape(len(start.x), -1)
         if x.shape[1]:
             x, _ = descend(error, x, steps)
-        x = x.reshape(shape)
+        fitted: FloatArray = x.reshape(shape)
         angle = np.stack([np.zeros_like(start.turning), start.turning], -1)
-        blocks = replace(start, x=np.where(angle, x, np.clip(x, *RATES)))
+        blocks = replace(start, x=np.where(angle, fitted, np.clip(fitted, *RATES)))
         cost, left, gains, d, _ = self.solved(blocks, weighted)
         return Fit(blocks, gains, d, left / power, cost / power)
 
