@@ -88,12 +88,13 @@ class Bundle:
         """Every file of the folder."""
         program, arrays = self.compiled.files()
         report = self.report.to_json()
+        shown = report_from_json(report)
         others = {
             "weights.npz": npz_bytes(arrays),
             "model.onnx": self.model,
             REPORT: dump_json(report).encode(),
-            "report.html": render_html(report_from_json(report)).encode(),
-            "report.md": render_markdown(report_from_json(report)).encode(),
+            "report.html": render_html(shown).encode(),
+            "report.md": render_markdown(shown).encode(),
             **self.compiled.extra_files(),
         }
         whole = {"schema": SCHEMA, "ssmc": __version__, "target": self.target, "program": program}
