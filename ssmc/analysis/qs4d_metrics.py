@@ -18,7 +18,8 @@ with one bit width per letter: a, c, s(tate), act(ivation), lin (mixing), coder.
 b bits are the 2^b + 1 levels -2^(b-1)..2^(b-1), so that ternary is 1 bit (`qs4d_bits`). Everywhere else 8 bits are the
 codes -128..127. lin is the mean of the two halves of a GLU matrix.
 
-A step is one of the input, in both countings: what runs at a lower rate, once every k steps, counts a k-th.
+A step is one of the input, in both countings: what runs at a lower rate, once every k steps, counts a k-th. fp32 is
+counted at full rate.
 """
 
 from __future__ import annotations
@@ -101,8 +102,8 @@ def figures(blocks: list[Use]) -> Figures:
 
 
 def at(blocks: list[Use], bits: int) -> list[Use]:
-    """The same blocks with every width replaced."""
-    return [replace(use, weight_bits=bits, input_bits=bits, conversion_bits=bits) for use in blocks]
+    """The same blocks with every width replaced, at full rate."""
+    return [replace(use, weight_bits=bits, input_bits=bits, conversion_bits=bits, every=1) for use in blocks]
 
 
 def uses(program: Program) -> list[Use]:
@@ -211,8 +212,8 @@ class Qs4dModel:
     coder: int
 
     def at(self, bits: int) -> Qs4dModel:
-        """Every width replaced."""
-        widths = dict.fromkeys(("a", "b", "c", "state", "adc", "act", "lin"), bits)
+        """Every width replaced, at full rate."""
+        widths = dict.fromkeys(("a", "b", "c", "state", "adc", "act", "lin"), bits) | {"every": 1}
         return replace(self, layers=tuple(replace(layer, **widths) for layer in self.layers), coder=bits)
 
 

@@ -25,6 +25,7 @@ from ssmc.ir.matrix import Matrix
 from ssmc.ir.operations import Dequantize, Linear, Op, Quantize, StateSpace
 from ssmc.ir.program import Program
 from ssmc.ir.quant import Codes, QuantType
+from ssmc.ir.rates import Group
 from ssmc.ir.requant import Requant, make_requant
 
 SCIFAR_LAYER = Qs4dLayer(channels=128, states=128, a=12, b=12, c=12, state=12, adc=12, act=12, lin=12)
@@ -99,6 +100,23 @@ def test_halves_of_a_mixing_matrix_count_by_their_own_width() -> None:
     assert before.ace - after.ace == 2 * 2 * 4
     assert before.size_bits - after.size_bits == 2 * 2
     assert before.adc - after.adc == 2
+
+
+def test_a_layer_at_a_quarter_of_the_rate_counts_a_quarter() -> None:
+    full, slow = program(), program()
+    for name in ("u", "y", "g"):  # what the kernel, the mixing matrix and the decoder read
+        slow.values[name] = replace(slow.values[name], clock=(Group(4, 3, rest=True),))
+    a, b, c = 8 * 4 * 5, 4 * 5 * 4, 4 * 2 * 5
+    found, before = figures(uses(slow)), figures(uses(full))
+    assert found.ace == 6 * 4 * 6 + (a + b + c + 8 * 3 * 4 + 20 * 4 * 4) // 4
+    assert found.adc == 2 * 4 + (4 * 6 + 2 * 4 + 4 * 4 + 5 * 4) // 4
+    assert found.size_bits == before.size_bits
+    (layer,) = qs4d_model(slow).layers
+    assert layer == replace(*qs4d_model(full).layers, every=4)
+    coder = qs4d_figures(replace(qs4d_model(full), layers=(replace(layer, channels=2, every=1 << 40),)))
+    whole, quarter = qs4d_figures(qs4d_model(full)), qs4d_figures(qs4d_model(slow))
+    assert quarter.ace - coder.ace == (whole.ace - coder.ace) // 4
+    assert metrics(slow)["qs4d"]["fp32"] == metrics(full)["qs4d"]["fp32"]
 
 
 def test_a_mixing_matrix_without_a_gate_counts_by_its_widest_weight() -> None:

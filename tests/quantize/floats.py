@@ -32,9 +32,13 @@ def stable(rng: np.random.Generator, groups: int, n: int) -> NDArray[np.float64]
 
 
 def float_model(
-    seed: int = 0, channels: int = 4, states: int = 5, *, dense: bool = False, after: bool = False, pool: str = "mean"
-) -> onnx.ModelProto:
-    """Encoder, recurrence (per channel, or one dense one), gated mixing, residual, pooling, decoder."""
+    seed: int = 0, channels: int = 4, states: int = 5, *, dense: bool = False, after: bool = False, pool: str = "mean",
+    every: int = 1,
+) -> onnx.ModelProto:  # fmt: skip
+    """Encoder, recurrence (per channel, or one dense one), gated mixing, residual, pooling, decoder.
+
+    What follows the encoder sees the means of ``every`` so many steps.
+    """
     rng, g = np.random.default_rng(seed), Graph("qdq")
     groups, m = (1, channels) if dense else (channels, 1)
     A = stable(rng, groups, states)
@@ -54,6 +58,10 @@ def float_model(
         return [b.op("Squeeze", new, last)], [flat]
 
     u = linear("x", FEATURES, channels, "enc")
+    if every > 1:
+        means = g.op("AveragePool", g.op("Transpose", u, perm=[0, 2, 1]), kernel_shape=[every], strides=[every],
+                     ceil_mode=1, count_include_pad=0)  # fmt: skip
+        u = g.op("Transpose", means, perm=[0, 2, 1])
     (y,) = g.loop(u, [[groups, states]], step)
     value = linear(g.op("Relu", y), channels, channels, "mix")
     gate = g.op("Sigmoid", linear(u, channels, channels, "gate"))

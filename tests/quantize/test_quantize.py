@@ -11,7 +11,7 @@ import pytest
 import ssmc
 from ssmc.data import Samples, load_samples
 from ssmc.errors import ModelError, UsageError
-from ssmc.ir.operations import Linear, StateSpace
+from ssmc.ir.operations import Downsample, Linear, StateSpace
 from ssmc.quantize import QuantizeConfig, quantize
 from ssmc.verify import run_onnx
 from tests.graphs import Spec
@@ -49,6 +49,14 @@ def test_eight_bits_compute_nearly_the_same(tmp_path: Path, form: str, shape: di
     made = quantize(save(proto, tmp_path), samples(), QuantizeConfig(form=form))  # type: ignore[arg-type]
     assert made.deviation < 1e-5
     assert distance(tmp_path, proto, made.model) < 0.1
+
+
+def test_a_model_at_a_third_of_the_rate(tmp_path: Path) -> None:
+    proto = float_model(every=3)
+    made = quantize(save(proto, tmp_path), samples())
+    assert distance(tmp_path, proto, made.model) < 0.1
+    program = ssmc.compile(save(made.model, tmp_path)).compiled.program
+    assert [op.k for op in program.ops if isinstance(op, Downsample)] == [3]
 
 
 def test_more_bits_are_nearer(tmp_path: Path) -> None:

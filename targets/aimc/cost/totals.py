@@ -1,7 +1,7 @@
 """Costs of a tile program: every figure is a count of executed instructions times a key of the hardware file.
 
 Per step is one pass over the per-step list; per sequence is T such passes and one over the per-sequence list. What
-runs at a lower rate, once every k steps, counts a k-th per step; ``worst_step`` is the step at which all of it runs.
+runs at a lower rate, once every k steps, counts a k-th per step; the worst step is the one at which all of it runs.
 Latency, initiation interval and totals are three kinds of number and are never multiplied into each other.
 """
 
@@ -132,11 +132,11 @@ def _json(c: Cost, steps: int) -> Any:
         "per_step": _totals([(line, 1 / period(every[line.op]) if line.op in every else 1) for line in c.per_step]),
         "per_sequence": _totals([*((line, rates[line.op]) for line in c.per_step), *((line, 1) for line in c.finish)]),
     }
-    worst = {"worst_step": _totals([(line, 1) for line in c.per_step])} if every else {}
+    worst = _totals([(line, 1) for line in c.per_step]) if every else {}
     figures = {key: {span: totals[key] for span, totals in counts.items()} for key in counts["per_step"]}
     data = {
         **figures,
-        **worst,
+        **{f"worst_step_{key}": value for key, value in worst.items()},
         "schema": SCHEMA,
         "hardware": c.hardware.name,
         "steps": steps,

@@ -64,5 +64,5 @@ def test_costs_per_step_are_weighted_by_rate_and_a_sequence_counts_every_step(se
         assert figure["per_step"] == pytest.approx(sum(value / period(clock) for value, clock in each))
         whole = sum(value * int(seen_at_end(clock, np.array(steps))) for value, clock in each)
         assert figure["per_sequence"] == pytest.approx(whole + sum(getattr(line, field) for line in once))
-    assert cost["worst_step"]["energy_pj"]["nominal"] > energy["per_step"]
-    assert "worst_step" not in replace(found, tiles=replace(found.tiles, clocks={})).to_json(steps)
+    assert cost["worst_step_energy_pj"]["nominal"] > energy["per_step"]
+    assert "worst_step_energy_pj" not in replace(found, tiles=replace(found.tiles, clocks={})).to_json(steps)
