@@ -47,6 +47,7 @@ for _command in (
     reporting.report,
     listing.passes,
     listing.targets,
+    listing.supports,
     hardware.hardware,
 ):
     cli.add_command(_command)
