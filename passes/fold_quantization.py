@@ -22,6 +22,12 @@ EVERY = {**RULES, **HEAD_RULES}
 BEHIND_HEADS = ("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Cast", "Transpose", "ArgMax", "Log")
 
 
+def supported() -> list[tuple[str, str]]:
+    """Operators that have a rule, by name, and their constraints: the first lines of the rules' docstrings."""
+    named = ((f"{domain}::{op}" if domain else op, rule) for (domain, op), rule in EVERY.items())
+    return sorted((op, str(rule.__doc__).splitlines()[0]) for op, rule in named)
+
+
 @dataclass(frozen=True)
 class FoldQuantization(Pass):
     """Rewrite the real-valued graph as a graph on integer codes.

@@ -50,6 +50,7 @@ for _command in (
     reporting.report,
     listing.passes,
     listing.targets,
+    listing.supports,
     hardware.hardware,
 ):
     cli.add_command(_command)

@@ -1,4 +1,4 @@
-"""``ssmc passes`` and ``ssmc targets``."""
+"""``ssmc passes``, ``ssmc targets`` and ``ssmc supports``."""
 
 from __future__ import annotations
 
@@ -63,6 +63,23 @@ def passes(target: str, contracts: bool) -> None:
         return
     rows = [(p.name, p.effect.value, _levels(p), (type(p).__doc__ or "").strip().splitlines()[0]) for p in pipeline]
     click.echo(columns(("pass", "at most", "level", "description"), rows))
+
+
+@click.command(short_help="List the operators that compile.")
+def supports() -> None:
+    """List the ONNX operators that compile, with their constraints.
+
+    They are the rules of the pass fold-quantization: what recurrences and quantizers are read from is said beside
+    ssmc::StateSpace and ssmc::Quant. "Quantized" is what 'ssmc quantize' makes it.
+
+    \b
+    Example:
+      ssmc supports
+    """
+    from ssmc.passes.fold_quantization import supported
+    from ssmc.report.text import columns
+
+    click.echo(columns(("operator", "where"), supported()))
 
 
 def _levels(step: Pass) -> str:

@@ -18,7 +18,7 @@ MOST_IDS = 1 << 24
 
 
 def gather(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """``table[ids]``; every other gather takes channels or the last step."""
+    """Of channels in any order, of the last step, or of rows of a constant table by token ids."""
     ids = operands[1]
     if ids is None:
         return LAYOUT_RULES["", "Gather"](node, operands, emitter)

@@ -13,7 +13,7 @@ HEADS: dict[str, Head] = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Ar
 
 
 def _head(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """Softmax, LogSoftmax or ArgMax over the channels; the largest probability is the largest logit."""
+    """Over the channels, at the end of the model: computed after dequantization."""
     signal = signal_of(node, operands)
     axis = attribute(node, "axis", 0 if node.op_type == "ArgMax" else -1) % len(signal.roles)
     if signal.roles[axis] != "C":
@@ -31,7 +31,7 @@ def _head(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
 
 
 def _log(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """The logarithm of a softmax."""
+    """Of a softmax at the end of the model."""
     signal = signal_of(node, operands)
     if not isinstance(signal, Headed) or signal.head != "softmax":
         raise refuse(

@@ -20,13 +20,14 @@ ENDLESS = (1 << 31) - 1  # what exporters write for a slice to the end, or a lar
 
 
 def _transpose(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """Anywhere."""
     signal = signal_of(node, operands)
     perm = node.attributes["perm"].as_ints() if "perm" in node.attributes else range(len(signal.roles))[::-1]
     return [replace(signal, roles=tuple(signal.roles[a] for a in perm))]
 
 
 def _reshape(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """Reshape, Squeeze, Unsqueeze, Flatten: legal while batch, time and channels stay in order and whole."""
+    """Legal while batch, time and channels stay in order and whole."""
     signal = signal_of(node, operands)
     measured = emitter.axes.roles[str(node.outputs[0].name)]
     atoms = [atom for role in signal.roles for atom in (list(role) if role in ("NT", "TN") else [role]) if atom != "1"]
@@ -44,6 +45,7 @@ def _reshape(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal
 
 
 def _identity(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """Anywhere; dropout as in evaluation."""
     return [signal_of(node, operands)]
 
 
@@ -90,6 +92,7 @@ def _chosen(node: ir.Node, signal: Signal, index: IntArray, emitter: Emitter, na
 
 
 def _split(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """Of channels."""
     signal = signal_of(node, operands)
     axis = attribute(node, "axis", 0) % len(signal.roles)
     if signal.roles[axis] != "C":
@@ -103,6 +106,7 @@ def _split(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
 
 
 def _slice(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """Of neighbouring channels, or of the last step."""
     signal = signal_of(node, operands)
     start, stop = (np.clip(real_constant(required(node, i), node), -FAR, FAR).astype(np.int64) for i in (1, 2))
     given = [real_constant(v, node).astype(np.int64) if v is not None else None for v in node.inputs[3:]]
@@ -170,7 +174,7 @@ def _gather(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]
 
 
 def _concat(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """Channels of code values side by side, joined two by two."""
+    """Of channels, every operand quantized."""
     if any(x is None for x in operands):
         raise refuse(node, "a constant is joined to a signal", "add it after a matrix, as a bias")
     parts = [x for x in operands if isinstance(x, Coded)]
@@ -189,6 +193,7 @@ def _concat(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]
 
 
 def _mean(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """Over time, of a quantized value."""
     signal = operands[0]
     given = node.inputs[1] if len(node.inputs) > 1 else None
     axes = real_constant(given, node).astype(np.int64) if given is not None else np.zeros(0, np.int64)

@@ -23,7 +23,7 @@ def _norm_source(node: ir.Node, signal: Signal | None) -> Coded:
 
 
 def _layer_norm(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """``LayerNormalization`` over the channels."""
+    """Over the channels as last axis, of a quantized value."""
     source = _norm_source(node, operands[0])
     axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
     epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
@@ -37,7 +37,7 @@ def _layer_norm(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Sig
 
 
 def _mean(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """The mean over channels of x^2 begins an RMS norm; every other mean is one over time."""
+    """Over time, of a quantized value; over channels as the mean of x^2 in an RMS norm."""
     signal = operands[0]
     if not isinstance(signal, Mapped) or not _is_square(signal):
         return rules.RULES["", "ReduceMean"](node, operands, emitter)
@@ -56,7 +56,7 @@ def _is_square(signal: Mapped) -> bool:
 
 
 def _root(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """Sqrt, Reciprocal or Pow(-0.5) of a mean square."""
+    """Of a quantized value, with a constant exponent; in an RMS norm, of the mean of x^2 plus epsilon."""
     signal = operands[0]
     if not isinstance(signal, Statistic):
         rule = rules.RULES.get(("", node.op_type))
@@ -84,7 +84,7 @@ def _spelling(node: ir.Node) -> str:
 
 
 def _mul(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """``x * (1 / rms)``."""
+    """By constants, one a channel; of two quantized values, or functions of one; in an RMS norm, x * (1 / rms)."""
     statistic = next((x for x in operands if isinstance(x, Statistic)), None)
     other = next((x for x in operands if isinstance(x, Coded)), None)
     if statistic is None:
@@ -93,7 +93,7 @@ def _mul(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
 
 
 def _div(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """``x / rms``, or ``1 / rms``."""
+    """By constants other than 0, one a channel; in an RMS norm, x / rms or 1 / rms."""
     numerator, statistic = operands
     if not isinstance(statistic, Statistic):
         return rules.RULES["", "Div"](node, operands, emitter)
@@ -111,7 +111,7 @@ def _rms_norm(node: ir.Node, x: Signal | None, statistic: Statistic, stage: str)
 
 
 def _conv(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """A causal convolution over time, depthwise or small and dense; kernel 1 is left to the dense rule."""
+    """Over time: kernel 1 over channels, or causal, depthwise or small and dense, with stride and dilation."""
     weight = real_constant(node.inputs[1], node)
     if operands[0] is None or weight.ndim != 3 or weight.shape[2] == 1:
         return rules.RULES["", "Conv"](node, operands, emitter)
@@ -119,7 +119,7 @@ def _conv(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
 
 
 def _pad(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """Zeros before the first step."""
+    """By zeros before the first step, in front of a convolution."""
     signal = operands[0]
     pads = real_constant(node.inputs[1], node).astype(np.int64)
     axes = node.inputs[3] if len(node.inputs) > 3 else None
@@ -135,7 +135,7 @@ def _pad(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
 
 
 def _slice(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """Cut the tail of a convolution that was padded on both sides."""
+    """Of neighbouring channels, of the last step, or of a convolution's tail that was padded behind."""
     signal = operands[0]
     if not isinstance(signal, Convolved) or not signal.tail:
         return rules.RULES["", "Slice"](node, operands, emitter)

@@ -34,6 +34,7 @@ from ssmc.ir.rounding import FloatArray
 
 
 def _quant(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """One constant scale, or one a channel; how Quantize-/DequantizeLinear, QONNX and Round with Clip are read."""
     signal = signal_of(node, operands)
     step, scale, lo, hi = (np.asarray(constant_array(v), np.float64) for v in node.inputs[1:])
     grid = Grid(per_channel(step, signal, node), per_channel(scale, signal, node), int(lo), int(hi))
@@ -93,6 +94,7 @@ def _div(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
 
 
 def _add(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """Of constants, one a channel; of two quantized values; of two functions of one value."""
     a, b = operands
     sign = -1.0 if node.op_type == "Sub" else 1.0
     if a is not None and b is not None:
@@ -116,6 +118,7 @@ def _sum(node: ir.Node, a: Signal, b: Signal, sign: float) -> Signal:
 
 
 def _matmul(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """By a constant matrix over the channels of a quantized value."""
     a, b = operands
     if a is not None and b is not None:
         raise refuse(node, "a matrix product of two signals", "only constant matrices compile")
@@ -144,6 +147,8 @@ def _dense(node: ir.Node, signal: Signal, weight: FloatArray, axis: int) -> Dens
 
 
 def _gemm(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """By a constant matrix over the channels of a quantized value, which is the first factor."""
+
     def option(name: str, default: float) -> float:
         return float(node.attributes[name].value) if name in node.attributes else default
 
@@ -177,6 +182,7 @@ def _conv(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
 
 
 def _state_space(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """Linear and time-invariant, of a quantized input; how Scan, Loop, unrolled loops and one-step models are read."""
     source = operands[0]
     if not isinstance(source, Coded) or source.roles != ("N", "T", "C"):
         raise refuse(node, "the input of the recurrence is not quantized", "quantize it", "SSMC-Q06")
@@ -195,7 +201,7 @@ def _state_space(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Si
 
 
 def _elementwise(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """A function of one code becomes a table, evaluated in float64."""
+    """Of a value of at most 12 bits, and constants: a table. Relu, Clip, Max, Min: of any quantized value."""
     position = next(i for i, x in enumerate(operands) if x is not None)
     signal = operands[position]
     table = signal.mapped() if isinstance(signal, Coded) else signal

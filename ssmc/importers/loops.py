@@ -66,7 +66,7 @@ class _Loop:
         body.inputs.clear()
         body.inputs.extend([*states, *(inner for *_, inner in self.scanned)])
         body.outputs.clear()
-        body.outputs.extend(_once(body, [*new_states, *stacked, *collected]))
+        body.outputs.extend(once(body, [*new_states, *stacked, *collected]))
         remove_dead(body)
         self._emit(body, len(stacked))
 
@@ -229,7 +229,7 @@ def _inside(value: ir.Value, body: ir.Graph) -> bool:
     return value in body.inputs if producer is None else producer.graph is body
 
 
-def _once(body: ir.Graph, values: list[ir.Value]) -> list[ir.Value]:
+def once(body: ir.Graph, values: list[ir.Value]) -> list[ir.Value]:
     """A body may not return one value twice, nor an outer one."""
     out = []
     for index, value in enumerate(values):

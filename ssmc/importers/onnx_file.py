@@ -28,6 +28,7 @@ from ssmc.importers.rewritten import require_same
 from ssmc.importers.shapes import with_shapes
 from ssmc.importers.sizes import check_elements, check_nodes
 from ssmc.importers.tensors import check_tensors, read_external
+from ssmc.importers.unrolled import roll_up
 from ssmc.ir.build import constant_array, graphs, node_name
 from ssmc.reading import read_regular
 from ssmc.trial import try_model
@@ -84,7 +85,8 @@ def import_model(
     check_input_type(proto.graph)
     shaped = with_shapes(proto, source)
     check_elements(shaped, budgets)
-    free = relaxed(proto, budgets, source)
+    rolled = roll_up(shaped, source)
+    free = relaxed(proto if rolled is shaped else rolled, budgets, source)
     shaped = shaped if free is proto else with_shapes(free, source)
     model = _cleaned(shaped, source)
     model.ir_version = max(model.ir_version or 0, IR_VERSION)
