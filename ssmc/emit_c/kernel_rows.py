@@ -63,7 +63,8 @@ def _sums(
     whole = finish.replace("{acc}", f"total[{{j}}] + {factors.times(INPUTS, '{acc}', row)}")
     fed = row_sums(file, f"{name}_states", codes[:, :states], "v", types[0], total)
     driven = row_sums(file, f"{name}_inputs", codes[:, states:], f"(v + {states})", types[0], whole)
-    lines = ["{", f"    {types[1].name} total[{len(codes)}];", *fed.lines, *driven.lines, "}"]
+    inner = [f"{types[1].name} total[{len(codes)}];", *fed.lines, *driven.lines]
+    lines = ["{", *(f"    {line}" for line in inner), "}"]
     scratch = types[1].bytes * len(codes) + max(fed.scratch, driven.scratch)
     return Rows(lines, fed.macs + driven.macs, scratch, f"{fed.stored} and {driven.stored}")
 

@@ -11,12 +11,15 @@ import pytest
 
 import ssmc
 from ssmc.errors import ModelError
+from ssmc.importers.onnx_file import import_model
 from ssmc.ir.executor import Executor
 from ssmc.ir.kernel_nodes import kernel_constants, kernel_nodes
+from ssmc.ir.read_program import read_program
 from ssmc.passes.join_scales import JoinScales
-from ssmc.pipeline import Effect
+from ssmc.pipeline import Effect, run_pipeline
+from ssmc.targets.aimc.target import AimcTarget
 from ssmc.verify import run_onnx
-from tests.compiling import lower
+from tests.compiling import lower, program_of
 from tests.graph_writer import Codes, Floats
 from tests.graphs import Spec
 from tests.separate_scales import Separate, model, sample
@@ -57,7 +60,7 @@ def test_the_ideal_chip_equals_its_lowered_graph(s: Separate, tmp_path: Path) ->
     (expected,) = run_onnx(model(s), {"x": x})
     y = bundle.run(x)
     assert np.array_equal(y, Executor(bundle.compiled.program).run(x))
-    assert np.array_equal(y, run_onnx(onnx.ModelProto.FromString(bundle.model), {"x": x})[0])
+    assert np.array_equal(y.astype(np.float32), run_onnx(onnx.ModelProto.FromString(bundle.model), {"x": x})[0])
     assert np.linalg.norm(y - expected) < 0.05 * np.linalg.norm(expected)
     assert ("join-scales", "bounded") in [(p.name, p.effect) for p in bundle.report.passes]
 
@@ -83,3 +86,11 @@ def test_what_no_width_keeps_stable_is_refused_with_a_way_out(tmp_path: Path) ->
     assert caught.value.node == "scan"
     for target in ("int", "c"):
         assert ssmc.compile(tmp_path / "m.onnx", target=target).target == target
+
+
+def test_a_crossbar_takes_no_program_of_separate_scales() -> None:
+    program = program_of(model(SYSTEMS[0]))
+    with pytest.raises(ModelError, match=r"SSMC-Q12\]: scan.*run the pass join-scales before"):
+        AimcTarget().emit(program)
+    graph = run_pipeline(import_model(model(SYSTEMS[0])), AimcTarget().pipeline(), oracle=False)
+    AimcTarget().emit(read_program(graph.model))

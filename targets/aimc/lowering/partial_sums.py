@@ -68,7 +68,8 @@ def lower(
         known: plans of this program's matrices on this hardware, which need not be made again; new ones are added.
 
     Raises:
-        ModelError: SSMC-A01, SSMC-A02 or SSMC-R01 from `analog_plan`; SSMC-A04 where a matrix is lowered already.
+        ModelError: SSMC-A01, SSMC-A02 or SSMC-R01 from `analog_plan`; SSMC-A04 where a matrix is lowered; SSMC-Q12
+            where parts of its columns have scales of their own.
     """
     made: Plans = {} if known is None else known
     plans: dict[str, MatrixPlan] = {}
@@ -88,6 +89,9 @@ def _plan(program: Program, op: AnyOp, named: Named, hardware: Hardware, digital
     name, matrix, requant = named
     if matrix.parts:
         raise ModelError("SSMC-A04", "the matrix is lowered to partial sums already", "compile from the model", name)
+    if matrix.multiplier is not None:
+        fact = "parts of its columns have scales of their own, and a crossbar converts a column once"
+        raise ModelError("SSMC-Q12", fact, "run the pass join-scales before, as AimcTarget().pipeline() does", name)
     if digital:
         return digital_plan(name, op.name, matrix, requant)
     return analog_plan(name, op.name, matrix, requant, input_range(program, op), hardware)
