@@ -85,7 +85,7 @@ def import_model(
     check_input_type(proto.graph)
     shaped = with_shapes(proto, source)
     check_elements(shaped, budgets)
-    rolled = roll_up(shaped, source)
+    rolled = roll_up(shaped, budgets, source)
     free = relaxed(proto if rolled is shaped else rolled, budgets, source)
     shaped = shaped if free is proto else with_shapes(free, source)
     model = _cleaned(shaped, source)

@@ -11,6 +11,7 @@ import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
+from ssmc.budgets import Budgets
 from ssmc.errors import ModelError
 from ssmc.importers.rewritten import require_same
 from ssmc.importers.unrolled_emit import emit
@@ -20,7 +21,7 @@ from ssmc.ir.build import constant_array, node_name, remove_dead
 REMEDY = "write the recurrence as one Scan over time (torch._higher_order_ops.scan), or export one step with its state"
 
 
-def roll_up(proto: onnx.ModelProto, source: str) -> onnx.ModelProto:
+def roll_up(proto: onnx.ModelProto, budgets: Budgets, source: str) -> onnx.ModelProto:
     """The model with its unrolled loops as Scans; itself where there are none.
 
     Raises:
@@ -44,7 +45,7 @@ def roll_up(proto: onnx.ModelProto, source: str) -> onnx.ModelProto:
     if not rolled:
         return proto
     made = _without_shapes(ir.to_proto(model))
-    require_same(proto, ir.from_proto(made), source)
+    require_same(proto, ir.from_proto(made), budgets, source)
     return made
 
 
