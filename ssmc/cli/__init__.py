@@ -18,6 +18,7 @@ from ssmc.cli import (
     quantizing,
     reporting,
     running,
+    sweeping,
 )
 from ssmc.cli.failing import FailingGroup
 
@@ -32,6 +33,7 @@ def cli() -> None:
     ssmc run out --data test.npz                     run the compiled model
     ssmc check out --data test.npz --baseline b.json compare accuracy and costs with a baseline
     ssmc diff out-before out-after                   what changed, the largest change first
+    ssmc sweep points.toml --html points.html        many compilations, and what is best at equal cost
 
     Exit status: 0 done, 1 model not acceptable, 2 wrong use, 3 verification failed, 4 gate crossed, 70 our bug.
     """
@@ -45,6 +47,7 @@ for _command in (
     noising.noise,
     check.check,
     differing.diff,
+    sweeping.sweep,
     inspecting.inspect,
     explain.explain,
     reporting.report,

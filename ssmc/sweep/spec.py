@@ -1,0 +1,192 @@
+"""The sweep file: TOML that says which points to compile, and on which data.
+
+    schema = "ssmc.sweep/1"
+
+    [base]                                   # what all points share
+    model = "model.onnx"
+    data = "test.npz"
+    target = "aimc"
+
+    [grid]                                   # every combination
+    "adc.bits" = [8, 6, 5]
+    packing = ["one", "auto"]
+
+    [[points]]                               # points of their own
+    hardware = "isaac128"
+
+A key is one of `PLAIN`, ``quantize.FIELD`` (`ssmc.quantize.QuantizeConfig`; then the model is a float one), a key of
+the hardware file (``adc.bits``), or an option of the target (``packing``). Paths are relative to the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from hashlib import sha256
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from ssmc.bundle.registry import target_class
+from ssmc.errors import UsageError
+from ssmc.hardware.model import rules, sections
+from ssmc.quantize.config import QuantizeConfig
+from ssmc.reading import read_text
+
+SCHEMA = "ssmc.sweep/1"
+#: key -> (type, default; None where it may be missing, what it is)
+PLAIN: dict[str, tuple[type, Any, str]] = {
+    "model": (str, None, "an ONNX file"),
+    "data": (str, "", "labelled sequences (.npz) on which accuracy is measured"),
+    "calibration": (str, "", "sequences (.npz) on which quantize.* quantizes"),
+    "target": (str, "int", "name of a target"),
+    "steps": (int, 100, "time steps of an inference whose costs are given"),
+    "chips": (int, 0, "noisy chips to simulate (aimc); 0: none"),
+    "time_s": (float, 0.0, "seconds since those were programmed"),
+    "seed": (int, 0, "seed of the first chip"),
+}
+PATHS = ("model", "data", "calibration")
+QUANTIZE = "quantize."
+MOST_POINTS = 100_000
+
+Point = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The points of a file, each with every key it needs, in the order of the file; no two are equal."""
+
+    points: tuple[Point, ...]
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """Keys that are not the same for all points, in the order in which they first appear."""
+        keys = dict.fromkeys(key for point in self.points for key in point)
+        return tuple(key for key in keys if len({json.dumps(point.get(key)) for point in self.points}) > 1)
+
+
+def point_id(point: Point) -> str:
+    """What tells a point from others: SHA-256 of it, in hexadecimal."""
+    return sha256(json.dumps(point, sort_keys=True).encode()).hexdigest()
+
+
+def read_sweep(path: Path) -> Sweep:
+    """Read a sweep file.
+
+    Raises:
+        UsageError: SSMC-W01 where it cannot be read or is no sweep file, SSMC-W02 an unknown key or a value of another
+            type, SSMC-W03 no point, too many, or one without a model.
+    """
+    text = read_text(path, "SSMC-W01", "give a readable TOML file")
+    try:
+        data = tomllib.loads(text)
+    except (ValueError, RecursionError) as cause:
+        raise UsageError("SSMC-W01", f"is not TOML ({cause})", "correct the syntax", str(path)) from cause
+    if data.get("schema") != SCHEMA:
+        fact = f"has schema {data.get('schema')!r}"
+        raise UsageError("SSMC-W01", fact, f'this ssmc reads schema = "{SCHEMA}"', str(path))
+    base, grid, listed = data.get("base", {}), data.get("grid", {}), data.get("points", [])
+    _require_tables(path, data, base, grid, listed)
+    points = [_point(path, raw) for raw in _raw_points(path, base, grid, listed)]
+    unique = {point_id(point): point for point in points}
+    return Sweep(tuple(unique.values()))
+
+
+def _require_tables(path: Path, data: Any, base: Any, grid: Any, listed: Any) -> None:
+    unknown = set(data) - {"schema", "base", "grid", "points"}
+    if unknown:
+        fact = f"has a table '{sorted(unknown)[0]}'"
+        raise UsageError("SSMC-W02", fact, "use [base], [grid] and [[points]]", str(path))
+    right = isinstance(base, dict) and isinstance(grid, dict) and isinstance(listed, list)
+    if not right or not all(isinstance(point, dict) for point in listed):
+        raise UsageError("SSMC-W02", "has tables of another kind", "use [base], [grid] and [[points]]", str(path))
+
+
+def _raw_points(path: Path, base: Point, grid: Point, listed: list[Point]) -> Iterator[Point]:
+    axes = {key: values if isinstance(values, list) else [values] for key, values in _flat(grid)}
+    count = 1
+    for key, values in axes.items():
+        if not values:
+            raise UsageError("SSMC-W03", f"'{key}' has no value", "give it one", str(path))
+        count *= len(values)
+    count = (count if axes else 0) + len(listed)
+    if not 0 < count <= MOST_POINTS:
+        fact = f"asks for {count} points"
+        raise UsageError("SSMC-W03", fact, f"give 1 to {MOST_POINTS}, in [grid] or [[points]]", str(path))
+    shared = dict(_flat(base))
+    if axes:
+        for chosen in product(*axes.values()):
+            yield {**shared, **dict(zip(axes, chosen, strict=True))}
+    for point in listed:
+        yield {**shared, **dict(_flat(point))}
+
+
+def _flat(table: Point, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """``adc.bits`` may be written quoted, or as a table."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _point(path: Path, raw: Point) -> Point:
+    """Every plain key with its default, paths made absolute, the rest as given."""
+    known = {key: default for key, (_, default, _) in PLAIN.items()}
+    point = {**known, **raw}
+    for key, value in raw.items():
+        _check(path, key, value, str(point["target"]))
+    if not point["model"]:
+        raise UsageError("SSMC-W03", "a point has no model", 'write model = "model.onnx" in [base]', str(path))
+    if any(key.startswith(QUANTIZE) for key in raw) and not point["calibration"]:
+        remedy = 'write calibration = "train.npz" in [base]'
+        raise UsageError("SSMC-W03", "a point is quantized without sequences to calibrate on", remedy, str(path))
+    for key in PATHS:
+        point[key] = str((path.parent / point[key]).resolve()) if point[key] else ""
+    return point
+
+
+def _check(path: Path, key: str, value: Any, target: str) -> None:
+    wanted = _type_of(path, key, target)
+    number = wanted is float and isinstance(value, int | float) and not isinstance(value, bool)
+    if wanted is not None and not number and type(value) is not wanted:
+        fact = f"{key} is {value!r}"
+        raise UsageError("SSMC-W02", fact, f"write a value of type {wanted.__name__}", str(path))
+
+
+def _type_of(path: Path, key: str, target: str) -> type | None:
+    """The type of a key's values; None where the target reads it."""
+    if key in PLAIN:
+        return PLAIN[key][0]
+    quantize = [f"{QUANTIZE}{field.name}" for field in fields(QuantizeConfig)]
+    if key in quantize:
+        return type(getattr(QuantizeConfig(), key.removeprefix(QUANTIZE)))
+    hardware = {f"{table}.{name}": rule for table in sections() for name, rule in rules(table).items()}
+    if key in hardware:
+        return hardware[key].kind
+    options = [field.name for field in fields(target_class(target)) if field.name != "set"]
+    if key in options:
+        return None
+    known = [*PLAIN, *options, *quantize, *hardware]
+    near = difflib.get_close_matches(key, known, 1, 0.5)
+    hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join([*PLAIN, *options])}, or a hardware key"
+    raise UsageError("SSMC-W02", f"'{key}' is not a key", hint, str(path))
+
+
+def hardware_settings(point: Point) -> tuple[str, ...]:
+    """The hardware keys of a point, as ``--set`` takes them."""
+    tables = tuple(f"{table}." for table in sections())
+    return tuple(f"{key}={_text(value)}" for key, value in point.items() if key.startswith(tables))
+
+
+def target_options(point: Point) -> dict[str, Any]:
+    """Options of the target: what is neither plain nor of the quantizer or the hardware."""
+    apart = (QUANTIZE, *(f"{table}." for table in sections()))
+    return {key: value for key, value in point.items() if key not in PLAIN and not key.startswith(apart)}
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
