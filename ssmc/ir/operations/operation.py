@@ -85,7 +85,7 @@ class Op(ABC):
         By default that of the conversions which its matrices are lowered to.
         """
         pairs = zip(self.matrices(), self.requants(), strict=False)
-        return max((matrix.rounding * requant.steepest for matrix, requant in pairs), default=0.0)
+        return max((matrix.conversion_error(requant) for matrix, requant in pairs), default=0.0)
 
     def real(self, *xs: IntArray) -> RealCodes | None:
         """The real-valued meaning on input codes; None where the operation rounds nothing."""

@@ -11,8 +11,8 @@ import numpy as np
 from ssmc.ir.matrix import Matrix
 from ssmc.ir.operations.kernel_functions import kernel_text, pair_text
 from ssmc.ir.operations.operation import Function, Mask, Recurrent
-from ssmc.ir.operations.reading import GraphNode, code_type, requant_of
-from ssmc.ir.parts import Constants, constants_to_matrix
+from ssmc.ir.operations.reading import GraphNode, code_type, matrix_of
+from ssmc.ir.parts import Constants
 from ssmc.ir.quant import Codes, bits_for
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import FloatArray, IntArray, round_half_even, round_shift, saturate
@@ -72,12 +72,10 @@ class StateSpace(Recurrent):
         c, (u,) = node.constants, node.types
         keep = c["keep"].astype(np.int64)
         groups, n = keep.shape
-        matrix = constants_to_matrix(c["W"], c)
-        drive = _drive_range(c, u.ends, matrix.inputs - n)
+        drive = _drive_range(c, u.ends, c["W"].shape[2] - n)
         pair = node.op_type.startswith("KernelPair")
-        output = constants_to_matrix(c["W_y"], c, "_y") if pair else None
-        requant = requant_of(node, matrix.reach(*drive))
-        requant_y = requant_of(node, output.reach(*drive), "_y") if output is not None else None
+        matrix, requant = matrix_of(node, c["W"], drive)
+        output, requant_y = matrix_of(node, c["W_y"], drive, "_y") if pair else (None, None)
         op = cls(
             *node.wiring,
             matrix=matrix,
