@@ -61,7 +61,7 @@ def check_matrix(matrix: Matrix, node: str) -> None:
     Raises:
         ModelError: SSMC-C21.
     """
-    if matrix.parts:
+    if matrix.is_lowered:
         fact = "the matrix was lowered to partial conversions of a crossbar"
         raise ModelError("SSMC-C21", fact, "compile it for target aimc, or from the model for target c", node)
 

@@ -41,7 +41,7 @@ def _folded(matrix: Matrix, requant: Requant) -> tuple[Matrix, Requant]:
     empty = ~rows.any(1)
     factor = np.where(empty, 1, requant.multiplier)
     small = bool((np.abs(factor) < 1 << 16).all())
-    if matrix.parts or requant.thresholds or not small or bool((factor == 1).all()):
+    if matrix.is_lowered or requant.thresholds or not small or bool((factor == 1).all()):
         one = np.where(empty, 1, requant.multiplier)
         return matrix, (requant if requant.thresholds else replace(requant, multiplier=one))
     scaled = rows * factor[:, None]

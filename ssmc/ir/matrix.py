@@ -6,29 +6,42 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssmc.ir.rounding import IntArray, round_half_even, saturate
+from ssmc.ir.requant import Requant
+from ssmc.ir.rounding import IntArray, round_divide, saturate
 
 
 @dataclass(frozen=True)
 class PartialSum:
-    """One analog conversion of part of a matrix: ``gain * step * clip(round(codes @ plane(v[rows]) / step))``.
+    """One analog conversion of part of a matrix: ``gain * step * clip(round(codes @ plane(v[rows]) / step), lo, hi)``.
 
     Attributes:
         codes: integer cell codes, shape (G, out, rows).
         rows: which inputs drive it, as (start, stop).
         plane: None to drive whole codes; bit b to drive bit b of the two's complement code (bit-serial).
         gain: integer weight of this conversion in the digital sum (negative for a sign bit).
-        step: accumulator units per ADC code.
-        lo, hi: range of the ADC codes.
+        step: accumulator units per ADC code of every column, a power of two, (G, out).
+        lo, hi: range of the ADC codes of every column, (G, out).
+        excess: accumulator units by which a sum that inputs can reach passes that range, (G, out); 0 where none does.
     """
 
     codes: IntArray
     rows: tuple[int, int]
     plane: int | None
     gain: int
-    step: int
-    lo: int
-    hi: int
+    step: IntArray
+    lo: IntArray
+    hi: IntArray
+    excess: IntArray
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether the converter gives every sum that inputs can reach."""
+        return bool((self.step == 1).all() and not self.excess.any())
+
+    @property
+    def weight(self) -> IntArray:
+        """Accumulator units that one ADC code adds to the digital sum, (G, out)."""
+        return self.gain * self.step
 
     def drive(self, v: IntArray) -> IntArray:
         """What the DACs put on the rows: v (..., G, in) to (..., G, rows)."""
@@ -37,26 +50,35 @@ class PartialSum:
 
     def convert(self, total: IntArray) -> IntArray:
         """ADC codes of column sums (..., G, out)."""
-        half_even = round_half_even(total / self.step).astype(np.int64) if self.step > 1 else total
-        return saturate(half_even, self.lo, self.hi)
+        whole = total if (self.step == 1).all() else round_divide(total, self.step)
+        return saturate(whole, self.lo, self.hi)
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """Integer matrix per group with, after lowering to converters, the partial sums that evaluate it.
+    """Integer matrix per group with, after lowering to converters, how the converters evaluate it.
 
     Attributes:
         codes: (G, out, in).
-        parts: empty where the sum is exact (digital) or is converted once by the quantizer that follows it.
+        parts: the partial sums that are converted and added; empty where the sum is exact (digital) or is converted
+            once.
         multiplier: (G, out, accumulators), where the columns fall into parts with scales of their own: the integers
             with which their accumulators are added up (`ssmc.ir.separate_scales`); such a matrix has no ``parts``.
         stops: where the columns of each accumulator end; empty without ``multiplier``.
+        converter: of a matrix that is converted once, though not by the quantizer that follows it: accumulators to the
+            converter codes that the digital unit requantizes, G * out entries. None elsewhere.
     """
 
     codes: IntArray
     parts: tuple[PartialSum, ...] = ()
     multiplier: IntArray | None = None
     stops: tuple[int, ...] = ()
+    converter: Requant | None = None
+
+    @property
+    def is_lowered(self) -> bool:
+        """Whether converters stand between the sum and the requantization that follows."""
+        return bool(self.parts) or self.converter is not None
 
     @property
     def wide(self) -> IntArray:
@@ -85,22 +107,42 @@ class Matrix:
         """Width of the widest cell code (symmetric)."""
         return weight_bits(self.codes)
 
-    @property
-    def rounding(self) -> float:
-        """Most by which conversions with steps above 1 move a sum, in accumulator units: half a step each."""
-        return sum(abs(part.gain) * part.step / 2 for part in self.parts if part.step > 1)
-
     def product(self, v: IntArray) -> IntArray:
-        """Accumulators (..., G, out) of v (..., G, in), through the partial sums where there are any."""
+        """Accumulators (..., G, out) of v (..., G, in), through the partial sums where there are any.
+
+        Where there is a converter: its codes.
+        """
+        if self.converter is not None:
+            return self.converter.apply_groups(_matvec(self.codes, v))
         if not self.parts:
             return _matvec(self.wide, v)
         total = np.zeros((*v.shape[:-1], self.outputs), np.int64)
         for part in self.parts:
-            total += part.gain * part.step * part.convert(_matvec(part.codes, part.drive(v)))
+            total += part.weight * part.convert(_matvec(part.codes, part.drive(v)))
         return total
 
+    def conversion_error(self, requant: Requant) -> float:
+        """Most, in codes of ``requant``, by which the converters move what it rounds; 0 where they lose nothing.
+
+        A converter code stands for half a step either side; beyond its range the output can still be anywhere up to
+        its own limits.
+        """
+        ratio, bias = (np.array([float(x) for x in exact]) for exact in (requant.ratio, requant.bias))
+        if self.converter is not None:
+            ends = np.stack([ratio * end + bias for end in (self.converter.lo, self.converter.hi)])
+            short = np.maximum(requant.hi - ends.max(0), ends.min(0) - requant.lo)
+            moved = np.maximum(np.abs(ratio) / 2, short)
+            return float(np.where((ratio == 1) & (bias == 0), 0.0, moved).max(initial=0))
+        lost = np.zeros((self.groups, self.outputs))
+        for part in self.parts:
+            lost += abs(part.gain) * (np.where(part.step > 1, part.step / 2, 0.0) + part.excess)
+        return float(np.minimum(lost.ravel() * np.abs(ratio), requant.hi - requant.lo).max(initial=0))
+
     def reach(self, lo: IntArray, hi: IntArray) -> tuple[IntArray, IntArray]:
-        """Smallest and largest accumulator (G, out) for inputs within lo..hi, each broadcastable to (G, in)."""
+        """Smallest and largest `product` (G, out) for inputs within lo..hi, each broadcastable to (G, in)."""
+        if self.converter is not None:
+            ends = np.stack([self.converter.apply_groups(end) for end in _ends(self.codes, lo, hi)])
+            return ends.min(0), ends.max(0)
         if not self.parts:
             return _ends(self.wide, lo, hi)
         low, high = np.zeros((2, self.groups, self.outputs), np.int64)
@@ -109,16 +151,16 @@ class Matrix:
             edges = (
                 (lo[..., span], hi[..., span]) if part.plane is None else (np.zeros(1, np.int64), np.ones(1, np.int64))
             )
-            ends = np.stack([part.gain * part.step * part.convert(end) for end in _ends(part.codes, *edges)])
+            ends = np.stack([part.weight * part.convert(end) for end in _ends(part.codes, *edges)])
             low, high = low + ends.min(0), high + ends.max(0)
         return low, high
 
     def largest_sum(self, drive: IntArray) -> int:
         """Largest absolute value of any partial sum, in any order, for inputs (G, in) up to ``drive``.
 
-        Where the matrix has partial conversions: of their digital sum.
+        Where the matrix has converters: of the digital sum behind them.
         """
-        if self.parts:
+        if self.is_lowered:
             return int(np.abs(np.stack(self.reach(-drive, drive))).max(initial=0))
         return int((np.abs(self.wide).astype(np.uint64) * drive[:, None, :].astype(np.uint64)).sum(-1).max(initial=0))
 
@@ -127,6 +169,13 @@ def _ends(codes: IntArray, lo: IntArray, hi: IntArray) -> tuple[IntArray, IntArr
     """Smallest and largest sum (G, out) of codes (G, out, in) times inputs within lo..hi."""
     products = np.stack([codes * lo[..., None, :], codes * hi[..., None, :]])
     return products.min(0).sum(-1), products.max(0).sum(-1)
+
+
+def excess(codes: IntArray, inputs: tuple[IntArray, IntArray], step: IntArray, lo: IntArray, hi: IntArray) -> IntArray:
+    """`PartialSum.excess` of codes (G, out, rows) driven within ``inputs``, each broadcastable to (G, rows)."""
+    low, high = _ends(codes, *inputs)
+    beyond = np.maximum(high - hi * step, lo * step - low) - np.where(step > 1, step // 2, 0)
+    return np.asarray(np.maximum(beyond, 0), np.int64)
 
 
 def weight_bits(codes: IntArray) -> int:

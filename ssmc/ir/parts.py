@@ -1,38 +1,66 @@
-"""Partial sums of a matrix as constants of a graph node, and back.
+"""How converters evaluate a matrix, as constants of a graph node, and back.
 
-The ONNX text that reads them is `ssmc.ir.operations.kernel_functions.partial_sums`.
+The ONNX text that reads them is `ssmc.ir.operations.kernel_functions.partial_sums`. A matrix with one converter is one
+part whose step is its own; the steps of partial sums are whole accumulator units.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
 
-from ssmc.ir.matrix import Matrix, PartialSum
-from ssmc.ir.rounding import FloatArray
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ssmc.ir.matrix import Matrix, PartialSum, excess
+from ssmc.ir.rounding import FloatArray, IntArray
 
 Constants = dict[str, FloatArray]
-UNBOUNDED = float(1 << 52)
+Drive = tuple[IntArray, IntArray]
+UNBOUNDED = 1 << 52
+PER_COLUMN = ("part_gain", "part_step", "part_offset", "part_lo", "part_hi", "worth")
 
 
-def parts_to_constants(matrix: Matrix, suffix: str = "") -> Constants:
-    """The node inputs that make its body evaluate ``matrix.parts``; a matrix without parts is one exact sum."""
-    whole = PartialSum(matrix.codes, (0, matrix.inputs), None, 1, 1, -int(UNBOUNDED), int(UNBOUNDED))
+def parts_to_constants(matrix: Matrix, suffix: str = "", converter: Constants | None = None) -> Constants:
+    """The node inputs that make its body evaluate the parts of ``matrix``; without any it is one exact sum.
+
+    Args:
+        matrix: lowered.
+        suffix: ``_y`` for the second matrix of a kernel.
+        converter: where the matrix has one, `PER_COLUMN` but its range, each (G, out).
+    """
+    shape = matrix.groups, matrix.outputs
+    one, none = np.ones(shape, np.int64), np.zeros(shape, np.int64)
+    whole = PartialSum(matrix.codes, (0, matrix.inputs), None, 1, one, -UNBOUNDED * one, UNBOUNDED * one, none)
+    if matrix.converter is not None:
+        whole = replace(whole, lo=matrix.converter.lo.reshape(shape), hi=matrix.converter.hi.reshape(shape))
     parts = matrix.parts or (whole,)
     full = [_full_width(part, matrix.inputs) for part in parts]
     unique = list({codes.tobytes(): codes for codes in full}.values())
     position = {codes.tobytes(): index for index, codes in enumerate(unique)}
-    columns = {
-        "whole": [part.plane is None for part in parts],
-        "weight": [1 << (part.plane or 0) for part in parts],
-        "worth": [part.gain * part.step for part in parts],
+    columns: dict[str, list[ArrayLike]] = {
+        "part_gain": [1.0 for _ in parts],
         "part_step": [part.step for part in parts],
+        "part_offset": [0.0 for _ in parts],
         "part_lo": [part.lo for part in parts],
         "part_hi": [part.hi for part in parts],
+        "worth": [part.weight for part in parts],
     }
-    shaped = {key: np.array(values, np.float64).reshape(-1, 1, 1, 1) for key, values in columns.items()}
-    index = np.array([position[codes.tobytes()] for codes in full], np.float64)
-    named = {"digits": np.stack(unique).astype(np.float64), "index": index, **shaped}
+    columns |= {key: [array] for key, array in (converter or {}).items()}
+    named: Constants = {
+        "digits": np.stack(unique).astype(np.float64),
+        "index": np.array([position[codes.tobytes()] for codes in full], np.float64),
+        "whole": np.array([part.plane is None for part in parts], np.float64).reshape(-1, 1, 1, 1),
+        "weight": np.array([1 << (part.plane or 0) for part in parts], np.float64).reshape(-1, 1, 1, 1),
+        **{key: _shared(values, shape) for key, values in columns.items()},
+    }
     return {f"{key}{suffix}": array for key, array in named.items()}
+
+
+def _shared(values: list[ArrayLike], shape: tuple[int, int]) -> FloatArray:
+    """Numbers of every part (K, 1, G, out), or (K, 1, 1, 1) where all columns have the same."""
+    every = np.stack([np.broadcast_to(np.asarray(value, np.float64), shape) for value in values])[:, None]
+    first = every[:, :, :1, :1]
+    return first.copy() if (every == first).all() else every
 
 
 def _full_width(part: PartialSum, inputs: int) -> FloatArray:
@@ -41,26 +69,47 @@ def _full_width(part: PartialSum, inputs: int) -> FloatArray:
     return codes
 
 
-def constants_to_matrix(codes: FloatArray, c: Constants, suffix: str = "") -> Matrix:
-    """The matrix (G, out, in) of a node with the partial sums it carries, if any; rows are not cut again."""
+def has_converter(c: Constants, suffix: str = "") -> bool:
+    """Whether a node's constants are of one conversion whose step is its own; a step of 1 is a partial sum's."""
+    if f"digits{suffix}" not in c or len(c[f"index{suffix}"]) > 1:
+        return False
+    own = c[f"part_step{suffix}"] != 1, c[f"part_gain{suffix}"] != 1, c[f"part_offset{suffix}"] != 0
+    return any(numbers.any() for numbers in own)
+
+
+def constants_to_matrix(codes: FloatArray, c: Constants, drive: Drive, suffix: str = "") -> Matrix:
+    """The matrix (G, out, in) of a node with the partial sums it carries, if any; rows are not cut again.
+
+    Args:
+        codes: (G, out, in).
+        c: the node's constants.
+        drive: smallest and largest input, (G, in) each.
+        suffix: ``_y`` for the second matrix of a kernel.
+    """
     whole = codes.astype(np.int64)
-    if f"digits{suffix}" not in c:
+    if f"digits{suffix}" not in c or has_converter(c, suffix):
         return Matrix(whole)
-    named = ("whole", "weight", "worth", "part_step", "part_lo", "part_hi")
-    columns = [c[f"{key}{suffix}"].ravel().astype(np.int64).tolist() for key in named]
-    digits = c[f"digits{suffix}"].astype(np.int64)
-    parts = tuple(
-        PartialSum(
-            codes=digits[int(index)],
-            rows=(0, whole.shape[2]),
-            plane=None if full else weight.bit_length() - 1,
-            gain=worth // step,
-            step=step,
-            lo=lo,
-            hi=hi,
-        )
-        for index, full, weight, worth, step, lo, hi in zip(c[f"index{suffix}"].ravel(), *columns, strict=True)
+    shape = whole.shape[:2]
+    step, lo, hi, worth = (
+        np.broadcast_to(c[f"{key}{suffix}"], (len(c[f"index{suffix}"]), 1, *shape))[:, 0].astype(np.int64)
+        for key in ("part_step", "part_lo", "part_hi", "worth")
     )
-    if len(parts) == 1 and parts[0].hi >= UNBOUNDED:
+    if len(step) == 1 and hi.max() >= UNBOUNDED:
         return Matrix(whole)
-    return Matrix(whole, parts)
+    digits, planes = c[f"digits{suffix}"].astype(np.int64), c[f"weight{suffix}"].ravel().astype(np.int64).tolist()
+    parts = []
+    for k, (index, full) in enumerate(zip(c[f"index{suffix}"].ravel(), c[f"whole{suffix}"].ravel(), strict=True)):
+        cells, plane = digits[int(index)], None if full else planes[k].bit_length() - 1
+        numbers = step[k].copy(), lo[k].copy(), hi[k].copy()
+        gain = int(worth[k].flat[0] // step[k].flat[0])
+        beyond = excess(cells, driven(drive, plane), *numbers)
+        parts.append(PartialSum(cells, (0, whole.shape[2]), plane, gain, *numbers, beyond))
+    return Matrix(whole, tuple(parts))
+
+
+def driven(inputs: Drive, plane: int | None) -> Drive:
+    """Smallest and largest drive (G, in) of inputs within ``inputs``: whole codes, or one bit of them."""
+    if plane is None:
+        return inputs
+    used = (inputs[0] != 0) | (inputs[1] != 0)
+    return np.zeros_like(inputs[0]), used.astype(np.int64)

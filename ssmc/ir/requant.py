@@ -71,11 +71,6 @@ class Requant:
         return len(self.ratio)
 
     @property
-    def steepest(self) -> float:
-        """Most codes that one accumulator unit makes."""
-        return float(max(map(abs, self.ratio), default=0))
-
-    @property
     def kinds(self) -> tuple[str, ...]:
         """``shift``, ``divide`` or ``table`` per output."""
         return tuple(

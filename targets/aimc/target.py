@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ssmc.data import Samples
+from ssmc.data import Samples, load_samples
 from ssmc.errors import UsageError
 from ssmc.hardware.file import hardware_data, hardware_from_data, load_hardware, preset_names
 from ssmc.hardware.model import Hardware
@@ -53,6 +53,7 @@ class Options:
     packing: Mode | Literal["auto"] = "one"
     minimise: Objective = "energy"
     rate: float = 0.0
+    ranges: bool = False
     set: tuple[str, ...] = ()
 
 
@@ -196,6 +197,8 @@ class AimcTarget(Target):
         rate: sample rate of the input in time steps per second; 0: not given.
         set: keys of the hardware with other values, each ``table.key=value`` (`ssmc.hardware.settings`).
         output_lag: as in `IntegerTarget`.
+        ranges: recorded sequences, or their file, for which the ranges of converters that lose something are chosen;
+            without them they are the ranges of the quantizers that follow, or those of white input codes.
     """
 
     hardware: Hardware | str | Path = "taox64"
@@ -205,6 +208,7 @@ class AimcTarget(Target):
     rate: float = 0.0
     set: tuple[str, ...] = ()
     output_lag: int | None = None
+    ranges: Samples | Path | None = None
 
     @property
     def name(self) -> str:
@@ -216,7 +220,7 @@ class AimcTarget(Target):
         return (
             *to_integers(self.output_lag, one_scale=True),
             Place(self.place),
-            InsertPartialSums(self.chip, self.place, self.minimise),
+            InsertPartialSums(self.chip, self.place, self.minimise, self.recorded),
         )
 
     @cached_property
@@ -229,6 +233,15 @@ class AimcTarget(Target):
         given = self.hardware
         return with_settings(given if isinstance(given, Hardware) else load_hardware(given), self.set)
 
+    @cached_property
+    def recorded(self) -> Samples | None:
+        """The sequences of `ranges`, loaded.
+
+        Raises:
+            UsageError: SSMC-D06.. where the file cannot be read.
+        """
+        return load_samples(self.ranges) if isinstance(self.ranges, Path) else self.ranges
+
     def emit(self, program: Program) -> AimcCompiled:
         """Place, lower, pack and assemble a program of exact matrices.
 
@@ -236,7 +249,7 @@ class AimcTarget(Target):
             UsageError: SSMC-H01..H08 from the hardware file.
             ModelError: SSMC-A01..A04 where the program does not fit the hardware.
         """
-        return self._packed(place_matrices(Candidates(program, self.chip), self.place, self.minimise))
+        return self._packed(place_matrices(Candidates(program, self.chip, self.recorded), self.place, self.minimise))
 
     def emit_decided(self, program: Program, decided: object) -> AimcCompiled:
         """Pack and assemble what the pass that inserts partial sums placed and lowered.
@@ -251,7 +264,7 @@ class AimcTarget(Target):
 
     def _packed(self, placement: Placement) -> AimcCompiled:
         packed = pack_arrays(placement.placed, self.packing, self.minimise, self.rate)
-        options = Options(self.place, self.packing, self.minimise, self.rate, self.set)
+        options = Options(self.place, self.packing, self.minimise, self.rate, self.ranges is not None, self.set)
         choices = (*placement.choices, *packed.choices)
         hardware, candidates = placement.placed.hardware, placement.candidates
         return AimcCompiled(placement.lowered, packed.packings, choices, packed.tiles, hardware, options, candidates)

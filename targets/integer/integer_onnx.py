@@ -180,7 +180,7 @@ def _ids(op: Ids, program: Program, b: _Builder) -> None:
 
 
 def _linear(op: Linear, program: Program, b: _Builder) -> None:
-    if op.matrix.parts:
+    if op.matrix.is_lowered:
         raise refuse(op, "a matrix lowered to a crossbar's partial sums")
     groups, outputs, inputs = op.matrix.codes.shape
     dense = np.zeros((groups * inputs, groups * outputs), np.int64)
@@ -194,7 +194,7 @@ def _kernel(op: StateSpace, program: Program, b: _Builder) -> None:
     matrices = [(op.matrix, op.requant)]
     if op.output_matrix is not None and op.output_requant is not None:
         matrices.append((op.output_matrix, op.output_requant))
-    if any(matrix.parts for matrix, _ in matrices):
+    if any(matrix.is_lowered for matrix, _ in matrices):
         raise refuse(op, "a kernel lowered to a crossbar's partial sums")
     table = any(requant.thresholds for _, requant in matrices)
     arrays: Constants = {

@@ -45,7 +45,8 @@ def weights(*shape: int) -> np.ndarray:
 def parts(codes: np.ndarray, suffix: str = "") -> Arrays:
     """The codes converted in one lossy partial sum."""
     whole = codes.astype(np.int64)
-    part = PartialSum(whole, (0, whole.shape[2]), None, 1, 2, -8, 7)
+    one = np.ones(whole.shape[:2], np.int64)
+    part = PartialSum(whole, (0, whole.shape[2]), None, 1, 2 * one, -8 * one, 7 * one, 0 * one)
     return parts_to_constants(Matrix(whole, (part,)), suffix)
 
 

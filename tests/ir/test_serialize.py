@@ -56,7 +56,8 @@ def every_op() -> Program:
     """All operations, all three realisations of a requantization, and a matrix with partial sums."""
     rng = np.random.default_rng(0)
     codes = rng.integers(-127, 128, (2, 4, 3))
-    part = PartialSum(codes, (0, 3), 1, -2, 4, -8, 7)
+    one = np.ones(codes.shape[:2], np.int64)
+    part = PartialSum(codes, (0, 3), 1, -2, 4 * one, -8 * one, 7 * one, 0 * one)
     table = make_requant([AWKWARD] * 2, [Fraction(1, 7)] * 2, -2, 1, (-(10**13), 10**13))
     state = ones(2, 2)
     kernel = dict(keep=state, shift=3 * state, dac_lo=-8 * state, dac_hi=7 * state)

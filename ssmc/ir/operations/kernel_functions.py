@@ -62,7 +62,7 @@ def _read_out(name: str, register: str) -> str:
 """
 
 
-PARTS = ("digits", "index", "whole", "weight", "worth", "part_step", "part_lo", "part_hi")
+PARTS = ("digits", "index", "whole", "weight", "part_gain", "part_step", "part_offset", "part_lo", "part_hi", "worth")
 
 
 def _part_inputs(suffix: str, parts: bool) -> str:
@@ -79,9 +79,10 @@ def _product(out: str, matrix: str, state: str, suffix: str, parts: bool, scales
 
 
 def partial_sums(out: str, v: str, suffix: str) -> str:
-    """``out = sum_k worth_k * clip(round(digits_k drive_k / step_k))``, drive_k = v or bit k of v (`PartialSum`).
+    """``out = sum_k worth_k * clip(round(digits_k drive_k * gain_k / step_k + offset_k))``.
 
-    Shapes: v (N, G, in); digits (unique, G, out, in), index (K,); the other arrays (K, 1, 1, 1).
+    drive_k is v or a bit of v (`PartialSum`, `Matrix.converter`). Shapes: v (N, G, in); digits (unique, G, out, in),
+    index (K,); whole and weight (K, 1, 1, 1); the other arrays too, or (K, 1, G, out).
     """
     p = {name: f"{name}{suffix}" for name in PARTS}
     return f"""
@@ -98,10 +99,7 @@ def partial_sums(out: str, v: str, suffix: str) -> str:
     {out}_cells = Unsqueeze ({out}_each, {out}_batch)
     {out}_sums = MatMul ({out}_cells, {out}_column)
     {out}_flat = Squeeze ({out}_sums, last)
-    {out}_scaled = Div ({out}_flat, {p["part_step"]})
-    {out}_round = Round ({out}_scaled)
-    {out}_low = Max ({out}_round, {p["part_lo"]})
-    {out}_code = Min ({out}_low, {p["part_hi"]})
+    {requant_text(f"{out}_code", f"{out}_flat", *(p[key] for key in PARTS[4:9]))}
     {out}_worth = Mul ({out}_code, {p["worth"]})
     {out} = ReduceSum <keepdims: int = 0> ({out}_worth, zero)
 """

@@ -11,8 +11,8 @@ import numpy as np
 from ssmc.ir.matrix import Matrix
 from ssmc.ir.operations.kernel_functions import linear_parts_text, requant_text
 from ssmc.ir.operations.operation import Function, Mask, RealCodes, Stateless
-from ssmc.ir.operations.reading import GraphNode, code_type, real_offsets, requant_of
-from ssmc.ir.parts import Constants, constants_to_matrix
+from ssmc.ir.operations.reading import GraphNode, code_type, matrix_of, real_offsets
+from ssmc.ir.parts import Constants
 from ssmc.ir.quant import Codes
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import FloatArray, IntArray, round_half_even
@@ -37,11 +37,9 @@ class Linear(Stateless):
     def read(cls, node: GraphNode) -> tuple[Linear, Codes]:
         """One group: W (out, in)."""
         c, (x,) = node.constants, node.types
-        matrix = constants_to_matrix(c["W"][None], c)
-        lo, hi = x.ends
-        reach = matrix.reach(np.full((1, matrix.inputs), lo), np.full((1, matrix.inputs), hi))
-        op = cls(*node.wiring, matrix, requant_of(node, reach))
-        return op, code_type(matrix.outputs, c["lo"], c["hi"], x.rate)
+        lo, hi = (np.full((1, c["W"].shape[1]), end) for end in x.ends)
+        op = cls(*node.wiring, *matrix_of(node, c["W"][None], (lo, hi)))
+        return op, code_type(op.matrix.outputs, c["lo"], c["hi"], x.rate)
 
     def apply(self, x: IntArray) -> IntArray:
         """Codes (..., G * in) to codes (..., G * out)."""
@@ -112,4 +110,6 @@ def real_sums(matrix: Matrix, requant: Requant, v: IntArray) -> RealCodes:
     ratio = np.array([float(r) for r in requant.ratio]).reshape(matrix.groups, matrix.outputs)
     bias = np.array([float(b) for b in requant.bias]).reshape(matrix.groups, matrix.outputs)
     terms = Matrix(np.abs(matrix.wide)).product(np.abs(v))
+    if matrix.converter is not None:
+        terms = terms * np.array([abs(float(r)) for r in matrix.converter.ratio]).reshape(ratio.shape)
     return RealCodes(ratio * matrix.product(v) + bias, np.abs(ratio) * terms + np.abs(bias))

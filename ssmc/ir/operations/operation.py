@@ -91,7 +91,7 @@ class Op(ABC):
         By default that of the conversions which its matrices are lowered to, and of ratios that no 62 bits hold.
         """
         pairs = zip_longest(self.matrices(), self.requants())
-        return max((r.distance + (m.rounding * r.steepest if m else 0.0) for m, r in pairs if r), default=0.0)
+        return max((r.distance + (m.conversion_error(r) if m else 0.0) for m, r in pairs if r), default=0.0)
 
     def real(self, *xs: IntArray) -> RealCodes | None:
         """The real-valued meaning on input codes; None where the operation rounds nothing."""

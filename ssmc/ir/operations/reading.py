@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 
@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ssmc.ir.matrix import Matrix
-from ssmc.ir.parts import Constants
+from ssmc.ir.parts import Constants, Drive, constants_to_matrix, has_converter
 from ssmc.ir.quant import Codes, QuantType, Rate
 from ssmc.ir.requant import REMEMBERED, Requant, make_requant
 from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.ir.separate_scales import add_up, stops_of
+
+PER_OUTPUT = ("gain", "step", "offset", "lo", "hi")
 
 
 @dataclass(frozen=True)
@@ -104,15 +106,45 @@ def separate_sums(node: GraphNode, drive: tuple[IntArray, IntArray], suffix: str
     return add_up(codes, stops, list(zip(*each, strict=True)), offsets, (lo, hi), drive, node.name)
 
 
+def matrix_of(node: GraphNode, codes: FloatArray, drive: Drive, suffix: str = "") -> tuple[Matrix, Requant]:
+    """The matrix (G, out, in) of a node with its converters, and the requantization behind it.
+
+    Raises:
+        ModelError: SSMC-R01 where no realisation fits 62-bit integers.
+    """
+    matrix = constants_to_matrix(codes, node.constants, drive, suffix)
+    if not has_converter(node.constants, suffix):
+        return matrix, requant_of(node, matrix.reach(*drive), suffix)
+    shape, size = codes.shape[:2], codes.shape[0] * codes.shape[1]
+    part = {
+        key: np.broadcast_to(node.constants[f"{name}{suffix}"], (1, 1, *shape)).ravel()
+        for key, name in (*((key, f"part_{key}") for key in PER_OUTPUT), ("worth", "worth"))
+    }
+    low, high = (ends.ravel() for ends in matrix.reach(*drive))
+    lo, hi = (part[key].astype(np.int64) for key in ("lo", "hi"))
+    numbers = ratios(part["gain"], part["step"]), exact_offsets(part["offset"], part["step"])
+    converter = make_requant(*numbers, lo, hi, (low, high), node.name)
+    lowered = replace(matrix, converter=converter)
+    reach = lowered.reach(*drive)
+    return lowered, _realised(node, (reach[0].reshape(size), reach[1].reshape(size)), suffix, part["worth"])
+
+
 def requant_of(node: GraphNode, reach: tuple[IntArray, IntArray], suffix: str = "") -> Requant:
     """The requantization in a node's gain, step, offset, lo and hi, proven over accumulators within ``reach``.
 
     Raises:
         ModelError: SSMC-R01 where no realisation fits 62-bit integers.
     """
+    return _realised(node, reach, suffix, np.ones(1))
+
+
+def _realised(node: GraphNode, reach: tuple[IntArray, IntArray], suffix: str, worth: FloatArray) -> Requant:
+    """`requant_of` for sums that count ``worth`` accumulator units each, (1,) or one per output."""
     c, size = node.constants, reach[0].size
     step = c[f"step{suffix}"]
     lo, hi = (per_channel(c, f"{key}{suffix}", size).astype(np.int64) for key in ("lo", "hi"))
     gains = ratios(c[f"gain{suffix}"].ravel(), np.broadcast_to(step.ravel(), (size,)))
+    if (worth != 1).any():
+        gains = tuple(gain * Fraction(unit) for gain, unit in zip(gains, worth.tolist(), strict=True))
     offsets = exact_offsets(per_channel(c, f"offset{suffix}", size), step)
     return make_requant(gains, offsets, lo, hi, (reach[0].ravel(), reach[1].ravel()), node.name)

@@ -11,8 +11,8 @@ import numpy as np
 from ssmc.ir.matrix import Matrix
 from ssmc.ir.operations.kernel_functions import kernel_text, pair_text
 from ssmc.ir.operations.operation import Function, Mask, Recurrent
-from ssmc.ir.operations.reading import GraphNode, code_type, requant_of, separate_sums
-from ssmc.ir.parts import Constants, constants_to_matrix
+from ssmc.ir.operations.reading import GraphNode, code_type, matrix_of, separate_sums
+from ssmc.ir.parts import Constants
 from ssmc.ir.quant import Codes, bits_for
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import FloatArray, IntArray, round_half_even, round_shift, saturate
@@ -205,8 +205,7 @@ def _converted(node: GraphNode, drive: tuple[IntArray, IntArray], suffix: str = 
     c = node.constants
     if node.op_type.endswith("Scales"):
         return separate_sums(node, drive, suffix)
-    matrix = constants_to_matrix(c[f"W{suffix}"], c, suffix)
-    return matrix, requant_of(node, matrix.reach(*drive), suffix)
+    return matrix_of(node, c[f"W{suffix}"], drive, suffix)
 
 
 def _drive_range(c: Constants, u: tuple[int, int], inputs: int) -> tuple[IntArray, IntArray]:

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from ssmc.data import Samples
 from ssmc.errors import ModelError
 from ssmc.hardware.model import Hardware
 from ssmc.ir.program import Program
 from ssmc.targets.aimc.cost.totals import Cost, cost
-from ssmc.targets.aimc.lowering.partial_sums import Lowered, Place, Plans, lower
+from ssmc.targets.aimc.lowering.partial_sums import Lowered, Place, Plans, Seen, lower
+from ssmc.targets.aimc.lowering.recorded_inputs import recorded_inputs
 from ssmc.targets.aimc.tiles.assemble import assemble
 from ssmc.targets.aimc.tiles.instructions import TileProgram
 
@@ -51,14 +53,25 @@ class Candidates:
     """The placements of a program on a chip that were asked for; asking again costs nothing.
 
     One object serves one compile: it holds every program that it lowered.
+
+    Attributes:
+        program: of exact matrices.
+        hardware: the chip.
+        ranges: recorded sequences for which converter ranges are chosen; None: white input codes.
     """
 
     program: Program
     hardware: Hardware
+    ranges: Samples | None = None
     _plans: Plans = field(default_factory=dict, init=False, repr=False, compare=False)
     _placed: dict[frozenset[str], Placed | ModelError] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+
+    @cached_property
+    def seen(self) -> Seen | None:
+        """What drives every matrix on the recorded sequences."""
+        return None if self.ranges is None else recorded_inputs(self.program, self.ranges)
 
     def placed(self, places: Mapping[str, Place]) -> Placed:
         """The program lowered, with the matrices digital that ``places`` says, by `MatrixPlan.name`.
@@ -76,6 +89,6 @@ class Candidates:
 
     def _lower(self, places: Mapping[str, Place]) -> Placed | ModelError:
         try:
-            return Placed(lower(self.program, self.hardware, places, self._plans), self.hardware)
+            return Placed(lower(self.program, self.hardware, places, self._plans, self.seen), self.hardware)
         except ModelError as refused:
             return refused

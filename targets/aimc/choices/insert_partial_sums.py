@@ -7,18 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from ssmc.data import Samples
 from ssmc.hardware.model import Hardware
 from ssmc.ir.build import add_constant, node_name, remove_dead, replace_value, ssmc_node
 from ssmc.ir.functions import input_names
-from ssmc.ir.matrix import Matrix
-from ssmc.ir.operations import Linear, StateSpace
-from ssmc.ir.parts import parts_to_constants
-from ssmc.ir.read_program import read_program
+from ssmc.ir.read_program import constants, read_program
 from ssmc.passes.place import KEY
 from ssmc.pipeline import Declined, Effect, Level, Pass, PassResult
 from ssmc.targets.aimc.choices.candidates import Candidates
+from ssmc.targets.aimc.choices.graph_converters import lowered_constants
 from ssmc.targets.aimc.choices.place_and_pack import Objective
 from ssmc.targets.aimc.choices.placement import place_matrices
+from ssmc.targets.aimc.lowering.conversion_plan import MatrixPlan
 from ssmc.targets.aimc.lowering.partial_sums import OUTPUT, Lowered, Place
 
 DTYPES: dict[str, type[np.generic]] = {"index": np.int64, "whole": np.bool_}
@@ -40,6 +40,7 @@ class InsertPartialSums(Pass):
         hardware: the chip.
         place: ``auto`` decides per matrix here, where the hardware is known, and annotates the graph anew.
         minimise: what that decision makes smaller.
+        ranges: recorded sequences for which the ranges of lossy conversions are chosen; None: white input codes.
     """
 
     name = "insert-partial-sums"
@@ -49,22 +50,22 @@ class InsertPartialSums(Pass):
     hardware: Hardware
     place: Place = "analog"
     minimise: Objective = "energy"
+    ranges: Samples | None = None
 
     def run(self, model: ir.Model) -> PassResult:
         """Lower the program and write its partial sums into the graph."""
         asked: Place | dict[str, Place] = "auto" if self.place == "auto" else _places(model)
-        placement = place_matrices(Candidates(read_program(model), self.hardware), asked, self.minimise)
+        candidates = Candidates(read_program(model), self.hardware, self.ranges)
+        placement = place_matrices(candidates, asked, self.minimise)
         lowered = placement.lowered
-        matrices = {op.name: op for op in lowered.program.ops if isinstance(op, Linear | StateSpace)}
         applied = []
         for node in list(model.graph):
-            op = matrices.get(node_name(node))
-            found = [] if op is None else _matrices(op)
+            found = _plans(node, lowered)
             _annotate(node, lowered)
-            if any(matrix.parts for matrix, _ in found):
+            if any(plan.matrix.is_lowered for plan, _ in found):
                 _replace(model.graph, node, found)
                 applied.append(
-                    f"{node_name(node)}: {' + '.join(str(max(len(m.parts), 1)) for m, _ in found)} conversions"
+                    f"{node_name(node)}: {' + '.join(str(max(len(p.matrix.parts), 1)) for p, _ in found)} conversions"
                 )
         remove_dead(model.graph)
         lossy = tuple(
@@ -91,20 +92,20 @@ def _annotate(node: ir.Node, lowered: Lowered) -> None:
         node.metadata_props[KEY] = "digital" if set(kinds) == {"digital"} else "analog"
 
 
-def _matrices(op: Linear | StateSpace) -> list[tuple[Matrix, str]]:
-    found = [(op.matrix, "")]
-    if isinstance(op, StateSpace) and op.output_matrix is not None:
-        found.append((op.output_matrix, "_y"))
-    return found
+def _plans(node: ir.Node, lowered: Lowered) -> list[tuple[MatrixPlan, str]]:
+    """The plans of a node's matrices, each with the suffix of its inputs."""
+    named = ((node_name(node), ""), (f"{node_name(node)}{OUTPUT}", "_y"))
+    return [(lowered.plans[name], suffix) for name, suffix in named if name in lowered.plans]
 
 
-def _replace(graph: ir.Graph, node: ir.Node, matrices: list[tuple[Matrix, str]]) -> None:
+def _replace(graph: ir.Graph, node: ir.Node, plans: list[tuple[MatrixPlan, str]]) -> None:
     name, old = node_name(node), node.outputs[0]
     inputs = {
         key: value for key, value in zip(input_names(node.op_type), node.inputs, strict=True) if value is not None
     }
-    for matrix, suffix in matrices:
-        for key, array in parts_to_constants(matrix, suffix).items():
+    given = constants(node)
+    for plan, suffix in plans:
+        for key, array in lowered_constants(plan, given, suffix).items():
             dtype = DTYPES.get(key.removesuffix("_y"), np.float64)
             inputs[key] = add_constant(graph, f"{name}.{key}", array, dtype)
     extra = [f"{name}.parts.registers"] if node.op_type.startswith("Kernel") else []

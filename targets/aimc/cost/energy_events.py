@@ -97,8 +97,8 @@ def _columns(bank: Bank, width: int, hw: Hardware) -> Iterator[Charge]:
 
 def converted_bits(i: isa.Convert | isa.ConvertQuantize) -> int:
     """Width of the codes a conversion yields."""
-    lo, hi = (i.lo, i.hi) if isinstance(i, isa.Convert) else (int(i.requant.lo.min()), int(i.requant.hi.max()))
-    return bits_for(lo, hi)
+    lo, hi = (i.lo, i.hi) if isinstance(i, isa.Convert) else (i.requant.lo, i.requant.hi)
+    return bits_for(0, int((hi - lo).max()))
 
 
 def _digital(i: isa.Instruction, tiles: TileProgram) -> Iterator[Charge]:

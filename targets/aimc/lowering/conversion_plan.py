@@ -3,8 +3,8 @@
 Rounding a sum is not the sum of roundings (DESIGN §4). Four outcomes:
 
 - ``single``: one conversion per output; the converter *is* the quantizer that follows the matrix;
-- ``lossless``: several partial conversions, each with step 1 and a range that covers every reachable sum;
-- ``lossy``: some conversion has a step above 1, so the result is BOUNDED, not exact;
+- ``lossless``: partial conversions, each with step 1 and a range that covers every reachable sum;
+- ``lossy``: some conversion rounds or clips, so the result is BOUNDED, not exact;
 - ``digital``: no conversion, multiply-accumulate in the digital unit.
 """
 
@@ -19,11 +19,15 @@ import numpy as np
 from ssmc.errors import ModelError
 from ssmc.hardware.model import Hardware
 from ssmc.ir.connectivity import cut, live_columns, live_rows
-from ssmc.ir.matrix import Matrix, PartialSum
+from ssmc.ir.matrix import Matrix
 from ssmc.ir.quant import bits_for
-from ssmc.ir.requant import Requant, make_requant
-from ssmc.ir.rounding import IntArray, round_divide
-from ssmc.targets.aimc.lowering.ranges import Range, reach
+from ssmc.ir.requant import Requant
+from ssmc.ir.rounding import IntArray
+from ssmc.targets.aimc.lowering.column_sums import Inputs
+from ssmc.targets.aimc.lowering.converter_steps import same_ratios, step_sets
+from ssmc.targets.aimc.lowering.cuts import drive_planes, outputs_per_tile, slice_gains, slices
+from ssmc.targets.aimc.lowering.one_conversion import one_conversion, realised_over
+from ssmc.targets.aimc.lowering.partial_conversions import every_cut, lossless_parts, lossy_parts
 
 Kind = Literal["single", "lossless", "lossy", "digital"]
 
@@ -70,10 +74,13 @@ class MatrixPlan:
         if hw.adc.step == "per_column" or (hw.adc.step == "per_adc" and own):
             return None
         start = group * self.matrix.outputs
-        steps: tuple[object, ...] = tuple(part.step for part in self.matrix.parts)
-        if self.kind == "single":
-            live = np.flatnonzero(live_columns(self.matrix.codes[group, slice(*outputs)]))
-            steps = tuple(self.requant.ratio[start + outputs[0] + k] for k in live.tolist())
+        columns = (
+            start + outputs[0] + np.flatnonzero(live_columns(self.matrix.codes[group, slice(*outputs)]))
+        ).tolist()
+        steps: list[object] = [step for part in self.matrix.parts for step in part.step.ravel()[columns].tolist()]
+        if not self.matrix.parts:
+            ratio = (self.matrix.converter or self.requant).ratio
+            steps = [ratio[column] for column in columns]
         unlike = set(map(str, steps))
         return unlike.pop() if len(unlike) == 1 else (self.name, group, outputs)
 
@@ -88,7 +95,7 @@ def digital_plan(name: str, op: str, matrix: Matrix, requant: Requant) -> Matrix
     return MatrixPlan(name, op, "digital", matrix, requant, requant)
 
 
-def analog_plan(name: str, op: str, matrix: Matrix, requant: Requant, inputs: Range, hw: Hardware) -> MatrixPlan:
+def analog_plan(name: str, op: str, matrix: Matrix, requant: Requant, inputs: Inputs, hw: Hardware) -> MatrixPlan:
     """A matrix on crossbar arrays.
 
     Raises:
@@ -97,7 +104,7 @@ def analog_plan(name: str, op: str, matrix: Matrix, requant: Requant, inputs: Ra
     """
     rows = cut(live_rows(matrix.codes), hw.inputs_per_array)
     gains = slice_gains(matrix.codes, hw)
-    planes = drive_planes(name, inputs, hw)
+    planes = drive_planes(name, inputs.ends, hw)
     if outputs_per_tile(len(gains), hw) < 1:
         need = len(gains) * hw.cells_per_code + hw.reference_columns
         fact = f"one output needs {need} columns, an array of '{hw.name}' has {hw.array.columns}"
@@ -105,65 +112,16 @@ def analog_plan(name: str, op: str, matrix: Matrix, requant: Requant, inputs: Ra
     why = why_not_single(matrix, requant, rows, gains, planes, hw)
     if not why:
         return MatrixPlan(name, op, "single", matrix, requant, requant, rows, gains, planes)
-    parts = tuple(
-        _part(digits, span, plane, gain * plane_gain, inputs, hw)
-        for span in rows
-        for gain, digits in zip(gains, slices(matrix.codes, gains), strict=True)
-        for plane, plane_gain in planes or ((None, 1),)
-    )
-    split = Matrix(matrix.codes, parts)
-    kind: Kind = "lossless" if all(part.step == 1 for part in parts) else "lossy"
-    proven = prove_again(requant, split, inputs, name) if kind == "lossy" else requant
-    return MatrixPlan(name, op, kind, split, proven, requant, rows, gains, planes, why)
-
-
-def prove_again(requant: Requant, matrix: Matrix, inputs: Range, node: str) -> Requant:
-    """The same rational map, realised over the sums that the matrix, through its conversions, can reach."""
-    low, high = matrix.reach(*inputs)
-    return make_requant(requant.ratio, requant.bias, requant.lo, requant.hi, (low.ravel(), high.ravel()), node)
-
-
-def slice_gains(codes: IntArray, hw: Hardware) -> tuple[int, ...]:
-    """Weights of the slices: one slice where a cell holds every code, else powers of the largest binary digit."""
-    top = int(np.abs(codes).max(initial=0))
-    if top <= hw.largest_digit:
-        return (1,)
-    bits = (hw.largest_digit + 1).bit_length() - 1
-    return tuple(1 << (bits * k) for k in range(-(-top.bit_length() // bits)))
-
-
-def slices(codes: IntArray, gains: tuple[int, ...]) -> list[IntArray]:
-    """Digits of the codes, sign on every digit: ``codes == sum(gain * slice)``."""
-    if len(gains) == 1:
-        return [codes]
-    base = gains[1]
-    return [np.sign(codes) * (np.abs(codes) // gain % base) for gain in gains]
-
-
-def drive_planes(name: str, inputs: Range, hw: Hardware) -> tuple[tuple[int, int], ...]:
-    """Bits and gains of a serial drive; empty where the drivers take whole codes."""
-    lo, hi = min(int(inputs[0].min(initial=0)), 0), max(int(inputs[1].max(initial=0)), 0)
-    if hw.dac.bit_serial:
-        signed = lo < 0
-        width = max(hi.bit_length(), (-lo - 1).bit_length() if signed else 1) + signed
-        return tuple((bit, -(1 << bit) if signed and bit == width - 1 else 1 << bit) for bit in range(width))
-    if bits_for(lo, hi) > hw.dac.bits:
-        fact = f"inputs {lo}..{hi} have {bits_for(lo, hi)} bits, a driver of '{hw.name}' takes {hw.dac.bits}"
-        raise ModelError("SSMC-A02", fact, "retrain with narrower codes, or use hardware with dac.bit_serial", name)
-    return ()
-
-
-def outputs_per_tile(slice_count: int, hw: Hardware) -> int:
-    """Outputs that fit the columns of one array."""
-    return (hw.array.columns - hw.reference_columns) // (hw.cells_per_code * slice_count)
-
-
-def converter_of(output: int, slice_index: int, slice_count: int, hw: Hardware, column: int = 0) -> int:
-    """Converter, within its array, of an output counted from the tile's first, which starts at a physical column.
-
-    Converters interleave the columns of an array, a pair being one: the next column goes to the next converter.
-    """
-    return (column // hw.cells_per_code + output * slice_count + slice_index) % hw.adcs_per_array
+    cuts = every_cut(matrix.codes, rows, gains, planes)
+    parts = lossless_parts(cuts, inputs.ends, hw)
+    if parts:
+        return MatrixPlan(name, op, "lossless", Matrix(matrix.codes, parts), requant, requant, rows, gains, planes, why)
+    if len(cuts) == 1:
+        lowered, behind = one_conversion(matrix, requant, inputs, hw, name)
+    else:
+        lowered = Matrix(matrix.codes, lossy_parts(cuts, requant, inputs, hw))
+        behind = realised_over(requant, lowered, inputs, name)
+    return MatrixPlan(name, op, "lossy", lowered, behind, requant, rows, gains, planes, why)
 
 
 def why_not_single(
@@ -200,43 +158,6 @@ def _natural_ranges(requant: Requant, hw: Hardware) -> bool:
 
 def _steps_fit(matrix: Matrix, requant: Requant, hw: Hardware) -> bool:
     """Whether outputs that share a step, as ``adc.step`` says, have the same ratio."""
-    if hw.adc.step == "per_column":
-        return True
     live = live_columns(matrix.codes)
-    ratios: dict[tuple[int, int, int], object] = {}
-    for group, mask in enumerate(live):
-        for start, stop in cut(live, outputs_per_tile(1, hw)):
-            for local, output in enumerate((start + np.flatnonzero(mask[start:stop])).tolist()):
-                ratio = requant.ratio[group * matrix.outputs + output]
-                shared = converter_of(local, 0, 1, hw) if hw.adc.step == "per_adc" else 0
-                if ratios.setdefault((group, start, shared), ratio) != ratio:
-                    return False
-    return True
-
-
-def _part(
-    digits: IntArray, span: tuple[int, int], plane: int | None, gain: int, inputs: Range, hw: Hardware
-) -> PartialSum:
-    codes = np.ascontiguousarray(digits[:, :, span[0] : span[1]])
-    lo, hi = inputs[0][:, span[0] : span[1]], inputs[1][:, span[0] : span[1]]
-    if plane is not None:
-        lo, hi = np.zeros_like(lo), ((lo != 0) | (hi != 0)).astype(np.int64)
-    low, high = reach(codes, lo, hi)
-    step, first, last = window(int(low.min(initial=0)), int(high.max(initial=0)), hw)
-    return PartialSum(codes, span, plane, gain, step, first, last)
-
-
-def window(low: int, high: int, hw: Hardware) -> tuple[int, int, int]:
-    """Smallest power-of-two step, and the code range, with which the converter covers sums low..high."""
-    levels = 1 << hw.adc.bits
-    step = 1
-    while True:
-        first, last = int(round_divide(low, step)), int(round_divide(high, step))
-        if hw.adc.offset and last - first < levels:
-            first -= (levels - 1 - (last - first)) // 2
-            return step, first, first + levels - 1
-        if first >= 0 and last < levels:
-            return step, 0, levels - 1
-        if -levels // 2 <= first and last < levels // 2:
-            return step, -levels // 2, levels // 2 - 1
-        step *= 2
+    sets = np.where(live, step_sets(live, 1, hw)[0], -1)
+    return same_ratios(requant.ratio, sets.ravel().tolist())

@@ -18,12 +18,15 @@ from ssmc.ir.matrix import Matrix
 from ssmc.ir.operations import AnyOp, Linear, StateSpace
 from ssmc.ir.program import Program
 from ssmc.ir.requant import Requant
+from ssmc.ir.rounding import IntArray
+from ssmc.targets.aimc.lowering.column_sums import Inputs
 from ssmc.targets.aimc.lowering.conversion_plan import MatrixPlan, analog_plan, digital_plan
 from ssmc.targets.aimc.lowering.ranges import input_range
 
 Place = Literal["auto", "analog", "digital"]
 Named = tuple[str, Matrix, Requant]
 Plans = dict[tuple[str, bool], MatrixPlan]  # by name, and whether it is digital
+Seen = Mapping[str, IntArray]  # (S, G, in)
 OUTPUT = ".output"
 
 
@@ -56,7 +59,11 @@ def matrices(op: AnyOp) -> Iterator[Named]:
 
 
 def lower(
-    program: Program, hardware: Hardware, place: Place | Mapping[str, Place] = "auto", known: Plans | None = None
+    program: Program,
+    hardware: Hardware,
+    place: Place | Mapping[str, Place] = "auto",
+    known: Plans | None = None,
+    seen: Seen | None = None,
 ) -> Lowered:
     """Lower every matrix.
 
@@ -66,6 +73,9 @@ def lower(
         place: for all matrices, or by `MatrixPlan.name` (others are auto). Lowering compares no costs: auto is
             analog here, `ssmc.targets.aimc.choices.place_and_pack` decides before.
         known: plans of this program's matrices on this hardware, which need not be made again; new ones are added.
+
+        seen: recorded inputs of the matrices, by `MatrixPlan.name` (`recorded_inputs`): where conversions lose
+            something, ranges are chosen for these; without them for white input codes.
 
     Raises:
         ModelError: SSMC-A01, SSMC-A02 or SSMC-R01 from `analog_plan`; SSMC-A04 where a matrix is lowered; SSMC-Q12
@@ -78,23 +88,26 @@ def lower(
             where = place if isinstance(place, str) else place.get(matrix[0], "auto")
             key = matrix[0], where == "digital"
             if key not in made:
-                made[key] = _plan(program, op, matrix, hardware, where == "digital")
+                made[key] = _plan(program, op, matrix, hardware, where == "digital", seen)
             plans[matrix[0]] = made[key]
     found = {name: (plan.matrix, plan.requant) for name, plan in plans.items()}
     return Lowered(with_matrices(program, found), plans)
 
 
-def _plan(program: Program, op: AnyOp, named: Named, hardware: Hardware, digital: bool) -> MatrixPlan:
+def _plan(
+    program: Program, op: AnyOp, named: Named, hardware: Hardware, digital: bool, seen: Seen | None
+) -> MatrixPlan:
     """The plan of one matrix of an op; it depends on no other matrix."""
     name, matrix, requant = named
-    if matrix.parts:
+    if matrix.is_lowered:
         raise ModelError("SSMC-A04", "the matrix is lowered to partial sums already", "compile from the model", name)
     if matrix.multiplier is not None:
         fact = "parts of its columns have scales of their own, and a crossbar converts a column once"
         raise ModelError("SSMC-Q12", fact, "run the pass join-scales before, as AimcTarget().pipeline() does", name)
     if digital:
         return digital_plan(name, op.name, matrix, requant)
-    return analog_plan(name, op.name, matrix, requant, input_range(program, op), hardware)
+    inputs = Inputs(input_range(program, op), (seen or {}).get(name))
+    return analog_plan(name, op.name, matrix, requant, inputs, hardware)
 
 
 def with_matrices(program: Program, found: Mapping[str, tuple[Matrix, Requant]]) -> Program:

@@ -12,7 +12,7 @@ from ssmc.ir.rounding import IntArray
 from ssmc.targets.aimc.lowering.mapping import Bank
 from ssmc.targets.aimc.simulation.chip import Chip, Converters, Programmed
 from ssmc.targets.aimc.simulation.coupled import Array, Coupling, whole_bank
-from ssmc.targets.aimc.simulation.stages import Product
+from ssmc.targets.aimc.simulation.stages import Part, Product
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,10 @@ def as_driven(
         return None
     rows, columns = coupling.segments(inputs), coupling.segments(outputs)
     codes = coupling.spread(product.codes[:, None])[:, 0][:, columns][:, :, rows]
-    whole = replace(product, codes=codes, requant=_requant(product, coupling, columns))
+    converter = None if product.converter is None else _requant(product.converter, product, coupling, columns)
+    requant = _requant(product.requant, product, coupling, columns)
+    parts = tuple(_part(part, coupling, columns) for part in product.parts)
+    whole = replace(product, codes=codes, parts=parts, requant=requant, converter=converter)
     bank, written = banks[names[0]], chip.banks[names[0]]
     return Driven(
         whole,
@@ -95,9 +98,16 @@ def _converters(written: Programmed, coupling: Coupling, every: IntArray) -> Con
     return Converters(ordered(found.gain), ordered(found.offset), ordered(found.bow))
 
 
-def _requant(product: Product, coupling: Coupling, columns: IntArray) -> Requant:
+def _part(part: Part, coupling: Coupling, columns: IntArray) -> Part:
+    """Its numbers in the order of the columns; a column that no member has gets step 1 and is always 0."""
+    if part.step is None:
+        return part
+    step, lo, hi, gain = (coupling.gather(x)[:, columns] for x in (part.step, part.lo, part.hi, part.gain))
+    return replace(part, step=np.maximum(step, 1), lo=lo, hi=hi, gain=gain)
+
+
+def _requant(exact: Requant, product: Product, coupling: Coupling, columns: IntArray) -> Requant:
     """Of the outputs in order; an output that no member has is always 0."""
-    exact = product.requant
     shape = product.codes.shape[:2]
     index = coupling.gather(np.arange(len(exact)).reshape(shape) + 1)[:, columns].ravel() - 1
     return exact.take(index)

@@ -47,7 +47,8 @@ def exact_program(program: Program, lists: Iterable[tuple[Instruction, ...]]) ->
 
     ``program`` is the lowered one, ``lists`` its shortened instruction lists: what is still converted there is lossy.
     """
-    if any(isinstance(i, Convert) for code in lists for i in code):
+    converted = any(matrix.converter is not None for _, matrix in program.matrices())
+    if converted or any(isinstance(i, Convert) for code in lists for i in code):
         return None
     return replace(program, ops=tuple(_whole(op) for op in program.ops))
 

@@ -28,6 +28,7 @@ class Loaded:
     """A product for `numba_kernels.convert`; groups that are driven at once are one."""
 
     product: ProductArrays
+    converter: RequantArrays
     requant: RequantArrays
     coupling: Coupling | None = None
 
@@ -52,20 +53,21 @@ def load(
     digital = not product.parts
     if (digital or not product.single) and not fits_integers(product.requant):
         return None
-    if digital or (chip.ideal and product.lossless):
+    if digital or (chip.ideal and (product.lossless or product.converter is not None)):
         return _whole(product, largest)
     driven = as_driven(product, chip, banks, inputs, outputs)
     if driven is None:
         return None
     whole = driven.product
     requant = NO_REQUANT if product.single else integers(whole.requant, whole.codes.shape[:2])
-    return Loaded(_stack(driven, [_part(part, driven) for part in whole.parts]), requant, driven.coupling)
+    return Loaded(_stack(driven, [_part(part, driven) for part in whole.parts]), NO_REQUANT, requant, driven.coupling)
 
 
 def _whole(product: Product, largest: int) -> Loaded | None:
-    """The exact product, then the integer requantization."""
+    """The exact product, then the integer requantization, behind that of the converter where there is one."""
     codes = product.codes
-    if int(np.abs(codes).sum(-1).max(initial=0)) * largest >= EXACT or not fits_integers(product.requant):
+    requants = [requant for requant in (product.converter, product.requant) if requant is not None]
+    if int(np.abs(codes).sum(-1).max(initial=0)) * largest >= EXACT or not all(map(fits_integers, requants)):
         return None
     groups, outputs, inputs = codes.shape
     full = np.ones((1, groups, outputs), np.float32)
@@ -83,9 +85,10 @@ def _whole(product: Product, largest: int) -> Loaded | None:
         lo=-np.float32(LIMIT) * full,
         hi=np.float32(LIMIT) * full,
         bow=0 * full,
-        gain=np.ones(1, np.float32),
+        gain=full,
     )
-    return Loaded(arrays, integers(product.requant, (groups, outputs)))
+    converter = NO_REQUANT if product.converter is None else integers(product.converter, (groups, outputs))
+    return Loaded(arrays, converter, integers(product.requant, (groups, outputs)))
 
 
 class _Converter(NamedTuple):
@@ -96,6 +99,7 @@ class _Converter(NamedTuple):
     lo: FloatArray
     hi: FloatArray
     bow: FloatArray
+    gain: FloatArray
 
 
 class _Conversion(NamedTuple):
@@ -111,17 +115,17 @@ def _part(part: Part, driven: Driven) -> _Conversion:
     product, written = driven.product, driven.written[part.bank]
     groups, outputs = product.codes.shape[:2]
     columns = slice(part.slice * outputs, (part.slice + 1) * outputs)
-    if part.step:
-        shape = np.ones((groups, outputs))
-        ratio, bias, lo, hi = shape / part.step, 0 * shape, part.lo * shape, part.hi * shape
+    one = np.ones((groups, outputs))
+    if part.step is not None:
+        ratio, bias, lo, hi, weight = 1.0 / part.step, 0 * one, part.lo, part.hi, part.gain
     else:
-        exact = product.requant
+        weight, exact = one, product.converter or product.requant
         numbers = [float(r) for r in exact.ratio], [float(b) for b in exact.bias], exact.lo, exact.hi
         ratio, bias, lo, hi = (np.asarray(x, np.float64).reshape(groups, outputs) for x in numbers)
     gain, offset, bow = _errors(written.converters, columns)
     variance, shared = written.variance, written.shared
     return _Conversion(
-        _Converter(ratio * gain, bias + offset, lo, hi, bow + 0 * ratio),
+        _Converter(ratio * gain, bias + offset, lo, hi, bow + 0 * one, weight),
         _turned(written.weight[..., columns]),
         None if variance is None else _turned(variance[..., columns]),
         None if shared is None else _turned(shared),
@@ -159,7 +163,7 @@ def _stack(driven: Driven, parts: list[_Conversion]) -> ProductArrays:
         lo=converters.lo.astype(np.float32),
         hi=converters.hi.astype(np.float32),
         bow=converters.bow.astype(np.float32),
-        gain=np.array([part.gain for part in product.parts], np.float32),
+        gain=converters.gain.astype(np.float32),
     )
 
 

@@ -29,7 +29,7 @@ class ProductArrays(NamedTuple):
         ratio, bias: converter input per held sum, (P, G, J) float32.
         lo, hi: converter range, (P, G, J) float32.
         bow: integral non-linearity of the converter in steps, (P, G, J) float32.
-        gain: of a part's codes in the sum of all parts, (P,) float32.
+        gain: of a part's codes in the sum of all parts, (P, G, J) float32.
     """
 
     weight: Real

@@ -7,7 +7,8 @@ the first cache through a whole sequence. Sums of integer codes below 2^24 are e
               held += sqrt(sum_i V[k,g,j,i] d_i^2) z - sqrt(sum_i U[k,g,tile_j,i] d_i^2) z'     (read noise)
               x = ratio held + bias;   x += bow (1 - ((x - (lo + hi) / 2) / ((hi - lo) / 2))^2)  (converter)
               code_k = clip(round_half_even(x), lo, hi)
-    result    sum_k gain_k code_k, then, where there is one, the exact integer requantization
+    result    sum_k gain_k code_k, then, where there are any, the exact integer requantizations: of an ideal converter,
+              and of the digital unit
 
 and of a kernel, per step: ``d = [clip(round_half_even(r 2^-shift)); u]``, ``r' = clip(keep r + q[:n], lo, hi)``.
 """
@@ -23,10 +24,11 @@ from ssmc.targets.aimc.simulation.loop_arguments import Workspace
 
 
 @compiled
-def recurrent(product, requant, state, keys, lengths, u, tail, first, later, clips):
+def recurrent(product, converter, requant, state, keys, lengths, u, tail, first, later, clips):
     """A kernel over all steps.
 
-    - product, requant, state: `ProductArrays`, `RequantArrays` (G, J) and `StateArrays` of `loop_arguments`;
+    - product, converter, requant, state: `ProductArrays`, two `RequantArrays` (G, J) and `StateArrays` of
+      `loop_arguments`;
     - keys, lengths: (L,);
     - u: (G * m, T, L);
     - tail: receives the outputs beyond the states, (G * p, T, L);
@@ -52,7 +54,7 @@ def recurrent(product, requant, state, keys, lengths, u, tail, first, later, cli
                 v[n + k, :] = u[g * m + k, t]
             for lane in range(lanes):
                 active[lane] = float32(lengths[lane] > t)
-            convert(product, requant, g, t * groups + g, keys, active, v, q, work, clips)
+            convert(product, converter, requant, g, t * groups + g, keys, active, v, q, work, clips)
             for k in range(n):
                 update(register[k], state.keep[g, k], q[k], state.lo[g, k], state.hi[g, k])
                 if later.size:
@@ -63,7 +65,7 @@ def recurrent(product, requant, state, keys, lengths, u, tail, first, later, cli
 
 
 @compiled
-def stateless(product, requant, keys, lengths, u, out, clips):
+def stateless(product, converter, requant, keys, lengths, u, out, clips):
     """Products of every step: u (G * I, T, L) to out (G * J, T, L); arguments as in `recurrent`."""
     groups, outputs = product.weight.shape[1:3]
     inputs = u.shape[0] // groups
@@ -76,7 +78,7 @@ def stateless(product, requant, keys, lengths, u, out, clips):
                 v[k, :] = u[g * inputs + k, t]
             for lane in range(lanes):
                 active[lane] = float32(lengths[lane] > t)
-            convert(product, requant, g, t * groups + g, keys, active, v, q, work, clips)
+            convert(product, converter, requant, g, t * groups + g, keys, active, v, q, work, clips)
             for j in range(outputs):
                 out[g * outputs + j, t, :] = q[j]
 
@@ -110,7 +112,7 @@ def workspace(outputs, inputs, tiles, lanes):
 
 
 @compiled
-def convert(product, requant, g, instant, keys, active, v, q, work, clips):
+def convert(product, converter, requant, g, instant, keys, active, v, q, work, clips):
     """All parts of one product of one group at one step: v (I, L) to q (J, L)."""
     weight, variance, shared = product.weight, product.variance, product.shared
     spans, planes = product.spans, product.planes
@@ -140,12 +142,12 @@ def convert(product, requant, g, instant, keys, active, v, q, work, clips):
             sums(weight[k, g], drive, span, held)
         for j in range(outputs):
             ratio, bias, bow = product.ratio[k, g, j], product.bias[k, g, j], product.bow[k, g, j]
-            lo, hi, gain = product.lo[k, g, j], product.hi[k, g, j], product.gain[k]
+            lo, hi, gain = product.lo[k, g, j], product.hi[k, g, j], product.gain[k, g, j]
             clips[k, g, j] += digitize(held[j], ratio, bias, lo, hi, bow, gain, active, q[j])
-    if requant.lo.size:
-        for j in range(outputs):
-            multiplier, offset, shift = requant.multiplier[g, j], requant.offset[g, j], requant.shift[g, j]
-            divisor, least, most = requant.divisor[g, j], requant.lo[g, j], requant.hi[g, j]
+    for numbers in (converter, requant):
+        for j in range(outputs if numbers.lo.size else 0):
+            multiplier, offset, shift = numbers.multiplier[g, j], numbers.offset[g, j], numbers.shift[g, j]
+            divisor, least, most = numbers.divisor[g, j], numbers.lo[g, j], numbers.hi[g, j]
             clips[0, g, j] += requantize(q[j], multiplier, offset, shift, divisor, least, most, active)
 
 

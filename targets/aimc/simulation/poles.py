@@ -49,6 +49,8 @@ def effective(product: Product, chip: Chip, banks: Mapping[str, Bank], coupling:
     """
     groups, outputs, inputs = product.codes.shape
     ratio = np.array([float(r) for r in product.requant.ratio]).reshape(groups, outputs, 1)
+    if product.converter is not None:
+        ratio = ratio * np.array([float(r) for r in product.converter.ratio]).reshape(ratio.shape)
     if not product.parts:
         return ratio * product.codes
     members = 1 if coupling is None else coupling.size
@@ -58,7 +60,7 @@ def effective(product: Product, chip: Chip, banks: Mapping[str, Bank], coupling:
             continue  # every plane drives the same cells
         written = chip.banks[part.bank]
         rows = (inputs * np.arange(members)[:, None] + np.arange(*banks[part.bank].rows)).ravel()
-        gain = ratio * (part.gain / part.step if part.step else 1.0)
+        gain = ratio if part.step is None else ratio * (part.gain / part.step)[..., None]
         if written.converters is not None:
             columns = slice(part.slice * outputs, (part.slice + 1) * outputs)
             gain = gain * written.converters.of(columns).gain[..., None]

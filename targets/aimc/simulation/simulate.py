@@ -219,7 +219,7 @@ class _Task:
         u = self._joined(stage.reads, groups, loaded.coupling)
         out = np.empty((loaded.shape[1] * loaded.shape[2], *u.shape[1:]), np.float32)
         lengths = self.lengths if u.shape[1] > 1 else np.ones_like(self.lengths)
-        stateless(loaded.product, loaded.requant, keys, lengths, u, out, clips)
+        stateless(loaded.product, loaded.converter, loaded.requant, keys, lengths, u, out, clips)
         self._clipped(stage, loaded, clips, (outputs,))
         self.values[stage.writes] = _apart(out, loaded.shape[1], loaded.coupling)
 
@@ -237,7 +237,9 @@ class _Task:
             np.empty((state.keep.size, *u.shape[1:]) if name else (0, 0, 0), np.float32)
             for name in (stage.first, stage.later)
         )
-        recurrent(loaded.product, loaded.requant, state, keys, self.lengths, u, tail, first, later, clips)
+        recurrent(
+            loaded.product, loaded.converter, loaded.requant, state, keys, self.lengths, u, tail, first, later, clips
+        )
         self._clipped(stage.product, loaded, clips, (n, stage.product.codes.shape[1] - n))
         for name, made in ((stage.tail, tail), (stage.first, first), (stage.later, later)):
             self.values[name] = _apart(made, together, loaded.coupling) if made.size else made

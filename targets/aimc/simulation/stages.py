@@ -19,15 +19,18 @@ from ssmc.targets.aimc.tiles import instructions as isa
 
 @dataclass(frozen=True)
 class Part:
-    """One conversion of every output: a slice of a bank at a bit plane. ``step`` 0: the converter is the quantizer."""
+    """One conversion of every output: a slice of a bank at a bit plane.
+
+    ``step``, ``lo``, ``hi``, ``gain``: (groups, outputs). ``step`` None: the product's own converter, gain 1.
+    """
 
     bank: str
     slice: int
     plane: int
-    step: int
-    lo: int
-    hi: int
-    gain: int
+    step: IntArray | None
+    lo: IntArray
+    hi: IntArray
+    gain: IntArray
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,9 @@ class Product:
         reads, writes: values, joined group by group.
         parts: conversions; empty for a matrix in the digital unit.
         codes: (G, J, I), of the whole matrix.
-        requant: of the converter that is the quantizer, or of the digital unit behind the accumulated parts.
+        requant: of the converter that is the quantizer, or of the digital unit behind the converter or the parts.
         lossless: without noise the parts add up to the exact product.
+        converter: of a matrix that is converted once and requantized; None elsewhere.
     """
 
     op: str
@@ -50,11 +54,12 @@ class Product:
     codes: IntArray
     requant: Requant
     lossless: bool
+    converter: Requant | None = None
 
     @property
     def single(self) -> bool:
         """Whether the converter is the quantizer."""
-        return any(part.step == 0 for part in self.parts)
+        return self.converter is None and any(part.step is None for part in self.parts)
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ class Kernel:
     later: str
 
 
+NONE = np.zeros((0, 0), np.int64)
 Stage = Product | Kernel | isa.Instruction
 PLAIN = (
     *(isa.Sample, isa.LookUp, isa.Multiply, isa.Add, isa.Normalize, isa.Join),
@@ -110,9 +116,9 @@ class _Grouper:
             case isa.Convert():
                 drive = self.drives[i.bank]
                 plane = -1 if drive.plane is None else drive.plane
-                self.parts[i.writes] = Part(i.bank, i.slice, plane, i.step, i.lo, i.hi, 1), drive
+                self.parts[i.writes] = Part(i.bank, i.slice, plane, i.step, i.lo, i.hi, NONE), drive
             case isa.ConvertQuantize():
-                part = Part(i.bank, 0, -1, 0, 0, 0, 1)
+                part = Part(i.bank, 0, -1, None, NONE, NONE, NONE)
                 codes = self.banks[i.bank].codes[:, 0]
                 reads = self.drives[i.bank].reads
                 self.out.append(Product(i.op, reads, i.writes, (part,), codes, i.requant, True))
@@ -136,7 +142,7 @@ class _Grouper:
     def _summed(self, i: isa.Requantize) -> Product:
         total = self.sums.get(i.reads[0])
         if total is None:
-            raise _UnknownPatternError
+            return self._behind_converter(i)
         if isinstance(total, isa.MatVec):
             return Product(i.op, total.reads, i.writes, (), total.codes, i.requant, True)
         pairs = [(gain, *self.parts[name]) for gain, name in zip(total.gains, total.reads, strict=True)]
@@ -145,6 +151,13 @@ class _Grouper:
         splits = [np.tensordot(np.array(self.banks[n].gains), self.banks[n].codes, (0, 1)) for n in names]
         reads = pairs[0][2].reads
         return Product(i.op, reads, i.writes, parts, np.concatenate(splits, -1), i.requant, total.lossless)
+
+    def _behind_converter(self, i: isa.Requantize) -> Product:
+        """The conversion that came last, and what the digital unit makes of its code."""
+        product = self.out.pop() if self.out else None
+        if not (isinstance(product, Product) and product.single and product.writes == i.reads[0]):
+            raise _UnknownPatternError
+        return replace(product, writes=i.writes, requant=i.requant, lossless=False, converter=product.requant)
 
     def _read_out(self, i: isa.ReadOut) -> None:
         for index, stage in enumerate(self.out):

@@ -249,17 +249,18 @@ def analog_requant(requant: Requant) -> tuple[Real, Real, Real, Real]:
 
 def convert(held: Real, i: isa.Convert, converters: Converters | None = None) -> Real:
     """Converter codes of held sums, ``clip(round_half_even(held / step), lo, hi)``, integers in floating point."""
-    codes: Real = held / held.dtype.type(i.step)
+    step, lo, hi = (numbers[:, None].astype(held.dtype) for numbers in (i.step, i.lo, i.hi))
+    codes: Real = held / step
     if converters is not None:
-        codes = converters.distort(codes, 0.0, i.lo, i.hi)
-    return np.clip(round_in_place(codes), i.lo, i.hi, out=codes)
+        codes = converters.distort(codes, 0.0, lo, hi)
+    return np.clip(round_in_place(codes), lo, hi, out=codes)
 
 
 def accumulate(i: isa.Accumulate, converted: dict[str, Real]) -> Real:
     """Shift and add; exact in float64."""
     total: Real = np.zeros(converted[i.reads[0]].shape)
     for gain, name in zip(i.gains, i.reads, strict=True):
-        total += converted[name] * float(gain)
+        total += converted[name] * gain[:, None].astype(np.float64)
     return total
 
 

@@ -28,6 +28,7 @@ from ssmc.ir.operations import (
 from ssmc.ir.program import Program
 from ssmc.ir.quant import bits_for
 from ssmc.ir.requant import Requant
+from ssmc.ir.rounding import IntArray
 from ssmc.targets.aimc.lowering.conversion_plan import MatrixPlan
 from ssmc.targets.aimc.lowering.mapping import Bank, Packings, make_banks
 from ssmc.targets.aimc.lowering.partial_sums import OUTPUT, Lowered
@@ -171,17 +172,15 @@ class _Assembler:
     ) -> list[Instruction]:
         op, size = plan.op, plan.matrix.groups * plan.matrix.outputs
         banks = [bank for bank in self.banks.values() if bank.op == op and _serves(bank, plan)]
-        if plan.kind == "single":
-            name = banks[0].name
-            convert = ConvertQuantize(op, (), target, name, requant)
-            return [Drive(op, sources, "", name, None, width), Integrate(op, (), "", name), convert]
+        if plan.kind == "single" or plan.matrix.converter is not None:
+            return self._converted_once(plan, requant, sources, target, width, banks[0].name)
         total = self._wire(f"{plan.name}/sum", size, 32)
         last = Requantize(op, (total,), target, requant)
         if plan.kind == "digital":
             return [MatVec(op, sources, total, plan.matrix.codes), last]
         out: list[Instruction] = []
         names: list[str] = []
-        gains: list[int] = []
+        gains: list[IntArray] = []
         for split, bank in enumerate(banks):
             for index, plane in enumerate(_planes(plan)):
                 drive_width = width if plane is None else 1
@@ -191,9 +190,19 @@ class _Assembler:
                     wire = self._wire(f"{plan.name}/part{len(names)}", size, self.hardware.adc.bits)
                     out.append(Convert(op, (), wire, bank.name, piece, part.step, part.lo, part.hi))
                     names.append(wire)
-                    gains.append(part.gain * part.step)
-        out.append(Accumulate(op, tuple(names), total, tuple(gains), plan.kind == "lossless"))
+                    gains.append(part.weight)
+        out.append(Accumulate(op, tuple(names), total, np.stack(gains), plan.kind == "lossless"))
         return [*out, last]
+
+    def _converted_once(
+        self, plan: MatrixPlan, requant: Requant, sources: tuple[str, ...], target: str, width: int, bank: str
+    ) -> list[Instruction]:
+        op, converter = plan.op, plan.matrix.converter
+        drive = [Drive(op, sources, "", bank, None, width), Integrate(op, (), "", bank)]
+        if converter is None:
+            return [*drive, ConvertQuantize(op, (), target, bank, requant)]
+        code = self._wire(f"{plan.name}/code", len(requant), self.hardware.adc.bits)
+        return [*drive, ConvertQuantize(op, (), code, bank, converter), Requantize(op, (code,), target, requant)]
 
     def _wire(self, name: str, size: int, bits: int) -> str:
         self.values[name] = Value(size, bits, False)

@@ -77,18 +77,18 @@ class Integrate(Instruction):
 
 @dataclass(frozen=True)
 class Convert(Instruction):
-    """``clip(round_half_even(held / step), lo, hi)`` of one slice: a partial sum."""
+    """``clip(round_half_even(held / step), lo, hi)`` of one slice: a partial sum; arrays (groups, outputs)."""
 
     bank: str
     slice: int
-    step: int
-    lo: int
-    hi: int
+    step: IntArray
+    lo: IntArray
+    hi: IntArray
 
 
 @dataclass(frozen=True)
 class ConvertQuantize(Instruction):
-    """``clip(round_half_even(ratio * held + bias), lo, hi)``: the converter is the quantizer."""
+    """``clip(round_half_even(ratio * held + bias), lo, hi)``: the converter is the quantizer, or one in front of it."""
 
     bank: str
     requant: Requant
@@ -96,9 +96,12 @@ class ConvertQuantize(Instruction):
 
 @dataclass(frozen=True)
 class Accumulate(Instruction):
-    """``sum_k gains[k] * reads[k]``: shift and add partial sums. ``lossless``: equal to the exact integer sum."""
+    """``sum_k gains[k] * reads[k]``: shift and add partial sums. ``lossless``: equal to the exact integer sum.
 
-    gains: tuple[int, ...]
+    ``gains``: (reads, groups, outputs).
+    """
+
+    gains: IntArray
     lossless: bool
 
 

@@ -155,7 +155,8 @@ def plain(*ops: Op) -> Program:
 
 
 def with_parts() -> Program:
-    part = PartialSum(np.ones((1, 2, 2), np.int64), (0, 2), None, 1, 1, -8, 7)
+    one = np.ones((1, 2), np.int64)
+    part = PartialSum(np.ones((1, 2, 2), np.int64), (0, 2), None, 1, one, -8 * one, 7 * one, 0 * one)
     linear = next(op for op in random_program(0).ops if isinstance(op, Linear))
     matrix = Matrix(np.ones((1, 2, 2), np.int64), (part,))
     return plain(replace(linear, name="crossbar", inputs=("u",), output="v", matrix=matrix))

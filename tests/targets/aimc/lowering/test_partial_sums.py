@@ -20,8 +20,9 @@ from ssmc.ir.operations import Dequantize, Linear, Quantize
 from ssmc.ir.program import Program
 from ssmc.ir.quant import Codes, QuantType
 from ssmc.ir.requant import make_requant
-from ssmc.targets.aimc.lowering.conversion_plan import drive_planes, outputs_per_tile, slice_gains, slices, window
+from ssmc.targets.aimc.lowering.cuts import drive_planes, outputs_per_tile, slice_gains, slices
 from ssmc.targets.aimc.lowering.mapping import make_banks
+from ssmc.targets.aimc.lowering.partial_conversions import whole_window
 from ssmc.targets.aimc.lowering.partial_sums import lower
 
 Programs = Callable[..., Program]
@@ -46,16 +47,16 @@ def test_planes_stand_for_the_drive(isaac128: Hardware, lo: int, hi: int) -> Non
 
 
 @given(st.integers(-5000, 5000), st.integers(0, 5000), st.integers(1, 12), st.booleans())
-def test_the_window_covers_the_sums_with_the_smallest_step(
+def test_a_lossless_range_covers_all_sums_or_there_is_none(
     taox64: Hardware, low: int, width: int, bits: int, offset: bool
 ) -> None:
     hw = replace(taox64, adc=replace(taox64.adc, bits=bits, offset=offset))
-    step, first, last = window(low, low + width, hw)
-    assert last - first == (1 << bits) - 1
-    for total in (low, low + width):
-        assert first <= np.rint(total / step) <= last
-    if offset and width < 1 << bits:
-        assert step == 1
+    window, levels = whole_window(low, low + width, hw), 1 << bits
+    signed = -levels // 2 <= low and low + width < levels // 2
+    assert (window is not None) == ((offset and width < levels) or signed or (low >= 0 and low + width < levels))
+    if window is not None:
+        assert window[1] - window[0] == levels - 1
+        assert window[0] <= low <= low + width <= window[1]
 
 
 @settings(max_examples=60, deadline=None)
@@ -107,11 +108,11 @@ def test_the_reason_why_a_matrix_is_not_converted_once(
     assert plan.kind in {"lossless", "lossy"}
 
 
-def linear(ratios: list[Fraction], outputs: int) -> Program:
-    """x -> W x with one ratio per output and no bias."""
+def linear(ratios: list[Fraction], outputs: int, bias: Fraction = Fraction(0)) -> Program:
+    """x -> W x with one ratio per output."""
     code = QuantType(-128, 127, np.asarray(1.0))
     matrix = Matrix(np.full((1, outputs, 2), 3))
-    requant = make_requant(ratios, [Fraction(0)] * outputs, -128, 127, (-2000, 2000))
+    requant = make_requant(ratios, [bias] * outputs, -128, 127, (-2000, 2000))
     ops = (
         Quantize("q", ("x",), "u", code),
         Linear("w", ("u",), "y", matrix, requant),
@@ -127,15 +128,17 @@ def test_outputs_share_a_step_as_far_as_the_converter_does(taox64: Hardware, ste
     assert lower(program, replace(taox64, adc=adc)).plans["w"].kind == kind
 
 
-def test_lossy_sums_are_requantized_over_what_they_can_reach(taox64: Hardware) -> None:
+@pytest.mark.parametrize("bias", [Fraction(0), Fraction(7, 3)])
+def test_fewer_converter_bits_are_the_quantizers_range_in_coarser_steps(taox64: Hardware, bias: Fraction) -> None:
+    """``q = clip(2^k clip(round((ratio acc + bias) / 2^k), -8, 7), lo, hi)`` with k = 8 - 4."""
     hw = replace(taox64, adc=replace(taox64.adc, bits=4))
-    lowered = lower(linear([Fraction(1, 6)], 1), hw)
-    part = lowered.plans["w"].matrix.parts[0]
-    assert (part.step, part.lo, part.hi, lowered.exact) == (128, -7, 8, False)
-    x = np.array([[[5.0, 7.0]], [[-128.0, -128.0]]])
-    sums = np.array([36.0, -768.0])
-    codes = np.clip(np.rint(sums / part.step), part.lo, part.hi) * part.step
-    assert Executor(lowered.program).run(x).ravel().tolist() == np.clip(np.rint(codes / 6), -128, 127).tolist()
+    lowered = lower(linear([Fraction(1, 6)], 1, bias), hw)
+    plan = lowered.plans["w"]
+    assert (plan.kind, plan.why, lowered.exact) == ("lossy", "8-bit outputs, 4-bit converter", False)
+    x = np.stack(np.meshgrid(np.arange(-128.0, 128), [-128.0, -9.0, 0.0, 5.0, 127.0]), -1).reshape(-1, 1, 2)
+    real = [Fraction(3 * int(row.sum()), 6) + bias for row in x[:, 0]]
+    codes = np.clip([round(value / 16) for value in real], -8, 7)
+    assert Executor(lowered.program).run(x).ravel().tolist() == np.clip(16 * codes, -128, 127).tolist()
 
 
 def test_what_does_not_fit_is_refused_with_the_matrix_named(taox64: Hardware, program_of: Programs) -> None:

@@ -1,0 +1,131 @@
+"""The steps and ranges of least squared error, for converters that cannot give every sum.
+
+A converter with N codes makes of x, in any unit, the code ``c = clip(round_half_even((x - zero) / step), first,
+first + N - 1)``, which stands for ``step c + zero``. Squared errors are averaged over the points that a column is
+expected to take and added over the columns that share a step (``adc.step``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ssmc.hardware.model import Hardware
+from ssmc.ir.connectivity import Mask, cut
+from ssmc.ir.rounding import FloatArray, IntArray, round_half_even
+from ssmc.targets.aimc.lowering.cuts import converter_of, outputs_per_tile
+
+WINDOWS = 5
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What C converted columns are expected to be.
+
+    Attributes:
+        points: equally likely values, (C, P).
+        weights: of a squared error at each point, (P,) or (C, P).
+        ends: smallest and largest value that can occur, (C,) each.
+        limits: range of the quantizer that follows, (C,) each: beyond it errors do not count; infinite where none does.
+    """
+
+    points: FloatArray
+    weights: FloatArray
+    ends: tuple[FloatArray, FloatArray]
+    limits: tuple[FloatArray, FloatArray]
+
+    def error(self, codes: FloatArray, step: FloatArray, zero: FloatArray) -> FloatArray:
+        """Mean squared error (C,) of codes (C, P) with ``step`` and ``zero``, (C,) each."""
+        lo, hi = (limit[:, None] for limit in self.limits)
+        gap = codes * step[:, None]
+        gap += zero[:, None]
+        np.clip(gap, lo, hi, out=gap)
+        gap -= self.kept
+        gap *= gap
+        gap *= self.weights
+        return np.asarray(gap.mean(-1))
+
+    @cached_property
+    def kept(self) -> FloatArray:
+        """The points within the limits, (C, P)."""
+        return np.clip(self.points, *(limit[:, None] for limit in self.limits))
+
+
+def window_error(columns: Columns, step: FloatArray, zero: FloatArray, hw: Hardware) -> tuple[IntArray, FloatArray]:
+    """The first code of the best range, and the error with it, (C,) each, of converters with this step.
+
+    Without a programmable offset the range is the signed or the unsigned one.
+    """
+    levels = 1 << hw.adc.bits
+    codes = round_half_even((columns.kept - zero[:, None]) / step[:, None])
+    best, least = np.zeros(len(step), np.int64), np.full(len(step), np.inf)
+    for first in _windows(columns, codes, step, zero, hw):
+        kept = np.clip(codes, first[:, None], first[:, None] + levels - 1)
+        error = columns.error(kept, step, zero)
+        better = error < least
+        best, least = np.where(better, first, best), np.where(better, error, least)
+    return best, least
+
+
+def _windows(
+    columns: Columns, codes: FloatArray, step: FloatArray, zero: FloatArray, hw: Hardware
+) -> Iterator[IntArray]:
+    """First codes (C,) that are worth a look: around all that can occur where it fits, else across what is expected."""
+    levels = 1 << hw.adc.bits
+    if not hw.adc.offset:
+        yield np.full(len(step), -levels // 2)
+        yield np.zeros(len(step), np.int64)
+        return
+    ends = np.stack([round_half_even((end - zero) / step) for end in columns.ends]).astype(np.int64)
+    low, high = ends.min(0), ends.max(0)
+    spare = levels - 1 - (high - low)
+    lowest, highest = codes.min(1), np.maximum(codes.max(1) - levels + 1, codes.min(1))
+    for part in np.linspace(0, 1, WINDOWS) if (spare < 0).any() else (0.0,):
+        across = round_half_even(lowest + part * (highest - lowest)).astype(np.int64)
+        yield np.where(spare >= 0, low - spare // 2, across)
+
+
+def best_shared(errors: FloatArray, sets: IntArray) -> IntArray:
+    """Which candidate each column takes, (C,): of errors (C, M), the least sum over the columns of its set."""
+    total = np.zeros((int(sets.max(initial=0)) + 1, errors.shape[1]))
+    np.add.at(total, sets, errors)
+    return np.asarray(total.argmin(1)[sets], np.int64)
+
+
+def largest_shared(values: ArrayLike, sets: IntArray) -> FloatArray:
+    """The largest value (C,) of any column in the set of each."""
+    found = np.asarray(values, np.float64)
+    top = np.full(int(sets.max(initial=0)) + 1, -np.inf)
+    np.maximum.at(top, sets, found)
+    return top[sets]
+
+
+def same_ratios(ratios: Sequence[object], sets: Sequence[int]) -> bool:
+    """Whether columns of one set have one ratio; set -1: columns that do not matter."""
+    first: dict[int, object] = {}
+    return all(
+        first.setdefault(number, ratio) == ratio for ratio, number in zip(ratios, sets, strict=True) if number >= 0
+    )
+
+
+def step_sets(live: Mask, pieces: int, hw: Hardware) -> IntArray:
+    """Which columns share a step, as numbers of sets (pieces, groups, outputs): those of one block an array.
+
+    ``live`` (groups, outputs) says which outputs have columns; the others are sets of their own.
+    """
+    found = np.arange(pieces * live.size).reshape(pieces, *live.shape)
+    if hw.adc.step == "per_column":
+        return found
+    names: dict[tuple[int, int, int], int] = {}
+    for group, mask in enumerate(live):
+        for start, stop in cut(live, outputs_per_tile(pieces, hw)):
+            for local, output in enumerate((start + np.flatnonzero(mask[start:stop])).tolist()):
+                for piece in range(pieces):
+                    adc = converter_of(local, piece, pieces, hw) if hw.adc.step == "per_adc" else 0
+                    number = int(found[piece, group, output])
+                    found[piece, group, output] = names.setdefault((group, start, adc), number)
+    return found

@@ -1,0 +1,54 @@
+"""How a matrix is cut to fit arrays: weight slices, bit planes, and which converter serves which column."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ssmc.errors import ModelError
+from ssmc.hardware.model import Hardware
+from ssmc.ir.quant import bits_for
+from ssmc.ir.rounding import IntArray
+from ssmc.targets.aimc.lowering.ranges import Range
+
+
+def slice_gains(codes: IntArray, hw: Hardware) -> tuple[int, ...]:
+    """Weights of the slices: one slice where a cell holds every code, else powers of the largest binary digit."""
+    top = int(np.abs(codes).max(initial=0))
+    if top <= hw.largest_digit:
+        return (1,)
+    bits = (hw.largest_digit + 1).bit_length() - 1
+    return tuple(1 << (bits * k) for k in range(-(-top.bit_length() // bits)))
+
+
+def slices(codes: IntArray, gains: tuple[int, ...]) -> list[IntArray]:
+    """Digits of the codes, sign on every digit: ``codes == sum(gain * slice)``."""
+    if len(gains) == 1:
+        return [codes]
+    base = gains[1]
+    return [np.sign(codes) * (np.abs(codes) // gain % base) for gain in gains]
+
+
+def drive_planes(name: str, inputs: Range, hw: Hardware) -> tuple[tuple[int, int], ...]:
+    """Bits and gains of a serial drive; empty where the drivers take whole codes."""
+    lo, hi = min(int(inputs[0].min(initial=0)), 0), max(int(inputs[1].max(initial=0)), 0)
+    if hw.dac.bit_serial:
+        signed = lo < 0
+        width = max(hi.bit_length(), (-lo - 1).bit_length() if signed else 1) + signed
+        return tuple((bit, -(1 << bit) if signed and bit == width - 1 else 1 << bit) for bit in range(width))
+    if bits_for(lo, hi) > hw.dac.bits:
+        fact = f"inputs {lo}..{hi} have {bits_for(lo, hi)} bits, a driver of '{hw.name}' takes {hw.dac.bits}"
+        raise ModelError("SSMC-A02", fact, "retrain with narrower codes, or use hardware with dac.bit_serial", name)
+    return ()
+
+
+def outputs_per_tile(slice_count: int, hw: Hardware) -> int:
+    """Outputs that fit the columns of one array."""
+    return (hw.array.columns - hw.reference_columns) // (hw.cells_per_code * slice_count)
+
+
+def converter_of(output: int, slice_index: int, slice_count: int, hw: Hardware, column: int = 0) -> int:
+    """Converter, within its array, of an output counted from the tile's first, which starts at a physical column.
+
+    Converters interleave the columns of an array, a pair being one: the next column goes to the next converter.
+    """
+    return (column // hw.cells_per_code + output * slice_count + slice_index) % hw.adcs_per_array

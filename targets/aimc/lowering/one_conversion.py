@@ -1,0 +1,187 @@
+"""A matrix that is converted once by a converter which is not the quantizer that follows.
+
+With the quantizer ``q = clip(round(ratio acc + bias), lo, hi)`` of b bits behind a converter of fewer, k = b - bits:
+
+    c = clip(round((ratio acc + bias) / 2^k), first, last),    q = clip(2^k c, lo, hi)          (coarser)
+
+the quantizer's range in coarser steps; a shift puts the code back. Where columns with unlike ratios share a step, or
+recorded inputs show a better one, the step is ``unit`` accumulator units, a short binary number:
+
+    c = clip(round(acc / unit), first, last),    q = clip(round(ratio unit c + bias), lo, hi)   (requantized)
+
+and the digital unit multiplies, adds and rounds once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssmc.hardware.model import Hardware
+from ssmc.ir.connectivity import live_columns
+from ssmc.ir.matrix import Matrix, PartialSum, excess
+from ssmc.ir.requant import Requant, make_requant
+from ssmc.ir.rounding import FloatArray, IntArray, bit_length, round_half_even
+from ssmc.targets.aimc.lowering.column_sums import POINTS, Inputs
+from ssmc.targets.aimc.lowering.converter_steps import (
+    Columns,
+    best_shared,
+    largest_shared,
+    same_ratios,
+    step_sets,
+    window_error,
+)
+
+PER_OCTAVE = 4
+FINER, MOST_OCTAVES = 3, 6
+MANTISSA = 32
+
+
+class Steps(NamedTuple):
+    """The steps of C converters.
+
+    Attributes:
+        shift: k of a coarser quantizer, (C,); -1 where the code is requantized.
+        unit: accumulator units per code where it is, (C,).
+    """
+
+    shift: IntArray
+    unit: FloatArray
+
+
+class Quantizers(NamedTuple):
+    """The C quantizers that follow, and what is known about their columns.
+
+    Attributes:
+        ratio, bias, lo, hi: of the quantizer, (C,).
+        live: whether anything adds to the column and matters, (C,).
+        sets: which columns share a step.
+    """
+
+    ratio: FloatArray
+    bias: FloatArray
+    lo: FloatArray
+    hi: FloatArray
+    live: NDArray[np.bool_]
+    sets: IntArray
+
+    def in_codes(self, steps: Steps, hw: Hardware) -> tuple[FloatArray, FloatArray]:
+        """Step of the converters in codes of the quantizer, and where their code 0 lies, (C,) each."""
+        coarser = steps.shift >= 0
+        step = np.where(coarser, np.exp2(steps.shift), self.ratio * steps.unit)
+        zero = np.where(coarser & np.array(hw.adc.offset), 0.0, self.bias)
+        return np.where(self.live, step, 1.0), zero
+
+
+def one_conversion(matrix: Matrix, requant: Requant, inputs: Inputs, hw: Hardware, node: str) -> tuple[Matrix, Requant]:
+    """The matrix with its converter, and the requantization of the converter's codes.
+
+    Without recorded inputs it takes the quantizer's range where the hardware can have that step, else the step of least
+    error over that range; with them the step and range of least error on what was recorded.
+
+    Raises:
+        ModelError: SSMC-R01 where no realisation fits 62-bit integers.
+    """
+    q = _quantizers(matrix, requant, hw)
+    alike = same_ratios(requant.ratio, np.where(q.live, q.sets, -1).tolist())
+    columns = _expected(matrix, q, inputs)
+    trials = list(_coarser(q, hw, inputs.seen is not None)) if alike else []
+    if not alike or inputs.seen is not None:
+        trials += list(_free(q, columns, hw))
+    looked = [window_error(columns, *q.in_codes(steps, hw), hw) for steps in trials]
+    index = best_shared(np.stack([error for _, error in looked], 1), q.sets)
+
+    def chosen(options: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
+        return np.stack(options, 1)[np.arange(len(index)), index]
+
+    steps = Steps(*(chosen(options) for options in zip(*trials, strict=True)))  # type: ignore[arg-type]
+    first = chosen([window for window, _ in looked]).astype(np.int64)
+    steps = Steps(np.where(q.live, steps.shift, -1), steps.unit)
+    return _realised(matrix, requant, steps, first, inputs, hw, node)
+
+
+def _quantizers(matrix: Matrix, requant: Requant, hw: Hardware) -> Quantizers:
+    ratio, bias = (np.array([float(x) for x in exact]) for exact in (requant.ratio, requant.bias))
+    live = matrix.codes.any(-1).ravel() & (ratio != 0)
+    sets = step_sets(live_columns(matrix.codes), 1, hw).ravel()
+    return Quantizers(ratio, bias, requant.lo.astype(np.float64), requant.hi.astype(np.float64), live, sets)
+
+
+def _expected(matrix: Matrix, q: Quantizers, inputs: Inputs) -> Columns:
+    """What the quantizers are given: recorded, or evenly over their range. A dead column has its bias."""
+    if inputs.seen is None:
+        even = (np.arange(POINTS) + 0.5) / POINTS
+        points = q.lo[:, None] - 0.5 + (q.hi - q.lo + 1)[:, None] * even
+    else:
+        points = q.ratio[:, None] * inputs.sums(matrix.codes) + q.bias[:, None]
+    points = np.where(q.live[:, None], points, q.bias[:, None])
+    ends = np.stack([q.ratio * end.ravel() + q.bias for end in matrix.reach(*inputs.ends)])
+    low, high = (np.clip(end, q.lo, q.hi) for end in (ends.min(0), ends.max(0)))
+    return Columns(points, np.ones(1), (low, high), (q.lo, q.hi))
+
+
+def _coarser(q: Quantizers, hw: Hardware, finer: bool) -> Iterator[Steps]:
+    """Whole powers of two of the quantizer's step: those that cover its range first, then finer ones that clip."""
+    wide = bit_length((q.hi - q.lo).astype(np.int64) + (q.hi == q.lo)) - hw.adc.bits
+    shift = largest_shared(np.where(q.live, np.maximum(wide, 0), 0), q.sets).astype(np.int64)
+    yield Steps(shift, np.ones(len(shift)))
+    if not hw.adc.offset:
+        yield from (Steps(shift + more, np.ones(len(shift))) for more in (1, 2))
+    if finer:
+        yield from (Steps(np.maximum(shift - less, 0), np.ones(len(shift))) for less in range(1, FINER + 1))
+
+
+def _free(q: Quantizers, columns: Columns, hw: Hardware) -> Iterator[Steps]:
+    """Short binary numbers of accumulator units, from what covers the widest column of a set down."""
+    span = np.where(q.live, np.ptp(np.clip(columns.points, q.lo[:, None], q.hi[:, None]), 1), 0.0)
+    unit = span / (1 << hw.adc.bits) / np.where(q.live, np.abs(q.ratio), 1.0)
+    top = np.maximum(largest_shared(unit, q.sets), 1.0)
+    unlike = float((top / np.maximum(unit, 1.0))[q.live].max(initial=1.0))
+    octaves = min(int(np.log2(unlike)) + FINER, MOST_OCTAVES)
+    for k in range(-1, PER_OCTAVE * octaves + 1):
+        mantissa, exponent = np.frexp(top * 2.0 ** (-k / PER_OCTAVE))
+        short = np.ldexp(round_half_even(mantissa * MANTISSA) / MANTISSA, exponent)
+        yield Steps(np.full(len(top), -1), np.maximum(short, 1.0))
+
+
+def _realised(
+    matrix: Matrix, requant: Requant, steps: Steps, first: IntArray, inputs: Inputs, hw: Hardware, node: str
+) -> tuple[Matrix, Requant]:
+    """In exact rationals; a converter that gives every sum itself is a partial sum with step 1."""
+    last = first + (1 << hw.adc.bits) - 1
+    numbers = [
+        _exact(*column, hw) for column in zip(requant.ratio, requant.bias, *(s.tolist() for s in steps), strict=True)
+    ]
+    ratio, bias, back, offset = (tuple(column) for column in zip(*numbers, strict=True))
+    if all(r == 1 for r in ratio) and not any(bias):
+        shape = matrix.codes.shape[:2]
+        window = np.ones(shape, np.int64), first.reshape(shape), last.reshape(shape)
+        beyond = excess(matrix.codes, inputs.ends, *window)
+        part = PartialSum(matrix.codes, (0, matrix.inputs), None, 1, *window, beyond)
+        lowered = Matrix(matrix.codes, (part,))
+    else:
+        low, high = (end.ravel() for end in matrix.reach(*inputs.ends))
+        lowered = Matrix(matrix.codes, converter=make_requant(ratio, bias, first, last, (low, high), node))
+    return lowered, realised_over(replace(requant, ratio=back, bias=offset), lowered, inputs, node)
+
+
+def _exact(
+    ratio: Fraction, bias: Fraction, shift: int, unit: float, hw: Hardware
+) -> tuple[Fraction, Fraction, Fraction, Fraction]:
+    """Ratio and bias of the converter, then of what is behind it."""
+    if shift < 0:
+        return 1 / Fraction(unit), Fraction(0), ratio * Fraction(unit), bias
+    if hw.adc.offset:
+        return ratio / (1 << shift), bias / (1 << shift), Fraction(1 << shift), Fraction(0)
+    return ratio / (1 << shift), Fraction(0), Fraction(1 << shift), Fraction(float(bias))
+
+
+def realised_over(requant: Requant, matrix: Matrix, inputs: Inputs, node: str) -> Requant:
+    """The same rational map, realised over what the matrix, through its converters, can reach."""
+    low, high = matrix.reach(*inputs.ends)
+    return make_requant(requant.ratio, requant.bias, requant.lo, requant.hi, (low.ravel(), high.ravel()), node)
