@@ -4,8 +4,8 @@
 
 Sizes are layers x channels x real states (half as many complex modes). Startup is the demo's compile against
 ``python -c "import numpy, onnx_ir, onnxruntime"`` of the same run, and one long sequence on ideal devices against the
-integer executor. Exit status 1 when a bar is missed. CPU seconds count all cores; where something else runs on the
-machine they tell more than the wall clock.
+integer executor. Exit status 1 when a bar is missed, by the wall clock or by CPU seconds, which count all cores and
+tell more where something else runs on the machine.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import sys
 import tempfile
 import threading
@@ -111,32 +112,39 @@ def startup(limit: float) -> dict[str, Any]:
 
 
 def streaming(folder: Path, limit: float) -> dict[str, Any]:
-    """Seconds of one long sequence on ideal devices and in integers, after a first run that builds what is built."""
+    """CPU seconds of one long sequence in integers and on ideal devices, after a first run that builds what is built.
+
+    ``lossy`` has converters of too few bits to be exact, so that every conversion is simulated; it has no bar.
+    """
     import ssmc
+    from ssmc.hardware.file import PRESETS
 
     run_size(SHORT_MODEL, [], limit, folder)
+    few = folder / "few_bits.toml"
+    few.write_text(re.sub(r"(\[adc\]\nbits = \{ value =) \d+", r"\1 4", (PRESETS / "isaac128.toml").read_text()))
     x = np.tile(calibration(1, 1000), (1, LONG // 1000, 1))
     took, codes = {}, {}
-    for target in ("int", "aimc"):
-        compiled = ssmc.compile(folder / "model.onnx", target=target).compiled
-        executor = compiled.fast_executor(LONG) if target == "int" else compiled.executor()
-        executor.run(x[:, :100])
-        began = time.perf_counter()
-        codes[target] = executor.run(x)
-        took[target] = time.perf_counter() - began
+    for name, options in {"int": {}, "aimc": {}, "lossy": {"hardware": few}}.items():
+        compiled = ssmc.compile(folder / "model.onnx", target="int" if name == "int" else "aimc", **options).compiled
+        executor = compiled.fast_executor(LONG) if name == "int" else compiled.executor()
+        executor.run(x[:, : LONG // 10])
+        began = time.process_time()
+        codes[name] = executor.run(x)
+        took[name] = time.process_time() - began
     if not np.array_equal(codes["int"], codes["aimc"]):
         raise AssertionError("ideal devices and integers part")
-    return {"steps": LONG, "seconds": took, "aimc_times_int": round(took["aimc"] / took["int"], 2)}
+    ratios = {f"{name}_times_int": round(took[name] / took["int"], 2) for name in ("aimc", "lossy")}
+    return {"steps": LONG, "cpu_seconds": took, **ratios}
 
 
-def bars(found: dict[str, Any]) -> dict[str, Any]:
-    """Every bar that this run measured, with what was measured, and whether it holds."""
+def bars(found: dict[str, Any], clock: str) -> dict[str, Any]:
+    """Every bar that this run measured, with what was measured, and whether it holds by that clock."""
     sizes = found["sizes"]
     table: dict[str, Any] = {}
     for (size, step), (seconds, memory) in BARS.items():
         row = sizes.get(size, {}).get(step)
         if row is not None:
-            holds = "failed" not in row and row["wall_s"] <= seconds and row["peak_mib"] <= memory
+            holds = "failed" not in row and row[clock] <= seconds and row["peak_mib"] <= memory
             table[f"{size} {step}"] = {**row, "most_s": seconds, "most_mib": memory, "holds": holds}
     few, many = (sizes.get(LAYERS[i].name, {}) for i in (1, 3))
     for step in few.keys() & many.keys():
@@ -144,6 +152,8 @@ def bars(found: dict[str, Any]) -> dict[str, Any]:
             ratio = round(many[step]["cpu_s"] / few[step]["cpu_s"], 2)
             table[f"100 / 10 layers {step}"] = {"value": ratio, "most": GROWTH, "holds": ratio <= GROWTH}
     for name, value in found.get("startup", {}).get("times_imports", {}).items():
+        if not clock.startswith(name.rpartition("_")[2]):
+            continue
         table[f"startup {name}"] = {"value": value, "most": STARTUP, "holds": value <= STARTUP}
     if "streaming" in found:
         value = found["streaming"]["aimc_times_int"]
@@ -165,6 +175,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=[size.name for size in SIZES], help="sizes, as '4 x 128 x 64'")
     parser.add_argument("--steps", nargs="*", choices=STEPS, default=list(STEPS))
     parser.add_argument("--limit", type=float, default=600.0, help="seconds a step may take")
+    parser.add_argument("--clock", choices=("wall_s", "cpu_s"), default="wall_s", help="cpu_s on a busy machine")
     parser.add_argument("--startup", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--streaming", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "benchmarks" / "results" / "scale.json")
@@ -189,11 +200,11 @@ def main() -> int:
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
-    found["bars"] = bars(found)
+    found["bars"], found["clock"] = bars(found, arguments.clock), arguments.clock
     arguments.output.parent.mkdir(exist_ok=True)
     arguments.output.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
     for name, bar in found["bars"].items():
-        print(f"{'ok  ' if bar['holds'] else 'MISS'} {name:26s} {bar.get('value', bar.get('wall_s'))}")
+        print(f"{'ok  ' if bar['holds'] else 'MISS'} {name:26s} {bar.get('value', bar.get(arguments.clock))}")
     return 0 if all(bar["holds"] for bar in found["bars"].values()) else 1
 
 
