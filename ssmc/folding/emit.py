@@ -9,6 +9,7 @@ import onnx_ir as ir
 from numpy.typing import ArrayLike
 
 from ssmc.errors import ModelError
+from ssmc.folding.kernel_weights import kernel_weights
 from ssmc.folding.signals import (
     Clamped,
     Coded,
@@ -28,7 +29,7 @@ from ssmc.folding.signals import (
 )
 from ssmc.ir.build import constant_dtype, node_name, ssmc_node
 from ssmc.ir.functions import output_names
-from ssmc.ir.grid import factor_parts, factor_rows
+from ssmc.ir.grid import factor_rows
 from ssmc.ir.operations.downsample import RESTS
 from ssmc.ir.quant import Rate
 from ssmc.ir.read_program import constants as read_constants
@@ -272,32 +273,17 @@ class Emitter:
             rows["_y"] = (k["W_y"] * factor[..., None], k["offset_y"] * factor + offset)
             edge = np.ones((groups, outputs))
             grids["_y"] = (grid.step.reshape(groups, outputs), edge * grid.lo, edge * grid.hi)
-        in_codes = {
-            suffix: np.concatenate([matrix[..., :states], matrix[..., states:] * scale], -1)
-            for suffix, (matrix, _) in rows.items()
-        }
-        weights, separate = self._grids(in_codes, _stops(states, scale), where)
+        weights = kernel_weights({key: matrix for key, (matrix, _) in rows.items()}, scale, states)
+        if weights is None:
+            raise unquantized_weights(where)
+        self.exact &= weights.exact
         for suffix, (matrix, offset) in rows.items():
             step, lo, hi = grids[suffix]
             moved = offset + (matrix[..., states:] * shift).sum(-1)
             constants |= {f"step{suffix}": step, f"offset{suffix}": moved / step, f"lo{suffix}": lo, f"hi{suffix}": hi}
         op_type = "KernelPairAfter" if node.op_type == "StateSpaceAfter" else "KernelPair"
-        kind = f"{op_type}Scales" if separate else op_type
-        return self.emit(kind, where, {"u": signal.source.value}, weights | constants)
-
-    def _grids(self, rows: dict[str, FloatArray], stops: tuple[int, ...], node: str) -> tuple[Constants, bool]:
-        """W and gain of both matrices, by suffix, and whether parts of the columns have scales of their own."""
-        joint = {suffix: factor_rows(matrix) for suffix, matrix in rows.items()}
-        separate = None in joint.values()
-        found = {s: factor_parts(matrix, stops) for s, matrix in rows.items()} if separate else joint
-        constants: Constants = {}
-        for suffix, factored in found.items():
-            if factored is None:
-                raise unquantized_weights(node)
-            codes, gain, exact = factored
-            self.exact &= exact
-            constants |= {f"W{suffix}": codes, f"gain{suffix}": gain}
-        return constants, separate
+        kind = f"{op_type}Scales" if weights.separate else op_type
+        return self.emit(kind, where, {"u": signal.source.value}, weights.constants | constants)
 
     def _grid(self, matrix: FloatArray, node: str) -> tuple[ArrayLike, FloatArray]:
         found = factor_rows(matrix)
@@ -343,12 +329,6 @@ class Emitter:
         """The last step of a code value."""
         value = self.emit("Last", name, {"x": signal.value}, {})
         return replace(signal, value=value, rate="sequence")
-
-
-def _stops(states: int, scale: FloatArray) -> tuple[int, ...]:
-    """Where the parts of a kernel's columns end: the states, then runs of inputs with one scale (G, 1, inputs)."""
-    changes = (scale[..., 1:] != scale[..., :-1]).any((0, 1))
-    return (states, *(np.flatnonzero(changes) + states + 1).tolist(), states + scale.shape[2])
 
 
 _STATE = ("keep", "unit", "dac_lo", "dac_hi", "reg_lo", "reg_hi", "r0")

@@ -23,11 +23,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-import ssmc.ir.fixed_point as fixed
 from ssmc.errors import ModelError
+from ssmc.ir.fixed_point import LIMIT as LIMIT  # of every accumulator and what is made of it
+from ssmc.ir.fixed_point import fixed_point
 from ssmc.ir.rounding import IntArray, round_divide, round_fraction, round_shift, saturate
+from ssmc.ir.thresholds import shift_threshold, shift_thresholds, sign_of, signed_range, thresholds
 
-LIMIT = fixed.LIMIT
 SEARCHED_LEVELS = 1 << 12
 SHORT = 1 << 8
 LARGEST_SHIFT = 48
@@ -87,7 +88,7 @@ class Requant:
             codes = np.where(self.shift < 0, round_divide(product, np.maximum(self.divisor, 1)), codes)
         codes = saturate(codes, self.lo, self.hi)
         for row, steps in self.thresholds.items():
-            reached = np.searchsorted(steps, _sign(self.ratio[row]) * acc[..., row], side="right")
+            reached = np.searchsorted(steps, sign_of(self.ratio[row]) * acc[..., row], side="right")
             codes[..., row] = self.lo[row] + reached
         return codes
 
@@ -216,7 +217,7 @@ def _realise(ratio: Fraction, bias: Fraction, lo: int, hi: int, acc_min: int, ac
             return short
     if hi - lo < SEARCHED_LEVELS:
         exact = thresholds(ratio, bias, lo, hi)
-        exact = np.clip(exact, *_signed_range(ratio, acc_min, acc_max))
+        exact = np.clip(exact, *signed_range(ratio, acc_min, acc_max))
         found = _smallest_shift(ratio, bias, lo, hi, (acc_min, acc_max), exact)
         if found is not None:
             return found
@@ -225,7 +226,7 @@ def _realise(ratio: Fraction, bias: Fraction, lo: int, hi: int, acc_min: int, ac
         return direct
     if hi - lo < SEARCHED_LEVELS:
         return _Row((0, 0, -1, 0), exact)
-    finest = fixed.fixed_point([ratio], bias, [(min(acc_min, 0), max(acc_max, 0))])
+    finest = fixed_point([ratio], bias, [(min(acc_min, 0), max(acc_max, 0))])
     if finest is None:
         return None
     return _Row((finest.multiplier[0], finest.offset, finest.shift, 0), None, finest.distance)
@@ -251,7 +252,7 @@ def _smallest_shift(
     ratio: Fraction, bias: Fraction, lo: int, hi: int, acc_range: tuple[int, int], exact: IntArray
 ) -> _Row | None:
     reach = max(abs(acc_range[0]), abs(acc_range[1]), 1)
-    signed = _signed_range(ratio, *acc_range)
+    signed = signed_range(ratio, *acc_range)
     probes = sorted({0, (hi - lo) // 2, hi - lo - 1} & set(range(hi - lo)))
     q = np.arange(lo + 1, hi + 1, dtype=np.int64)
     for shift in range(LARGEST_SHIFT + 1):
@@ -259,57 +260,8 @@ def _smallest_shift(
         bound = max(abs(m) * reach + abs(b), max(abs(lo), abs(hi)) << (shift + 1)) + (1 << shift)
         if 2 * bound >= LIMIT:
             return None
-        if all(_shift_threshold(m, b, shift, int(q[i]), signed) == exact[i] for i in probes) and np.array_equal(
-            _shift_thresholds(m, b, shift, q, signed), exact
+        if all(shift_threshold(m, b, shift, int(q[i]), signed) == exact[i] for i in probes) and np.array_equal(
+            shift_thresholds(m, b, shift, q, signed), exact
         ):
             return _Row((m, b, shift, 0))
     return None
-
-
-def _sign(ratio: Fraction) -> int:
-    return -1 if ratio < 0 else 1
-
-
-def _signed_range(ratio: Fraction, acc_min: int, acc_max: int) -> tuple[int, int]:
-    """Reachable ``sign(ratio) * acc``, with one more for "never reached"."""
-    return (acc_min, acc_max + 1) if ratio >= 0 else (-acc_max, -acc_min + 1)
-
-
-def thresholds(ratio: Fraction, bias: Fraction, lo: int, hi: int) -> IntArray:
-    """Smallest ``a = sign(ratio) * acc`` whose code is at least q, for q = lo+1 .. hi.
-
-    ``code >= q`` iff ``|ratio| a + bias > q - 1/2``, or equal to it where q is even (ties go to even).
-    """
-    if ratio == 0:
-        return np.array([_constant_threshold(bias, q) for q in range(lo + 1, hi + 1)], np.int64)
-    # With |ratio| = m/n and 2 n bias = whole + part, 0 <= part < 1: |ratio| a + bias >= q - 1/2 where
-    # 2 m a >= (2q - 1) n - whole - part. Without a part both sides are integers, and equal at a tie.
-    m, n = abs(ratio.numerator), ratio.denominator
-    whole, part = divmod(2 * n * bias.numerator, bias.denominator)
-    q = np.arange(lo + 1, hi + 1, dtype=np.int64)
-    most = (2 * max(abs(lo), abs(hi)) + 1) * n + abs(whole)
-    small = max(most, 2 * m) < LIMIT
-    right = (2 * q - 1) * n - whole if small else np.array([(2 * i - 1) * n - whole for i in q.tolist()], object)
-    least = -(-right // (2 * m))
-    tie = (right % (2 * m) == 0) & (q % 2 == 1) if not part else np.zeros(len(q), bool)
-    return np.asarray(np.clip(least + tie, -LIMIT, LIMIT), np.int64)
-
-
-def _constant_threshold(bias: Fraction, q: int) -> int:
-    return -LIMIT if round_fraction(bias) >= q else LIMIT
-
-
-def _shift_thresholds(m: int, b: int, shift: int, q: IntArray, signed: tuple[int, int]) -> IntArray:
-    """Thresholds of ``round_shift(m * acc + b, shift)`` in the same signed accumulator, clipped to its range."""
-    need = ((2 * q - 1) << (shift - 1)) - b + (q & 1) if shift else q - b
-    if m == 0:
-        return np.where(need <= 0, signed[0], signed[1])
-    return np.clip(-((-need) // abs(m)), *signed)
-
-
-def _shift_threshold(m: int, b: int, shift: int, q: int, signed: tuple[int, int]) -> int:
-    """One entry of `_shift_thresholds` in Python integers: a cheap first look."""
-    need = ((2 * q - 1) << (shift - 1)) - b + (q & 1) if shift else q - b
-    if m == 0:
-        return signed[0] if need <= 0 else signed[1]
-    return max(signed[0], min(signed[1], -((-need) // abs(m))))

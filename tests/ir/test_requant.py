@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 
 from ssmc.errors import ModelError
-from ssmc.ir.requant import Requant, make_requant, thresholds
+from ssmc.ir.requant import Requant, make_requant
+from ssmc.ir.thresholds import thresholds
 from tests.strategies import Conversion, conversions
 
 

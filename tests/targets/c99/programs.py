@@ -28,8 +28,9 @@ from ssmc.ir.operations import (
 from ssmc.ir.operations.downsample import RESTS
 from ssmc.ir.program import Program
 from ssmc.ir.quant import Codes, QuantType, Rate
-from ssmc.ir.requant import Requant, make_requant, thresholds
+from ssmc.ir.requant import Requant, make_requant
 from ssmc.ir.rounding import IntArray
+from ssmc.ir.thresholds import thresholds
 
 Rng = np.random.Generator
 
