@@ -72,7 +72,7 @@ class Kernel:
 Stage = Product | Kernel | isa.Instruction
 PLAIN = (
     *(isa.Sample, isa.LookUp, isa.Multiply, isa.Add, isa.Normalize, isa.Join),
-    *(isa.Group, isa.Reduce, isa.Average, isa.Recall, isa.Emit),
+    *(isa.Group, isa.Slide, isa.Reduce, isa.Average, isa.Recall, isa.Emit),
 )
 
 
