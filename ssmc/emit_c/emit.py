@@ -20,6 +20,7 @@ from ssmc.emit_c.norm import emit_norm
 from ssmc.emit_c.rates import emit_downsample, emit_rest, first_place, flag_names, group_fields
 from ssmc.emit_c.reductions import emit_last_step, emit_mean, emit_sum_step
 from ssmc.emit_c.requants import define_requant
+from ssmc.emit_c.sliding_mean import emit_sliding_mean
 from ssmc.emit_c.source import Layer, SourceFile, unique
 from ssmc.emit_c.states import Registers
 from ssmc.emit_c.text import header_text, output_type, source_text
@@ -38,6 +39,7 @@ from ssmc.ir.operations import (
     Product,
     Quantize,
     Slice,
+    SlidingMean,
     StateSpace,
     Sum,
     Table,
@@ -240,6 +242,10 @@ def _layer(ctx: Context, op: AnyOp, state: _State, held: dict[str, Field], membe
             return emit_last_step(ctx, op, held[op.name].name)
         case Downsample():
             return _downsample(ctx, op, state, members)
+        case SlidingMean():
+            layer, fields = emit_sliding_mean(ctx, op, members)
+            state.fields += fields
+            return layer
         case Quantize() | Slice() | Dequantize():
             return None
         case _:

@@ -7,7 +7,7 @@ import numpy as np
 from ssmc.emit_c.context import Context
 from ssmc.emit_c.source import Layer, block, comment_text, literal
 from ssmc.errors import ModelError
-from ssmc.ir.operations import Downsample, Last, Mean
+from ssmc.ir.operations import Downsample, Last, Mean, SlidingMean
 
 LARGEST_STEPS = (1 << 32) - 1
 
@@ -47,7 +47,9 @@ def emit_mean(ctx: Context, op: Mean, field: str, count: str) -> Layer:
     return Layer(op.name, call, requants={"divisions": size})
 
 
-def exact_quotient(ctx: Context, op: Mean | Downsample, most: tuple[int, int], total: str, steps: str) -> str:
+def exact_quotient(
+    ctx: Context, op: Mean | Downsample | SlidingMean, most: tuple[int, int], total: str, steps: str
+) -> str:
     """C expression of ``clip(round_half_even(ratio total / steps))`` of channel c, exact.
 
     Args:

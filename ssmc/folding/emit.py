@@ -25,6 +25,7 @@ from ssmc.folding.signals import (
     Product,
     Raw,
     Signal,
+    Sliding,
     Sum,
 )
 from ssmc.ir.build import constant_dtype, node_name, ssmc_node
@@ -138,7 +139,10 @@ class Emitter:
             case Sum():
                 value = self._sum(signal, grid, name)
             case Grouped():
-                value = self._mean(signal, grid, name, {"k": [signal.k], "rest": [RESTS.index(signal.rest)]})
+                group: Constants = {"k": [signal.k], "rest": [RESTS.index(signal.rest)]}
+                value = self._mean(signal, grid, name, "Downsample", group)
+            case Sliding():
+                value = self._mean(signal, grid, name, "SlidingMean", {"width": [signal.width]})
             case Mean():
                 value = self._mean(signal, grid, name)
             case Norm():
@@ -202,13 +206,14 @@ class Emitter:
         }  # fmt: skip
         return self.emit("Sum", name, {"a": signal.a.value, "b": signal.b.value}, constants)
 
-    def _mean(self, signal: Mean, grid: Grid, name: str, group: Constants | None = None) -> ir.Value:
-        """Over the whole sequence, or over each ``group``."""
+    def _mean(
+        self, signal: Mean, grid: Grid, name: str, op_type: str = "Mean", window: Constants | None = None
+    ) -> ir.Value:
+        """Over the whole sequence, or over each ``window``."""
         if signal.offset.any():
             raise ModelError("SSMC-T02", "a mean plus a constant has no integer form", "quantize the mean itself", name)
         constants: Constants = {"gain": signal.coefficient, "step": grid.step, "lo": grid.lo, "hi": grid.hi}
-        op_type = "Downsample" if group else "Mean"
-        return self.emit(op_type, name, {"x": signal.source.value}, {**constants, **(group or {})})
+        return self.emit(op_type, name, {"x": signal.source.value}, {**constants, **(window or {})})
 
     def _norm(self, signal: Norm, grid: Grid, name: str) -> ir.Value:
         scale = float(signal.source.scale[0])

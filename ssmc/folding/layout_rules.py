@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from ssmc.folding.emit import Emitter
 from ssmc.folding.operands import Operands, Rule, attribute, real_constant, refuse, signal_of
-from ssmc.folding.signals import Coded, Grouped, Mapped, Mean, Picked, Signal, Tokens
+from ssmc.folding.signals import Coded, Grouped, Mapped, Mean, Picked, Signal, Sliding, Tokens
 from ssmc.ir.build import REAL_TYPES, WHOLE_TYPES, required
 from ssmc.ir.operations.downsample import RESTS, Rest
 from ssmc.ir.rounding import IntArray
@@ -139,19 +139,40 @@ def _strided(node: ir.Node, signal: Signal, span: tuple[int, int, int], emitter:
 
 
 def _average_pool(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """Means over groups of steps: a lower rate."""
+    """Means over groups of steps: a lower rate; or at every step over the last ones."""
     signal = signal_of(node, operands)
+    window = _window(node, signal)
+    if window is not None:
+        return [window]
     kernel = node.attributes["kernel_shape"].as_ints()
     strides, pads = (tuple(node.attributes[k].as_ints()) if k in node.attributes else () for k in ("strides", "pads"))
     k, along = int(np.prod(kernel)), dict(zip(signal.roles[2:], kernel, strict=False))
     plain = not any(pads) and strides == tuple(kernel) and along.get("T") == k
     if not plain or attribute(node, "ceil_mode", 0) * attribute(node, "count_include_pad", 0):
         fact = f"a pooling of kernel {tuple(kernel)}, strides {strides} and pads {pads} over axes {signal.roles}"
-        raise refuse(node, fact, "average over groups of steps: kernel = stride, no padding", "SSMC-T01")
+        raise refuse(
+            node,
+            fact,
+            "average over groups (kernel = stride, no padding) or over the last steps (stride 1, padded in front)",
+            "SSMC-T01",
+        )
     if not isinstance(signal, Coded):
         raise refuse(node, "the input of a pooling is not quantized", "quantize it", "SSMC-Q06")
     rest: Rest = RESTS[attribute(node, "ceil_mode", 0)]
     return [Grouped(signal.roles, signal.size, signal, signal.scale, signal.offset, k, rest)]
+
+
+def _window(node: ir.Node, signal: Signal) -> Sliding | None:
+    """The mean of the last steps, of fewer in the beginning: stride 1, padded in front by all but one of them."""
+    kernel = np.array(node.attributes["kernel_shape"].as_ints())
+    pads = np.array(node.attributes["pads"].as_ints() if "pads" in node.attributes else [0] * 2 * len(kernel))
+    strides = node.attributes["strides"].as_ints() if "strides" in node.attributes else [1]
+    width, along = int(np.prod(kernel)), dict(zip(signal.roles[2:], kernel.tolist(), strict=False))
+    in_front = np.array_equal(pads, np.concatenate([kernel - 1, 0 * kernel]))
+    causal = in_front and set(strides) == {1} and along.get("T") == width > 1
+    if not isinstance(signal, Coded) or not causal or attribute(node, "count_include_pad", 0):
+        return None
+    return Sliding(signal.roles, signal.size, signal, signal.scale, signal.offset, width)
 
 
 def _without(roles: Roles, axis: int, put: str | None) -> Roles:

@@ -206,6 +206,13 @@ class Grouped(Mean):
 
 
 @dataclass(frozen=True)
+class Sliding(Mean):
+    """``coefficient * mean of code over the last width steps + offset``."""
+
+    width: int
+
+
+@dataclass(frozen=True)
 class Picked(Signal):
     """Every k-th step of another signal, from step ``phase`` on: a stride between a convolution and its quantizer."""
 

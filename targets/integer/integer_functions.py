@@ -12,6 +12,7 @@ import onnx
 import onnx.parser
 
 from ssmc.ir.operations.downsample import PICK, group_text
+from ssmc.ir.operations.sliding_mean import window_text
 
 DOMAIN = "ssmc.integer"
 OPSET = 21
@@ -111,6 +112,15 @@ Downsample (x, k, rest, numerator, denominator, lo, hi) => (q) {{
   q = Requant (total, numerator, zero, divisor, lo, hi)
 }}"""
 
+# `ssmc.ir.operations.SlidingMean`
+_SLIDING_MEAN = f"""
+SlidingMean (x, width, numerator, denominator, lo, hi) => (q) {{
+{window_text("int64")}
+  column = Unsqueeze (members, one)
+  divisor = Mul (column, denominator)
+  q = Requant (total, numerator, zero, divisor, lo, hi)
+}}"""
+
 _BEFORE = """
   groups = Shape <start: int = 0, end: int = 1> (r0)
   minus_one = Constant <value_ints: ints = [-1]> ()
@@ -181,7 +191,7 @@ def _kernel_text(kind: str) -> str:
 
 def _text(name: str) -> str:
     plain = {"Requant": _REQUANT, "RequantTable": _REQUANT_TABLE, "Norm": _NORM, "Downsample": _DOWNSAMPLE}
-    plain |= {"DownsamplePick": PICK}
+    plain |= {"DownsamplePick": PICK, "SlidingMean": _SLIDING_MEAN}
     return plain[name] if name in plain else _kernel_text(name)
 
 

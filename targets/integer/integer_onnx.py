@@ -29,6 +29,7 @@ from ssmc.ir.operations import (
     Product,
     Quantize,
     Slice,
+    SlidingMean,
     StateSpace,
     Sum,
     Table,
@@ -128,6 +129,8 @@ def _emit(op: AnyOp, program: Program, b: _Builder) -> None:
             b.node("Concat", list(op.inputs), op.output, axis=-1)
         case Downsample():
             _downsample(op, program, b)
+        case SlidingMean():
+            _sliding_mean(op, program, b)
         case Mean():
             _mean(op, program, b)
         case Last():
@@ -281,15 +284,25 @@ def _downsample(op: Downsample, program: Program, b: _Builder) -> None:
     if op.how == "pick":
         b.function("DownsamplePick", [op.inputs[0], name["k"], name["phase"], name["rest"]], op.output)
         return
+    b.function("Downsample", [op.inputs[0], name["k"], name["rest"], *_exact_ratio(op, program, op.k, b)], op.output)
+
+
+def _sliding_mean(op: SlidingMean, program: Program, b: _Builder) -> None:
+    """``round(numerator * sum / (denominator * m))`` of the last m steps; sums from the start must fit too."""
+    width = b.constant(f"{op.name}.width", [op.width])
+    b.function("SlidingMean", [op.inputs[0], width, *_exact_ratio(op, program, op.width, b)], op.output)
+
+
+def _exact_ratio(op: Downsample | SlidingMean, program: Program, most: int, b: _Builder) -> list[str]:
+    """Numerator, denominator, lo and hi of the mean of at most ``most`` steps."""
     top = program.values[op.inputs[0]].top
-    if max(2 * op.k * (abs(ratio.numerator) * top + ratio.denominator) for ratio in op.ratio) >= LIMIT:
+    if max(2 * most * (abs(ratio.numerator) * top + ratio.denominator) for ratio in op.ratio) >= LIMIT:
         raise refuse(op, "the ratio of a mean does not fit 64-bit integers")
     arrays: Constants = {
         "numerator": [ratio.numerator for ratio in op.ratio], "denominator": [ratio.denominator for ratio in op.ratio],
         "lo": op.lo, "hi": op.hi,
     }  # fmt: skip
-    given = [b.constant(f"{op.name}.{key}", value) for key, value in arrays.items()]
-    b.function("Downsample", [op.inputs[0], name["k"], name["rest"], *given], op.output)
+    return [b.constant(f"{op.name}.{key}", value) for key, value in arrays.items()]
 
 
 def most_steps(op: Mean, program: Program) -> int:

@@ -9,7 +9,7 @@ import pytest
 import ssmc
 from ssmc.errors import ModelError
 from ssmc.importers.onnx_file import import_model
-from ssmc.ir.operations import Downsample
+from ssmc.ir.operations import Downsample, SlidingMean
 from ssmc.verify import run_onnx
 
 SIZE = 4
@@ -82,6 +82,23 @@ def test_a_lower_rate_equals_onnxruntime_at_every_length(body, constants, wanted
     for steps in range(least, least + 9):
         x = np.random.default_rng(steps).normal(size=(2, steps, SIZE)).astype(np.float32) * 3
         assert np.array_equal(executor.run(x), run_onnx(proto, {"x": x})[0])
+
+
+@pytest.mark.parametrize("width", [2, 5])
+def test_a_pooling_of_the_last_steps_is_a_sliding_mean(width: int) -> None:
+    options = f"kernel_shape: ints = [{width}], strides: ints = [1], pads: ints = [{width - 1}, 0]"
+    proto = model(f"{FIRST}\n c = AveragePool <{options}, count_include_pad: int = 0> (t)\n {BACK}")
+    bundle = ssmc.compile(import_model(proto), target="int")
+    (op,) = (op for op in bundle.compiled.program.ops if isinstance(op, SlidingMean))
+    assert op.width == width
+    x = np.random.default_rng(width).normal(size=(2, 12, SIZE)).astype(np.float32) * 3
+    got = bundle.compiled.executor().run(x)
+    codes = np.clip(np.rint(x / 2**-4), -128, 127)
+    means = [codes[:, max(t + 1 - width, 0) : t + 1].mean(1) for t in range(12)]
+    real = np.stack(means, 1) * 2**-4 / (3 * 2**-6)
+    clear = np.abs(np.abs(real - np.floor(real)) - 0.5) > 1e-6
+    for y in (got, run_onnx(proto, {"x": x})[0]):
+        assert np.array_equal(np.rint(y / (3 * 2**-6))[clear], np.clip(np.rint(real), -128, 127)[clear])
 
 
 REFUSED = {

@@ -25,6 +25,7 @@ from ssmc.ir.operations.operation import Op
 from ssmc.ir.operations.product import Product
 from ssmc.ir.operations.quantize import Quantize
 from ssmc.ir.operations.slice import Slice
+from ssmc.ir.operations.sliding_mean import SlidingMean
 from ssmc.ir.operations.state_space import StateSpace
 from ssmc.ir.operations.sum import Sum
 from ssmc.ir.operations.table import Table
@@ -44,6 +45,7 @@ __all__ = [
     "Product",
     "Quantize",
     "Slice",
+    "SlidingMean",
     "StateSpace",
     "Sum",
     "Table",
@@ -62,6 +64,7 @@ AnyOp: TypeAlias = (
     | Slice
     | Concat
     | Downsample
+    | SlidingMean
     | Mean
     | Last
     | Dequantize

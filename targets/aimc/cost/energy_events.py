@@ -126,6 +126,9 @@ def _digital(i: isa.Instruction, tiles: TileProgram) -> Iterator[Charge]:
             yield Charge("adder", "addition", tiles.accumulators[i.accumulator].size, "digital.add_energy_pj")
         case isa.Average():
             yield Charge("divider", "division", size, "digital.divide_energy_pj")
+        case isa.Slide():
+            yield Charge("adder", "addition", 2 * size, "digital.add_energy_pj")
+            yield Charge("requantize", "requantization", size, "digital.requantize_energy_pj")
         case isa.Group() if i.how == "mean":
             yield Charge("adder", "addition", size, "digital.add_energy_pj")
             yield Charge("requantize", "requantization", -(-size // i.k), "digital.requantize_energy_pj")
@@ -142,6 +145,8 @@ def _registers(i: isa.Instruction, tiles: TileProgram) -> Iterator[Charge]:
             kept, bits = int(np.count_nonzero(i.keep)), tiles.registers[i.register].bits
             yield Charge("register", "bit", (i.keep.size + kept) * bits, key)
             yield Charge("adder", "addition", kept, "digital.add_energy_pj")
+        case isa.Slide():
+            yield Charge("register", "bit", 2 * len(i.ratio) * tiles.registers[i.register].bits, key)
         case isa.Reduce() | isa.Group():
             accumulator = tiles.accumulators[i.accumulator]
             accesses = 2 if (i.kind == "sum" if isinstance(i, isa.Reduce) else i.how == "mean") else 1

@@ -156,6 +156,9 @@ class _Task:
                 x = self._read(stage)[0].T.astype(np.int64)
                 slower = stage.operation.whole(x, self.lengths)
                 self.values[stage.writes] = np.ascontiguousarray(slower.T, np.float32)
+            case isa.Slide():
+                x = self._read(stage)[0].T.astype(np.int64)
+                self.values[stage.writes] = np.ascontiguousarray(stage.operation.whole(x).T, np.float32)
             case isa.Reduce():
                 self.sums[stage.accumulator] = self._reduce(stage, self._read(stage)[0])
             case isa.Average():

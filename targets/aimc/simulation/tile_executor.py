@@ -177,6 +177,10 @@ class TileExecutor(Executor):
                 old = state.registers[i.register]
                 q = frame.values[i.reads[0]].reshape(len(old), old.shape[1], -1)[..., : old.shape[2]]
                 frame.updated[i.register] = saturate(i.keep * old + q, i.lo, i.hi)
+            case isa.Slide():
+                window = state.registers[i.register]
+                moved, frame.values[i.writes] = i.operation.advance(window, frame.values[i.reads[0]])
+                frame.updated[i.register] = moved
             case isa.Reduce():
                 total, x = state.accumulators[i.accumulator], frame.values[i.reads[0]]
                 new = total + x if i.kind == "sum" else x

@@ -21,6 +21,7 @@ from ssmc.ir.operations import (
     Product,
     Quantize,
     Slice,
+    SlidingMean,
     StateSpace,
     Sum,
     Table,
@@ -58,6 +59,7 @@ from ssmc.targets.aimc.tiles.instructions import (
     Requantize,
     Sample,
     Select,
+    Slide,
     TileProgram,
     Update,
     Value,
@@ -131,6 +133,8 @@ class _Assembler:
                 return [Join(op.name, op.inputs, op.output)]
             case Mean() | Last():
                 return [self._reduce(op)]
+            case SlidingMean():
+                return [self._slide(op)]
             case Downsample():
                 return [self._group(op)]
             case _:
@@ -141,6 +145,10 @@ class _Assembler:
         grown = (LONGEST_SEQUENCE - 1).bit_length() if isinstance(op, Mean) else 0
         self.accumulators[op.name] = Accumulator(value.size, value.bits + grown)
         return Reduce(op.name, op.inputs, "", op.name, "sum" if isinstance(op, Mean) else "last")
+
+    def _slide(self, op: SlidingMean) -> Instruction:
+        self.registers[op.name] = Register(op.start(1)[0], self.values[op.inputs[0]].bits)
+        return Slide(op.name, op.inputs, op.output, op.name, op.width, op.ratio, op.lo, op.hi)
 
     def _group(self, op: Downsample) -> Instruction:
         value = self.values[op.inputs[0]]

@@ -16,7 +16,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Literal
 
-from ssmc.ir.operations import Downsample, Norm, Sum, Table
+from ssmc.ir.operations import Downsample, Norm, SlidingMean, Sum, Table
 from ssmc.ir.operations.downsample import How, Rest
 from ssmc.ir.operations.mean import exact_mean
 from ssmc.ir.quant import QuantType
@@ -253,6 +253,22 @@ class Group(Instruction):
 
 
 @dataclass(frozen=True)
+class Slide(Instruction):
+    """The newest codes into a register of the last ``width`` steps; write their mean (`SlidingMean`)."""
+
+    register: str
+    width: int
+    ratio: tuple[Fraction, ...]
+    lo: int
+    hi: int
+
+    @property
+    def operation(self) -> SlidingMean:
+        """The operation of the integer program that it is."""
+        return SlidingMean(self.op, self.reads, self.writes, self.width, self.ratio, self.lo, self.hi)
+
+
+@dataclass(frozen=True)
 class Emit(Instruction):
     """Codes to real outputs: ``scale * code``."""
 
@@ -335,5 +351,6 @@ INSTRUCTIONS: tuple[type[Instruction], ...] = (
     Average,
     Recall,
     Group,
+    Slide,
     Emit,
 )

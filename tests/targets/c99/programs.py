@@ -21,6 +21,7 @@ from ssmc.ir.operations import (
     Product,
     Quantize,
     Slice,
+    SlidingMean,
     StateSpace,
     Sum,
     Table,
@@ -260,6 +261,13 @@ def slower(d: Draft, x: str, rng: Rng) -> str:
     return d.add(op, size, code)
 
 
+def sliding(d: Draft, x: str, rng: Rng) -> str:
+    """The mean of the last steps."""
+    size, code, name = d.values[x].size, d.code(int(rng.integers(2, 17))), d.name("sliding")
+    ratio = tuple(abs(ratio_of(rng, max(map(abs, d.ends(x))), code)) for _ in range(size))
+    return d.add(SlidingMean(name, (x,), f"{name}/out", int(rng.integers(2, 12)), ratio, code.lo, code.hi), size, code)
+
+
 def random_program(seed: int, rates: bool = False) -> Program:
     """Two layers: encoder, kernel, channel-wise operations; a reduction or an output every step.
 
@@ -289,6 +297,7 @@ def random_program(seed: int, rates: bool = False) -> Program:
         x = norm(d, x) if rng.random() < 0.4 and wide < 1 << 21 else x
         x = linear(d, x, d.values[x].size, groups=d.values[x].size) if rng.random() < 0.3 else x
     x = slower(d, x, lower) if rates and lower.random() < 0.4 else x
+    x = sliding(d, x, lower) if rates and lower.random() < 0.3 else x
     reduce = rng.integers(3)
     x = (mean, last)[reduce](d, x) if reduce < 2 else x
     x = linear(d, x, int(rng.integers(1, 5)), rate=d.values[x].rate)
