@@ -46,6 +46,12 @@ if TYPE_CHECKING:
     metavar="STEPS/S",
     help="Sample rate that the chip must sustain (aimc); 0: no requirement.",
 )
+@click.option(
+    "--ranges",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Sequences (.npz, labels ignored) for which to choose the ranges of converters that lose something (aimc).",
+)
 @click.option("--prefix", help="Prefix of all C identifiers and file names (c). Default: model.")
 @click.option(
     "--output-lag",

@@ -282,6 +282,8 @@ def _command(program: Json) -> str:
     """The command that compiles a bundle of another version again, with the options that its file names."""
     hardware = program.get("hardware", {}).get("name")
     given = {"hardware": hardware if hardware in preset_names() else "FILE.toml", **program.get("options", {})}
+    if given.get("ranges"):
+        given["ranges"] = "FILE.npz"
     usual = asdict(Options())
     words = [f"--{key} {value}" for key, value in given.items() if value != usual.get(key)]
     return " ".join(["ssmc compile MODEL.onnx --target aimc", *words, "-o FOLDER"])
