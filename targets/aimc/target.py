@@ -20,6 +20,7 @@ from ssmc.passes.place import Place
 from ssmc.passes.to_integers import to_integers
 from ssmc.pipeline import Pass
 from ssmc.targets.aimc.choices.candidates import Candidates
+from ssmc.targets.aimc.choices.full_scale import full_scales
 from ssmc.targets.aimc.choices.insert_partial_sums import InsertPartialSums
 from ssmc.targets.aimc.choices.lowering_deviation import lowering_deviation
 from ssmc.targets.aimc.choices.margins import limit, one_more_adc, real_time
@@ -136,6 +137,7 @@ class AimcCompiled(Compiled):
             comparison["compiled"] = figures_of(data, self.lowered)
         data |= {
             "comparison": comparison,
+            "converters": full_scales(self.lowered, self.hardware),
             "decisions": [choice.to_json() for choice in self.choices],
             "limit": limit(self.costs),
             "mapping": layouts(self.tiles, self.hardware),
