@@ -176,6 +176,8 @@ def compile_(
     bundle.save(output)
     click.echo(next(report_text(bundle.report)))
     click.echo(f"\n{pipeline_table(bundle.report, bundle.trace)}")
+    for line in bundle.report.cost.get("warnings", ()):
+        click.echo(f"warning: {line}", err=True)
     click.echo(f"\nwrote {output}; look at {output / 'report.html'}")
 
 

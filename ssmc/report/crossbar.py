@@ -23,6 +23,7 @@ SCALES = {
 
 def crossbar_sections(cost: Json) -> Iterator[str]:
     """The sections, those that the cost has something for."""
+    yield _warnings(cost.get("warnings", []))
     yield _mapping(cost.get("mapping", []))
     yield _schedule(cost)
     yield _lossy(cost)
@@ -61,6 +62,14 @@ def _lossy(cost: Json) -> str:
     ]
     lossy = [(m["matrix"], m["why"]) for m in cost["matrices"] if m["conversion"] == "lossy"]
     return section("Lossy conversions", lead, table(("figure", "value"), rows), table(("matrix", "why"), lossy))
+
+
+def _warnings(lines: list[str]) -> str:
+    """Figures that do not follow the keys that they depend on."""
+    if not lines:
+        return ""
+    lead = "These figures of the hardware file were measured at other settings than the file has."
+    return section("Figures that do not follow", lead, table(("warning",), [(line,) for line in lines]))
 
 
 def _converters(found: list[Json]) -> str:

@@ -15,6 +15,7 @@ from ssmc.data import Samples, load_samples
 from ssmc.errors import UsageError
 from ssmc.hardware.file import hardware_data, hardware_from_data, load_hardware, preset_names
 from ssmc.hardware.model import Hardware
+from ssmc.hardware.unfollowed import unfollowed_keys
 from ssmc.ir.program import Program
 from ssmc.passes.place import Place
 from ssmc.passes.to_integers import to_integers
@@ -147,6 +148,9 @@ class AimcCompiled(Compiled):
             ],
             "one_more_adc": one_more_adc(self.costs),
         }
+        unfollowed = unfollowed_keys(self.hardware)
+        if unfollowed:
+            data["warnings"] = list(unfollowed)
         if self.comparison.deviation is not None:
             data["lowering"] = self.comparison.deviation
         if self.options.rate:

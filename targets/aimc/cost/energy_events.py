@@ -10,6 +10,7 @@ import numpy as np
 from ssmc.hardware.model import Hardware, rules
 from ssmc.hardware.pulses import conversion_steps, magnitude_bits, pulse_steps
 from ssmc.ir.quant import bits_for
+from ssmc.ir.requant import Requant
 from ssmc.targets.aimc.lowering.mapping import Bank
 from ssmc.targets.aimc.tiles import instructions as isa
 from ssmc.targets.aimc.tiles.instructions import TileProgram
@@ -117,7 +118,7 @@ def _digital(i: isa.Instruction, tiles: TileProgram) -> Iterator[Charge]:
             width = max(int(np.abs(i.codes).max(initial=0)).bit_length() + 1, 1)
             yield Charge("weights", "bit read", macs * width, "memory.buffer_energy_pj_per_bit")
         case isa.Requantize():
-            yield Charge("requantize", "requantization", size, "digital.requantize_energy_pj")
+            yield Charge("requantize", "requantization", size - wired(i.requant), "digital.requantize_energy_pj")
         case isa.LookUp():
             yield Charge("table", "look-up", size, "digital.table_energy_pj")
         case isa.Multiply():
@@ -133,6 +134,12 @@ def _digital(i: isa.Instruction, tiles: TileProgram) -> Iterator[Charge]:
             yield Charge("adder", "addition", tiles.accumulators[i.accumulator].size, "digital.add_energy_pj")
         case isa.Average():
             yield Charge("divider", "division", size, "digital.divide_energy_pj")
+
+
+def wired(requant: Requant) -> int:
+    """Outputs whose code is shifted to the left and nothing else: wires, no arithmetic."""
+    pairs = zip(requant.ratio, requant.bias, strict=True)
+    return sum(r.denominator == 1 and r.numerator.bit_count() == 1 and r > 0 and not b for r, b in pairs)
 
 
 def _registers(i: isa.Instruction, tiles: TileProgram) -> Iterator[Charge]:
