@@ -43,6 +43,9 @@ class Samples:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    def __str__(self) -> str:
+        return f"{len(self)} sequences"
+
     @property
     def features(self) -> int:
         """Size d of one step."""

@@ -36,7 +36,7 @@ from ssmc.report.units import flatten
 SCHEMA = "ssmc.baseline/1"
 BATCH = 128
 #: costs of what was not compiled, and a breakdown of a latency that is gated itself
-NOT_GATED = ("comparison", "critical_path", "decisions", "mapping", "one_more_adc")
+NOT_GATED = ("comparison", "converters", "critical_path", "decisions", "mapping", "one_more_adc")
 ACCURACY_TOLERANCE = {"absolute": 0.005}
 COST_TOLERANCE = {"relative": 0.001}
 

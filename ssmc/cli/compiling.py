@@ -47,6 +47,12 @@ if TYPE_CHECKING:
     metavar="STEPS/S",
     help="Sample rate that the chip must sustain (aimc); 0: no requirement.",
 )
+@click.option(
+    "--ranges",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Sequences (.npz, labels ignored) for which to choose the ranges of converters that lose something (aimc).",
+)
 @click.option("--prefix", help="Prefix of all C identifiers and file names (c). Default: model.")
 @click.option(
     "--output-lag",
@@ -174,6 +180,8 @@ def compile_(
     bundle.save(output)
     click.echo(next(report_text(bundle.report)))
     click.echo(f"\n{pipeline_table(bundle.report, bundle.trace)}")
+    for line in bundle.report.cost.get("warnings", ()):
+        click.echo(f"warning: {line}", err=True)
     click.echo(f"\nwrote {output}; look at {output / 'report.html'}")
 
 

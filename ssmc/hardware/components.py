@@ -145,6 +145,7 @@ class Dac:
     phase_ns: Quantity = real("sampling after each train of pulses (count)", default=0)
     energy_pj_per_bit: Quantity = real("one row per magnitude bit of the drive, added", default=0)
     activity: Quantity = real("mean activity of the drives that the driver's energy is for; 0: unknown", 0, 1, 0)
+    read_v: Quantity = real("voltage of a row at the largest driver code; 0: unknown", 0, 10, 0)
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,7 @@ class Adc:
     )  # fmt: skip
     step_ns: Quantity = real("one step of a converter that works bit by bit, added to 1 / rate_msps", default=0)
     energy_pj_per_step: Quantity = real("one step of such a conversion, added", default=0)
+    input_v: Quantity = real("input voltage of a converter over its full range; 0: unknown", 0, 10, 0)
 
 
 @dataclass(frozen=True)

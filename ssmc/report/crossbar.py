@@ -13,13 +13,22 @@ from ssmc.report.units import number, quantity, words
 
 LOOP_WIDTH = 980.0
 MOST_DRAWN = 24
+SCALES = {
+    "first_code": "first code",
+    "last_code": "last code",
+    "accumulator_units": "full scale, accumulator units",
+    "full_scale_ua": "full scale, µA",
+    "full_scale_v": "full scale, V",
+}
 
 
 def crossbar_sections(cost: Json) -> Iterator[str]:
     """The sections, those that the cost has something for."""
+    yield _warnings(cost.get("warnings", []))
     yield _mapping(cost.get("mapping", []))
     yield _schedule(cost)
     yield _lossy(cost)
+    yield _converters(cost.get("converters", []))
     yield _decisions(cost.get("decisions", []))
     yield _basis(cost)
 
@@ -55,6 +64,33 @@ def _lossy(cost: Json) -> str:
     ]
     lossy = [(m["matrix"], m["why"]) for m in cost["matrices"] if m["conversion"] == "lossy"]
     return section("Lossy conversions", lead, table(("figure", "value"), rows), table(("matrix", "why"), lossy))
+
+
+def _warnings(lines: list[str]) -> str:
+    """Figures that do not follow the keys that they depend on."""
+    if not lines:
+        return ""
+    lead = "These figures of the hardware file were measured at other settings than the file has."
+    return section("Figures that do not follow", lead, table(("warning",), [(line,) for line in lines]))
+
+
+def _converters(found: list[Json]) -> str:
+    """The full scale of the converters of every matrix, from the narrowest column to the widest."""
+    if not found:
+        return ""
+    lead = (
+        "What the converters take at full scale, from the narrowest column to the widest: in accumulator units (one "
+        "cell code times one driver step), and in microampere and volt where the hardware file has dac.read_v and "
+        "adc.input_v. report.json has every column."
+    )
+    keys = [key for key in SCALES if any(key in one for one in found)]
+    rows = []
+    for name in dict.fromkeys(one["matrix"] for one in found):
+        parts = [one for one in found if one["matrix"] == name]
+        columns = ([x for one in parts for x in one[key]] for key in keys)
+        spans = (f"{number(min(values))} to {number(max(values))}" for values in columns)
+        rows.append((name, str(len(parts)), *spans))
+    return section("Converter ranges", lead, table(("matrix", "conversions", *(SCALES[key] for key in keys)), rows))
 
 
 def _matrices(layouts: list[Json]) -> list[str]:

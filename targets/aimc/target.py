@@ -16,11 +16,13 @@ from ssmc.errors import UsageError
 from ssmc.hardware.file import hardware_data, hardware_from_data, load_hardware, preset_names
 from ssmc.hardware.model import Hardware
 from ssmc.hardware.settings import with_settings
+from ssmc.hardware.unfollowed import unfollowed_keys
 from ssmc.ir.program import Program
 from ssmc.passes.place import Place
 from ssmc.passes.to_integers import to_integers
 from ssmc.pipeline import Pass
 from ssmc.targets.aimc.choices.candidates import Candidates
+from ssmc.targets.aimc.choices.full_scale import full_scales
 from ssmc.targets.aimc.choices.insert_partial_sums import InsertPartialSums
 from ssmc.targets.aimc.choices.lowering_deviation import lowering_deviation
 from ssmc.targets.aimc.choices.margins import limit, one_more_adc, real_time
@@ -138,6 +140,7 @@ class AimcCompiled(Compiled):
             comparison["compiled"] = figures_of(data, self.lowered)
         data |= {
             "comparison": comparison,
+            "converters": full_scales(self.lowered, self.hardware),
             "decisions": [choice.to_json() for choice in self.choices],
             "limit": limit(self.costs),
             "mapping": layouts(self.tiles, self.hardware),
@@ -147,6 +150,9 @@ class AimcCompiled(Compiled):
             ],
             "one_more_adc": one_more_adc(self.costs),
         }
+        unfollowed = unfollowed_keys(self.hardware)
+        if unfollowed:
+            data["warnings"] = list(unfollowed)
         if self.comparison.deviation is not None:
             data["lowering"] = self.comparison.deviation
         if self.options.rate:
@@ -298,6 +304,8 @@ def _command(program: Json) -> str:
     hardware = str(program.get("hardware", {}).get("name")).partition(" (")[0]
     options = dict(program.get("options", {}))
     pairs = options.pop("set", ())
+    if options.get("ranges"):
+        options["ranges"] = "FILE.npz"
     given = {"hardware": hardware if hardware in preset_names() else "FILE.toml", **options}
     usual = asdict(Options())
     words = [f"--{key} {value}" for key, value in given.items() if value != usual.get(key)]

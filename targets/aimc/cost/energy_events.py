@@ -10,6 +10,7 @@ import numpy as np
 from ssmc.hardware.model import Hardware, rules
 from ssmc.hardware.pulses import conversion_steps, magnitude_bits, pulse_steps
 from ssmc.ir.quant import bits_for
+from ssmc.ir.requant import Requant
 from ssmc.targets.aimc.cost.activity import ONCE, Factors, Span
 from ssmc.targets.aimc.lowering.mapping import Bank
 from ssmc.targets.aimc.tiles import instructions as isa
@@ -110,7 +111,7 @@ def _digital(i: isa.Instruction, tiles: TileProgram) -> Iterator[Charge]:
             width = max(int(np.abs(i.codes).max(initial=0)).bit_length() + 1, 1)
             yield Charge("weights", "bit read", macs * width, "memory.buffer_energy_pj_per_bit")
         case isa.Requantize():
-            yield Charge("requantize", "requantization", size, "digital.requantize_energy_pj")
+            yield Charge("requantize", "requantization", size - wired(i.requant), "digital.requantize_energy_pj")
         case isa.LookUp():
             yield Charge("table", "look-up", size, "digital.table_energy_pj")
         case isa.Multiply():
@@ -132,6 +133,12 @@ def _digital(i: isa.Instruction, tiles: TileProgram) -> Iterator[Charge]:
         case isa.Group() if i.how == "mean":
             yield Charge("adder", "addition", size, "digital.add_energy_pj")
             yield Charge("requantize", "requantization", -(-size // i.k), "digital.requantize_energy_pj")
+
+
+def wired(requant: Requant) -> int:
+    """Outputs whose code is shifted to the left and nothing else: wires, no arithmetic."""
+    pairs = zip(requant.ratio, requant.bias, strict=True)
+    return sum(r.denominator == 1 and r.numerator.bit_count() == 1 and r > 0 and not b for r, b in pairs)
 
 
 def _registers(i: isa.Instruction, tiles: TileProgram) -> Iterator[Charge]:

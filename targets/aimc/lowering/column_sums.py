@@ -53,7 +53,7 @@ class Inputs:
         mean = (codes * ((lo + hi) / 2)[:, None]).sum(-1).ravel()
         variance = (codes**2 * (((hi - lo + 1) ** 2 - 1) / 12)[:, None]).sum(-1).ravel()
         low, high = (end.ravel()[:, None] for end in Matrix(codes).reach(*self.ends))
-        return np.clip(mean[:, None] + np.sqrt(variance)[:, None] * normal_points(), low, high)
+        return np.asarray(np.clip(mean[:, None] + np.sqrt(variance)[:, None] * normal_points(), low, high))
 
 
 @cache

@@ -154,9 +154,8 @@ def _realised(
 ) -> tuple[Matrix, Requant]:
     """In exact rationals; a converter that gives every sum itself is a partial sum with step 1."""
     last = first + (1 << hw.adc.bits) - 1
-    numbers = [
-        _exact(*column, hw) for column in zip(requant.ratio, requant.bias, *(s.tolist() for s in steps), strict=True)
-    ]
+    columns = zip(requant.ratio, requant.bias, steps.shift.tolist(), steps.unit.tolist(), strict=True)
+    numbers = [_exact(*column, hw) for column in columns]
     ratio, bias, back, offset = (tuple(column) for column in zip(*numbers, strict=True))
     if all(r == 1 for r in ratio) and not any(bias):
         shape = matrix.codes.shape[:2]

@@ -116,12 +116,11 @@ def _part(part: Part, driven: Driven) -> _Conversion:
     groups, outputs = product.codes.shape[:2]
     columns = slice(part.slice * outputs, (part.slice + 1) * outputs)
     one = np.ones((groups, outputs))
+    exact = product.converter or product.requant
+    numbers: tuple[Any, ...] = exact.ratio, exact.bias, exact.lo, exact.hi, one
     if part.step is not None:
-        ratio, bias, lo, hi, weight = 1.0 / part.step, 0 * one, part.lo, part.hi, part.gain
-    else:
-        weight, exact = one, product.converter or product.requant
-        numbers = [float(r) for r in exact.ratio], [float(b) for b in exact.bias], exact.lo, exact.hi
-        ratio, bias, lo, hi = (np.asarray(x, np.float64).reshape(groups, outputs) for x in numbers)
+        numbers = 1.0 / part.step, 0 * one, part.lo, part.hi, part.gain
+    ratio, bias, lo, hi, weight = (np.array(x, np.float64).reshape(groups, outputs) for x in numbers)
     gain, offset, bow = _errors(written.converters, columns)
     variance, shared = written.variance, written.shared
     return _Conversion(

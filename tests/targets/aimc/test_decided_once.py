@@ -28,6 +28,7 @@ from ssmc.ir.requant import make_requant
 from ssmc.pipeline import Pass, PassResult, run_pipeline
 from ssmc.targets.aimc.choices import (
     candidates,
+    graph_converters,
     insert_partial_sums,
     lowering_deviation,
     place_and_pack,
@@ -37,7 +38,18 @@ from ssmc.targets.aimc.choices import (
 from ssmc.targets.aimc.choices.candidates import Candidates, Placed
 from ssmc.targets.aimc.choices.insert_partial_sums import InsertPartialSums
 from ssmc.targets.aimc.choices.variants import at_steps, compare, figures_of
-from ssmc.targets.aimc.lowering import conversion_plan, mapping, packing, partial_sums, ranges
+from ssmc.targets.aimc.lowering import (
+    conversion_plan,
+    converter_steps,
+    cuts,
+    mapping,
+    one_conversion,
+    packing,
+    partial_conversions,
+    partial_sums,
+    ranges,
+    recorded_inputs,
+)
 from ssmc.targets.aimc.lowering.mapping import Packings
 from ssmc.targets.aimc.lowering.partial_sums import Lowered, Place, lower
 from ssmc.targets.aimc.lowering.serialize import lowered_from_json, lowered_to_json
@@ -55,8 +67,9 @@ AUTO = AimcTarget("taox64", place="auto", packing="auto")
 BOTH = {"place": "auto", "packing": "auto"}
 
 DECIDING = (
-    conversion_plan, mapping, packing, partial_sums, ranges, assemble,
-    candidates, insert_partial_sums, lowering_deviation, place_and_pack, placement, variants,
+    conversion_plan, converter_steps, cuts, mapping, one_conversion, packing, partial_conversions, partial_sums,
+    ranges, recorded_inputs, assemble,
+    candidates, graph_converters, insert_partial_sums, lowering_deviation, place_and_pack, placement, variants,
 )  # fmt: skip
 #: public functions of these modules that read, or say where something lies
 READING = {

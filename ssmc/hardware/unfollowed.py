@@ -1,0 +1,36 @@
+"""Keys of a hardware file that depend on others and do not follow them."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ssmc.hardware.model import Hardware
+
+
+def unfollowed_keys(hardware: Hardware) -> tuple[str, ...]:
+    """One line for every figure that was measured at another setting: a preset's converter with other bits.
+
+    With ``adc.model = "measured"`` energy and area are for the file's own bits. A file that has the figures of a
+    preset and not its bits was made by changing one and not the other.
+    """
+    adc = hardware.adc
+    if adc.model != "measured" or not adc.energy_pj.value:  # charged by energy_pj_per_step, which follows
+        return ()
+    for name, bits, energy, area in _measured():
+        if bits != adc.bits and (energy, area) == (adc.energy_pj.value, adc.area_um2.value):
+            return (
+                f"adc.energy_pj and adc.area_um2 are those of the {bits}-bit converter of '{name}' and do not follow "
+                f'adc.bits = {adc.bits}; set adc.model to "isaac", "murmann" or "walden", or give figures of your own',
+            )
+    return ()
+
+
+@cache
+def _measured() -> tuple[tuple[str, int, float, float], ...]:
+    """Name, bits, energy and area of the converters of the shipped files."""
+    from ssmc.hardware.file import load_hardware, preset_names
+
+    found = [load_hardware(name) for name in preset_names()]
+    return tuple((hw.name, hw.adc.bits, hw.adc.energy_pj.value, hw.adc.area_um2.value) for hw in found)

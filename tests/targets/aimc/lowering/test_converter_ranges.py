@@ -1,0 +1,170 @@
+"""Converters that cannot give every sum: what they round to, and that graph, integers and chip agree on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ssmc
+from ssmc.data import Samples
+from ssmc.hardware.model import Hardware
+from ssmc.importers.onnx_file import import_model
+from ssmc.ir.executor import Executor
+from ssmc.ir.program import Program
+from ssmc.ir.read_program import read_program
+from ssmc.ir.requant import Requant
+from ssmc.ir.rounding import FloatArray
+from ssmc.pipeline import run_pipeline
+from ssmc.targets.aimc.lowering.column_sums import Inputs
+from ssmc.targets.aimc.lowering.partial_sums import Lowered, lower
+from ssmc.targets.aimc.lowering.recorded_inputs import recorded_inputs
+from ssmc.targets.aimc.simulation.chip import Chip
+from ssmc.targets.aimc.simulation.tile_executor import TileExecutor
+from ssmc.targets.aimc.target import AimcTarget
+from ssmc.targets.aimc.tiles.assemble import assemble
+from ssmc.verify import Session
+from tests.graphs import Spec
+from tests.graphs import model as model_of
+
+Programs = Callable[..., Program]
+CHANGES: dict[str, dict[str, dict[str, Any]]] = {
+    "coarser": {"adc": {"bits": 5}},
+    "no offset": {"adc": {"bits": 5, "offset": False}},
+    "shared": {"adc": {"bits": 5, "step": "per_array"}},
+    "as many bits, shared": {"adc": {"step": "per_array"}},
+    "slices": {"adc": {"bits": 5}, "cell": {"levels": 16}},
+    "slices, shared": {"adc": {"bits": 5, "step": "per_adc", "columns_per_adc": 8}, "cell": {"levels": 16}},
+    "rows": {"adc": {"bits": 5, "step": "per_array"}, "array": {"rows": 2}},
+    "bits": {"adc": {"bits": 3}, "dac": {"bits": 1, "bit_serial": True}},
+}
+
+
+def changed(hw: Hardware, change: str) -> Hardware:
+    parts = {name: replace(getattr(hw, name), **fields) for name, fields in CHANGES[change].items()}
+    return replace(hw, **parts)
+
+
+def recording(features: int, seed: int = 1) -> Samples:
+    x = np.random.default_rng(seed).normal(0, 9, (6, 20, features))
+    return Samples(x.reshape(-1, features), np.arange(0, 121, 20))
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("change", CHANGES)
+def test_chip_graph_and_integers_agree(taox64: Hardware, change: str, recorded: bool) -> None:
+    """The graph that onnxruntime runs, the program read back from it, the integers and the ideal chip: equal codes."""
+    spec = Spec(seed=3, features=2, channels=3, states=2, layers=1, form="delta")
+    samples = recording(2)
+    target = AimcTarget(changed(taox64, change), ranges=samples if recorded else None)
+    result = run_pipeline(import_model(model_of(spec)), target.pipeline(), oracle=False)
+    compiled = target.emit_decided(read_program(result.model), result.decided)
+    assert not compiled.lowered.exact
+    x, _ = samples.batch(np.arange(3))
+    expected = Executor(compiled.program).run(x)
+    assert np.array_equal(Executor(read_program(result.model)).run(x), expected)
+    assert np.array_equal(compiled.executor().run(x), expected)
+    assert np.array_equal(compiled.executor(literal=True).run(x), expected)
+    (found,) = Session(result.model).run({compiled.program.input_name: x.astype(np.float32)})
+    assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_lossy_is_bounded_and_says_so(taox64: Hardware, program_of: Programs, change: str) -> None:
+    lowered = lower(program_of(form="delta", n=3, channels=2), changed(taox64, change))
+    lossy = {plan.op for plan in lowered.plans.values() if plan.kind == "lossy"}
+    assert lossy == {op.name for op in lowered.program.ops if op.error_bound() > 0 and op.matrices()} != set()
+
+
+def gap(program: Program, lowered: Lowered, x: FloatArray) -> float:
+    """Squared error of every value of every step, in codes, each matrix on the codes of the exact program."""
+    exact, found = Executor(program), 0.0
+    state = exact.init(len(x))
+    ops = {op.name: op for op in lowered.program.ops}
+    for t in range(x.shape[1]):
+        before = dict(state.registers)
+        codes = exact.step_codes(state, x[:, t])
+        for op in program.ops:
+            if op.matrices() and op.inputs[0] in codes:
+                other, u = ops[op.name], codes[op.inputs[0]]
+                if hasattr(op, "advance"):
+                    pairs = zip(op.advance(before[op.name], u), other.advance(before[op.name], u), strict=True)
+                    found += sum(float(((a - b) ** 2).sum()) for a, b in pairs)
+                else:
+                    found += float(((op.apply(u) - other.apply(u)) ** 2).sum())
+    return found
+
+
+@pytest.mark.parametrize("change", ["coarser", "shared", "slices", "bits"])
+def test_more_converter_bits_are_never_worse(taox64: Hardware, program_of: Programs, change: str) -> None:
+    program, samples = program_of(form="direct", n=4, channels=3, features=3), recording(3)
+    seen = recorded_inputs(program, samples)
+    x, _ = samples.batch(np.arange(6))
+    hw = changed(taox64, change)
+    errors = []
+    for bits in (3, 4, 5, 6, 7, 10):
+        wide = replace(hw, adc=replace(hw.adc, bits=bits))
+        errors.append(gap(program, lower(program, wide, seen=seen), np.asarray(x)))
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > errors[-1]
+
+
+@pytest.mark.parametrize("change", ["coarser", "shared", "slices", "rows", "bits"])
+def test_recorded_sequences_make_the_error_smaller(taox64: Hardware, program_of: Programs, change: str) -> None:
+    program, samples, hw = program_of(form="direct", n=4, channels=3, features=3), recording(3), changed(taox64, change)
+    x, _ = samples.batch(np.arange(6))
+    plain, chosen = (lower(program, hw, seen=seen) for seen in (None, recorded_inputs(program, samples)))
+    assert gap(program, chosen, np.asarray(x)) <= gap(program, plain, np.asarray(x))
+
+
+def test_a_step_is_shared_as_far_as_the_hardware_says(taox64: Hardware, program_of: Programs) -> None:
+    """Step in accumulator units: one for each array, whatever the ratios of its columns."""
+    program = program_of(n=3, channels=3)
+    (shared, own) = (
+        lower(program, replace(taox64, adc=replace(taox64.adc, bits=5, step=step))).plans["ssm"].matrix.converter
+        for step in ("per_array", "per_column")
+    )
+    assert isinstance(shared, Requant)
+    assert isinstance(own, Requant)
+    arrays = np.array(shared.ratio).reshape(3, -1)
+    assert [len(set(row)) for row in arrays.tolist()] == [1, 1, 1]
+    assert len(set(own.ratio)) > 3
+
+
+def test_white_sums_have_the_mean_and_variance_of_uniform_codes() -> None:
+    codes = np.random.default_rng(0).integers(-7, 8, (1, 2, 40))
+    ends = np.full((1, 40), -8), np.full((1, 40), 7)
+    points = Inputs(ends).sums(codes)
+    assert np.allclose(points.mean(1), -0.5 * codes.sum(-1).ravel())
+    assert np.allclose(points.var(1), (codes**2).sum(-1).ravel() * (16**2 - 1) / 12, rtol=0.03)
+
+
+def test_noise_passes_a_converter_and_what_is_behind_it(taox64: Hardware, program_of: Programs) -> None:
+    """Coupled groups and converter errors reach the same converters: the compiled simulation equals the literal one."""
+    hw = changed(taox64, "slices, shared")
+    lowered = lower(program_of(n=2, channels=3), hw)
+    tiles = assemble(lowered, hw)
+    x = np.random.default_rng(0).normal(0, 10, (3, 5, 3))
+    fast, literal = (TileExecutor(lowered.program, tiles, Chip(tiles, hw), flag).run(x) for flag in (False, True))
+    assert np.array_equal(fast, literal)
+
+
+def test_the_bundle_holds_the_chosen_ranges(taox64: Hardware, tmp_path: Path) -> None:
+    spec = Spec(seed=3, features=2, channels=3, states=2, layers=1, form="delta")
+    target = AimcTarget(changed(taox64, "coarser"), ranges=recording(2))
+    bundle = ssmc.compile(import_model(model_of(spec)), target, oracle=False, poles="keep")
+    bundle.save(tmp_path / "out")
+    loaded = ssmc.load(tmp_path / "out")
+    x = np.random.default_rng(0).normal(0, 9, (3, 9, 2))
+    assert np.array_equal(loaded.run(x), bundle.run(x))
+    plain = ssmc.compile(import_model(model_of(spec)), replace(target, ranges=None), oracle=False, poles="keep")
+    converters = [
+        [matrix.converter.ratio for _, matrix in made.compiled.program.matrices() if matrix.converter is not None]
+        for made in (loaded, bundle, plain)
+    ]
+    assert converters[0] == converters[1] != converters[2]
+    assert "6 sequences" in (tmp_path / "out" / "report.json").read_text()
