@@ -18,7 +18,7 @@ def unfollowed_keys(hardware: Hardware) -> tuple[str, ...]:
     adc = hardware.adc
     if adc.model != "measured" or not adc.energy_pj.value:  # charged by energy_pj_per_step, which follows
         return ()
-    for name, bits, energy, area in _measured():
+    for name, bits, energy, area in _measured(hardware.name):
         if bits != adc.bits and (energy, area) == (adc.energy_pj.value, adc.area_um2.value):
             return (
                 f"adc.energy_pj and adc.area_um2 are those of the {bits}-bit converter of '{name}' and do not follow "
@@ -28,9 +28,9 @@ def unfollowed_keys(hardware: Hardware) -> tuple[str, ...]:
 
 
 @cache
-def _measured() -> tuple[tuple[str, int, float, float], ...]:
-    """Name, bits, energy and area of the converters of the shipped files."""
+def _measured(name: str) -> tuple[tuple[str, int, float, float], ...]:
+    """Name, bits, energy and area of the converter of the shipped file of that name, else of all of them."""
     from ssmc.hardware.file import load_hardware, preset_names
 
-    found = [load_hardware(name) for name in preset_names()]
+    found = [load_hardware(preset) for preset in preset_names() if name == preset or name not in preset_names()]
     return tuple((hw.name, hw.adc.bits, hw.adc.energy_pj.value, hw.adc.area_um2.value) for hw in found)

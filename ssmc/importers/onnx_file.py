@@ -18,6 +18,7 @@ from ssmc.importers.ends import check_ends, check_input_type
 from ssmc.importers.ids import widen_ids
 from ssmc.importers.layout import relaxed, to_batch_time_features
 from ssmc.importers.loops import loops_to_scans
+from ssmc.importers.norms import fuse_norms
 from ssmc.importers.one_step import one_step_to_scan
 from ssmc.importers.opset import raise_opset
 from ssmc.importers.protos import every_graph, proto_name, undecodable
@@ -94,8 +95,9 @@ def import_model(
     refuse_early(model)
     raise_opset(model)
     einsum_to_matmul(model.graph)
-    if loops_to_scans(model):
-        require_same(proto, model, budgets, source)
+    fused = fuse_norms(model)
+    if loops_to_scans(model) or fused:
+        require_same(free, model, budgets, source)
     one_step_to_scan(model, states, budgets, source)
     drop_carried_states(model)
     check_ends(model, source)

@@ -25,7 +25,7 @@ def pair_states(graph: ir.Graph, shapes: Shapes, given: Mapping[str, str]) -> di
         ModelError: SSMC-M14 where one sequence and one result are not left over; both sides are listed.
     """
     pairs = _given(graph, given)
-    for key in (_stem, lambda value: str(shapes[str(value.name)])):
+    for key in (_numbered, _stem, lambda value: str(shapes[str(value.name)])):
         inputs = [v for v in graph.inputs if v not in pairs]
         outputs = [v for v in graph.outputs if v not in pairs.values()]
         if len(inputs) == len(outputs) == 1:
@@ -56,7 +56,13 @@ def _given(graph: ir.Graph, names: Mapping[str, str]) -> dict[ir.Value, ir.Value
     return {known[start]: known[end] for start, end in names.items()}
 
 
+def _numbered(value: ir.Value) -> str:
+    """The name without the words that tell old from new, with its numbers: ``s1`` of ``s1_next``."""
+    words = re.split(r"[^a-z0-9]+", str(value.name).lower())
+    return " ".join(word for word in words if word not in SAME)
+
+
 def _stem(value: ir.Value) -> str:
-    """The name without the words that tell old from new: ``s`` of ``s_next``, ``state`` of ``state_out``."""
+    """The name without numbers and without the words that tell old from new: ``state`` of ``state_out.3``."""
     words = re.split(r"[^a-z]+", str(value.name).lower())
     return " ".join(word for word in words if word not in SAME)

@@ -137,10 +137,7 @@ def _read(value: ir.Value, source: ir.Value, axis: int, keeps: bool, step: int) 
 
 
 def _assign(graph: ir.Graph, copies: Copies) -> None:
-    """Sort the nodes into steps: each into that of its latest slice.
-
-    A function of a state that several nodes read goes on to the step of its first reader: the state is carried then.
-    """
+    """Sort the nodes into steps: each into that of its latest slice, or the next (`_carried_on`)."""
     copies.levels = {read.value: read.step for sequence in copies.sequences for read in sequence}
     copies.collected, behind = [], set[ir.Value]()
     slices, order = set(copies.levels), []
@@ -158,21 +155,49 @@ def _assign(graph: ir.Graph, copies: Copies) -> None:
         if level >= 0 and not slices.intersection(node.outputs):
             order.append(node)
             copies.levels.update(dict.fromkeys(node.outputs, level))
-    entries = {v for c in copies.collected for v in c.entries}
-    for node in reversed(order):
-        readers = [use.node.outputs[0] for v in node.outputs for use in v.uses()]
-        later = [copies.level(v) if v in copies.levels else copies.levels[node.outputs[0]] for v in readers]
-        if later and _shared(node, copies) and not entries.intersection(node.outputs):
-            copies.levels.update(dict.fromkeys(node.outputs, min(later)))
+    later = {out: step for step in range(copies.length - 1) for out in _carried_on(order, copies, step)}
+    copies.levels.update({out: step + 1 for out, step in later.items()})
     copies.nodes = [[] for _ in range(copies.length)]
     for node in order:
         copies.nodes[copies.levels[node.outputs[0]]].append(node)
 
 
-def _shared(node: ir.Node, copies: Copies) -> bool:
-    """Whether a node reads one value of the steps alone, and is not the only one that reads it."""
-    read = {v for v in node.inputs if v is not None and copies.level(v) >= 0}
-    return len(read) == 1 and len(next(iter(read)).uses()) > 1
+def _carried_on(order: list[ir.Node], copies: Copies, step: int) -> list[ir.Value]:
+    """What is to be computed by the next step: so that the fewest numbers are carried on to it.
+
+    A minimal cut between what reads the slices of this step or is collected, and what the next step reads: every
+    value has its size as capacity, and of equal cuts the values that several nodes read are taken.
+    """
+    import networkx as nx
+
+    own = [node for node in order if copies.levels[node.outputs[0]] == step]
+    inside = {v for node in own for v in node.outputs}
+    stays = {v for c in copies.collected for v in c.entries if v in inside}
+    flow = nx.DiGraph()
+    for node in reversed(own):
+        inputs = [v for v in node.inputs if v in inside]
+        if not stays.isdisjoint(node.outputs):
+            stays.update(v for v in inputs if v is not None)
+        others = [v for v in node.inputs if v is not None and v not in inside and copies.level(v) >= 0]
+        fixed = bool(others) or not stays.isdisjoint(node.outputs)  # reads a slice, or what the step before carries on
+        for out in node.outputs:
+            uses = list(out.uses())
+            flow.add_edge((out, "in"), (out, "out"), capacity=_size(out) * 2 + (len(uses) == 1))
+            flow.add_edges_from(((v, "out"), (out, "in")) for v in inputs)
+            if fixed:
+                flow.add_edge("start", (out, "in"))
+            if any(copies.level(use.node.outputs[0]) > step for use in uses):
+                flow.add_edge((out, "out"), "end")
+    if "start" not in flow or "end" not in flow:
+        return []
+    _, (kept, _) = nx.minimum_cut(flow, "start", "end")
+    return [v for v in inside if (v, "in") not in kept]
+
+
+def _size(value: ir.Value) -> int:
+    """Known sizes of a value multiplied."""
+    dims = value.shape if value.shape is not None else ()
+    return int(np.prod([dim for dim in dims if isinstance(dim, int)], dtype=np.int64))
 
 
 def _behind(value: ir.Value, copies: Copies) -> bool:

@@ -86,7 +86,10 @@ class Groups:
 
 
 def group_channels(kernel: Recurrence, states: list[Shape], inputs: list[Shape], outputs: list[Shape]) -> Groups:
-    """Channels as groups where the tensors have a common axis along which nothing mixes; else one dense group."""
+    """Channels as groups where the tensors have a common axis along which nothing mixes; else what is connected.
+
+    One dense group where everything is, or where parts differ in size.
+    """
     sizes = {int(np.prod(shape)) for shape in inputs}
     for count in sorted(sizes & {int(np.prod(shape)) for shape in outputs}, reverse=True):
         if count == 1:
@@ -95,11 +98,40 @@ def group_channels(kernel: Recurrence, states: list[Shape], inputs: list[Shape],
             columns = np.concatenate([s, u])
             if not _mixes(kernel.W, s, columns) and not _mixes(kernel.W_y, y, columns):
                 return Groups(*(np.stack([np.flatnonzero(label == g) for g in range(count)]) for label in (s, u, y)))
-    return Groups(
-        np.arange(kernel.W.shape[0])[None],
-        np.arange(kernel.W.shape[1] - kernel.W.shape[0])[None],
-        np.arange(kernel.W_y.shape[0])[None],
-    )
+    return _connected(kernel)
+
+
+def _connected(kernel: Recurrence) -> Groups:
+    """States, inputs and outputs between which no coefficient leads, in order of their first output."""
+    n, p = kernel.W.shape[0], kernel.W_y.shape[0]
+    width = kernel.W.shape[1]
+    rows = np.concatenate([kernel.W.rows, width + kernel.W_y.rows])
+    columns = np.concatenate([kernel.W.columns, kernel.W_y.columns])
+    label = _components(width + p, rows, columns)
+    names, order = np.unique(label[width:], return_index=True)
+    parts = [
+        [np.flatnonzero(part == name) for name in names[np.argsort(order)]]
+        for part in (label[:n], label[n:width], label[width:])
+    ]
+    counts = [{len(index) for index in part} for part in parts]
+    if all(len(sizes) == 1 for sizes in counts) and all(min(sizes) for sizes in counts):
+        found = Groups(*(np.stack(part) for part in parts))
+        if (found.states.size, found.inputs.size) == (n, width - n):
+            return found
+    return Groups(np.arange(n)[None], np.arange(width - n)[None], np.arange(p)[None])
+
+
+def _components(size: int, rows: Index, columns: Index) -> Index:
+    """The smallest element that each of ``size`` elements is connected to."""
+    label = np.arange(size)
+    while True:
+        before = label.copy()
+        low = np.minimum(label[rows], label[columns])
+        np.minimum.at(label, rows, low)
+        np.minimum.at(label, columns, low)
+        label = label[label]
+        if np.array_equal(label, before):
+            return label
 
 
 def _mixes(matrix: Sparse, rows: Index, columns: Index) -> bool:
