@@ -210,16 +210,26 @@ class _Rows:
 
 def _rows(matrix: Matrix, requant: Requant) -> _Rows:
     shape = matrix.groups, matrix.outputs
-    ratio = np.array([float(r) for r in requant.ratio]).reshape(shape)
-    step = np.gcd.reduce(np.abs(matrix.wide), axis=-1).ravel().tolist()
-    power_of = cache(_power)
-    power = [power_of(r, b, g) for r, b, g in zip(requant.ratio, requant.bias, step, strict=True)]
+    step = np.gcd.reduce(np.abs(matrix.wide), axis=-1).ravel()
+    ratio, bias, power = _numbers(matrix.converter or requant, step)
+    if matrix.converter is not None:  # rounds first; its codes are then requantized
+        outer, offset, more = _numbers(requant, np.minimum(step, 1))
+        ratio, bias, power = outer * ratio, outer * bias + offset, outer**2 * power + more
     return _Rows(
-        ratio[..., None] * matrix.wide,
-        np.array([float(b) for b in requant.bias]).reshape(shape),
-        np.array(power).reshape(shape),
+        ratio.reshape(*shape, 1) * matrix.wide,
+        bias.reshape(shape),
+        power.reshape(shape),
         _limits(requant.lo.reshape(shape), requant.hi.reshape(shape)),
     )
+
+
+def _numbers(requant: Requant, step: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Ratio, bias and variance of the rounding of every row, whose sums are multiples of ``step``."""
+    power_of = cache(_power)
+    rows = zip(requant.ratio, requant.bias, step.tolist(), strict=True)
+    power = np.array([power_of(ratio, bias, multiple) for ratio, bias, multiple in rows])
+    ratio, bias = (np.array([float(x) for x in exact]) for exact in (requant.ratio, requant.bias))
+    return ratio, bias, power
 
 
 def _power(ratio: Fraction, bias: Fraction, step: int) -> float:
