@@ -12,6 +12,7 @@ import pytest
 
 import ssmc
 from ssmc.data import Samples
+from ssmc.errors import UsageError
 from ssmc.hardware.model import Hardware
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.executor import Executor
@@ -119,6 +120,13 @@ def test_recorded_sequences_make_the_error_smaller(taox64: Hardware, program_of:
     x, _ = samples.batch(np.arange(6))
     plain, chosen = (lower(program, hw, seen=seen) for seen in (None, recorded_inputs(program, samples)))
     assert gap(program, chosen, np.asarray(x)) <= gap(program, plain, np.asarray(x))
+
+
+def test_sequences_that_do_not_fit_are_refused(program_of: Programs) -> None:
+    with pytest.raises(UsageError, match=r"SSMC-A06.*--ranges hold no step"):
+        recorded_inputs(program_of(features=3), Samples(np.zeros((0, 3)), np.zeros(3, np.int64)))
+    with pytest.raises(UsageError, match="SSMC-D01"):
+        recorded_inputs(program_of(features=3), recording(2))
 
 
 def test_a_step_is_shared_as_far_as_the_hardware_says(taox64: Hardware, program_of: Programs) -> None:
