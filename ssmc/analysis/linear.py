@@ -210,13 +210,16 @@ class _Rows:
 
 def _rows(matrix: Matrix, requant: Requant) -> _Rows:
     shape = matrix.groups, matrix.outputs
-    ratio = np.array([float(r) for r in requant.ratio]).reshape(shape)
+    ratio, bias = (np.array([float(x) for x in exact]).reshape(shape) for exact in matrix.affine(requant))
     step = np.gcd.reduce(np.abs(matrix.codes), axis=-1).ravel().tolist()
     power_of = cache(_power)
     power = [power_of(r, b, g) for r, b, g in zip(requant.ratio, requant.bias, step, strict=True)]
+    if matrix.converter is not None:  # rounds first: its code counts ``requant.ratio`` codes
+        pairs = zip(matrix.converter.ratio, matrix.converter.bias, step, requant.ratio, requant.bias, strict=True)
+        power = [float(r) ** 2 * power_of(c, d, g) + power_of(r, b, 1) for c, d, g, r, b in pairs]
     return _Rows(
         ratio[..., None] * matrix.codes,
-        np.array([float(b) for b in requant.bias]).reshape(shape),
+        bias,
         np.array(power).reshape(shape),
         _limits(requant.lo.reshape(shape), requant.hi.reshape(shape)),
     )
