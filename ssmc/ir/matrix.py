@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -120,6 +121,13 @@ class Matrix:
         for part in self.parts:
             total += part.weight * part.convert(_matvec(part.codes, part.drive(v)))
         return total
+
+    def affine(self, requant: Requant) -> tuple[tuple[Fraction, ...], tuple[Fraction, ...]]:
+        """Exact ratio and bias from accumulators to codes of ``requant``, through the converter; rounding apart."""
+        if self.converter is None:
+            return requant.ratio, requant.bias
+        pairs = list(zip(requant.ratio, requant.bias, self.converter.ratio, self.converter.bias, strict=True))
+        return tuple(r * c for r, _, c, _ in pairs), tuple(b + r * d for r, b, _, d in pairs)
 
     def conversion_error(self, requant: Requant) -> float:
         """Most, in codes of ``requant``, by which the converters move what it rounds; 0 where they lose nothing.

@@ -244,7 +244,7 @@ class AimcTarget(Target):
         """The sequences of `ranges`, loaded.
 
         Raises:
-            UsageError: SSMC-D06.. where the file cannot be read.
+            UsageError: SSMC-D10..D16 where the file cannot be read.
         """
         return load_samples(self.ranges) if isinstance(self.ranges, Path) else self.ranges
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssmc.hardware.model import Hardware
 from ssmc.ir.rounding import FloatArray, IntArray
@@ -42,15 +43,20 @@ def _converters(plan: MatrixPlan) -> Iterator[tuple[FloatArray, IntArray, IntArr
 
 def _entry(units: FloatArray, lo: IntArray, hi: IntArray, hw: Hardware) -> Json:
     span = (hi - lo + 1) * units
-    found = {"accumulator_units": span, "first_code": lo, "last_code": hi, "units_per_code": units}
+    found: dict[str, NDArray[np.generic]] = {
+        "accumulator_units": span,
+        "first_code": lo,
+        "last_code": hi,
+        "units_per_code": units,
+    }
     if hw.dac.read_v.value:
         largest = 1 if hw.dac.bit_serial else 1 << (hw.dac.bits - 1)
         found["full_scale_ua"] = span * hw.level_us * hw.dac.read_v.value / largest
     if hw.adc.input_v.value:
-        found["full_scale_v"] = (hi - lo + 1) * hw.adc.input_v.value / (1 << hw.adc.bits)
+        found["full_scale_v"] = (hi - lo + 1.0) * hw.adc.input_v.value / (1 << hw.adc.bits)
     return {key: _list(numbers) for key, numbers in found.items()}
 
 
-def _list(numbers: FloatArray | IntArray) -> list[float]:
+def _list(numbers: NDArray[np.generic]) -> list[float]:
     values: list[float] = numbers.tolist()
     return values[:1] if len(set(values)) == 1 else values

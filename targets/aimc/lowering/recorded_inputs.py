@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from ssmc.data import Samples
-from ssmc.ir.executor import Executor, Trace
+from ssmc.errors import UsageError
+from ssmc.ir.executor import Executor, Trace, check_input
 from ssmc.ir.operations import AnyOp, Linear, StateSpace
 from ssmc.ir.program import Program
 from ssmc.ir.rounding import IntArray
@@ -23,9 +24,11 @@ def recorded_inputs(program: Program, samples: Samples) -> Seen:
     The sequences are spread evenly, the steps drawn from all of theirs with a fixed seed. Labels are not looked at.
 
     Raises:
-        UsageError: SSMC-D01..D05 where the samples do not fit the program.
+        UsageError: SSMC-A06 where the sequences hold no step, SSMC-D01..D05 where they do not fit the program.
     """
     chosen = samples.spread(SEQUENCES)
+    if not len(chosen.flat):
+        raise UsageError("SSMC-A06", "the sequences for --ranges hold no step", "give recorded sequences")
     taken = np.zeros(len(chosen.flat), np.bool_)
     taken[np.random.default_rng(SEED).choice(len(taken), min(STEPS, len(taken)), replace=False)] = True
     seen: dict[str, list[IntArray]] = defaultdict(list)
@@ -42,7 +45,8 @@ def _run(
     seen: dict[str, list[IntArray]],
 ) -> None:
     """Run some of the sequences and record the steps ``taken`` of all, and the end of each."""
-    x, lengths = samples.batch(batch)
+    padded, lengths = samples.batch(batch)
+    x = check_input(program, padded)
     executor = Executor(program)
     state = executor.init(len(batch))
     for t in range(x.shape[1]):

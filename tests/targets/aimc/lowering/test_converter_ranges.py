@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 
 import ssmc
+from ssmc.analysis.linear import linear_kernel
 from ssmc.data import Samples
+from ssmc.errors import UsageError
 from ssmc.hardware.model import Hardware
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.executor import Executor
+from ssmc.ir.operations import StateSpace
 from ssmc.ir.program import Program
 from ssmc.ir.read_program import read_program
 from ssmc.ir.requant import Requant
@@ -119,6 +122,26 @@ def test_recorded_sequences_make_the_error_smaller(taox64: Hardware, program_of:
     x, _ = samples.batch(np.arange(6))
     plain, chosen = (lower(program, hw, seen=seen) for seen in (None, recorded_inputs(program, samples)))
     assert gap(program, chosen, np.asarray(x)) <= gap(program, plain, np.asarray(x))
+
+
+@pytest.mark.parametrize("change", ["coarser", "no offset", "shared"])
+def test_a_converter_moves_no_pole(taox64: Hardware, program_of: Programs, change: str) -> None:
+    """The analysis sees the same system, with the noise of a coarser step: 4^3 times as much for 3 bits fewer."""
+    program = program_of(form="delta", n=3, channels=2)
+    lowered = lower(program, changed(taox64, change)).program
+    ops = [next(op for op in found.ops if isinstance(op, StateSpace)) for found in (program, lowered)]
+    exact, coarse = (linear_kernel(op) for op in ops)
+    assert np.allclose(exact.A, coarse.A)
+    assert np.allclose(exact.B, coarse.B)
+    if change == "coarser":
+        assert np.allclose(coarse.state_power, 64 * exact.state_power, rtol=0.05)
+
+
+def test_sequences_that_do_not_fit_are_refused(program_of: Programs) -> None:
+    with pytest.raises(UsageError, match=r"SSMC-A06.*--ranges hold no step"):
+        recorded_inputs(program_of(features=3), Samples(np.zeros((0, 3)), np.zeros(3, np.int64)))
+    with pytest.raises(UsageError, match="SSMC-D01"):
+        recorded_inputs(program_of(features=3), recording(2))
 
 
 def test_a_step_is_shared_as_far_as_the_hardware_says(taox64: Hardware, program_of: Programs) -> None:
