@@ -1,38 +1,19 @@
-"""Folders written whole or not at all, and archives with the same bytes for the same arrays."""
+"""Folders written whole or not at all."""
 
 from __future__ import annotations
 
 import glob
-import io
 import json
 import os
 import shutil
 import stat
-import zipfile
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ssmc.bundle.exchange import exchange
 from ssmc.errors import UsageError
 
-EPOCH = (1980, 1, 1, 0, 0, 0)
 MARKER = "program.json"
-
-
-def npz_bytes(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
-    """An npz archive in key order with fixed times; stored, since zlib versions compress differently."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        for key in sorted(arrays):
-            member = io.BytesIO()
-            np.lib.format.write_array(member, np.asarray(arrays[key], order="C"), allow_pickle=False)
-            info = zipfile.ZipInfo(f"{key}.npy", EPOCH)
-            info.external_attr = 0o644 << 16
-            archive.writestr(info, member.getvalue())
-    return out.getvalue()
 
 
 def require_target_folder(folder: Path) -> None:

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssmc.budgets import DEFAULT
-from ssmc.bundle.files import MARKER, listed_files, npz_bytes, read_files, write_folder
+from ssmc.bundle.files import MARKER, listed_files, read_files, write_folder
 from ssmc.bundle.registry import target_class
 from ssmc.entry_points import Package
 from ssmc.errors import SsmcError, UsageError, VerificationError
@@ -35,7 +35,7 @@ from ssmc.ir.operations.dequantize import apply_head
 from ssmc.ir.program import Program
 from ssmc.ir.rounding import FloatArray
 from ssmc.ir.serialize import DAMAGE, Json
-from ssmc.npz import read_npz
+from ssmc.npz import npz_bytes, read_npz
 from ssmc.report.facts import Report, dump_json, report_from_json
 from ssmc.report.html import render_html
 from ssmc.report.markdown import render_markdown

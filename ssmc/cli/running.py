@@ -40,11 +40,12 @@ def run(bundle: Path, data: Path, noise: bool, seed: int | None, output: Path | 
       ssmc run out --data test.npz --noise --seed 1 -o outputs.npz
     """
     from ssmc.bundle.check import accuracy, evaluate_steps, last_steps
-    from ssmc.bundle.files import npz_bytes, write_file
+    from ssmc.bundle.files import write_file
     from ssmc.bundle.folder import load
     from ssmc.data import load_samples
     from ssmc.errors import UsageError
     from ssmc.ir.operations.dequantize import apply_head
+    from ssmc.npz import npz_bytes
 
     if seed is not None and not noise:
         raise UsageError("SSMC-U12", "--seed without --noise", "add --noise, or leave the seed out")

@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 
 import ssmc
-from ssmc.bundle.files import npz_bytes
 from ssmc.bundle.folder import own_digest
 from ssmc.errors import UsageError
 from ssmc.importers.onnx_file import import_model
-from ssmc.npz import read_npz
+from ssmc.npz import npz_bytes, read_npz
 from tests.fuzzing.seeds import SPECS
 from tests.graph_writer import unsigned
 from tests.graphs import model, sample

@@ -17,9 +17,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 import ssmc as library
-from ssmc.bundle.files import npz_bytes
 from ssmc.bundle.folder import own_digest
 from ssmc.cli import cli
+from ssmc.npz import npz_bytes
 from tests.graphs import Spec
 from tests.graphs import model as model_of
 
