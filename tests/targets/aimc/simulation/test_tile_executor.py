@@ -24,9 +24,9 @@ from ssmc.native.build import find_compiler
 from ssmc.native.executor import NativeExecutor
 from ssmc.targets.aimc.lowering.partial_sums import Place, lower
 from ssmc.targets.aimc.simulation.chip import Chip
+from ssmc.targets.aimc.simulation.exact_products import exact_program
 from ssmc.targets.aimc.simulation.tile_executor import TileExecutor
 from ssmc.targets.aimc.tiles.assemble import assemble
-from ssmc.targets.aimc.tiles.instructions import Convert
 from tests.targets.aimc.mappings import Mapping, check, mappings
 
 Programs = Callable[..., Program]
@@ -134,10 +134,10 @@ def test_a_long_run_is_that_of_the_literal_chip(form: str, bits: int, taox64: Ha
     hw = replace(taox64, adc=replace(taox64.adc, bits=bits))
     program = program_of(form=form)
     fast, literal = (ideal(program, hw, place="analog", literal=exact) for exact in (False, True))
-    x, lengths = np.random.default_rng(2).normal(0, 10, (40, 70, 3)), np.repeat([70, 61, 0, 33], 10)
+    x, lengths = np.random.default_rng(2).normal(0, 10, (52, 70, 3)), np.repeat([70, 61, 0, 33], 13)
     assert (fast.run(x, lengths) == literal.run(x, lengths)).all()
     assert fast.executed == literal.executed
-    lossless = not any(isinstance(i, Convert) for code in fast._lists.values() for i in code)
+    lossless = exact_program(fast.program, fast._lists.values()) is not None
     assert isinstance(fast._exact[0], NativeExecutor) == lossless
     assert lossless == (bits == 8)
     assert fast._native(10) is None  # not worth it
