@@ -101,10 +101,9 @@ def test_the_bound_of_a_lossy_operation_holds() -> None:
         v = rng.integers(low, high + 1, (500, 1, op.matrix.inputs))
         behind, whole = (op.requant.ratio, op.requant.bias), op.matrix.affine(op.requant)
         pairs = (behind, op.matrix), (whole, Matrix(op.matrix.codes))
+        ends = op.requant.lo, op.requant.hi
         made_of, exact_of = (
-            np.clip(
-                np.array(ratio, float) * matrix.product(v)[:, 0] + np.array(bias, float), op.requant.lo, op.requant.hi
-            )
+            np.clip(np.array(ratio, float) * matrix.product(v)[:, 0] + np.array(bias, float), *ends)
             for (ratio, bias), matrix in pairs
         )
         assert 0 < np.abs(made_of - exact_of).max() <= bounds[op.name]
