@@ -15,6 +15,7 @@ from ssmc.cli import (
     listing,
     noising,
     quantizing,
+    reducing,
     reporting,
     running,
 )
@@ -37,6 +38,7 @@ def cli() -> None:
 
 for _command in (
     exporting.export,
+    reducing.reduce,
     quantizing.quantize,
     compiling.compile_,
     running.run,
