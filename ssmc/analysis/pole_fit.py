@@ -92,12 +92,10 @@ class Target:
             cost, _, _, _, slope = self.solved(blocks, weighted)
             return cost / power, slope.reshape(flat.shape) / power[:, None]
 
-        x = start.x.reshape(len(start.x), -1)
-        if x.shape[1]:
-            x, _ = descend(error, x, steps)
-        fitted: FloatArray = x.reshape(shape)
+        flat = start.x.reshape(len(start.x), -1)
+        x = (descend(error, flat, steps)[0] if flat.shape[1] else flat).reshape(shape)
         angle = np.stack([np.zeros_like(start.turning), start.turning], -1)
-        blocks = replace(start, x=np.where(angle, fitted, np.clip(fitted, *RATES)))
+        blocks = replace(start, x=np.where(angle, x, np.clip(x, *RATES)))
         cost, left, gains, d, _ = self.solved(blocks, weighted)
         return Fit(blocks, gains, d, left / power, cost / power)
 

@@ -17,6 +17,7 @@ from ssmc.cli import (
     noising,
     programming,
     quantizing,
+    reducing,
     reporting,
     running,
     sweeping,
@@ -42,6 +43,7 @@ def cli() -> None:
 
 for _command in (
     exporting.export,
+    reducing.reduce,
     quantizing.quantize,
     compiling.compile_,
     running.run,

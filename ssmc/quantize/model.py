@@ -157,7 +157,7 @@ def _calibrate(
     by_name = {node.name: node for node in raised.graph}
     for node, matrices in kernels.items():
         twin = by_name[node.name]
-        y = float_scan(raised.graph, twin, matrices)
+        y = float_scan(raised.graph, twin, matrices.dense)
         _replace(raised.graph, twin, y)
     _standard(raised)
     proto = ir.to_proto(raised)

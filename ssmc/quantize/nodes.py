@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike
 from ssmc.ir.build import add_constant, required
 from ssmc.ir.read_program import constants
 from ssmc.ir.rounding import FloatArray
-from ssmc.quantize.bases import Kernel
 from ssmc.quantize.runs import QuantizedKernel
 
 CONTAINERS: tuple[tuple[type[np.generic], int, int], ...] = (
@@ -77,12 +76,12 @@ class Nodes:
         return self.op("DequantizeLinear", values, name, **along)
 
 
-def float_scan(graph: ir.Graph, node: ir.Node, kernel: Kernel) -> ir.Value:
-    """The kernel in real numbers: u (N, T, G m) to y (N, T, G p), before ``node``."""
+def float_scan(graph: ir.Graph, node: ir.Node, dense: FloatArray) -> ir.Value:
+    """A kernel [[A, B], [C, D]] in real numbers (G, n + p, n + m): u (N, T, G m) to y (N, T, G p), before ``node``."""
     name = f"{node.name}.float"
     outer = Nodes(graph, place=node)
-    matrix = outer.const(f"{name}.M", kernel.dense)
-    return _scan(outer, node, kernel.dense.shape, matrix, None, required(node, 0), name)
+    matrix = outer.const(f"{name}.M", dense)
+    return _scan(outer, node, dense.shape, matrix, None, required(node, 0), name)
 
 
 def quantized_scan(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -191,3 +193,13 @@ def test_reduced_models_are_calibrated_and_train():
 def test_what_cannot_be_asked_for(wrong):
     with pytest.raises(ValueError, match=r"states|error"):
         reduce(classifier(), [data()], **wrong)
+
+
+def test_the_example_of_the_page_runs(capsys):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "reduce.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    torch.manual_seed(0)
+    names: dict = {}
+    exec(code, names)
+    assert "blocks.0.ssm: 16 states to" in capsys.readouterr().out
+    assert names["model"].config.d_state < 16
