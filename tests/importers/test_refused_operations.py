@@ -34,12 +34,6 @@ def _convolved(g: Graph, u: str) -> str:
     return g.op("Transpose", y, perm=[0, 2, 1])
 
 
-def _strided(g: Graph, u: str) -> str:
-    turned = g.op("Transpose", u, perm=[0, 2, 1])
-    y = g.op("Conv", turned, g.const(codes(H, H, 1) / 4), strides=[2], out="guilty")
-    return g.op("Transpose", y, perm=[0, 2, 1])
-
-
 def _padded(g: Graph, u: str) -> str:
     turned = g.op("Transpose", u, perm=[0, 2, 1])
     y = g.op("Conv", turned, g.const(codes(H, H, 1) / 4), pads=[2, 0], out="guilty")
@@ -73,7 +67,6 @@ def _softmax(g: Graph, u: str) -> str:
         (_shifted, "SSMC-T01"),
         (_first, "SSMC-T01"),
         (_convolved, "SSMC-T01"),
-        (_strided, "SSMC-T01"),
         (_padded, "SSMC-T01"),
         (_shuffled, "SSMC-T01"),
         (_flattened, "SSMC-T01"),

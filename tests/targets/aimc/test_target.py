@@ -24,6 +24,7 @@ from ssmc.targets.aimc.tiles.cells import cell_levels
 from ssmc.targets.aimc.tiles.instructions import INSTRUCTIONS, Instruction
 from ssmc.targets.aimc.tiles.layout import shades
 from ssmc.targets.aimc.tiles.serialize import tiles_from_json, tiles_to_json
+from tests.targets.aimc.test_rates import SEEDS
 from tests.targets.c99.programs import random_program
 
 Programs = Callable[..., Program]
@@ -79,12 +80,13 @@ def test_every_instruction_is_used_by_some_program(taox64: Hardware, isaac128: H
     programs = [program_of(joined=True), program_of(pool="last", norm=True)]
     programs.append(program_of(unfused=True, output_after=True))
     programs.append(program_of(pool="none"))
-    programs += [random_program(seed, rates=True) for seed in range(20)]
+    where = [(taox64, "analog"), (isaac128, "analog"), (taox64, "digital")]
+    each = [(program, hw, place) for program in programs for hw, place in where]
+    each += [(random_program(seed, rates=True), isaac128, "analog") for seed in SEEDS]
     found: set[type[Instruction]] = set()
-    for program in programs:
-        for hw, place in ((taox64, "analog"), (isaac128, "analog"), (taox64, "digital")):
-            tiles = assemble(lower(program, hw, place), hw)  # type: ignore[arg-type]
-            found |= {type(i) for i in (*tiles.setup, *tiles.per_step, *tiles.per_sequence)}
+    for program, hw, place in each:
+        tiles = assemble(lower(program, hw, place), hw)  # type: ignore[arg-type]
+        found |= {type(i) for i in (*tiles.setup, *tiles.per_step, *tiles.per_sequence)}
     assert found == set(INSTRUCTIONS)
 
 
