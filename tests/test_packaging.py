@@ -112,7 +112,6 @@ def test_help_imports_nothing_heavy() -> None:
         "onnx_ir",
         "numpy",
         "scipy",
-        "networkx",
         "numba",
         "importlib.metadata",
     }

@@ -28,13 +28,14 @@ from ssmc.analysis.noise import OutputNoise, flushed, power_at_output
 from ssmc.analysis.run import overloaded, padded, reference, time_last
 from ssmc.ir.rounding import FloatArray, IntArray, round_half_even
 
-HARMONICS = 3  # written out where they are used
+HARMONICS = 3  # of two states at one time they are written out
 LAGS = 32
 WEIGHT = sum(1 / m**2 for m in range(1, HARMONICS + 1))
 RESPONSE = 512
 MOST_COLOUR_DB = 0.5
 MOST_OVERLOAD = 0.1
 CACHED = 1 << 15  # numbers of a tile
+SPAN = 32  # transforms take a multiple of so many steps
 WHITE_STEPS = 256
 WHITE_SEQUENCES = 2
 
@@ -177,9 +178,9 @@ def _products(response: FloatArray) -> FloatArray:
 class _Watch:
     """Sums over all steps of what one kind of quantizer sees; with ``pairs`` of two of them at one time as well.
 
-    With x = cos 2 pi (z_t - z_(t-k)) the harmonics are 2 x^2 - 1 and 4 x^3 - 3 x, so a lag takes products of cosines
-    and sines and a polynomial. In single precision from the fractions of steps on: a verdict of half a decibel needs
-    no more.
+    With w_t = exp(2 pi i z_t) the sum of cos 2 pi m (z_t - z_(t-k)) over t is the real part of the autocorrelation of
+    w^m at lag k: the transform of its power spectrum, which sequences and harmonics share. In single precision from
+    the fractions of steps on: a verdict of half a decibel needs no more.
     """
 
     def __init__(self, groups: int, quantizers: int, pairs: bool = False) -> None:
@@ -204,8 +205,7 @@ class _Watch:
 
     def correlation(self) -> FloatArray:
         """Mean over all pairs of steps, harmonics weighted by their share; 1 for errors that do not change."""
-        sums = self.products - self.count / 4  # what 2 x^2 - 1 takes away from every pair of steps
-        return np.moveaxis(sums / (WEIGHT * np.maximum(self.count, 1)), 2, 0)
+        return np.moveaxis(self.products / (WEIGHT * np.maximum(self.count, 1)), 2, 0)
 
     def together(self) -> FloatArray:
         """Errors of two quantizers at one time: 1 for equal, -1 for opposite ones."""
@@ -213,17 +213,12 @@ class _Watch:
 
 
 def _lagged(cosine: SingleArray, sine: SingleArray) -> FloatArray:
-    """``sum_t x + x^2 / 2 + (4 x^3 - 3 x) / 9`` for every lag, (k, LAGS + 1), of tiles (k, N, T).
-
-    A term is ``x (4/9 (x + 9/16)^2 + 2/3 - 9/64)``.
-    """
-    count, _, steps = cosine.shape
-    found = np.zeros((count, LAGS + 1))
-    for lag in range(min(LAGS + 1, steps)):
-        x = cosine[..., lag:] * cosine[..., : steps - lag]
-        x += sine[..., lag:] * sine[..., : steps - lag]
-        flat = x.reshape(count, -1)
-        square = flat + np.float32(9 / 16)
-        square *= square
-        found[:, lag] = 4 / 9 * np.einsum("kt,kt->k", square, flat) + (2 / 3 - 9 / 64) * flat.sum(1)
-    return found
+    """Sums over t and the sequences, harmonics weighted, for every lag, (k, LAGS + 1), of tiles (k, N, T)."""
+    wave = cosine + np.complex64(1j) * sine
+    size = -(-(cosine.shape[2] + LAGS) // SPAN) * SPAN
+    harmonic, power = np.ones_like(wave), np.zeros((len(wave), size))
+    for m in range(1, HARMONICS + 1):
+        harmonic *= wave
+        spectrum = np.fft.fft(harmonic, size)
+        power += (spectrum.real**2 + spectrum.imag**2).sum(1) / m**2
+    return np.asarray(np.fft.ifft(power)[:, : LAGS + 1].real)

@@ -1,10 +1,11 @@
 """When things happen: latency, feedback loops and occupancy of one pass over an instruction list.
 
-The dataflow is a graph (networkx) whose nodes are instructions with a duration in nanoseconds. Besides the data,
-edges carry what hardware cannot do at once: an array is driven again only after its columns were held; while a
-sum waits in the sample and hold, the array may integrate the next one, not the one after; a converter and the
-digital unit work in order. Arrays of a bank, and banks among each other, work in parallel, except where they share
-arrays (`ssmc.targets.aimc.lowering.packing`): those take turns.
+The dataflow is a graph whose nodes are instructions with a duration in nanoseconds. Its edges lead forward in the list,
+so one walk over the list meets every instruction after those it waits for. Besides the data, edges carry what hardware
+cannot do at once: an array is driven again only after its columns were held; while a sum waits in the sample and hold,
+the array may integrate the next one, not the one after; a converter and the digital unit work in order. Arrays of a
+bank, and banks among each other, work in parallel, except where they share arrays
+(`ssmc.targets.aimc.lowering.packing`): those take turns.
 
 - *latency*: the longest path through one pass.
 - *loop* of a register: the longest path from its read-out to its update. The next step cannot read before, so no
@@ -15,10 +16,8 @@ arrays (`ssmc.targets.aimc.lowering.packing`): those take turns.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-
-import networkx as nx
 
 from ssmc.hardware.model import Hardware
 from ssmc.targets.aimc.cost.durations import duration_ns
@@ -72,14 +71,15 @@ def schedule(code: tuple[isa.Instruction, ...], tiles: TileProgram, hw: Hardware
     ns = [duration_ns(i, tiles, hw) for i in code]
     sites = sites_of(tiles)
     flow = dataflow(code, sites)
-    in_order = flow.copy()
-    work = [k for k, i in enumerate(code) if DIGITAL in resources(i, ns[k], sites)]
-    in_order.add_edges_from(pairwise(work))
-    path = longest_path(in_order, ns)
+    in_order, work = list(flow), list[int]()
     occupancy: dict[str, float] = defaultdict(float)
     for k, i in enumerate(code):
         for name in resources(i, ns[k], sites):
             occupancy[name] += ns[k]
+            if name == DIGITAL:
+                in_order[k] = (*flow[k], *work[-1:])
+                work.append(k)
+    path = longest_path(in_order, ns)
     stages = tuple(Stage(code[k].op, type(code[k]).__name__, ns[k]) for k in path if ns[k])
     return Timing(
         sum(ns[k] for k in path), stages, _loops(code, flow, ns), dict(sorted(occupancy.items())), tuple(path)
@@ -114,26 +114,28 @@ def resources(i: isa.Instruction, ns: float, sites: Sites) -> tuple[str, ...]:
     return (DIGITAL,) if ns else ()
 
 
-def dataflow(code: tuple[isa.Instruction, ...], sites: Sites) -> nx.DiGraph[int]:
-    """Instructions by position; an edge from each that must end before another starts."""
-    graph: nx.DiGraph[int] = nx.DiGraph()
-    graph.add_nodes_from(range(len(code)))
+Flow = list[tuple[int, ...]]
+
+
+def dataflow(code: Sequence[isa.Instruction], sites: Sites) -> Flow:
+    """By position in the list, the positions of the instructions that must end before that one starts."""
+    flow: Flow = []
     last: dict[str, int] = {}
     conversions: dict[str, list[list[int]]] = defaultdict(lambda: [[], []])
     for k, i in enumerate(code):
-        before = [last[name] for name in (*i.reads, *_waits_for(i, sites)) if name in last]
+        before = {last[name] for name in (*i.reads, *_waits_for(i, sites)) if name in last}
         if isinstance(i, isa.Integrate):
             for waiting in (conversions[site] for site in sites[i.bank]):
-                before += waiting[-2]
+                before.update(waiting[-2])
                 waiting.append([])
         if isinstance(i, isa.Convert | isa.ConvertQuantize):
             for site in sites[i.bank]:
                 conversions[site][-1].append(k)
-        graph.add_edges_from((j, k) for j in before)
+        flow.append(tuple(sorted(before)))
         for name in (i.writes, *_occupies(i, sites)):
             if name:
                 last[name] = k
-    return graph
+    return flow
 
 
 def _waits_for(i: isa.Instruction, sites: Sites) -> tuple[str, ...]:
@@ -166,41 +168,48 @@ def _occupies(i: isa.Instruction, sites: Sites) -> tuple[str, ...]:
     return ()
 
 
-def longest_path(graph: nx.DiGraph[int], ns: list[float]) -> list[int]:
-    """Nodes of the path with the largest sum of durations."""
-    if not ns:
-        return []
-    total: dict[int, float] = {}
-    came: dict[int, int | None] = {}
-    for k in nx.topological_sort(graph):
-        best = max(graph.predecessors(k), key=lambda j: total[j], default=None)
-        total[k] = ns[k] + (total[best] if best is not None else 0.0)
-        came[k] = best
-    path: list[int] = []
-    at: int | None = max(total, key=lambda k: total[k])
+def longest_path(flow: Flow, ns: list[float]) -> list[int]:
+    """Positions of the path with the largest sum of durations."""
+    total: list[float] = []
+    came: list[int | None] = []
+    for k, before in enumerate(flow):
+        best = max(before, key=total.__getitem__, default=None)
+        total.append(ns[k] + (total[best] if best is not None else 0.0))
+        came.append(best)
+    return _back(came, max(range(len(total)), key=total.__getitem__, default=None))
+
+
+def _back(came: Sequence[int | None] | dict[int, int | None], at: int | None) -> list[int]:
+    """The path that ends ``at`` a position, from where each position was reached."""
+    path = []
     while at is not None:
         path.append(at)
         at = came[at]
     return path[::-1]
 
 
-def _loops(code: tuple[isa.Instruction, ...], flow: nx.DiGraph[int], ns: list[float]) -> dict[str, float]:
+def _loops(code: Sequence[isa.Instruction], flow: Flow, ns: list[float]) -> dict[str, float]:
     """Longest path from the first read-out of every register to its update, both included."""
     return {name: sum(ns[k] for k in path) for name, path in loop_paths(code, flow, ns).items()}
 
 
-def loop_paths(code: tuple[isa.Instruction, ...], flow: nx.DiGraph[int], ns: list[float]) -> dict[str, list[int]]:
+def loop_paths(code: Sequence[isa.Instruction], flow: Flow, ns: list[float]) -> dict[str, list[int]]:
     """The positions of those instructions, by register."""
     loops: dict[str, list[int]] = {}
     first: dict[str, int] = {}
     for k, i in enumerate(code):
         if isinstance(i, isa.ReadOut):
             first.setdefault(i.register, k)
-    for k, i in enumerate(code):
-        if not isinstance(i, isa.Update):
-            continue
-        start = first[i.register]
-        between = flow.subgraph(range(start, k + 1))  # edges lead forward only
-        inside = nx.descendants(between, start) & nx.ancestors(between, k) | {start, k}
-        loops[i.register] = longest_path(flow.subgraph(inside), ns)
+        if isinstance(i, isa.Update):
+            loops[i.register] = _longest_between(first[i.register], k, flow, ns)
     return loops
+
+
+def _longest_between(start: int, end: int, flow: Flow, ns: list[float]) -> list[int]:
+    """Positions of the longest path from ``start`` to ``end``."""
+    total, came = {start: ns[start]}, dict[int, int | None]({start: None})
+    for k in range(start + 1, end + 1):
+        best = max((j for j in flow[k] if j in total), key=total.__getitem__, default=None)
+        if best is not None:
+            total[k], came[k] = ns[k] + total[best], best
+    return _back(came, end)
