@@ -37,6 +37,25 @@ def rounded(gram: FloatArray, w: FloatArray, step: FloatArray, limit: int) -> Fl
     return codes
 
 
+def least_rounded(
+    gram: FloatArray, w: FloatArray, steps: FloatArray, limit: int, together: tuple[int, ...] = ()
+) -> tuple[FloatArray, FloatArray]:
+    """Of F ``steps`` (G, F, p) for w (G, p, k) those of least error, (G, p), after the codes (G, p, k) in them.
+
+    ``together`` are axes of the errors (G, F, p) along which one choice is made.
+    """
+    groups, count, p = steps.shape
+    many = np.broadcast_to(w[:, None], (groups, count, *w.shape[1:])).reshape(groups, count * p, -1)
+    flat = steps.reshape(groups, -1)
+    codes = rounded(gram, many, flat, limit)
+    left = squared_error(gram, codes * flat[..., None] - many).reshape(steps.shape)
+    if together:
+        left = np.broadcast_to(left.sum(together, keepdims=True), left.shape)
+    best = left.argmin(1)[:, None]
+    found = np.take_along_axis(codes.reshape(groups, count, p, -1), best[..., None], 1)
+    return found[:, 0], np.take_along_axis(steps, best, 1)[:, 0]
+
+
 def squared_error(gram: FloatArray, error: FloatArray) -> FloatArray:
     """|X e_i|^2 of errors (..., p, k) of w, (..., p)."""
     return np.asarray(((error @ gram) * error).sum(-1))

@@ -14,19 +14,23 @@ INTEGRATOR = 1e-6  # 1 - |lambda|^2 below which a mode counts as an integrator: 
 B_SHARE = 0.05
 HALVES = np.concatenate([NEIGHBOURS, NEIGHBOURS + np.array([0.5, 0.0])])
 POINTS = {0: NEIGHBOURS, 1: HALVES, 2: np.concatenate([HALVES, HALVES + np.array([0.0, 0.5])])}
+CLOSE = {halves: points[np.abs(points).max(-1) <= 1] for halves, points in POINTS.items()}
 
 
-def stable_codes(wanted: FloatArray, step: FloatArray, limit: int, delta: bool, halves: int = 0) -> FloatArray:
+def stable_codes(
+    wanted: FloatArray, step: FloatArray, limit: int, delta: bool, halves: int = 0, close: bool = False
+) -> FloatArray:
     """The point (a, b) near ``wanted`` (..., 2), both in units of the grid, that changes the mode least and is stable.
 
     ``step`` (...) is the grid step g. The pole is lambda = 1 + g (a + ib) in delta form, g (a + ib) in direct form, and
     stable inside the unit circle. Points are integers; with ``halves`` 1 a may be half an odd number where b is not 0,
     with 2 so may b where it is at least 1 (`block`). Nearest is the point of least `mismatch` where the wanted pole
-    itself lies inside the unit circle, else of least Euclidean distance. Where none of the neighbours is stable: the
+    itself lies inside the unit circle, else of least Euclidean distance. Looked at are points up to 2 units away, or 1
+    where ``close``. Where none of the neighbours is stable: the
     nearest stable (-1, b) in delta form, (0, 0) in direct form.
     """
     g = step[..., None]
-    points = np.clip(round_half_even(wanted)[..., None, :] + POINTS[int(halves)], -limit, limit)
+    points = np.clip(round_half_even(wanted)[..., None, :] + (CLOSE if close else POINTS)[int(halves)], -limit, limit)
     a, b = points[..., 0], points[..., 1]
     found = poles(points, g)
     aim = np.asarray((step * (wanted[..., 0] + 1j * wanted[..., 1]))[..., None], np.complex128)
@@ -99,6 +103,7 @@ def grid_error(
     delta: bool,
     halves: int,
     b_share: float = B_SHARE,
+    close: bool = False,
 ) -> FloatArray:
     """What a grid leaves of a mode with P poles ``wanted`` (..., P, 2) and inputs ``b`` (..., Q), in its units.
 
@@ -106,7 +111,7 @@ def grid_error(
     of which the read-out of a mode with one input can make good; infinite where b vanishes.
     """
     g = step[..., None]
-    found = poles(stable_codes(wanted, np.broadcast_to(g, wanted.shape[:-1]), limit, delta, halves), g)
+    found = poles(stable_codes(wanted, np.broadcast_to(g, wanted.shape[:-1]), limit, delta, halves, close), g)
     aim = np.asarray(g * (wanted[..., 0] + 1j * wanted[..., 1]), np.complex128)
     codes = round_half_even(b)
     off = ((codes - b) ** 2).sum(-1) / np.maximum((b**2).sum(-1), 1e-30)

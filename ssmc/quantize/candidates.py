@@ -16,9 +16,10 @@ from ssmc.quantize.damage import spectrum
 from ssmc.quantize.modes import Modes, dense
 from ssmc.quantize.rows import Driven, driven, row_codes
 from ssmc.quantize.runs import QuantizedKernel, float_run
-from ssmc.quantize.states import MOST_REGISTER_BITS, Seen, StateCodes, state_codes
+from ssmc.quantize.states import MOST_REGISTER_BITS, Seen, StateCodes, StateSteps, state_codes, state_steps
 
 COARSER_STEPS = 2
+WORTH_WHILE = 0.99  # of the predicted damage: steps that save less end the search
 Mask = NDArray[np.bool_]
 
 
@@ -41,28 +42,53 @@ class InCodes:
         mine, theirs = self.kernel, other.kernel
         names = ("W", "ratio", "shift", "keep")
         fields: dict[str, Any] = {name: _where(take, getattr(theirs, name), getattr(mine, name)) for name in names}
-        register = max(mine.register, theirs.register, key=lambda limits: limits[1])
+        register = _wider(mine.register, theirs.register)
         kernel = replace(mine, register=register, **fields)
         return InCodes(kernel, _where(take, other.read_out, self.read_out), _where(take, other.stable, self.stable))
 
 
-def bases(
-    kernel: Kernel, fed: list[FloatArray], u_step: FloatArray, config: QuantizeConfig
-) -> Iterator[tuple[str, Iterator[list[InCodes]]]]:
-    """Names of bases, and candidates in each: lists in order of steps, from fine to coarse; the sparsest basis first.
+def side_by_side(some: list[InCodes]) -> InCodes:
+    """All as one kernel of so many times the groups, which runs over data in one go."""
+    kernels = [one.kernel for one in some]
+    names = ("W", "ratio", "shift", "keep", "u_step", "y_step")
+    fields: dict[str, Any] = {name: np.concatenate([getattr(k, name) for k in kernels]) for name in names}
+    kernel = replace(kernels[0], register=_wider(*(k.register for k in kernels)), **fields)
+    read_out, stable = (np.concatenate([getattr(one, name) for one in some]) for name in ("read_out", "stable"))
+    return InCodes(kernel, read_out, stable)
+
+
+class Bases:
+    """The coordinates that a kernel's states may have, and the kernel in them on data (T, G, m) each.
 
     A kernel that is written as modes stays as it is.
 
     Raises:
         ModelError: SSMC-S04, a pole on or outside the unit circle.
     """
-    modes = modal(kernel)
-    if modes is not None:
-        yield "modal", _modal(modes, fed, u_step, config)
-    if not is_modal(kernel):
-        seen = driven(kernel, fed, u_step)
-        for name, T, turned in dense_bases(kernel, seen.power):
-            yield name, _rows(turned, seen.turned(T), config)
+
+    def __init__(self, kernel: Kernel, fed: list[FloatArray], config: QuantizeConfig) -> None:
+        self.config = config
+        self.modes = modal(kernel)
+        if self.modes is not None:
+            states, increments, _ = float_run(self.modes, fed)
+            self.seen = Seen(state_steps(states, increments, config), spectrum(fed))
+        self.others: list[tuple[str, Kernel, Driven, StateSteps]] = []
+        if not is_modal(kernel):
+            seen = driven(kernel, fed)
+            for name, T, turned in dense_bases(kernel, seen.power):
+                here = seen.turned(T)
+                self.others.append((name, turned, here, here.steps(config)))
+
+    def candidates(self, u_step: FloatArray) -> Iterator[tuple[str, Iterator[list[InCodes]]]]:
+        """Names of bases, the sparsest first, and candidates in each: lists in order of steps, from fine to coarse."""
+        if self.modes is not None:
+            yield "modal", _modal(self.modes, self.seen, u_step, self.config)
+        for name, kernel, seen, steps in self.others:
+            yield name, _rows(kernel, seen, steps, u_step, self.config)
+
+
+def _wider(*ranges: tuple[int, int]) -> tuple[int, int]:
+    return max(ranges, key=lambda limits: limits[1])
 
 
 def _factors(config: QuantizeConfig) -> list[float]:
@@ -71,16 +97,26 @@ def _factors(config: QuantizeConfig) -> list[float]:
     return [float(1 << k) for k in range(COARSER_STEPS + max(spare, 0))]
 
 
-def _modal(modes: Modes, fed: list[FloatArray], u_step: FloatArray, config: QuantizeConfig) -> Iterator[list[InCodes]]:
-    states, increments, _ = float_run(modes, fed)
-    seen = Seen(states, increments, spectrum(fed), u_step)
-    factors = _factors(config)
-    found = {
-        delta: [state_codes(modes, seen, config, delta, factor) for factor in factors]
-        for delta in ((True, False) if config.form == "auto" else (config.form == "delta",))
-    }
-    for start in range(len(factors)):
-        best = {delta: _least_damage(codes[start:]) for delta, codes in found.items()}
+def _from_fine_to_coarse(
+    modes: Modes, seen: Seen, u_step: FloatArray, config: QuantizeConfig, delta: bool
+) -> list[StateCodes]:
+    """Codes in coarser and coarser steps, as long as the next ones promise less damage in some modes."""
+    found: list[StateCodes] = []
+    before = np.inf
+    for factor in _factors(config):
+        found.append(state_codes(modes, seen, u_step, config, delta, factor))
+        least = float(_least_damage(found).damage.sum())
+        if least > WORTH_WHILE * before:
+            break
+        before = least
+    return found
+
+
+def _modal(modes: Modes, seen: Seen, u_step: FloatArray, config: QuantizeConfig) -> Iterator[list[InCodes]]:
+    forms = (True, False) if config.form == "auto" else (config.form == "delta",)
+    found = {delta: _from_fine_to_coarse(modes, seen, u_step, config, delta) for delta in forms}
+    for start in range(max(len(codes) for codes in found.values())):
+        best = {delta: _least_damage(codes[min(start, len(codes) - 1) :]) for delta, codes in found.items()}
         if config.form != "auto":
             ((delta, only),) = best.items()
             yield [_in_codes(modes, only, np.full(only.damage.shape, delta), u_step, config)]
@@ -117,16 +153,18 @@ def _in_codes(modes: Modes, codes: StateCodes, delta: Mask, u_step: FloatArray, 
     return InCodes(kernel, np.concatenate([C, modes.D * u_step[:, None]], 2), np.ones(len(C), bool))
 
 
-def _rows(kernel: Kernel, seen: Driven, config: QuantizeConfig) -> Iterator[list[InCodes]]:
+def _rows(
+    kernel: Kernel, seen: Driven, steps: StateSteps, u_step: FloatArray, config: QuantizeConfig
+) -> Iterator[list[InCodes]]:
     forms = {"delta": (True,), "direct": (False,), "auto": (True, False)}[config.form]
     for factor in _factors(config):
         found = []
         for delta in forms:
-            codes = row_codes(kernel, seen, config, delta, factor)
+            codes = row_codes(kernel, seen, steps, u_step, config, delta, factor)
             W = np.concatenate([codes.A, codes.B], 2)
             keep = np.full(codes.sigma.shape, delta)
-            in_codes = _kernel(W, codes.omega / codes.sigma, codes.shift, keep, seen.u_step, config)
-            read_out = np.concatenate([kernel.C * codes.sigma[:, None], kernel.D * seen.u_step[:, None]], 2)
+            in_codes = _kernel(W, codes.omega / codes.sigma, codes.shift, keep, u_step, config)
+            read_out = np.concatenate([kernel.C * codes.sigma[:, None], kernel.D * u_step[:, None]], 2)
             found.append(InCodes(in_codes, read_out, codes.stable))
         yield found
 

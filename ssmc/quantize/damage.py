@@ -11,6 +11,7 @@ from ssmc.ir.rounding import FloatArray
 from ssmc.quantize.modes import Modes
 
 FREQUENCIES = 256
+CACHED = 1 << 17
 
 
 def spectrum(fed: list[FloatArray]) -> FloatArray:
@@ -26,27 +27,37 @@ def spectrum(fed: list[FloatArray]) -> FloatArray:
 def coefficient_error(modes: Modes, A: FloatArray, B: FloatArray, spectrum: FloatArray, refit: bool) -> FloatArray:
     """Power at the output by coefficients off their value: mean over frequency of |H_quantized - H|^2 S_u, (G, K).
 
-    With ``refit`` what is left by the C that fits best.
+    With ``refit`` what is left by the C that fits best. Spectra of real signals are even: half the circle is enough.
     """
-    z = np.exp(2j * np.pi * np.arange(FREQUENCIES) / FREQUENCIES)
+    half = np.arange(FREQUENCIES // 2 + 1)
+    z = np.exp(2j * np.pi * half / FREQUENCIES)
+    power = spectrum[half] * np.where(half % (FREQUENCIES // 2), 2, 1)[:, None, None]
+    sums = np.zeros((3, *A.shape))
+    for part in np.array_split(half, -(-B.size * len(half) // CACHED)):
+        made, wanted = (_response(z[part], a, b) for a, b in ((A, B), (modes.A, modes.B)))
+        weighted = power[part][:, :, None, None]
+        for i, (x, y) in enumerate(((made, made), (wanted, made), (wanted, wanted))):
+            sums[i] += _products(x, y * weighted)
+    gram, cross, energy = sums
     C = np.moveaxis(modes.C, 2, 1)  # (G, K, p, 2)
-    gram, moment, energy = np.zeros(A.shape), np.zeros(C.shape), np.zeros(A.shape[:2])
-    for point, power in zip(z, spectrum, strict=True):
-        x, wanted = (_resolvent(point, a) @ b for a, b in ((A, B), (modes.A, modes.B)))
-        y, weighted = C @ wanted, (x * power[:, None, None, :]).conj().swapaxes(-1, -2)
-        gram += (x @ weighted).real
-        moment += (y @ weighted).real
-        energy += (np.abs(y) ** 2 * power[:, None, None, :]).sum((-1, -2))
+    moment = C @ cross
     best = fitted(gram, moment, C) if refit else C
-    left = energy + ((best @ gram - 2 * moment) * best).sum((-1, -2))
+    left = ((C @ energy) * C).sum((-1, -2)) + ((best @ gram - 2 * moment) * best).sum((-1, -2))
     return np.asarray(np.maximum(left, 0) / FREQUENCIES)
 
 
-def _resolvent(z: complex, A: FloatArray) -> NDArray[np.complex128]:
-    """(z - A)^-1 of 2 x 2 blocks."""
-    a, b, c, d = A[..., 0, 0], A[..., 0, 1], A[..., 1, 0], A[..., 1, 1]
-    adjoint = np.stack([np.stack([z - d, b], -1), np.stack([c, z - a], -1)], -2)
-    return np.asarray(adjoint / ((z - a) * (z - d) - b * c)[..., None, None])
+def _response(z: NDArray[np.complex128], A: FloatArray, B: FloatArray) -> NDArray[np.complex128]:
+    """(z - A)^-1 B of 2 x 2 blocks, (F, G, K, 2, m)."""
+    a, b, c, d = (A[..., i, j, None] for i in (0, 1) for j in (0, 1))
+    z = z[:, None, None, None]
+    upper, lower = (z - d) * B[..., 0, :] + b * B[..., 1, :], c * B[..., 0, :] + (z - a) * B[..., 1, :]
+    return np.asarray(np.stack([upper, lower], -2) / ((z - a) * (z - d) - b * c)[..., None, :])
+
+
+def _products(x: NDArray[np.complex128], y: NDArray[np.complex128]) -> FloatArray:
+    """Real part of the sum over frequencies and inputs of x_i y_j*, (G, K, 2, 2)."""
+    pairs = [[(x[..., i, :] * y[..., j, :].conj()).real.sum((0, -1)) for j in (0, 1)] for i in (0, 1)]
+    return np.moveaxis(np.asarray(pairs), (0, 1), (-2, -1))
 
 
 def converter_noise(modes: Modes, A: FloatArray, sigma: FloatArray, shift: FloatArray, delta: bool) -> FloatArray:

@@ -10,7 +10,7 @@ import numpy as np
 from ssmc.errors import ModelError
 from ssmc.ir.rounding import FloatArray
 from ssmc.quantize.bases import Kernel
-from ssmc.quantize.candidates import InCodes, bases
+from ssmc.quantize.candidates import Bases, InCodes, side_by_side
 from ssmc.quantize.config import QuantizeConfig, signed_range
 from ssmc.quantize.read_out import read_out_codes
 from ssmc.quantize.runs import QuantizedKernel, normal_equations, outputs, thinning
@@ -57,9 +57,10 @@ def quantize_kernel(kernel: Kernel, fed: list[FloatArray], u_step: FloatArray, c
     y = outputs(kernel, fed)
     some = range(0, len(fed), -(-len(fed) // MOST_SEQUENCES))
     heard = [fed[i][:MOST_STEPS] for i in some], [y[i][:MOST_STEPS] for i in some]
+    bases = Bases(kernel, fed, config)
     best: _Basis | None = None
     for factor in range(1 + max(config.activation_bits - config.kernel_bits, 0)):
-        found = _best_basis(bases(kernel, fed, u_step * 2**factor, config), *heard, config)
+        found = _best_basis(bases.candidates(u_step * 2**factor), *heard, config)
         if found is None or (best is not None and found.left >= best.left):
             break
         best = found
@@ -96,8 +97,8 @@ def _best(
     best: _Tried | None = None
     for some in candidates:
         before = best
-        for states in some:
-            tried = _Tried(states, _left(states, fed, y, config))
+        for states, left in zip(some, _left(some, fed, y, config), strict=True):
+            tried = _Tried(states, left)
             best = tried if best is None else best.improved(tried)
         if before is not None and best is not None and not (best.left < before.left).any():
             break
@@ -106,11 +107,13 @@ def _best(
     return best
 
 
-def _left(states: InCodes, fed: list[FloatArray], y: list[FloatArray], config: QuantizeConfig) -> FloatArray:
-    """Squared error (G,) of the output, before its own converter; infinite for groups that are not stable."""
-    _, _, left = read_out_codes(states, *_equations(states, fed, y, config), config)
-    energy = sum((out**2).sum((0, 2)) for out in y)
-    return np.asarray(np.where(states.stable, np.maximum(energy + left.sum(1), 0), np.inf))
+def _left(some: list[InCodes], fed: list[FloatArray], y: list[FloatArray], config: QuantizeConfig) -> FloatArray:
+    """Squared error (len(some), G) of the output, before its own converter; infinite for groups that are not stable."""
+    together, count = side_by_side(some), len(some)
+    fed, wanted = ([np.tile(x, (1, count, 1)) for x in sequences] for sequences in (fed, y))
+    _, _, left = read_out_codes(together, *_equations(together, fed, wanted, config), config)
+    energy = sum((out**2).sum((0, 2)) for out in wanted)
+    return np.where(together.stable, np.maximum(energy + left.sum(1), 0), np.inf).reshape(count, -1)
 
 
 def _equations(

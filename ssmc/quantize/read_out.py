@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ssmc.analysis.refit import fitted, rounded, squared_error
+from ssmc.analysis.refit import fitted, least_rounded, squared_error
 from ssmc.ir.rounding import FloatArray, round_half_even
 from ssmc.quantize.candidates import InCodes
 from ssmc.quantize.config import QuantizeConfig, weight_limit
@@ -37,13 +37,8 @@ def _refitted(gram: FloatArray, read_out: FloatArray, config: QuantizeConfig) ->
     limit = weight_limit(config.kernel_bits)
     octave = SHORT if config.power_of_two else np.exp2(np.arange(4) / 4)
     factors = np.outer(np.exp2(np.arange(-3.0, 0)), octave).ravel()
-    steps = [_widest(read_out, config) * factor for factor in (1.0, *factors)]
-    codes = [rounded(gram, read_out, step, limit) for step in steps]
-    left = np.stack([squared_error(gram, w * s[..., None] - read_out) for w, s in zip(codes, steps, strict=True)])
-    if config.granularity == "tensor":
-        left = np.broadcast_to(left.sum((1, 2), keepdims=True), left.shape)
-    best = left.argmin(0)[None]
-    return np.take_along_axis(np.stack(codes), best[..., None], 0)[0], np.take_along_axis(np.stack(steps), best, 0)[0]
+    steps = np.stack([_widest(read_out, config) * factor for factor in (1.0, *factors)], 1)
+    return least_rounded(gram, read_out, steps, limit, (0, 2) if config.granularity == "tensor" else ())
 
 
 def _widest(read_out: FloatArray, config: QuantizeConfig) -> FloatArray:

@@ -11,6 +11,7 @@ from ssmc.quantize.bases import Kernel
 from ssmc.quantize.modes import Modes
 
 MOST_STEPS = 1500
+TOGETHER = 8  # steps whose products are summed at once
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,17 @@ def normal_equations(
     gram = np.zeros((len(A), *[kernel.W.shape[2]] * 2))
     moment = np.zeros((len(A), y[0].shape[2], kernel.W.shape[2]))
     r = np.zeros((len(A), len(fed), n))
+    seen: list[tuple[FloatArray, FloatArray]] = []
     for t in range(len(codes[-1])):
         u, wanted = (np.stack([x[t] for x in sequences if len(x) > t], 1) for sequences in (codes, y))
         r = r[:, -u.shape[1] :]
         driven = np.clip(round_half_even(r / unit[:, None]), *kernel.dac)
-        rows = np.concatenate([driven, u], 2)
-        gram += rows.swapaxes(1, 2) @ rows
-        moment += wanted.swapaxes(1, 2) @ rows
+        seen.append((np.concatenate([driven, u], 2), wanted))
+        if len(seen) == TOGETHER or t == len(codes[-1]) - 1:
+            rows, heard = (np.concatenate(part, 1) for part in zip(*seen, strict=True))
+            gram += rows.swapaxes(1, 2) @ rows
+            moment += heard.swapaxes(1, 2) @ rows
+            seen.clear()
         sums = driven @ A.swapaxes(1, 2) + u @ B.swapaxes(1, 2)
         new = np.clip(round_half_even(sums * kernel.ratio[:, None, :n]), *kernel.adc)
         r = np.clip(kernel.keep[:, None] * r + new, *kernel.register)

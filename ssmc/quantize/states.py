@@ -25,17 +25,20 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
+class StateSteps:
+    """What the data ask for: steps (G, K) of what drives rows in delta and in direct form, and of increments."""
+
+    delta: FloatArray
+    direct: FloatArray
+    increment: FloatArray
+
+
+@dataclass(frozen=True)
 class Seen:
-    """The float kernel on data.
+    """The float kernel on data: steps of its states, and the spectrum of its inputs, (F, G, m)."""
 
-    Attributes:
-        states, increments: (S, 2, G, K). spectrum: of the inputs, (F, G, m). u_step: their steps, (G, m).
-    """
-
-    states: FloatArray
-    increments: FloatArray
+    steps: StateSteps
     spectrum: FloatArray
-    u_step: FloatArray
 
 
 @dataclass(frozen=True)
@@ -55,16 +58,18 @@ class StateCodes:
         return self.A, self.B, self.omega, self.sigma, self.shift
 
 
-def state_codes(modes: Modes, seen: Seen, config: QuantizeConfig, form_delta: bool, coarser: float = 1.0) -> StateCodes:
+def state_codes(
+    modes: Modes, seen: Seen, u_step: FloatArray, config: QuantizeConfig, form_delta: bool, coarser: float = 1.0
+) -> StateCodes:
     """All modes in delta form, or all in direct form; states in steps ``coarser`` than the data ask for.
 
     The step of a state is its unit, which only A, B and C see: any number, even where scales are powers of two. The
     ratios are short then (`ssmc.quantize.steps.SHORT`).
     """
     limit, pow2 = weight_limit(config.kernel_bits), config.power_of_two
-    sigma, shift = converter_steps(seen.states, seen.increments, config, form_delta, coarser)
+    sigma, shift = converter_steps(seen.steps, config, form_delta, coarser)
     M = modes.A - np.eye(2) if form_delta else modes.A
-    A, B = M * sigma[..., None, None], modes.B * seen.u_step[:, None, None]
+    A, B = M * sigma[..., None, None], modes.B * u_step[:, None, None]
     top = np.maximum(np.abs(A).max((-1, -2)), np.abs(B).max((-1, -2)))
     omega = sigma * grid_scale(pooled(top / sigma, config), limit, pow2)
     if config.granularity == "mode":
@@ -73,24 +78,28 @@ def state_codes(modes: Modes, seen: Seen, config: QuantizeConfig, form_delta: bo
     codes = stable_blocks(M / grid[..., None, None], grid, modes.turning, limit, form_delta)
     b = np.clip(round_half_even(B / omega[..., None, None]), -limit, limit)
     real_A = codes * grid[..., None, None] + (np.eye(2) if form_delta else 0)
-    real_B = b * omega[..., None, None] / seen.u_step[:, None, None]
+    real_B = b * omega[..., None, None] / u_step[:, None, None]
     damage = coefficient_error(modes, real_A, real_B, seen.spectrum, config.refit)
     damage = damage + converter_noise(modes, real_A, sigma, shift, form_delta)
     return StateCodes(codes, b, omega, sigma, shift, damage)
 
 
-def converter_steps(
-    states: FloatArray, increments: FloatArray, config: QuantizeConfig, form_delta: bool, coarser: float
-) -> tuple[FloatArray, FloatArray]:
-    """Steps of states (S, 2, G, K) that drive rows, and shifts p of what their columns deliver, (G, K)."""
+def state_steps(states: FloatArray, increments: FloatArray, config: QuantizeConfig) -> StateSteps:
+    """Of states and increments (S, 2, G, K)."""
     adc, dac = signed_range(config.adc_bits), signed_range(config.state_bits)
-    narrow = dac if form_delta else signed_range(min(config.adc_bits, config.state_bits))
-    sigma = _shared_step(states, narrow, config) * coarser
+    delta = _shared_step(states, dac, config)
+    direct = delta if config.state_bits <= config.adc_bits else _shared_step(states, adc, config)
+    return StateSteps(delta, direct, _shared_step(increments, adc, config))
+
+
+def converter_steps(
+    steps: StateSteps, config: QuantizeConfig, form_delta: bool, coarser: float
+) -> tuple[FloatArray, FloatArray]:
+    """Steps of states that drive rows, and shifts p of what their columns deliver, (G, K)."""
     if not form_delta:
-        return sigma, np.zeros(sigma.shape)
-    increment = _shared_step(increments, adc, config)
-    sigma = np.maximum(sigma, increment)
-    shift = np.clip(round_half_even(np.log2(sigma / increment)), 0, LARGEST_SHIFT)
+        return steps.direct * coarser, np.zeros(steps.direct.shape)
+    sigma = np.maximum(steps.delta * coarser, steps.increment)
+    shift = np.clip(round_half_even(np.log2(sigma / steps.increment)), 0, LARGEST_SHIFT)
     return sigma, np.minimum(shift, MOST_REGISTER_BITS - config.state_bits)
 
 
@@ -112,6 +121,8 @@ def pooled(top: FloatArray, config: QuantizeConfig) -> FloatArray:
 def stable_blocks(wanted: FloatArray, grid: FloatArray, turning: Mask, limit: int, delta: bool) -> FloatArray:
     """Integer blocks (G, K, 2, 2) near ``wanted`` whose poles lie inside the unit circle."""
     turned = block(stable_codes(wanted[..., 0], grid, limit, delta, halves=2))
+    if turning.all():
+        return turned
     real = stable_codes(_real_poles(wanted), np.repeat(grid[..., None], 2, -1), limit, delta)[..., 0]
     return np.where(turning[..., None, None], turned, real[..., None] * np.eye(2))
 
@@ -137,12 +148,11 @@ def _best_grid(
     for factor in factors:
         step = omega * factor
         wanted, b = A / step[..., None, None], (B / step[..., None, None]).reshape(*step.shape, -1)
-        turned, real = (
-            grid_error(poles, b, step / sigma, limit, delta, halves, share)
-            for poles, halves in ((wanted[..., None, :, 0], 2), (_real_poles(wanted), 0))
-        )
-        clipped = step * limit < top * (1 - 1e-9)
-        errors.append(np.where(clipped, np.inf, np.where(turning, turned, real)))
+        error = grid_error(wanted[..., None, :, 0], b, step / sigma, limit, delta, 2, share, close=True)
+        if not turning.all():
+            real = grid_error(_real_poles(wanted), b, step / sigma, limit, delta, 0, share, close=True)
+            error = np.where(turning, error, real)
+        errors.append(np.where(step * limit < top * (1 - 1e-9), np.inf, error))
     return np.asarray(omega * factors[np.argmin(errors, 0)])
 
 

@@ -23,8 +23,8 @@ def best_step(x: FloatArray, lo: int, hi: int, kept: int, power_of_two: bool) ->
     """The step with the least squared error of ``step * clip(round(x / step), lo, hi)``, clipping against resolution.
 
     One step for each entry of the last ``kept`` axes of x; 1 where all data are 0. Candidates are the smallest step
-    that clips nothing and those below it, by octaves or quarters of them. A few entries are looked at together, so that
-    their data stay in the cache.
+    that clips nothing and those below it by octaves, then quarters of octaves around the best. A few entries are looked
+    at together, so that their data stay in the cache.
     """
     axis = x.ndim - kept
     if not kept or x.shape[axis] <= 1:
@@ -38,9 +38,19 @@ def _best_step(x: FloatArray, lo: int, hi: int, kept: int, power_of_two: bool) -
     axes = tuple(range(x.ndim - kept))
     ends = np.stack([x.max(axes) / max(hi, 1), x.min(axes) / min(lo, -1) if lo else x.max(axes) / max(hi, 1)])
     top = grid_scale(ends.max(0), 1.0, power_of_two)
-    factors = np.exp2(-np.arange(0, OCTAVES, 1.0 if power_of_two else 0.25))
-    errors = np.stack([_error(x, top * factor, lo, hi, axes) for factor in factors])
-    return np.asarray(np.where((x == 0).all(axes), 1.0, top * factors[errors.argmin(0)]))
+    step = _least_error(x, top, np.exp2(-np.arange(OCTAVES)), lo, hi, axes)
+    if not power_of_two:
+        step = _least_error(x, step, np.minimum(np.exp2(np.arange(-3, 4) / 4), (top / step)[..., None]), lo, hi, axes)
+    return np.asarray(np.where((x == 0).all(axes), 1.0, step))
+
+
+def _least_error(
+    x: FloatArray, step: FloatArray, factors: FloatArray, lo: int, hi: int, axes: tuple[int, ...]
+) -> FloatArray:
+    """Of ``step`` times ``factors`` (..., F) the one of least error."""
+    steps = np.moveaxis(step[..., None] * factors, -1, 0)
+    errors = np.stack([_error(x, one, lo, hi, axes) for one in steps])
+    return np.asarray(np.take_along_axis(steps, errors.argmin(0)[None], 0)[0])
 
 
 def _error(x: FloatArray, step: FloatArray, lo: int, hi: int, axes: tuple[int, ...]) -> FloatArray:
