@@ -12,6 +12,7 @@ from ssmc.cli.types import COUNT, SEED, budget_option
 
 if TYPE_CHECKING:
     from ssmc.budgets import Budgets
+    from ssmc.data import Samples
     from ssmc.targets.aimc.simulation.noise import NoiseModel
     from ssmc.targets.aimc.target import AimcCompiled
 
@@ -38,6 +39,12 @@ UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
     help="Seed of the first chip; the others count up.",
 )
 @click.option("--device", help="Cell model to use instead of the hardware file's, such as pcm or reram_wan.")
+@click.option(
+    "--sensitivity",
+    "alone",
+    is_flag=True,
+    help="Instead, one effect of real devices at a time, the most harmful first; --chips of each.",
+)
 @click.option("--json", "as_json", type=click.Path(path_type=Path), help="Also write the result as JSON to this file.")
 @click.option("--html", type=click.Path(path_type=Path), help="Also write an HTML page with plots to this file.")
 @budget_option
@@ -48,6 +55,7 @@ def noise(
     times: str,
     seed: int,
     device: str | None,
+    alone: bool,
     as_json: Path | None,
     html: Path | None,
     budgets: Budgets,
@@ -57,6 +65,7 @@ def noise(
     \b
     Example:
       ssmc noise out --data test.npz --chips 20 --times 0,1d,30d --html noise.html
+      ssmc noise out --data test.npz --chips 5 --sensitivity
     """
     from ssmc.bundle.files import write_file
     from ssmc.bundle.folder import load
@@ -71,6 +80,9 @@ def noise(
     loaded, samples = load(bundle), load_samples(data, budgets)
     if not isinstance(loaded.compiled, AimcCompiled):
         raise UsageError("SSMC-U12", f"target '{loaded.target}' has no devices to be noisy", "compile for aimc")
+    if alone:
+        _sensitivity(loaded.compiled, samples, chips, seed, as_json)
+        return
     model = _model(loaded.compiled, device)
     with counting(chips * len(moments), "chips") as advance:
         found = monte_carlo(loaded, samples, chips=chips, times_s=moments, noise=model, seed=seed, progress=advance)
@@ -82,6 +94,20 @@ def noise(
     if html is not None:
         write_file(html, noise_html(result).encode())
         click.echo(f"wrote {html}")
+
+
+def _sensitivity(compiled: AimcCompiled, samples: Samples, chips: int, seed: int, as_json: Path | None) -> None:
+    from ssmc.bundle.files import write_file
+    from ssmc.report.facts import dump_json
+    from ssmc.report.noise import sensitivity_text
+    from ssmc.targets.aimc.simulation.sensitivity import effects, sensitivity
+
+    with counting(chips * len(list(effects(compiled.hardware))), "chips") as advance:
+        rows = sensitivity(compiled, samples, chips=chips, seed=seed, progress=advance)
+    click.echo(sensitivity_text(rows))
+    if as_json is not None:
+        write_file(as_json, dump_json({"schema": "ssmc.sensitivity/1", "effects": rows}).encode())
+        click.echo(f"wrote {as_json}")
 
 
 def _model(compiled: AimcCompiled, device: str | None) -> NoiseModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 
 from ssmc.ir.serialize import Json
@@ -39,6 +40,23 @@ def noise_text(result: Json) -> str:
     )
     blocks = [columns(TIME_HEAD, time_rows(result)), columns(POLE_HEAD, pole_rows(result)), *warnings(result)]
     return "\n\n".join([head, *(block for block in [*blocks, columns(CLIP_HEAD, clip_rows(result))] if block)])
+
+
+def sensitivity_text(rows: Sequence[Json]) -> str:
+    """One effect a line, the most harmful first."""
+    head = ("effect alone", "size", "accuracy", "95 % interval", "lost", "size from")
+    shown = [
+        (
+            row["effect"],
+            row["size"],
+            f"{row['accuracy']['value']:.4f}",
+            f"{row['accuracy']['low']:.4f} to {row['accuracy']['high']:.4f}",
+            f"{100 * row['lost']:.1f} points",
+            row["source"],
+        )
+        for row in rows
+    ]
+    return f"ideal {rows[0]['ideal']:.4f}\n\n{columns(head, shown)}"
 
 
 def warnings(result: Json) -> list[str]:
