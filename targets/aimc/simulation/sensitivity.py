@@ -1,4 +1,4 @@
-"""What a program is afraid of: one effect of real devices at a time, at the size of the hardware file or a published one.
+"""What a program is afraid of: one effect of real devices at a time, of the size of the file or a published one.
 
 Every row simulates chips on which nothing but this effect is not ideal. Effects do not add up; the table says which one
 to look at first.
