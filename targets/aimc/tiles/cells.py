@@ -27,11 +27,12 @@ def cell_levels(banks: Iterable[Bank], hw: Hardware) -> dict[int, IntArray]:
 def tile_levels(bank: Bank, tile: Tile, hw: Hardware) -> IntArray:
     """Levels of the cells of one tile, (physical rows, physical columns)."""
     digits = bank.codes[tile.group][:, bank.outputs_in(tile)][..., bank.inputs_in(tile)]
-    flat = digits.transpose(2, 1, 0).reshape(digits.shape[2], -1)
+    slices, outputs, inputs = digits.shape
+    flat = digits.transpose(2, 1, 0).reshape(inputs, outputs * slices)
     if hw.cells_per_code == 1:
         return _rows(flat + (hw.cell.levels - 1) // 2, (hw.cell.levels - 1) // 2 - flat, hw)
     plus, minus = np.maximum(flat, 0), np.maximum(-flat, 0)
-    pair, mirrored = (np.stack(p, -1).reshape(len(flat), -1) for p in ((plus, minus), (minus, plus)))
+    pair, mirrored = (np.stack(p, -1).reshape(inputs, 2 * outputs * slices) for p in ((plus, minus), (minus, plus)))
     return _rows(pair, mirrored, hw)
 
 
@@ -39,7 +40,7 @@ def _rows(positive: IntArray, negative: IntArray, hw: Hardware) -> IntArray:
     """Rows as they are, or with unipolar drivers each followed by its mirror image."""
     if hw.rows_per_input == 1:
         return positive
-    return np.stack([positive, negative], 1).reshape(2 * len(positive), -1)
+    return np.stack([positive, negative], 1).reshape(2 * len(positive), positive.shape[1])
 
 
 def waves(bank: Bank) -> Iterator[list[Tile]]:
