@@ -24,6 +24,7 @@ from ssmc.targets.aimc.tiles.cells import cell_levels
 from ssmc.targets.aimc.tiles.instructions import INSTRUCTIONS, Instruction
 from ssmc.targets.aimc.tiles.layout import shades
 from ssmc.targets.aimc.tiles.serialize import tiles_from_json, tiles_to_json
+from tests.compiling import demo_program
 from tests.targets.aimc.test_rates import SEEDS
 from tests.targets.c99.programs import random_program
 
@@ -143,3 +144,11 @@ def test_the_stages_of_the_limit_add_up_to_the_interval(taox64: Hardware, progra
         data["initiation_interval_ns"]["nominal"]
     )
     assert data["limit"]["limited_by"] == data["limited_by"]
+
+
+@pytest.mark.parametrize("remedy", [{"packing": "auto"}, {"place": "auto"}, {"set": ("array.count=0",)}])
+def test_the_remedies_for_too_few_arrays(remedy: dict[str, Any]) -> None:
+    program = demo_program()
+    with pytest.raises(ModelError, match=r"SSMC-A03.*--packing auto.*--place auto.*array.count"):
+        AimcTarget("hermes64").emit(program)
+    assert AimcTarget("hermes64", **remedy).emit(program).tiles.per_step
