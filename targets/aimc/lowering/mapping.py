@@ -183,7 +183,7 @@ def _placed(banks: list[Bank], how: list[Packing], plans: Mapping[str, MatrixPla
     if hw.array.count and free > hw.array.count:
         name = next(b.name for k, b in enumerate(banks) if max(t.array for t in tiles[k]) >= hw.array.count)
         fact = f"needs {free} arrays, '{hw.name}' has {hw.array.count}"
-        remedy = "pack several matrices into an array (--packing auto), place some digital (--place auto), or raise array.count (--set)"
+        remedy = "pack several into an array (--packing auto), place some digital (--place auto), or raise array.count"
         raise ModelError("SSMC-A03", fact, remedy, name.split("[")[0])
     return tuple(replace(bank, tiles=tuple(sorted(tiles[k], key=_order))) for k, bank in enumerate(banks))
 
