@@ -18,7 +18,7 @@ from ssmc.report.text import CHANNEL_HEAD, channel_rows, skipped_line
 from ssmc.report.units import NAMES, number, quantity, unit_of, words
 
 OPEN_LIST = 3
-UNSET = {"", "None", "0", "0.0"}
+UNSET = {"", "()", "None", "0", "0.0"}
 METRICS_HEAD = ("metric", "counting", "fp32", "this model", "less by")
 
 
