@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,6 +135,8 @@ def compile_(
       ssmc compile model.onnx --prune-budget 1 --prune-data held_out.npz
       ssmc compile model.onnx --stop-after fold-constants -o stage
     """
+    # numpy reads this as it loads: products of small blocks make threads of BLAS wait more than they work
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from ssmc.bundle import compile as compiling
     from ssmc.bundle.files import require_target_folder, write_file
     from ssmc.bundle.options import target_with
