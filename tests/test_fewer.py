@@ -14,10 +14,12 @@ pytest.importorskip("torch")
 import torch
 from click.testing import CliRunner
 
+from examples.lib import dense
+from examples.lib.dense import Dense
 from examples.lib.options import Numbers
 from examples.lib.parents import Task, save_parameters
 from examples.lib.ragged import Part, Ragged
-from examples.lib.recipe import Recipe, Shape, shortened
+from examples.lib.recipe import FirstBatches, Recipe, Shape, shortened
 from examples.studies import fewer
 from ssmc.analysis.bases import literal
 from ssmc.analysis.qs4d_metrics import fp32_twin, qs4d_figures
@@ -92,6 +94,13 @@ def test_a_trial_is_short_and_leaves_the_results_alone(task):
     recipe = Recipe(FEWER, Shape(states=2), batches=2)
     assert recipe.folder(task) != task.folder
     assert recipe.name("qat") == "qat-fewer-fit2-b2"
+
+
+def test_a_trial_makes_the_batches_it_needs_and_no_more():
+    x, label = np.zeros((12, 5, 2), np.int16), np.zeros(12, np.int64)
+    whole = Dense(*(dense.Part(x, label),) * 3, batch=3)
+    epoch = FirstBatches(whole, 2).training(np.random.default_rng(0))
+    assert [len(batch[0]) for batch in epoch] == [3, 3]
 
 
 @pytest.mark.parametrize(

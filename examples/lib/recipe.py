@@ -124,8 +124,9 @@ class FirstBatches:
     count: int
 
     def training(self, rng: np.random.Generator) -> Sequence[Batch]:
-        """Of one epoch."""
-        return self.data.training(rng)[: self.count]
+        """Of one epoch, one by one: it may make a batch when asked for it."""
+        epoch = self.data.training(rng)
+        return [epoch[index] for index in range(min(self.count, len(epoch)))]
 
     def validation(self) -> Iterable[Batch]:
         """Of the held-out part."""
