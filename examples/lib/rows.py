@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 import ssmc
 from examples.lib.parents import Task
 from examples.lib.sweep import written
-from ssmc.analysis.qs4d_metrics import Qs4dModel, fp32_twin, headline, qs4d_figures
+from ssmc.analysis.bases import bases, literal
+from ssmc.analysis.qs4d_metrics import Qs4dModel, fp32_twin, qs4d_figures
 from ssmc.bundle.check import accuracy
 from ssmc.bundle.check import evaluate as run_program
 from ssmc.data import Samples
@@ -25,6 +26,8 @@ from ssmc.ir.operations import StateSpace
 from ssmc.ir.program import Program
 from ssmc.qat import ModelConfig, QuantConfig, S4DClassifier
 from ssmc.qat.training import evaluate
+
+Row = dict[str, Any]
 
 UNSTABLE = "SSMC-S06"
 TOGETHER = 50  # sequences at once in torch
@@ -37,7 +40,7 @@ def exported(task: Task, model: S4DClassifier, path: Path) -> Path:
     return path
 
 
-def result_row(task: Task, model: S4DClassifier, path: Path, seed: int, method: str, command: str) -> dict[str, Any]:
+def result_row(task: Task, model: S4DClassifier, path: Path, seed: int, method: str, command: str) -> Row:
     """Export ``model`` to ``path`` and describe it by one row of results.json."""
     quant = model.config.quant
     program, scores = compiled(task, exported(task, model, path))
@@ -52,20 +55,34 @@ def result_row(task: Task, model: S4DClassifier, path: Path, seed: int, method: 
         **scores,
         "accuracy_torch": evaluate(model, task.data.testing())[0],
         "accuracy_val": evaluate(model, task.data.validation())[0],
-        **costs(program, task.model),
+        **costs(program, task.model, states(model)),
+        "rates": list(model.config.rates or (1,) * model.config.layers),
         "seed": seed,
         "command": command,
     }
 
 
-def costs(program: Program, shape: ModelConfig) -> dict[str, Any]:
-    """In the counting of QS4D, and how many times less than those of the float twin."""
-    found = headline(program, float_twin(shape))
+def states(model: S4DClassifier) -> list[int]:
+    """Real states of every block, over all channels."""
+    return [int(block.ssm.blocks.orders.sum()) for block in model.blocks]  # type: ignore[union-attr, operator]
+
+
+def costs(program: Program, shape: ModelConfig, states: list[int] | None = None) -> Row:
+    """In the counting of QS4D, and how many times less than those of the float twin, in every base.
+
+    ``states``: of every block of the file, over all channels; None: what the arrays of the program have places for.
+    """
+    found = bases(program, float_twin(shape), states)
+    printed = found["live"].model
+    less = {base: {name: round(ratio, 2) for name, ratio in each.less.items()} for base, each in found.items()}
     return {
-        "ace": found.model.ace,
-        "size_bits": found.model.size_bits,
-        "adc": found.model.adc,
-        "times_less": {name: round(ratio, 2) for name, ratio in found.less.items()},
+        "ace": printed.ace,
+        "size_bits": printed.size_bits,
+        "adc": printed.adc,
+        "times_less": less["live"],
+        "times_less_literal": less["literal"],
+        "times_less_equal_states": less["equal states"],
+        **({"states": states} if states is not None else {}),
     }
 
 
@@ -142,19 +159,21 @@ def bits(quant: QuantConfig, program: Program) -> dict[str, int]:
     }
 
 
-def save_row(task: Task, row: dict[str, Any]) -> None:
-    """Put ``row`` into the task's results.json, in the place of an older one of the same name."""
-    path = task.folder / "results.json"
+def save_row(folder: Path, row: Row) -> None:
+    """Put ``row`` into ``folder``/results.json, in the place of an older one of the same name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "results.json"
     document = json.loads(path.read_text()) if path.exists() else {}
     rows = [old for old in document.get("rows", []) if old["name"] != row["name"]] + [row]
     document["rows"] = sorted(rows, key=lambda r: (r["method"], r["name"]))
     written(path, document)
 
 
-def float_row(task: Task, model: S4DClassifier, name: str, seed: int, command: str) -> dict[str, Any]:
-    """The row of a float model: accuracies by torch, costs at 32 bits of the unpruned model."""
+def float_row(task: Task, model: S4DClassifier, name: str, seed: int, command: str) -> Row:
+    """The row of a float model: accuracies by torch, costs at 32 bits and full rate."""
     model.eval()
-    costs, samples = qs4d_figures(float_twin(task.model)), task.data.samples()
+    samples, twin = task.data.samples(), float_twin(task.model)
+    costs = qs4d_figures(literal(twin, twin, states(model)))
     assert samples.label is not None
     found = classes(model, samples)
     return {

@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ssmc.analysis.bases import bases
 from ssmc.analysis.qs4d_metrics import (
     Qs4dLayer,
     Qs4dModel,
@@ -176,3 +177,19 @@ def test_widths_of_weights_as_qs4d_counts_them() -> None:
         assert qs4d_bits(np.arange(-top, top + 1)) == bits
         assert qs4d_bits(np.arange(-top - 1, top + 2)) == bits + 1
     assert qs4d_bits(np.zeros(3, np.int64)) == 0
+
+
+def test_bases_count_rested_states_and_compare_with_as_many() -> None:
+    rested = program()
+    (kernel,) = (op for op in rested.ops if isinstance(op, StateSpace))
+    kernel.matrix.codes[0, 1] = 0  # one state of four
+    kernel.matrix.codes[0, :, 1] = 0
+    twin = fp32_twin(layers=1, channels=2, states=8, d_in=3, d_out=5)
+    found = bases(rested, twin)
+    assert found["live"] == headline(rested, twin)
+    assert found["literal"].fp32 == found["live"].fp32 == qs4d_figures(twin)
+    assert found["literal"].model == qs4d_figures(qs4d_model(program()))  # of the file before the state came to rest
+    assert found["equal states"].model == found["live"].model
+    assert found["equal states"].fp32 == qs4d_figures(fp32_twin(layers=1, channels=2, states=2, d_in=3, d_out=5))
+    assert bases(rested, twin, [4]) == found
+    assert bases(rested, twin, [6])["literal"].model.adc - found["literal"].model.adc == 2 * 6  # two states, 6 bits
