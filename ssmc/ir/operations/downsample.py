@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from ssmc.ir.operations.mean import exact_mean
+from ssmc.ir.operations.mean import ROUNDED_MEAN, exact_mean
 from ssmc.ir.operations.operation import Function, Op, RealCodes
 from ssmc.ir.operations.reading import GraphNode, code_type, per_channel, ratios
 from ssmc.ir.quant import Codes
@@ -89,18 +89,7 @@ class Downsample(Op):
 
     functions: ClassVar[dict[str, Function]] = {
         "Downsample": Function(
-            "Downsample (x, k, rest, gain, step, lo, hi) => (q) {\n"
-            + group_text("double")
-            + """
-  count = Cast <to: int = 11> (members)
-  column = Unsqueeze (count, one)
-  scaled = Mul (total, gain)
-  all = Mul (column, step)
-  over = Div (scaled, all)
-  rounded = Round (over)
-  low = Max (rounded, lo)
-  q = Min (low, hi)
-}"""
+            "Downsample (x, k, rest, gain, step, lo, hi) => (q) {\n" + group_text("double") + ROUNDED_MEAN
         ),
         "DownsamplePick": Function(PICK),
     }

@@ -17,6 +17,18 @@ from ssmc.ir.rounding import IntArray, round_divide, round_fraction, saturate
 LIMIT = 1 << 62
 LONGEST = (1 << 32) - 1
 
+#: ONNX text: the end of a function that divides each row of ``total`` (N, rows, C) by its ``members`` (rows,)
+ROUNDED_MEAN = """
+  count = Cast <to: int = 11> (members)
+  column = Unsqueeze (count, one)
+  scaled = Mul (total, gain)
+  all = Mul (column, step)
+  over = Div (scaled, all)
+  rounded = Round (over)
+  low = Max (rounded, lo)
+  q = Min (low, hi)
+}"""
+
 
 @dataclass(frozen=True)
 class Mean(Reduction):

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ssmc.ir.operations.mean import exact_mean
+from ssmc.ir.operations.mean import ROUNDED_MEAN, exact_mean
 from ssmc.ir.operations.operation import Function, RealCodes, Recurrent
 from ssmc.ir.operations.reading import GraphNode, code_type, per_channel, ratios
 from ssmc.ir.quant import Codes
@@ -52,18 +52,7 @@ class SlidingMean(Recurrent):
 
     functions: ClassVar[dict[str, Function]] = {
         "SlidingMean": Function(
-            "SlidingMean (x, width, gain, step, lo, hi) => (q) {\n"
-            + window_text("double")
-            + """
-  count = Cast <to: int = 11> (members)
-  column = Unsqueeze (count, one)
-  scaled = Mul (total, gain)
-  all = Mul (column, step)
-  over = Div (scaled, all)
-  rounded = Round (over)
-  low = Max (rounded, lo)
-  q = Min (low, hi)
-}"""
+            "SlidingMean (x, width, gain, step, lo, hi) => (q) {\n" + window_text("double") + ROUNDED_MEAN
         )
     }
     integer_constants: ClassVar[frozenset[str]] = frozenset({"width"})
