@@ -49,6 +49,8 @@ PLAIN: dict[str, tuple[type, Any, str]] = {
     "seed": (int, 0, "seed of the first chip"),
 }
 PATHS = ("model", "data", "calibration")
+#: key -> (lowest, highest) of the plain numbers
+LIMITS = {"steps": (1, 10**12), "chips": (0, 100_000), "time_s": (0, 1e12), "seed": (0, 2**32 - 1)}
 QUANTIZE = "quantize."
 MOST_POINTS = 100_000
 
@@ -155,6 +157,9 @@ def _check(path: Path, key: str, value: Any, target: str) -> None:
     if wanted is not None and not number and type(value) is not wanted:
         fact = f"{key} is {value!r}"
         raise UsageError("SSMC-W02", fact, f"write a value of type {wanted.__name__}", str(path))
+    if key in LIMITS and not LIMITS[key][0] <= value <= LIMITS[key][1]:
+        low, high = LIMITS[key]
+        raise UsageError("SSMC-W02", f"{key} is {value!r}", f"write a number from {low:g} to {high:g}", str(path))
 
 
 def _type_of(path: Path, key: str, target: str) -> type | None:
