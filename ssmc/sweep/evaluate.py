@@ -10,7 +10,7 @@ from typing import Any
 from ssmc.bundle.check import accuracy, evaluate_steps, last_steps
 from ssmc.bundle.compile import compile as compile_model
 from ssmc.bundle.folder import Bundle
-from ssmc.bundle.registry import make_target
+from ssmc.bundle.options import target_with
 from ssmc.data import Samples, load_samples
 from ssmc.errors import SsmcError
 from ssmc.quantize import QuantizeConfig, quantize
@@ -51,9 +51,8 @@ def _figures(point: Point) -> Figures:
 
 
 def _compiled(point: Point) -> Bundle:
-    options = target_options(point)
     settings = hardware_settings(point)
-    target = make_target(str(point["target"]), **options, **({"set": settings} if settings else {}))
+    target = target_with(str(point["target"]), {"set": settings or None}, target_options(point))
     given = {key.removeprefix(QUANTIZE): value for key, value in point.items() if key.startswith(QUANTIZE)}
     if not given:
         return compile_model(point["model"], target, steps=int(point["steps"]), oracle=False)

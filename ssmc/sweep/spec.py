@@ -72,7 +72,7 @@ class Sweep:
 
 def point_id(point: Point) -> str:
     """What tells a point from others: SHA-256 of it, in hexadecimal."""
-    return sha256(json.dumps(point, sort_keys=True).encode()).hexdigest()
+    return sha256(json.dumps(point, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def read_sweep(path: Path) -> Sweep:
@@ -187,10 +187,12 @@ def hardware_settings(point: Point) -> tuple[str, ...]:
     return tuple(f"{key}={_text(value)}" for key, value in point.items() if key.startswith(tables))
 
 
-def target_options(point: Point) -> dict[str, Any]:
-    """Options of the target: what is neither plain nor of the quantizer or the hardware."""
+def target_options(point: Point) -> tuple[str, ...]:
+    """Options of the target, as ``--option`` takes them: what is neither plain nor of the quantizer or the hardware."""
     apart = (QUANTIZE, *(f"{table}." for table in sections()))
-    return {key: value for key, value in point.items() if key not in PLAIN and not key.startswith(apart)}
+    return tuple(
+        f"{key}={_text(value)}" for key, value in point.items() if key not in PLAIN and not key.startswith(apart)
+    )
 
 
 def _text(value: Any) -> str:

@@ -20,7 +20,7 @@ def test_a_grid_is_every_combination_and_points_follow(tmp_path: Path) -> None:
     assert sweep.varied == ("adc.bits", "place")
     first = sweep.points[0]
     assert hardware_settings(first) == ("adc.bits=8",)
-    assert target_options(first) == {"place": "analog"}
+    assert target_options(first) == ("place=analog",)
     assert first["model"] == str(tmp_path / "model.onnx")
     assert first["steps"] == 100
 
