@@ -13,7 +13,7 @@ from ssmc.cli.types import COUNT, SEED, budget_option
 if TYPE_CHECKING:
     from ssmc.budgets import Budgets
     from ssmc.data import Samples
-    from ssmc.targets.aimc.simulation.noise import NoiseModel
+    from ssmc.hardware.conductances import NoiseModel
     from ssmc.targets.aimc.target import AimcCompiled
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -112,8 +112,8 @@ def _sensitivity(compiled: AimcCompiled, samples: Samples, chips: int, seed: int
 
 def _model(compiled: AimcCompiled, device: str | None) -> NoiseModel:
     from ssmc.errors import UsageError
+    from ssmc.hardware.conductances import noise_of
     from ssmc.hardware.devices import DEVICES
-    from ssmc.targets.aimc.simulation.noise import noise_of
 
     if device is None:
         return noise_of(compiled.hardware)

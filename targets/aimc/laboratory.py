@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.data import Samples
+from ssmc.hardware.conductances import Real
 from ssmc.hardware.model import Hardware
 from ssmc.ir.program import Program
 from ssmc.npz import npz_bytes
@@ -26,7 +27,6 @@ from ssmc.targets.aimc.choices.full_scale import full_scales
 from ssmc.targets.aimc.lowering.mapping import Bank, Tile
 from ssmc.targets.aimc.lowering.partial_sums import Lowered
 from ssmc.targets.aimc.simulation.chip import Chip
-from ssmc.targets.aimc.simulation.noise import Real
 from ssmc.targets.aimc.simulation.tile_executor import Frame, TileExecutor
 from ssmc.targets.aimc.tiles import instructions as isa
 from ssmc.targets.aimc.tiles.cells import cell_levels

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ssmc.data import Samples, load_samples
 from ssmc.errors import UsageError
+from ssmc.hardware.conductances import IDEAL, NoiseModel, noise_of
 from ssmc.hardware.file import hardware_data, hardware_from_data, load_hardware, preset_names
 from ssmc.hardware.model import Hardware
 from ssmc.hardware.settings import with_settings
@@ -37,7 +38,6 @@ from ssmc.targets.aimc.lowering.partial_sums import Place as Policy
 from ssmc.targets.aimc.lowering.serialize import lowered_from_json, lowered_to_json, reading
 from ssmc.targets.aimc.simulation.chip import Chip
 from ssmc.targets.aimc.simulation.data_dependent_energy import measure
-from ssmc.targets.aimc.simulation.noise import IDEAL, NoiseModel, noise_of
 from ssmc.targets.aimc.simulation.tile_executor import TileExecutor
 from ssmc.targets.aimc.tiles.instructions import TileProgram
 from ssmc.targets.aimc.tiles.layout import layouts

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ssmc.data import Samples
+from ssmc.hardware.conductances import Real
 from ssmc.hardware.model import Hardware
 from ssmc.ir.rounding import FloatArray
 from ssmc.targets.aimc.cost.activity import Factors, activity_of, factors
 from ssmc.targets.aimc.simulation.chip import Chip
-from ssmc.targets.aimc.simulation.noise import Real
 from ssmc.targets.aimc.simulation.simulate import blocks
 from ssmc.targets.aimc.simulation.tile_executor import Frame, TileExecutor
 from ssmc.targets.aimc.tiles import instructions as isa

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ssmc.hardware.conductances import Real
 from ssmc.ir.matrix import Matrix
 from ssmc.ir.operations import AnyOp, Linear, StateSpace
 from ssmc.ir.program import Program
 from ssmc.targets.aimc.lowering.mapping import Bank
-from ssmc.targets.aimc.simulation.noise import Real
 from ssmc.targets.aimc.tiles.instructions import Accumulate, Convert, Drive, Instruction, Integrate
 
 

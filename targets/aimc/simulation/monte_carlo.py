@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.data import Samples
+from ssmc.hardware.conductances import IDEAL, NoiseModel, noise_of
 from ssmc.hardware.devices import DAY_S
 from ssmc.hardware.model import Hardware
 from ssmc.ir.executor import check_input
 from ssmc.ir.program import Program
 from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.targets.aimc.simulation.chip import Chip
-from ssmc.targets.aimc.simulation.noise import IDEAL, NoiseModel, noise_of
 from ssmc.targets.aimc.simulation.poles import poles
 from ssmc.targets.aimc.simulation.simulate import Simulation, blocks, outputs, simulation_of
 from ssmc.targets.aimc.simulation.stages import Kernel, Product, stages_of

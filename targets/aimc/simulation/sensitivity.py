@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ssmc.data import Samples
+from ssmc.hardware.conductances import IDEAL, NoiseModel, noise_of
 from ssmc.hardware.devices import DAY_S
 from ssmc.hardware.model import Hardware
 from ssmc.targets.aimc.simulation.monte_carlo import monte_carlo
-from ssmc.targets.aimc.simulation.noise import IDEAL, NoiseModel, noise_of
 
 MONTH_S = 30 * DAY_S
 OWN = "hardware file"

@@ -17,10 +17,11 @@ import numpy as np
 from numba import uint64
 from numpy.typing import NDArray
 
+from ssmc.hardware.conductances import NoiseModel
 from ssmc.hardware.model import Hardware
 from ssmc.targets.aimc.lowering.mapping import Bank, Tile
 from ssmc.targets.aimc.simulation.gauss import compiled, derive, lane_keys, normal_pairs
-from ssmc.targets.aimc.simulation.noise import NoiseModel, program_cells, read_variance
+from ssmc.targets.aimc.simulation.noise import program_cells, read_variance
 
 Codes = NDArray[np.float32]
 SMALL_BATCH = 4

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ssmc.hardware.conductances import Real
 from ssmc.ir.executor import Executor, State, Ticks, Trace, check_input, check_lengths, first_of
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import FloatArray, IntArray, round_half_even, round_in_place, round_shift, saturate
 from ssmc.targets.aimc.simulation.chip import Chip, Converters
 from ssmc.targets.aimc.simulation.exact_products import ExactProduct, exact_program, shorten
-from ssmc.targets.aimc.simulation.noise import Real
 from ssmc.targets.aimc.simulation.simulate import Simulation, run_blocks, simulation_of
 from ssmc.targets.aimc.tiles import instructions as isa
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ssmc.hardware.conductances import IDEAL, NoiseModel, conductance, draws_of, noise_of, programming_sigma
 from ssmc.hardware.devices import DAY_S, DEVICES
 from ssmc.hardware.model import Hardware
 from ssmc.targets.aimc.lowering.mapping import Bank, Tile
 from ssmc.targets.aimc.simulation.chip import Chip
-from ssmc.targets.aimc.simulation.noise import IDEAL, NoiseModel, conductance, draws_of, noise_of, programming_sigma
 from ssmc.targets.aimc.tiles.instructions import TileProgram
 
 CELLS = 40_000

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ssmc.hardware.conductances import NoiseModel
 from ssmc.hardware.model import Hardware
 from ssmc.ir.program import Program
 from ssmc.targets.aimc.lowering.mapping import Bank, Tile
@@ -17,7 +18,6 @@ from ssmc.targets.aimc.lowering.partial_sums import lower
 from ssmc.targets.aimc.simulation import simulate
 from ssmc.targets.aimc.simulation.chip import Chip
 from ssmc.targets.aimc.simulation.coupled import Coupling, coupling_of
-from ssmc.targets.aimc.simulation.noise import NoiseModel
 from ssmc.targets.aimc.simulation.poles import poles
 from ssmc.targets.aimc.simulation.stages import Kernel, stages_of
 from ssmc.targets.aimc.simulation.tile_executor import TileExecutor

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ssmc.data import Samples
+from ssmc.hardware.conductances import IDEAL, NoiseModel
 from ssmc.hardware.devices import DAY_S
 from ssmc.hardware.model import Hardware
 from ssmc.ir.operations import StateSpace
@@ -17,7 +18,6 @@ from ssmc.ir.program import Program
 from ssmc.targets.aimc.simulation import simulate
 from ssmc.targets.aimc.simulation.chip import Chip
 from ssmc.targets.aimc.simulation.monte_carlo import monte_carlo
-from ssmc.targets.aimc.simulation.noise import IDEAL, NoiseModel
 from ssmc.targets.aimc.simulation.poles import effective, poles
 from ssmc.targets.aimc.simulation.stages import Kernel, stages_of
 from ssmc.targets.aimc.simulation.statistics import crossed_bootstrap, wilson

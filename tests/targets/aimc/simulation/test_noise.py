@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ssmc.hardware.conductances import NoiseModel, noise_of
 from ssmc.hardware.model import Hardware
 from ssmc.ir.program import Program
 from ssmc.targets.aimc.lowering.mapping import Bank, Tile
 from ssmc.targets.aimc.lowering.partial_sums import lower
 from ssmc.targets.aimc.simulation.chip import Chip
-from ssmc.targets.aimc.simulation.noise import NoiseModel, noise_of, program_cells
+from ssmc.targets.aimc.simulation.noise import program_cells
 from ssmc.targets.aimc.target import AimcTarget
 from ssmc.targets.aimc.tiles.assemble import assemble
 from ssmc.targets.aimc.tiles.instructions import TileProgram

@@ -8,10 +8,10 @@ from dataclasses import fields
 import numpy as np
 
 from ssmc.data import Samples
+from ssmc.hardware.conductances import IDEAL, NoiseModel
 from ssmc.hardware.model import Hardware
 from ssmc.hardware.settings import changed
 from ssmc.ir.program import Program
-from ssmc.targets.aimc.simulation.noise import IDEAL, NoiseModel
 from ssmc.targets.aimc.simulation.sensitivity import OWN, effects, sensitivity
 from ssmc.targets.aimc.target import AimcTarget
 

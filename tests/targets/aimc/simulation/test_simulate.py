@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ssmc.hardware.conductances import IDEAL, NoiseModel
 from ssmc.hardware.model import Hardware
 from ssmc.ir.executor import Executor
 from ssmc.ir.operations import Linear
@@ -16,7 +17,6 @@ from ssmc.ir.program import Program
 from ssmc.targets.aimc.lowering.partial_sums import lower
 from ssmc.targets.aimc.simulation import simulate
 from ssmc.targets.aimc.simulation.chip import Chip
-from ssmc.targets.aimc.simulation.noise import IDEAL, NoiseModel
 from ssmc.targets.aimc.simulation.tile_executor import TileExecutor
 from ssmc.targets.aimc.target import AimcCompiled, AimcTarget
 from ssmc.targets.aimc.tiles.assemble import assemble

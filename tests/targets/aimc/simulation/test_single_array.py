@@ -7,9 +7,9 @@ import pytest
 
 pytest.importorskip("numba")
 
+from ssmc.hardware.conductances import IDEAL, NoiseModel
 from ssmc.hardware.model import Hardware
 from ssmc.targets.aimc.simulation.gauss import derive, fill_normals, lane_keys
-from ssmc.targets.aimc.simulation.noise import IDEAL, NoiseModel
 from ssmc.targets.aimc.simulation.single_array import Crossbar
 
 WIDE = {"lo": -(1 << 23), "hi": 1 << 23}

@@ -9,10 +9,10 @@ import pytest
 from scipy.sparse import lil_matrix
 from scipy.sparse.linalg import spsolve
 
+from ssmc.hardware.conductances import NoiseModel
 from ssmc.hardware.model import Hardware
 from ssmc.targets.aimc.lowering.mapping import Bank, Tile
 from ssmc.targets.aimc.simulation.chip import Chip
-from ssmc.targets.aimc.simulation.noise import NoiseModel
 from ssmc.targets.aimc.simulation.wires import with_wires
 from ssmc.targets.aimc.tiles.instructions import TileProgram
 
