@@ -6,11 +6,13 @@ part whose step is its own; the steps of partial sums are whole accumulator unit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ssmc.ir.connectivity import Mask
 from ssmc.ir.matrix import Matrix, PartialSum, excess
 from ssmc.ir.rounding import FloatArray, IntArray
 
@@ -34,9 +36,7 @@ def parts_to_constants(matrix: Matrix, suffix: str = "", converter: Constants | 
     if matrix.converter is not None:
         whole = replace(whole, lo=matrix.converter.lo.reshape(shape), hi=matrix.converter.hi.reshape(shape))
     parts = matrix.parts or (whole,)
-    full = [_full_width(part, matrix.inputs) for part in parts]
-    unique = list({codes.tobytes(): codes for codes in full}.values())
-    position = {codes.tobytes(): index for index, codes in enumerate(unique)}
+    digits, index = _digits(parts, matrix.inputs)
     columns: dict[str, list[ArrayLike]] = {
         "part_gain": [1.0 for _ in parts],
         "part_step": [part.step for part in parts],
@@ -47,8 +47,9 @@ def parts_to_constants(matrix: Matrix, suffix: str = "", converter: Constants | 
     }
     columns |= {key: [array] for key, array in (converter or {}).items()}
     named: Constants = {
-        "digits": np.stack(unique).astype(np.float64),
-        "index": np.array([position[codes.tobytes()] for codes in full], np.float64),
+        "digits": digits,
+        "index": np.array(index, np.float64),
+        "part_rows": _rows(parts, matrix.inputs),
         "whole": np.array([part.plane is None for part in parts], np.float64).reshape(-1, 1, 1, 1),
         "weight": np.array([1 << (part.plane or 0) for part in parts], np.float64).reshape(-1, 1, 1, 1),
         **{key: _shared(values, shape) for key, values in columns.items()},
@@ -63,10 +64,28 @@ def _shared(values: list[ArrayLike], shape: tuple[int, int]) -> FloatArray:
     return first.copy() if (every == first).all() else every
 
 
-def _full_width(part: PartialSum, inputs: int) -> FloatArray:
-    codes = np.zeros((*part.codes.shape[:2], inputs))
-    codes[:, :, part.rows[0] : part.rows[1]] = part.codes
-    return codes
+def _digits(parts: Sequence[PartialSum], inputs: int) -> tuple[FloatArray, list[int]]:
+    """As few arrays of digits (unique, G, out, in) as hold the codes of every part in its rows, and the part's one."""
+    found: list[tuple[FloatArray, Mask]] = []
+    index = []
+    for part in parts:
+        span = slice(*part.rows)
+        for number, (digits, filled) in enumerate(found):  # noqa: B007
+            if not filled[span].any() or (filled[span].all() and np.array_equal(digits[:, :, span], part.codes)):
+                break
+        else:
+            number = len(found)
+            found.append((np.zeros((*part.codes.shape[:2], inputs)), np.zeros(inputs, bool)))
+        digits, filled = found[number]
+        digits[:, :, span], filled[span] = part.codes, True
+        index.append(number)
+    return np.stack([digits for digits, _ in found]), index
+
+
+def _rows(parts: Sequence[PartialSum], inputs: int) -> FloatArray:
+    """1 where a part is driven, (K, 1, 1, in)."""
+    at = np.arange(inputs)
+    return np.stack([(part.rows[0] <= at) & (at < part.rows[1]) for part in parts])[:, None, None].astype(np.float64)
 
 
 def has_converter(c: Constants, suffix: str = "") -> bool:
@@ -78,7 +97,7 @@ def has_converter(c: Constants, suffix: str = "") -> bool:
 
 
 def constants_to_matrix(codes: FloatArray, c: Constants, drive: Drive, suffix: str = "") -> Matrix:
-    """The matrix (G, out, in) of a node with the partial sums it carries, if any; rows are not cut again.
+    """The matrix (G, out, in) of a node with the partial sums it carries, if any.
 
     Args:
         codes: (G, out, in).
@@ -99,12 +118,21 @@ def constants_to_matrix(codes: FloatArray, c: Constants, drive: Drive, suffix: s
     digits, planes = c[f"digits{suffix}"].astype(np.int64), c[f"weight{suffix}"].ravel().astype(np.int64).tolist()
     parts = []
     for k, (index, full) in enumerate(zip(c[f"index{suffix}"].ravel(), c[f"whole{suffix}"].ravel(), strict=True)):
-        cells, plane = digits[int(index)], None if full else planes[k].bit_length() - 1
+        plane = None if full else planes[k].bit_length() - 1
+        rows = _span(c[f"part_rows{suffix}"][k])
+        cells = np.ascontiguousarray(digits[int(index)][:, :, slice(*rows)])
         numbers = step[k].copy(), lo[k].copy(), hi[k].copy()
         gain = int(worth[k].flat[0] // step[k].flat[0])
-        beyond = excess(cells, driven(drive, plane), *numbers)
-        parts.append(PartialSum(cells, (0, whole.shape[2]), plane, gain, *numbers, beyond))
+        low, high = driven(drive, plane)
+        beyond = excess(cells, (low[:, slice(*rows)], high[:, slice(*rows)]), *numbers)
+        parts.append(PartialSum(cells, rows, plane, gain, *numbers, beyond))
     return Matrix(whole, tuple(parts))
+
+
+def _span(driven: FloatArray) -> tuple[int, int]:
+    """Start and stop of the rows that are 1."""
+    at = np.flatnonzero(driven)
+    return int(at[0]), int(at[-1]) + 1
 
 
 def driven(inputs: Drive, plane: int | None) -> Drive:

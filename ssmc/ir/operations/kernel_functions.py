@@ -62,7 +62,10 @@ def _read_out(name: str, register: str) -> str:
 """
 
 
-PARTS = ("digits", "index", "whole", "weight", "part_gain", "part_step", "part_offset", "part_lo", "part_hi", "worth")
+PARTS = (
+    "digits", "index", "part_rows", "whole", "weight",
+    "part_gain", "part_step", "part_offset", "part_lo", "part_hi", "worth",
+)  # fmt: skip
 
 
 def _part_inputs(suffix: str, parts: bool) -> str:
@@ -81,8 +84,9 @@ def _product(out: str, matrix: str, state: str, suffix: str, parts: bool, scales
 def partial_sums(out: str, v: str, suffix: str) -> str:
     """``out = sum_k worth_k * clip(round(digits_k drive_k * gain_k / step_k + offset_k))``.
 
-    drive_k is v or a bit of v (`PartialSum`, `Matrix.converter`). Shapes: v (N, G, in); digits (unique, G, out, in),
-    index (K,); whole and weight (K, 1, 1, 1); the other arrays too, or (K, 1, G, out).
+    drive_k is v or a bit of v (`PartialSum`, `Matrix.converter`) on some rows, 0 on the others. Shapes: v (N, G, in);
+    digits (unique, G, out, in), index (K,); part_rows (K, 1, 1, in), 0 or 1; whole and weight (K, 1, 1, 1); the other
+    arrays too, or (K, 1, G, out).
     """
     p = {name: f"{name}{suffix}" for name in PARTS}
     return f"""
@@ -93,13 +97,14 @@ def partial_sums(out: str, v: str, suffix: str) -> str:
     {out}_signed = Mod <fmod: int = 1> ({out}_floor, {out}_two)
     {out}_bit = Abs ({out}_signed)
     {out}_drive = Where ({p["whole"]}, {out}_one, {out}_bit)
-    {out}_column = Unsqueeze ({out}_drive, last)
+    {out}_driven = Mul ({out}_drive, {p["part_rows"]})
+    {out}_column = Unsqueeze ({out}_driven, last)
     {out}_each = Gather <axis: int = 0> ({p["digits"]}, {p["index"]})
     {out}_batch = Constant <value_ints: ints = [1]> ()
     {out}_cells = Unsqueeze ({out}_each, {out}_batch)
     {out}_sums = MatMul ({out}_cells, {out}_column)
     {out}_flat = Squeeze ({out}_sums, last)
-    {requant_text(f"{out}_code", f"{out}_flat", *(p[key] for key in PARTS[4:9]))}
+    {requant_text(f"{out}_code", f"{out}_flat", *(p[key] for key in PARTS[5:10]))}
     {out}_worth = Mul ({out}_code, {p["worth"]})
     {out} = ReduceSum <keepdims: int = 0> ({out}_worth, zero)
 """
