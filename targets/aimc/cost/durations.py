@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
+import numpy as np
+
 from ssmc.hardware.model import Hardware
 from ssmc.hardware.pulses import conversion_steps, pulse_steps, trains
+from ssmc.ir.rounding import IntArray
 from ssmc.targets.aimc.cost.energy_events import LANE_WORK, charges, converted_bits
 from ssmc.targets.aimc.lowering.cuts import converter_of
 from ssmc.targets.aimc.lowering.mapping import Bank
@@ -87,9 +90,13 @@ def _cycles(count: int, what: str, hw: Hardware) -> Term:
 
 def busiest_converter(bank: Bank, piece: int, hw: Hardware) -> int:
     """Conversions, one after the other, of the converter with most outputs of one slice, waves one by one."""
-    loads: dict[int, dict[tuple[int, int], int]] = defaultdict(lambda: defaultdict(int))
+    busiest: dict[int, int] = defaultdict(int)
+    loads: dict[tuple[int, int], IntArray] = {}
     for tile in bank.tiles:
-        for position, output in enumerate(bank.outputs_in(tile).tolist()):
-            if bank.columns[tile.group, piece, output]:
-                loads[tile.wave][tile.array, converter_of(position, piece, len(bank.gains), hw, tile.column)] += 1
-    return sum(max(wave.values()) for wave in loads.values())
+        outputs = bank.outputs_in(tile)
+        positions = np.flatnonzero(bank.columns[tile.group, piece, outputs])
+        converters = converter_of(positions, piece, len(bank.gains), hw, tile.column)
+        load = np.bincount(converters, minlength=hw.adcs_per_array) + loads.get((tile.wave, tile.array), 0)
+        loads[tile.wave, tile.array] = load
+        busiest[tile.wave] = max(busiest[tile.wave], int(load.max()))
+    return sum(busiest.values())

@@ -40,10 +40,9 @@ class Columns:
 
     def error(self, codes: FloatArray, step: FloatArray, zero: FloatArray) -> FloatArray:
         """Mean squared error (C,) of codes (C, P) with ``step`` and ``zero``, (C,) each."""
-        lo, hi = (limit[:, None] for limit in self.limits)
         gap = codes * step[:, None]
         gap += zero[:, None]
-        np.clip(gap, lo, hi, out=gap)
+        gap = self._within(gap)
         gap -= self.kept
         gap *= gap
         gap *= self.weights
@@ -52,7 +51,13 @@ class Columns:
     @cached_property
     def kept(self) -> FloatArray:
         """The points within the limits, (C, P)."""
-        return np.clip(self.points, *(limit[:, None] for limit in self.limits))
+        return self._within(self.points)
+
+    def _within(self, values: FloatArray) -> FloatArray:
+        """Values (C, P) cut to the limits, where there are any."""
+        if all(np.isinf(limit).all() for limit in self.limits):
+            return values
+        return np.clip(values, *(limit[:, None] for limit in self.limits))
 
 
 def window_error(columns: Columns, step: FloatArray, zero: FloatArray, hw: Hardware) -> tuple[IntArray, FloatArray]:
@@ -64,7 +69,9 @@ def window_error(columns: Columns, step: FloatArray, zero: FloatArray, hw: Hardw
     codes = round_half_even((columns.kept - zero[:, None]) / step[:, None])
     best, least = np.zeros(len(step), np.int64), np.full(len(step), np.inf)
     for first in _windows(columns, codes, step, zero, hw):
-        kept = np.clip(codes, first[:, None], first[:, None] + levels - 1)
+        low = first[:, None].astype(np.float64)  # faster than a clip to integers
+        kept = np.maximum(codes, low)
+        np.minimum(kept, low + (levels - 1), out=kept)
         error = columns.error(kept, step, zero)
         better = error < least
         best, least = np.where(better, first, best), np.where(better, error, least)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 
 from ssmc.errors import ModelError
@@ -9,6 +11,8 @@ from ssmc.hardware.model import Hardware
 from ssmc.ir.quant import bits_for
 from ssmc.ir.rounding import IntArray
 from ssmc.targets.aimc.lowering.ranges import Range
+
+Position = TypeVar("Position", int, IntArray)
 
 
 def slice_gains(codes: IntArray, hw: Hardware) -> tuple[int, ...]:
@@ -46,8 +50,8 @@ def outputs_per_tile(slice_count: int, hw: Hardware) -> int:
     return (hw.array.columns - hw.reference_columns) // (hw.cells_per_code * slice_count)
 
 
-def converter_of(output: int, slice_index: int, slice_count: int, hw: Hardware, column: int = 0) -> int:
-    """Converter, within its array, of an output counted from the tile's first, which starts at a physical column.
+def converter_of(output: Position, slice_index: int, slice_count: int, hw: Hardware, column: int = 0) -> Position:
+    """Converter, within its array, of outputs counted from the tile's first, which starts at a physical column.
 
     Converters interleave the columns of an array, a pair being one: the next column goes to the next converter.
     """
