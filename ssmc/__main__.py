@@ -3,6 +3,8 @@
 import gc
 import sys
 
+from ssmc.deferred import defer
+
 INTERRUPTED = 130
 #: Objects between two collections. A graph's objects live to the end: the default of 700 walks them again and again, a
 #: tenth of the time of a compile.
@@ -12,6 +14,7 @@ COLLECTED_EVERY = 100_000
 def main() -> None:
     """Entry point."""
     gc.set_threshold(COLLECTED_EVERY)
+    defer()
     try:
         from ssmc.cli import main as command_line
     except KeyboardInterrupt:
