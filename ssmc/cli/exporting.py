@@ -28,7 +28,7 @@ LENGTH = re.compile(r"0*[1-9][0-9]{0,8}")
     help="ONNX file to write.",
 )
 def export(factory: str, checkpoint: Path | None, example: str, output: Path) -> None:
-    """Export a torch model to ONNX (needs the extra: pip install 'ssmc[torch]').
+    """Export a torch model to ONNX (needs torch: pip install torch onnxscript).
 
     MODULE:FACTORY names a function without arguments that returns the model. MODULE is an importable module
     (my_package.model:build) or a file (train.py:build).
@@ -49,7 +49,7 @@ def export(factory: str, checkpoint: Path | None, example: str, output: Path) ->
     except ModuleNotFoundError as missing:
         if missing.name not in {"torch", "onnxscript"}:
             raise
-        raise UsageError("SSMC-U20", f"{missing.name} is not installed", "pip install 'ssmc[torch]'") from missing
+        raise UsageError("SSMC-U20", f"{missing.name} is not installed", "pip install torch onnxscript") from missing
     swaps = export_checkpoint(factory, checkpoint, _shape(example), output)
     rows = [(s.layer or "the model", s.kind, s.adapter, str(s.states), f"{s.error:.1e}", s.convention) for s in swaps]
     if rows:

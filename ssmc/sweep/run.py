@@ -40,7 +40,7 @@ def run_sweep(
         return
     done = _on_dask(points, dask) if dask else _in_processes(points, jobs) if jobs > 1 else map(timed_point, points)
     for result in done:
-        store.add(result)
+        store.add(sweep, result)
         progress(result)
 
 
@@ -90,7 +90,7 @@ def _on_dask(points: list[Point], address: str) -> Iterator[Result]:
     try:
         from distributed import Client, as_completed
     except ImportError as cause:
-        raise UsageError("SSMC-W05", "Dask is not installed", "pip install 'ssmc[dask]'", "--dask") from cause
+        raise UsageError("SSMC-W05", "Dask is not installed", "pip install distributed", "--dask") from cause
     try:
         client: Any = Client(address, timeout="20s")
     except (OSError, ValueError) as cause:
