@@ -11,7 +11,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from ssmc.budgets import DEFAULT, Budgets
-from ssmc.errors import ModelError, first_line
+from ssmc.errors import ModelError
 from ssmc.importers.carried import drop_carried_states
 from ssmc.importers.einsum import einsum_to_matmul
 from ssmc.importers.ends import check_ends, check_input_type
@@ -21,7 +21,7 @@ from ssmc.importers.loops import loops_to_scans
 from ssmc.importers.norms import fuse_norms
 from ssmc.importers.one_step import one_step_to_scan
 from ssmc.importers.opset import raise_opset
-from ssmc.importers.protos import every_graph, proto_name, undecodable
+from ssmc.importers.protos import every_graph, invalid, parsed, proto_name, undecodable
 from ssmc.importers.qonnx import QONNX, attach_bodies
 from ssmc.importers.rates import refuse_mixed_rates
 from ssmc.importers.refusals import refuse_early, refuse_float64
@@ -82,7 +82,7 @@ def import_model(
     try:
         onnx.checker.check_model(_without_foreign(proto))
     except Exception as error:  # the checker raises ValidationError and, on broken files, others
-        raise _invalid(error, source) from None
+        raise invalid(error, source) from None
     check_input_type(proto.graph)
     shaped = with_shapes(proto, source)
     check_elements(shaped, budgets)
@@ -112,8 +112,8 @@ def import_model(
 
 def _cleaned(proto: onnx.ModelProto, source: str) -> ir.Model:
     """The model with its functions written out and its constants as initializers of the main graph."""
+    model = parsed(proto, source)
     try:
-        model = ir.from_proto(proto)
         if len(model.functions):
             common.InlinePass()(model)
         for step in (
@@ -124,13 +124,9 @@ def _cleaned(proto: onnx.ModelProto, source: str) -> ir.Model:
             common.NameFixPass(),
         ):
             step(model)
-    except Exception as error:  # what onnx's checker lets pass, onnx_ir may still not understand
-        raise _invalid(error.__cause__ or error, source) from None
+    except Exception as error:  # as in `parsed`
+        raise invalid(error, source) from None
     return model
-
-
-def _invalid(error: BaseException, source: str) -> ModelError:
-    return ModelError("SSMC-M03", f"invalid ONNX graph: {first_line(error)}", "export the model again", source)
 
 
 def _check_opset(proto: onnx.ModelProto, source: str) -> None:

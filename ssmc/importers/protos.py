@@ -6,8 +6,11 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 import onnx
+import onnx_ir as ir
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
+
+from ssmc.errors import ModelError, first_line
 
 
 def every_graph(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
@@ -79,3 +82,22 @@ def _of_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[str, onnx.Tenso
             tensors = [attribute.t] if attribute.HasField("t") else []
             for tensor in (*tensors, *attribute.tensors):
                 yield f"{proto_name(node)}.{attribute.name}", tensor
+
+
+def parsed(proto: onnx.ModelProto, source: str) -> ir.Model:
+    """The model as onnx_ir reads it: what onnx's checker lets pass, onnx_ir may still not understand.
+
+    Raises:
+        ModelError: SSMC-M03.
+    """
+    try:
+        return ir.from_proto(proto)
+    except Exception as error:  # SerdeError around anything
+        raise invalid(error, source) from None
+
+
+def invalid(error: BaseException, source: str) -> ModelError:
+    """The error SSMC-M03 of what another package found, in its innermost words."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return ModelError("SSMC-M03", f"invalid ONNX graph: {first_line(error)}", "export the model again", source)

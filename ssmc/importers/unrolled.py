@@ -13,6 +13,7 @@ import onnx_ir.passes.common as common
 
 from ssmc.budgets import Budgets
 from ssmc.errors import ModelError
+from ssmc.importers.protos import parsed
 from ssmc.importers.rewritten import require_same
 from ssmc.importers.unrolled_emit import emit
 from ssmc.importers.unrolled_find import PATTERN, Copies, UnequalError, attributes, find
@@ -25,13 +26,13 @@ def roll_up(proto: onnx.ModelProto, budgets: Budgets, source: str) -> onnx.Model
     """The model with its unrolled loops as Scans; itself where there are none.
 
     Raises:
-        ModelError: SSMC-M17 an unrolled loop whose steps differ.
+        ModelError: SSMC-M03 where onnx_ir cannot read it, SSMC-M17 an unrolled loop whose steps differ.
         VerificationError: SSMC-V08 where the Scan computes something else.
     """
     shape = proto.graph.input[0].type.tensor_type.shape.dim
     if len(proto.graph.input) != 1 or all(dim.dim_value == 0 for dim in shape):
         return proto
-    model = ir.from_proto(proto)
+    model = parsed(proto, source)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     rolled = False
     while (copies := find(model.graph)) is not None:

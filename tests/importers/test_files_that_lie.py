@@ -111,6 +111,14 @@ def test_a_value_whose_shape_contradicts_what_follows_from_the_input() -> None:
     assert "7" in error.fact
 
 
+def test_an_output_of_a_type_that_does_not_exist() -> None:
+    proto = _model()
+    proto.graph.output[0].type.tensor_type.elem_type = 256
+    error = refusal(proto)
+    assert error.code == "SSMC-M03"
+    assert "256" in error.fact
+
+
 def test_types_that_do_not_fit_name_the_node() -> None:
     g, u = start()
     error = refusal(end(g, g.op("Add", u, g.const(1, np.int64), out="guilty")))
