@@ -39,16 +39,29 @@ def target_with(name: str, flags: Mapping[str, object], pairs: Sequence[str]) ->
         UsageError: SSMC-U16 for a pair that cannot be read or is given twice; also as `make_target`.
     """
     given = {key: value for key, value in flags.items() if value is not None}
-    kind = target_class(name)
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals:
             raise UsageError("SSMC-U16", f"--option {pair} has no value", "write --option KEY=VALUE")
         if key in given:
             raise UsageError("SSMC-U16", f"option '{key}' is given twice", "give it once")
-        require_option(name, kind, key)
-        given[key] = _read(name, key, text, _type_of(name, kind, key))
+        given[key] = read_option(name, key, text)
     return make_target(name, **given)
+
+
+def read_option(name: str, key: str, text: str) -> object:
+    """The value of an option of a target, from its text.
+
+    Raises:
+        UsageError: SSMC-U16 where the target has no such option, or it cannot be that.
+    """
+    kind = target_class(name)
+    require_option(name, kind, key)
+    for value in _readings(text, hint := _type_of(name, kind, key)):
+        return value
+    allowed = " or ".join(_allowed(hint))
+    remedy = f"give {allowed}" if allowed else "make the target in Python, this option cannot be written as text"
+    raise UsageError("SSMC-U16", f"option '{key}' of target '{name}' cannot be '{text}'", remedy)
 
 
 def _type_of(name: str, kind: type[Target], key: str) -> Any:
@@ -58,14 +71,6 @@ def _type_of(name: str, kind: type[Target], key: str) -> Any:
         fact = f"the option types of target '{name}' are unknown when it runs ({cause})"
         remedy = "import them outside of TYPE_CHECKING, where the target is defined"
         raise UsageError("SSMC-U16", fact, remedy) from cause
-
-
-def _read(name: str, key: str, text: str, hint: Any) -> object:
-    for value in _readings(text, hint):
-        return value
-    allowed = " or ".join(_allowed(hint))
-    remedy = f"give {allowed}" if allowed else "make the target in Python, this option cannot be written as text"
-    raise UsageError("SSMC-U16", f"option '{key}' of target '{name}' cannot be '{text}'", remedy)
 
 
 def _readings(text: str, hint: Any) -> Iterator[object]:

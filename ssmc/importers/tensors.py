@@ -7,10 +7,10 @@ from pathlib import Path
 
 import onnx
 
-from ssmc.budgets import Budgets
+from ssmc.budgets import DEFAULT, Budgets
 from ssmc.errors import ModelError, first_line
 from ssmc.importers.protos import every_tensor, sparse_tensors
-from ssmc.reading import read_range
+from ssmc.reading import read_range, read_regular
 
 AGAIN = "export the model again"
 EXTERNAL = onnx.TensorProto.EXTERNAL
@@ -48,6 +48,25 @@ def read_external(proto: onnx.ModelProto, folder: Path | None, budgets: Budgets,
         tensor.raw_data = data
         del tensor.external_data[:]
         tensor.data_location = onnx.TensorProto.DEFAULT
+
+
+def external_files(file: Path) -> list[Path]:
+    """The other files in which data of an ONNX file lie; none where it is no ONNX file.
+
+    Raises:
+        ModelError: SSMC-M12 where one is missing or lies outside of the folder.
+        UsageError: SSMC-U01 where the file cannot be read, SSMC-U07 where it is over a budget.
+    """
+    data = read_regular(file, "SSMC-U01", DEFAULT, "model_bytes", "give the path of an ONNX file")
+    try:
+        proto = onnx.load_model_from_string(data)
+    except Exception:  # protobuf's DecodeError is not public
+        return []
+    external = ((name, tensor) for name, tensor in every_tensor(proto) if tensor.data_location == EXTERNAL)
+    places = {
+        (name, entry.value) for name, tensor in external for entry in tensor.external_data if entry.key == "location"
+    }
+    return sorted({_inside(file.parent, place, name) for name, place in places})
 
 
 def _inside(folder: Path, location: str, name: str) -> Path:

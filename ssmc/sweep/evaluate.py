@@ -12,18 +12,19 @@ from ssmc.bundle.compile import compile as compile_model
 from ssmc.bundle.folder import Bundle
 from ssmc.bundle.options import target_with
 from ssmc.data import Samples, load_samples
-from ssmc.errors import SsmcError
+from ssmc.errors import SsmcError, UsageError
 from ssmc.quantize import QuantizeConfig, quantize
 from ssmc.report.units import flatten
 from ssmc.sweep.spec import QUANTIZE, Point, hardware_settings, target_options
 
 Figures = dict[str, float]
+BUG = "error[SSMC-X70]"
 #: figures of a cost that are no totals
 LEFT_OUT = ("comparison", "components", "critical_path", "decisions", "limit", "mapping", "matrices", "one_more_adc")
 
 
 def evaluate_point(point: Point) -> dict[str, Any]:
-    """Figures of a point, or the error that refused it: ``{"figures": {..}, "error": ""}``; never raises `SsmcError`.
+    """Figures of a point, or the error that refused it: ``{"figures": {..}, "error": ""}``; no point stops a sweep.
 
     Figures are ``accuracy`` (where the data have labels), ``noise.accuracy.mean`` and its interval (where chips are
     asked for), ``size_bits``, and every total of the target's cost by dotted key.
@@ -34,10 +35,13 @@ def evaluate_point(point: Point) -> dict[str, Any]:
             return {"figures": _figures(point), "error": ""}
         except SsmcError as refused:
             return {"figures": {}, "error": str(refused)}
+        except Exception as fault:  # ours, or of a package that provides the target
+            fact = " ".join(f"{type(fault).__name__}: {fault}".split())
+            return {"figures": {}, "error": f"{BUG}: {fact}; this is our bug, please report it"}
 
 
 def _figures(point: Point) -> Figures:
-    bundle = _compiled(point)
+    bundle = compiled_point(point)
     totals = {key: value for key, value in bundle.cost(int(point["steps"])).items() if key not in LEFT_OUT}
     found: Figures = {f"cost.{key}": float(value) for key, value in flatten(totals)}
     found["size_bits"] = float(sum((op.weights - op.zero_weights) * op.weight_bits for op in bundle.report.ops))
@@ -50,9 +54,12 @@ def _figures(point: Point) -> Figures:
     return dict(sorted(found.items()))
 
 
-def _compiled(point: Point) -> Bundle:
+def compiled_point(point: Point) -> Bundle:
+    """The point's model, quantized where asked, compiled; raises as `compile` and `quantize` do."""
     settings = hardware_settings(point)
-    target = target_with(str(point["target"]), {"set": settings or None}, target_options(point))
+    ranges = load_samples(Path(point["ranges"])) if point.get("ranges") else None
+    flags = {"set": settings or None, "ranges": ranges}
+    target = target_with(str(point["target"]), flags, target_options(point))
     given = {key.removeprefix(QUANTIZE): value for key, value in point.items() if key.startswith(QUANTIZE)}
     if not given:
         return compile_model(point["model"], target, steps=int(point["steps"]), oracle=False)
@@ -72,7 +79,11 @@ def _accuracy(bundle: Bundle, samples: Samples) -> Figures:
 
 def _noise(bundle: Bundle, samples: Samples, point: Point) -> Figures:
     from ssmc.targets.aimc.simulation.monte_carlo import monte_carlo
+    from ssmc.targets.aimc.target import AimcCompiled
 
+    if not isinstance(bundle.compiled, AimcCompiled):
+        fact = f"target '{bundle.target}' has no devices to be noisy"
+        raise UsageError("SSMC-U12", fact, "leave out chips, or compile for aimc")
     times = (float(point["time_s"]),)
     found = monte_carlo(bundle, samples, chips=int(point["chips"]), times_s=times, seed=int(point["seed"])).to_json()
     mean = found["at"][0]["accuracy"]

@@ -23,18 +23,21 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from ssmc.bundle.options import read_option
 from ssmc.bundle.registry import target_class
 from ssmc.errors import UsageError
 from ssmc.hardware.model import rules, sections
+from ssmc.importers.tensors import external_files
 from ssmc.quantize.config import QuantizeConfig
 from ssmc.reading import read_text
+from ssmc.version import __version__
 
 SCHEMA = "ssmc.sweep/1"
 #: key -> (type, default; None where it may be missing, what it is)
@@ -48,7 +51,8 @@ PLAIN: dict[str, tuple[type, Any, str]] = {
     "time_s": (float, 0.0, "seconds since those were programmed"),
     "seed": (int, 0, "seed of the first chip"),
 }
-PATHS = ("model", "data", "calibration")
+#: keys whose values are files; a hardware that is no preset is one too
+PATHS = ("model", "data", "calibration", "ranges", "hardware")
 #: key -> (lowest, highest) of the plain numbers
 LIMITS = {"steps": (1, 10**12), "chips": (0, 100_000), "time_s": (0, 1e12), "seed": (0, 2**32 - 1)}
 QUANTIZE = "quantize."
@@ -59,9 +63,20 @@ Point = dict[str, Any]
 
 @dataclass(frozen=True)
 class Sweep:
-    """The points of a file, each with every key it needs, in the order of the file; no two are equal."""
+    """The points of a file, each with every key it needs, in the order of the file; no two are equal.
+
+    Attributes:
+        points: the points.
+        stamps: SHA-256 of what every file holds that a point names, by path.
+    """
 
     points: tuple[Point, ...]
+    stamps: Mapping[str, str]
+
+    def id_of(self, point: Point) -> str:
+        """What tells a result from others: SHA-256 of the point, of what its files hold and of the version of ssmc."""
+        files = {key: self.stamps.get(str(point.get(key)), "") for key in PATHS}
+        return sha256(json.dumps([point, files, __version__], sort_keys=True).encode()).hexdigest()
 
     @property
     def varied(self) -> tuple[str, ...]:
@@ -70,17 +85,14 @@ class Sweep:
         return tuple(key for key in keys if len({json.dumps(point.get(key)) for point in self.points}) > 1)
 
 
-def point_id(point: Point) -> str:
-    """What tells a point from others: SHA-256 of it, in hexadecimal."""
-    return sha256(json.dumps(point, sort_keys=True, default=str).encode()).hexdigest()
-
-
 def read_sweep(path: Path) -> Sweep:
     """Read a sweep file.
 
     Raises:
         UsageError: SSMC-W01 where it cannot be read or is no sweep file, SSMC-W02 an unknown key or a value of another
-            type, SSMC-W03 no point, too many, or one without a model.
+            type, SSMC-U16 a value that an option of the target cannot have, SSMC-W03 no point, too many, one without a
+            model, or a file that is missing, SSMC-U01 and SSMC-U07 a model that cannot be read.
+        ModelError: SSMC-M12 where external data of a model are missing.
     """
     text = read_text(path, "SSMC-W01", "give a readable TOML file")
     try:
@@ -93,8 +105,21 @@ def read_sweep(path: Path) -> Sweep:
     base, grid, listed = data.get("base", {}), data.get("grid", {}), data.get("points", [])
     _require_tables(path, data, base, grid, listed)
     points = [_point(path, raw) for raw in _raw_points(path, base, grid, listed)]
-    unique = {point_id(point): point for point in points}
-    return Sweep(tuple(unique.values()))
+    unique = {json.dumps(point, sort_keys=True): point for point in points}
+    named = {str(point[key]): key for point in points for key in PATHS if Path(point.get(key, "")).is_absolute()}
+    return Sweep(tuple(unique.values()), {file: _stamp(path, key, Path(file)) for file, key in named.items()})
+
+
+def _stamp(path: Path, key: str, file: Path) -> str:
+    """SHA-256 of what a file holds, the external data of a model included."""
+    found = sha256()
+    for part in (file, *(external_files(file) if key == "model" and file.is_file() else ())):
+        if not part.is_file():
+            fact = f"{key} '{part}' is not a file"
+            raise UsageError("SSMC-W03", fact, "give its path relative to the sweep file", str(path))
+        with part.open("rb") as stream:
+            found.update(file_digest(stream, "sha256").digest())
+    return found.hexdigest()
 
 
 def _require_tables(path: Path, data: Any, base: Any, grid: Any, listed: Any) -> None:
@@ -147,16 +172,23 @@ def _point(path: Path, raw: Point) -> Point:
         remedy = 'write calibration = "train.npz" in [base]'
         raise UsageError("SSMC-W03", "a point is quantized without sequences to calibrate on", remedy, str(path))
     for key in PATHS:
-        point[key] = str((path.parent / point[key]).resolve()) if point[key] else ""
+        if point.get(key) and (key != "hardware" or (path.parent / point[key]).is_file()):
+            point[key] = str((path.parent / point[key]).resolve())
     return point
 
 
 def _check(path: Path, key: str, value: Any, target: str) -> None:
     wanted = _type_of(path, key, target)
+    if wanted is None:
+        if not isinstance(value, str | int | float):
+            raise UsageError("SSMC-W02", f"{key} is {value!r}", "write a text or a number", str(path))
+        read_option(target, key, _text(value))
     number = wanted is float and isinstance(value, int | float) and not isinstance(value, bool)
     if wanted is not None and not number and type(value) is not wanted:
         fact = f"{key} is {value!r}"
         raise UsageError("SSMC-W02", fact, f"write a value of type {wanted.__name__}", str(path))
+    if key in PATHS and "\0" in value:
+        raise UsageError("SSMC-W02", f"{key} has a NUL in it", "write the path of a file", str(path))
     if key in LIMITS and not LIMITS[key][0] <= value <= LIMITS[key][1]:
         low, high = LIMITS[key]
         raise UsageError("SSMC-W02", f"{key} is {value!r}", f"write a number from {low:g} to {high:g}", str(path))
@@ -174,7 +206,7 @@ def _type_of(path: Path, key: str, target: str) -> type | None:
         return hardware[key].kind
     options = [field.name for field in fields(target_class(target)) if field.name != "set"]
     if key in options:
-        return None
+        return str if key in PATHS else None
     known = [*PLAIN, *options, *quantize, *hardware]
     near = difflib.get_close_matches(key, known, 1, 0.5)
     hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join([*PLAIN, *options])}, or a hardware key"
@@ -191,7 +223,9 @@ def target_options(point: Point) -> tuple[str, ...]:
     """Options of the target, as ``--option`` takes them: what is neither plain nor of the quantizer or the hardware."""
     apart = (QUANTIZE, *(f"{table}." for table in sections()))
     return tuple(
-        f"{key}={_text(value)}" for key, value in point.items() if key not in PLAIN and not key.startswith(apart)
+        f"{key}={_text(value)}"
+        for key, value in point.items()
+        if key not in (*PLAIN, "ranges") and not key.startswith(apart)
     )
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssmc.errors import UsageError
-from ssmc.sweep.evaluate import Figures
-from ssmc.sweep.spec import Point, Sweep, point_id
+from ssmc.sweep.evaluate import BUG, Figures
+from ssmc.sweep.spec import Point, Sweep
 
 SCHEMA = "ssmc.sweep-results/1"
 TABLES = (
@@ -64,23 +64,23 @@ class Store:
         self._base.close()
 
     def open_points(self, sweep: Sweep) -> list[Point]:
-        """Points of the sweep without a result, in order."""
-        done = {row for (row,) in self._base.execute("SELECT id FROM results")}
-        return [point for point in sweep.points if point_id(point) not in done]
+        """Points of the sweep without a result, in order; those where a bug of ours was in the way are tried again."""
+        done = {row for (row,) in self._base.execute(f"SELECT id FROM results WHERE error NOT LIKE '{BUG}%'")}
+        return [point for point in sweep.points if sweep.id_of(point) not in done]
 
-    def add(self, result: Result) -> None:
-        """Keep a result; one that is there already stays."""
+    def add(self, sweep: Sweep, result: Result) -> None:
+        """Keep a result of the sweep."""
         row = (
-            point_id(result.point), json.dumps(result.point, sort_keys=True),
+            sweep.id_of(result.point), json.dumps(result.point, sort_keys=True),
             json.dumps(result.figures, sort_keys=True), result.error, result.seconds,
         )  # fmt: skip
         with self._refusing(), self._base:
-            self._base.execute("INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, ?)", row)
+            self._base.execute("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?)", row)
 
     def results(self, sweep: Sweep) -> list[Result]:
         """Results of the sweep's points, in its order."""
         rows = {row[0]: row for row in self._base.execute("SELECT id, point, figures, error, seconds FROM results")}
-        found = (rows[point_id(point)] for point in sweep.points if point_id(point) in rows)
+        found = (rows[id_] for id_ in map(sweep.id_of, sweep.points) if id_ in rows)
         return [
             Result(json.loads(point), json.loads(figures), error, seconds)
             for _, point, figures, error, seconds in found

@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 import ssmc
+from ssmc.bundle.folder import Bundle
 from ssmc.errors import UsageError
+from ssmc.sweep import evaluate
 from ssmc.sweep.page import as_csv, as_html, as_table
 from ssmc.sweep.run import run_sweep
 from ssmc.sweep.spec import read_sweep
@@ -78,6 +80,38 @@ def test_a_point_that_is_refused_is_done_and_says_why(tmp_path: Path) -> None:
     assert refused.figures == {}
     text = as_table(read_sweep(path), [good, refused])
     assert "SSMC-A03" in text.splitlines()[-1]
+
+
+def test_chips_need_a_target_with_devices(tmp_path: Path) -> None:
+    path = written(tmp_path, "[grid]\nchips = [0, 1]", 'target = "int"\ndata = "data.npz"')
+    good, refused = done(path, tmp_path / "r.sqlite")
+    assert not good.error
+    assert "SSMC-U12" in refused.error
+
+
+def test_a_bug_of_ours_stops_no_sweep_and_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, store = written(tmp_path, '[grid]\npacking = ["one", "multiplexed"]'), tmp_path / "r.sqlite"
+    good, make = done(path, tmp_path / "whole.sqlite"), evaluate.compile_model
+
+    def broken(*args: object, **options: object) -> Bundle:
+        if args[1].packing == "one":  # type: ignore[attr-defined]
+            raise AssertionError("no bank")
+        return make(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(evaluate, "compile_model", broken)
+    first, second = done(path, store)
+    assert "SSMC-X70" in first.error
+    assert "no bank" in first.error
+    assert not second.error
+    monkeypatch.setattr(evaluate, "compile_model", make)
+    assert figures(done(path, store)) == figures(good)
+
+
+@pytest.mark.filterwarnings("ignore::ssmc.errors.SsmcWarning")
+def test_ranges_are_chosen_on_the_sequences_named(tmp_path: Path) -> None:
+    path = written(tmp_path, '[grid]\n"adc.bits" = [4]\n[[points]]\n"adc.bits" = 4\nranges = "data.npz"')
+    bundles = [evaluate.compiled_point(point) for point in read_sweep(path).points]
+    assert [bundle.compiled.options.ranges for bundle in bundles] == [False, True]  # type: ignore[attr-defined]
 
 
 def test_processes_give_the_same_rows(tmp_path: Path) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 
-from ssmc.errors import UsageError
-from ssmc.sweep.spec import hardware_settings, point_id, read_sweep, target_options
-from tests.sweep.sweeping import written
+from ssmc.errors import ModelError, UsageError
+from ssmc.hardware.file import PRESETS
+from ssmc.sweep.spec import hardware_settings, read_sweep, target_options
+from tests.graphs import model
+from tests.sweep.sweeping import SPEC, written
 
 
 def test_a_grid_is_every_combination_and_points_follow(tmp_path: Path) -> None:
@@ -31,10 +35,39 @@ def test_equal_points_are_one(tmp_path: Path) -> None:
     assert sweep.varied == ()
 
 
-def test_a_point_is_told_by_what_it_says(tmp_path: Path) -> None:
-    one, two = read_sweep(written(tmp_path, "[grid]\nsteps = [10, 20]")).points
-    assert point_id(one) != point_id(two)
-    assert point_id(dict(reversed(one.items()))) == point_id(one)
+def test_a_point_is_told_by_what_it_says_and_what_its_files_hold(tmp_path: Path) -> None:
+    path = written(tmp_path, "[grid]\nsteps = [10, 20]")
+    sweep = read_sweep(path)
+    one, two = sweep.points
+    assert sweep.id_of(one) != sweep.id_of(two)
+    assert sweep.id_of(dict(reversed(one.items()))) == sweep.id_of(one) == read_sweep(path).id_of(one)
+    (tmp_path / "model.onnx").write_bytes(model(replace(SPEC, seed=4)).SerializeToString())
+    again = read_sweep(path)
+    assert again.points == sweep.points
+    assert again.id_of(one) != sweep.id_of(one)
+
+
+def test_external_data_count_as_the_model(tmp_path: Path) -> None:
+    path = written(tmp_path, "[grid]\nsteps = [10]")
+    proto = model(SPEC)
+    onnx.save(proto, tmp_path / "model.onnx", save_as_external_data=True, location="weights", size_threshold=0)
+    before = read_sweep(path)
+    data = bytearray((tmp_path / "weights").read_bytes())
+    data[0] ^= 1
+    (tmp_path / "weights").write_bytes(data)
+    assert read_sweep(path).id_of(before.points[0]) != before.id_of(before.points[0])
+    (tmp_path / "weights").unlink()
+    with pytest.raises(ModelError, match="SSMC-M12"):
+        read_sweep(path)
+
+
+def test_hardware_and_ranges_may_be_files_beside_the_sweep(tmp_path: Path) -> None:
+    path = written(tmp_path, '[grid]\nhardware = ["taox64", "my.toml"]\nranges = ["data.npz"]')
+    (tmp_path / "my.toml").write_text((PRESETS / "isaac128.toml").read_text())
+    first, second = read_sweep(path).points
+    assert (first["hardware"], second["hardware"]) == ("taox64", str(tmp_path / "my.toml"))
+    assert first["ranges"] == str(tmp_path / "data.npz")
+    assert "ranges" not in "".join(target_options(first))
 
 
 @pytest.mark.parametrize(
@@ -49,6 +82,15 @@ def test_a_point_is_told_by_what_it_says(tmp_path: Path) -> None:
         ("[grid]\ntime_s = [nan]", "SSMC-W02", "from 0"),
         ("[grid]\nseed = [-1]", "SSMC-W02", "from 0"),
         ('[grid]\n"adc.bits" = [true]', "SSMC-W02", "int"),
+        ("[grid]\npacking = [5]", "SSMC-U16", "packing"),
+        ("[grid]\npacking = [2020-01-01]", "SSMC-W02", "text"),
+        ('[grid]\nrate = ["x"]', "SSMC-U16", "rate"),
+        ("[grid]\nrate = [inf]", "SSMC-U16", "rate"),
+        ("[grid]\nhardware = [5]", "SSMC-W02", "str"),
+        ('[grid]\nplace = [["analog"]]', "SSMC-W02", "text"),
+        ('[grid]\nmodel = ["a.onnx"]', "SSMC-W03", "a.onnx"),
+        ('[grid]\nmodel = ["a\\u0000b"]', "SSMC-W02", "NUL"),
+        ('[grid]\nmodel = ["/dev/zero"]', "SSMC-W03", "not a file"),
         ('[grid]\n"quantize.kernel_bits" = [8]', "SSMC-W03", "calibration"),
         ('[grid]\nplase = ["analog"]', "SSMC-W02", "place"),
         ("grid = 3", "SSMC-W03", "0 points"),
