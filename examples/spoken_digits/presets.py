@@ -175,7 +175,7 @@ def place_row(name: str, source: Program, steps: int) -> tuple[str, ...]:
     candidates = Candidates(source, hw)
     variants = at_steps(compare(candidates), steps)
     energies = {key: value["energy_pj"]["per_sequence"]["nominal"] for key, value in variants.items()}
-    pace = (f"{variants[key]['max_steps_per_s']['nominal']:,.0f}" for key in ("fused", "digital"))
+    pace = (f"{variants[key]['max_steps_per_s']['nominal']:,.0f}" for key in ("analog", "digital"))
     places, _ = decide_places(candidates, "auto")
     auto = AimcTarget(hw, place="auto").emit(source).cost(steps)["energy_pj"]["per_sequence"]["nominal"]
     kernels = [op.name for op in source.ops if isinstance(op, StateSpace)]
@@ -184,7 +184,7 @@ def place_row(name: str, source: Program, steps: int) -> tuple[str, ...]:
         for names in (kernels, [n for n in places if n not in kernels])
     )
     cheapest = min(energies, key=lambda key: energies[key])
-    shown = (quantity("pj", energies[key]) for key in ("fused", "unfused", "digital"))
+    shown = (quantity("pj", energies[key]) for key in ("analog", "analog-split", "digital"))
     return (name, *shown, quantity("pj", auto), f"{digital} kernels, {dense} dense", cheapest, *pace)
 
 

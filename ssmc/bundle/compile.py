@@ -61,7 +61,7 @@ def compile(
         target: name of a target, ssmc's own (``int``, ``c``, ``aimc``) or of an installed package, or a target with
             its options.
         hardware: preset name or TOML file (aimc).
-        place: ``auto``, ``analog`` or ``digital`` (aimc).
+        place: ``analog``, ``analog-split``, ``digital-poles``, ``digital-states``, ``digital`` or ``auto`` (aimc).
         steps: time steps of the inference that the report counts.
         oracle: run onnxruntime after every pass and compare.
         dump_dir: where to keep the graph after every pass.

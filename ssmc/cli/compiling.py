@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 @settings_option
 @click.option(
     "--place",
-    type=click.Choice(["auto", "analog", "digital"]),
-    help="Where to run matrices: crossbars, the digital unit, or the better of both by --minimise (aimc).",
+    type=click.Choice(["analog", "analog-split", "digital-poles", "digital-states", "digital", "auto"]),
+    help="Where to run kernels and matrices (aimc): all on crossbars; kernels in two operations; their A, or A and B,"
+    " in the digital unit; all digital; or per operation whatever is best by --minimise.",
 )
 @click.option(
     "--packing",

@@ -31,10 +31,10 @@ from ssmc.targets.aimc.choices.place_and_pack import Choice, Objective, choice_f
 from ssmc.targets.aimc.choices.placement import Placement, place_matrices
 from ssmc.targets.aimc.choices.variants import at_steps, compare, figures_of
 from ssmc.targets.aimc.cost.totals import Cost, cost, key_sorted
+from ssmc.targets.aimc.lowering.kernel_places import Place as Policy
 from ssmc.targets.aimc.lowering.mapping import Packings
 from ssmc.targets.aimc.lowering.packing import Mode, Packing
 from ssmc.targets.aimc.lowering.partial_sums import Lowered
-from ssmc.targets.aimc.lowering.partial_sums import Place as Policy
 from ssmc.targets.aimc.lowering.serialize import lowered_from_json, lowered_to_json, reading
 from ssmc.targets.aimc.simulation.chip import Chip
 from ssmc.targets.aimc.simulation.data_dependent_energy import measure
@@ -194,8 +194,9 @@ class AimcTarget(Target):
 
     Attributes:
         hardware: a preset's name, a TOML file, or loaded hardware.
-        place: ``analog`` or ``digital`` for every matrix, or ``auto``: per matrix, whichever makes ``minimise``
-            smaller.
+        place: ``analog`` or ``digital`` for every matrix; ``analog-split``, ``digital-poles`` or ``digital-states``:
+            of every kernel (`ssmc.targets.aimc.lowering.kernel_places`), other matrices analog; or ``auto``: per
+            operation, whichever makes ``minimise`` smaller.
         packing: how kernels share arrays: ``one`` an array each, ``diagonal``, ``multiplexed``
             (`ssmc.targets.aimc.lowering.packing`), or ``auto``: the cheapest that keeps up with ``rate``.
         minimise: ``energy`` of a step, ``area``, initiation ``interval``, or the ``product`` of the three; packing

@@ -75,7 +75,10 @@ def kernel(op_type: str) -> Arrays:
     if op_type.endswith("Scales"):
         numbers["gain"] = separate(numbers["W"], n)
         numbers |= {} if fused else {"gain_y": separate(numbers["W_y"], n)}
-    if op_type.endswith("Parts"):
+    if op_type.endswith("PolesParts"):
+        numbers |= parts(numbers["W_y"], "_y") | parts(numbers["W"][..., n:], "_b")
+        numbers |= scaled((G, n), "_b") | {"per_code_b": np.full((G, n), 3.0)}
+    elif op_type.endswith("Parts"):
         numbers |= parts(numbers["W"]) | ({} if fused else parts(numbers["W_y"], "_y"))
     return numbers
 
@@ -132,7 +135,7 @@ def as_defined(op_type: str, xs: list[np.ndarray]) -> np.ndarray:
     integer = operation_of(op_type).integer_constants
     kinds = {"index": np.int64, "whole": np.bool_} | dict.fromkeys(integer, np.int64)
     values = {
-        key: np.asarray(value, kinds.get(key.removesuffix("_y"), np.float64))
+        key: np.asarray(value, kinds.get(key.removesuffix("_y").removesuffix("_b"), np.float64))
         for key, value in EXAMPLES[op_type].items()
     }
     real = issubclass(operation_of(op_type), Quantize)

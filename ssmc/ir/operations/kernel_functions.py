@@ -171,13 +171,35 @@ def kernel_text(name: str, parts: bool = False, scales: bool = False) -> str:
     return f"{name} ({inputs}) => (y, registers) {{ {_GROUPS} {_scan(step)} {_UNGROUP} }}"
 
 
-def pair_text(name: str, after: bool, real: bool = False, parts: bool = False, scales: bool = False) -> str:
+_POLES = """
+    A_poles = Slice (W, zero, n, last)
+    R_column = Unsqueeze (R, last)
+    A_product = MatMul (A_poles, R_column)
+    acc_a = Squeeze (A_product, last)
+"""
+
+
+def _poles_apart() -> str:
+    """``acc = A R + per_code_b * requant_b(B u)``: B u has converters of its own, A is exact."""
+    names = (f"{key}_b" for key in ("gain", "step", "offset", "lo", "hi"))
+    return (
+        _POLES
+        + partial_sums("acc_b", "ut", "_b")
+        + requant_text("q_b", "acc_b", *names)
+        + "    worth_q = Mul (q_b, per_code_b)\n    acc = Add (acc_a, worth_q)\n"
+    )
+
+
+def pair_text(
+    name: str, after: bool, real: bool = False, parts: bool = False, scales: bool = False, poles: bool = False
+) -> str:
     """Two matrices: state rows, then output rows on the old (textbook) or the new state.
 
     ``real``: y is returned as ``y_step * q_y``; where ``y_step`` is 0 there is no quantizer and y is the sum itself.
-    ``parts`` and ``scales`` as in `kernel_text`.
+    ``parts`` and ``scales`` as in `kernel_text`; ``poles``: B u is converted apart from A R (`_poles_apart`).
     """
-    step = (_ONE if scales else "") + _read_out("R", "r") + _product("acc", "W", "R", "", parts, scales)
+    step = (_ONE if scales else "") + _read_out("R", "r")
+    step += _poles_apart() if poles else _product("acc", "W", "R", "", parts, scales)
     if real:
         step += _optionalrequant_text("q_state", "acc", "step", "offset", "lo", "hi", in_codes="true")
     else:
@@ -192,7 +214,8 @@ def pair_text(name: str, after: bool, real: bool = False, parts: bool = False, s
     else:
         step += requant_text("yt", "acc_y", "one" if scales else "gain_y", "step_y", "offset_y", "lo_y", "hi_y")
         inputs = f"u, W, gain, step, offset, lo, hi, W_y, gain_y, step_y, offset_y, lo_y, hi_y, {_STATE}"
-        inputs += _part_inputs("", parts) + _part_inputs("_y", parts)
+        apart = ", gain_b, step_b, offset_b, lo_b, hi_b, per_code_b" + _part_inputs("_b", parts)
+        inputs += (apart if poles else _part_inputs("", parts)) + _part_inputs("_y", parts)
         tail = _UNGROUP
     return f"{name} ({inputs}) => (y, registers) {{ {_GROUPS} {_scan(step)} {tail} }}"
 

@@ -11,11 +11,50 @@ import numpy as np
 from ssmc.ir.matrix import Matrix
 from ssmc.ir.operations.kernel_functions import kernel_text, pair_text
 from ssmc.ir.operations.operation import Function, Mask, Recurrent
-from ssmc.ir.operations.reading import GraphNode, code_type, matrix_of, separate_sums
+from ssmc.ir.operations.reading import GraphNode, code_type, matrix_of, requant_of, separate_sums
 from ssmc.ir.parts import Constants
 from ssmc.ir.quant import Codes, bits_for
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import FloatArray, IntArray, round_half_even, round_shift, saturate
+
+
+@dataclass(frozen=True)
+class InputSum:
+    """``B u``, converted apart from the state: ``step * requant(B u)`` accumulator units.
+
+    Attributes:
+        matrix: B, (H, n, m), with its partial sums where it has any.
+        requant: to the converter's codes, or of the partial sums to what they add up to; H * n entries.
+        step: accumulator units of one code, (H, n); 0 where B has no weight.
+        lost: accumulator units by which the result can differ from ``B u``, (H, n); 0 where it is exact.
+    """
+
+    matrix: Matrix
+    requant: Requant
+    step: IntArray
+    lost: FloatArray
+
+    @classmethod
+    def of(cls, matrix: Matrix, requant: Requant, step: IntArray, inputs: tuple[IntArray, IntArray]) -> InputSum:
+        """Say what can be lost for inputs within ``inputs``, (H, m) each."""
+        shape = step.shape
+        size = np.maximum(step, 1)
+        low, high = matrix.reach(*inputs)
+        beyond = np.maximum(high - requant.hi.reshape(shape) * size, requant.lo.reshape(shape) * size - low)
+        uneven = (matrix.codes % size[..., None]).any(-1)
+        lost = np.maximum(beyond - np.where(uneven, size // 2, 0), 0) + np.where(uneven, size / 2, 0.0)
+        for part in matrix.parts:
+            lost = lost + abs(part.gain) * (np.where(part.step > 1, part.step / 2, 0.0) + part.excess)
+        return cls(matrix, requant, step, np.where(step > 0, lost, 0.0))
+
+    def product(self, u: IntArray) -> IntArray:
+        """Accumulator units (..., H, n) for inputs (..., H, m)."""
+        return self.step * self.requant.apply_groups(self.matrix.product(u))
+
+    def reach(self, lo: IntArray, hi: IntArray) -> tuple[IntArray, IntArray]:
+        """Smallest and largest `product`, for inputs within lo..hi (H, m)."""
+        low, high = (self.step * self.requant.apply_groups(end) for end in self.matrix.reach(lo, hi))
+        return low, high
 
 
 @dataclass(frozen=True)
@@ -32,7 +71,10 @@ class StateSpace(Recurrent):
     quantizer's codes are increments of a register). One matrix W: the kernel is one crossbar operation per step.
     Before the fuse pass, ``output_matrix`` holds the rows of y apart (two operations), and with
     ``output_after`` they read the new state: ``y = requant_y(W_y [R(r'); u])``. Where A, B, C and D have scales that no
-    grid joins, ``W v`` is a sum of accumulators times integers (`Matrix.multiplier`).
+    grid joins, ``W v`` is a sum of accumulators times integers (`Matrix.multiplier`). With ``input_sum``, B u goes
+    through converters of its own and the state's code is one rounding of both (the poles are digital, B is not):
+
+        q[:n] = requant(A R + step * requant_B(B u))
 
     Attributes:
         matrix: (H, n + p, n + m), or (H, n, n + m) while unfused.
@@ -43,6 +85,7 @@ class StateSpace(Recurrent):
         output_matrix: (H, p, n + m) or None.
         output_requant: H * p entries or None.
         output_after: y reads the state after the update.
+        input_sum: how B u is converted apart from A R, of an unfused kernel; None where one sum holds both.
     """
 
     matrix: Matrix
@@ -57,6 +100,7 @@ class StateSpace(Recurrent):
     output_matrix: Matrix | None = None
     output_requant: Requant | None = None
     output_after: bool = False
+    input_sum: InputSum | None = None
 
     functions: ClassVar[dict[str, Function]] = {
         "KernelPair": Function(pair_text("KernelPair", after=False)),
@@ -68,6 +112,12 @@ class StateSpace(Recurrent):
         "KernelPairParts": Function(pair_text("KernelPairParts", after=False, parts=True), since="placed"),
         "KernelPairAfterParts": Function(pair_text("KernelPairAfterParts", after=True, parts=True), since="placed"),
         "KernelParts": Function(kernel_text("KernelParts", parts=True), since="placed"),
+        "KernelPairPolesParts": Function(
+            pair_text("KernelPairPolesParts", after=False, parts=True, poles=True), since="placed"
+        ),
+        "KernelPairAfterPolesParts": Function(
+            pair_text("KernelPairAfterPolesParts", after=True, parts=True, poles=True), since="placed"
+        ),
     }
 
     @classmethod
@@ -78,7 +128,7 @@ class StateSpace(Recurrent):
         groups, n = keep.shape
         drive = _drive_range(c, u.ends, c["W"].shape[2] - n)
         pair = node.op_type.startswith("KernelPair")
-        matrix, requant = _converted(node, drive)
+        matrix, requant, apart = _state_rows(node, drive)
         output, requant_y = _converted(node, drive, "_y") if pair else (None, None)
         op = cls(
             *node.wiring,
@@ -94,6 +144,7 @@ class StateSpace(Recurrent):
             output_matrix=output,
             output_requant=requant_y,
             output_after=node.op_type.startswith("KernelPairAfter"),
+            input_sum=apart,
         )
         lo, hi = (c["lo_y"], c["hi_y"]) if pair else (c["lo"][:, n:], c["hi"][:, n:])
         return op, code_type(groups * op.n_output, lo, hi, "step")
@@ -140,13 +191,20 @@ class StateSpace(Recurrent):
     def step(self, register: IntArray, u: IntArray) -> tuple[IntArray, IntArray]:
         """One time step: registers (..., H, n) and inputs (..., H, m) to new registers and outputs (..., H, p)."""
         v = np.concatenate([self.read_out(register), u], -1)
-        q = self.requant.apply_groups(self.matrix.product(v))
+        q = self.requant.apply_groups(self._sums(v))
         new = self.update(register, q[..., : self.n_state])
         if self.output_matrix is None or self.output_requant is None:
             return new, q[..., self.n_state :]
         if self.output_after:
             v = np.concatenate([self.read_out(new), u], -1)
         return new, self.output_requant.apply_groups(self.output_matrix.product(v))
+
+    def _sums(self, v: IntArray) -> IntArray:
+        """What is requantized for the state (fused: and for y), of [R; u] (..., H, n + m)."""
+        if self.input_sum is None:
+            return self.matrix.product(v)
+        n = self.n_state
+        return Matrix(self.matrix.codes[..., :n]).product(v[..., :n]) + self.input_sum.product(v[..., n:])
 
     def start(self, batch: int) -> IntArray:
         """Registers (N, H, n)."""
@@ -166,8 +224,17 @@ class StateSpace(Recurrent):
         return (self.matrix,) if self.output_matrix is None else (self.matrix, self.output_matrix)
 
     def requants(self) -> tuple[Requant, ...]:
-        """One per matrix."""
-        return (self.requant,) if self.output_requant is None else (self.requant, self.output_requant)
+        """One per matrix, and that of the input's sums where they are converted apart."""
+        apart = () if self.input_sum is None else (self.input_sum.requant,)
+        return (self.requant, *((self.output_requant,) if self.output_requant else ()), *apart)
+
+    def error_bound(self) -> float:
+        """As for any operation, and what the input's own conversion loses."""
+        if self.input_sum is None:
+            return super().error_bound()
+        ratio = np.array([abs(float(r)) for r in self.requant.ratio])
+        lost = self.input_sum.lost.ravel() * ratio
+        return super().error_bound() + float(np.minimum(lost, self.requant.hi - self.requant.lo).max(initial=0))
 
     def largest_sum(self, tops: Sequence[int]) -> int:
         """``max sum |W| max|v|`` of both matrices."""
@@ -198,6 +265,20 @@ class StateSpace(Recurrent):
         """A row of W_y without weights is its offset."""
         codes = np.clip(round_half_even(c["offset_y"]), c["lo_y"], c["hi_y"]) * np.ones(c["W_y"].shape[:2])
         return np.where(c["W_y"].any(-1), np.nan, codes).ravel()
+
+
+def _state_rows(node: GraphNode, drive: tuple[IntArray, IntArray]) -> tuple[Matrix, Requant, InputSum | None]:
+    """The matrix of the state (fused: and of y), its requantization, and how its input is converted apart, if it is."""
+    c = node.constants
+    if "per_code_b" not in c:
+        return *_converted(node, drive), None
+    n = c["keep"].shape[1]
+    inputs = drive[0][:, n:], drive[1][:, n:]
+    codes, step = c["W"].astype(np.int64), c["per_code_b"].astype(np.int64)
+    apart = InputSum.of(*matrix_of(node, c["W"][..., n:], inputs, "_b"), step, inputs)
+    reach = Matrix(codes[..., :n]).reach(drive[0][:, :n], drive[1][:, :n])
+    low, high = (a + b for a, b in zip(reach, apart.reach(*inputs), strict=True))
+    return Matrix(codes), requant_of(node, (low, high)), apart
 
 
 def _converted(node: GraphNode, drive: tuple[IntArray, IntArray], suffix: str = "") -> tuple[Matrix, Requant]:

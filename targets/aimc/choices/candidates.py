@@ -11,7 +11,8 @@ from ssmc.errors import ModelError
 from ssmc.hardware.model import Hardware
 from ssmc.ir.program import Program
 from ssmc.targets.aimc.cost.totals import Cost, cost
-from ssmc.targets.aimc.lowering.partial_sums import Lowered, Place, Plans, Seen, lower
+from ssmc.targets.aimc.lowering.kernel_places import Place, settled
+from ssmc.targets.aimc.lowering.partial_sums import Known, Lowered, Seen, lower
 from ssmc.targets.aimc.lowering.recorded_inputs import recorded_inputs
 from ssmc.targets.aimc.tiles.assemble import assemble
 from ssmc.targets.aimc.tiles.instructions import TileProgram
@@ -63,8 +64,8 @@ class Candidates:
     program: Program
     hardware: Hardware
     ranges: Samples | None = None
-    _plans: Plans = field(default_factory=dict, init=False, repr=False, compare=False)
-    _placed: dict[frozenset[str], Placed | ModelError] = field(
+    _known: Known = field(default_factory=dict, init=False, repr=False, compare=False)
+    _placed: dict[tuple[Place, ...], Placed | ModelError] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -74,21 +75,21 @@ class Candidates:
         return None if self.ranges is None else recorded_inputs(self.program, self.ranges)
 
     def placed(self, places: Mapping[str, Place]) -> Placed:
-        """The program lowered, with the matrices digital that ``places`` says, by `MatrixPlan.name`.
+        """The program lowered with every operation where ``places`` says, by its name; analog where it says nothing.
 
         Raises:
             ModelError: SSMC-A01, SSMC-A02, SSMC-A04, SSMC-R01 as `lower` does.
         """
-        digital = frozenset(name for name, place in places.items() if place == "digital")
-        if digital not in self._placed:
-            self._placed[digital] = self._lower(places)
-        found = self._placed[digital]
+        key = tuple(settled(op, places.get(op.name, "auto")) for op in self.program.ops if op.matrices())
+        if key not in self._placed:
+            self._placed[key] = self._lower(places)
+        found = self._placed[key]
         if isinstance(found, ModelError):
             raise found
         return found
 
     def _lower(self, places: Mapping[str, Place]) -> Placed | ModelError:
         try:
-            return Placed(lower(self.program, self.hardware, places, self._plans, self.seen), self.hardware)
+            return Placed(lower(self.program, self.hardware, places, self._known, self.seen), self.hardware)
         except ModelError as refused:
             return refused

@@ -7,10 +7,52 @@ from fractions import Fraction
 
 import numpy as np
 
+from ssmc.ir.operations import AnyOp, StateSpace
+from ssmc.ir.operations.state_space import InputSum
 from ssmc.ir.parts import Constants, parts_to_constants
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import FloatArray
 from ssmc.targets.aimc.lowering.conversion_plan import MatrixPlan
+
+PER_OUTPUT = ("W", "gain", "step", "offset", "lo", "hi")
+
+
+def pair_constants(node: Mapping[str, FloatArray]) -> Constants:
+    """The constants of a fused kernel as those of two matrices: the state's rows, and under ``_y`` those of y."""
+    n = node["keep"].shape[1]
+    rows = {key: np.broadcast_to(node[key], (*node["W"].shape[:2], *node[key].shape[2:])) for key in PER_OUTPUT}
+    return {key: row[:, :n] for key, row in rows.items()} | {f"{key}_y": row[:, n:] for key, row in rows.items()}
+
+
+def converter_constants(plans: Mapping[str, MatrixPlan], node: Mapping[str, FloatArray], op: AnyOp) -> Constants:
+    """What a node needs to evaluate the converters of its matrices, by input name.
+
+    Args:
+        plans: of its matrices by the suffix of their constants: ``_y`` of y, ``_b`` of an input that is converted
+            apart; then the state, which is digital, has none.
+        node: constants of the node before.
+        op: the lowered operation.
+    """
+    found: Constants = {}
+    for suffix, plan in plans.items():
+        if suffix == "_b" and isinstance(op, StateSpace) and op.input_sum is not None:
+            found |= parts_to_constants(plan.matrix, suffix) | _input_constants(op.input_sum)
+        elif suffix or "_b" not in plans:
+            found |= lowered_constants(plan, node, suffix)
+    return found
+
+
+def _input_constants(apart: InputSum) -> Constants:
+    """``per_code_b * clip(round(acc / step_b), lo_b, hi_b)``, (G, n) each."""
+    shape, requant = apart.step.shape, apart.requant
+    return {
+        "gain_b": np.ones(shape),
+        "step_b": np.array([float(1 / ratio) for ratio in requant.ratio]).reshape(shape),
+        "offset_b": np.zeros(shape),
+        "lo_b": requant.lo.reshape(shape).astype(np.float64),
+        "hi_b": requant.hi.reshape(shape).astype(np.float64),
+        "per_code_b": apart.step.astype(np.float64),
+    }
 
 
 def lowered_constants(plan: MatrixPlan, node: Mapping[str, FloatArray], suffix: str) -> Constants:

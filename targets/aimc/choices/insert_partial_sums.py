@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,26 +12,29 @@ from ssmc.data import Samples
 from ssmc.hardware.model import Hardware
 from ssmc.ir.build import add_constant, node_name, remove_dead, replace_value, ssmc_node
 from ssmc.ir.functions import input_names
+from ssmc.ir.operations import AnyOp
 from ssmc.ir.read_program import constants, read_program
 from ssmc.passes.place import KEY
 from ssmc.pipeline import Declined, Effect, Level, Pass, PassResult
 from ssmc.targets.aimc.choices.candidates import Candidates
-from ssmc.targets.aimc.choices.graph_converters import lowered_constants
+from ssmc.targets.aimc.choices.graph_converters import converter_constants, pair_constants
 from ssmc.targets.aimc.choices.place_and_pack import Objective
 from ssmc.targets.aimc.choices.placement import place_matrices
 from ssmc.targets.aimc.lowering.conversion_plan import MatrixPlan
-from ssmc.targets.aimc.lowering.partial_sums import OUTPUT, Lowered, Place
+from ssmc.targets.aimc.lowering.kernel_places import INPUT, OUTPUT, Place
+from ssmc.targets.aimc.lowering.partial_sums import Lowered
 
 DTYPES: dict[str, type[np.generic]] = {"index": np.int64, "whole": np.bool_}
 
 
 @dataclass(frozen=True)
 class InsertPartialSums(Pass):
-    """Rewrite matrices that are not converted once to their partial sums (DESIGN §4).
+    """Rewrite matrices that are not converted once to their partial sums, kernels whose parts run apart (DESIGN §4).
 
     Before: level *placed*.
     After: ``LinearParts``, ``KernelParts``, ``KernelPair[After]Parts`` where slices, row splits, bit-serial drive or a
-        narrow converter need partial conversions; single conversions stay as they are.
+        narrow converter need partial conversions; single conversions stay as they are. A fused kernel whose parts run
+        apart is a ``KernelPair``, with its poles in the digital unit ``KernelPair[After]PolesParts``.
     Preserves: every code where all conversions are lossless; else LOSSY: the converters' steps, which the hardware
         sets, may leave nothing of a sum. The matrices are listed as declined.
     Refuses: what does not fit the hardware (SSMC-A01, A02), a graph that has partial sums (A04).
@@ -58,15 +62,7 @@ class InsertPartialSums(Pass):
         candidates = Candidates(read_program(model), self.hardware, self.ranges)
         placement = place_matrices(candidates, asked, self.minimise)
         lowered = placement.lowered
-        applied = []
-        for node in list(model.graph):
-            found = _plans(node, lowered)
-            _annotate(node, lowered)
-            if any(plan.matrix.is_lowered for plan, _ in found):
-                _replace(model.graph, node, found)
-                applied.append(
-                    f"{node_name(node)}: {' + '.join(str(max(len(p.matrix.parts), 1)) for p, _ in found)} conversions"
-                )
+        applied = [line for node in list(model.graph) for line in _rewrite(model.graph, node, placement.lowered)]
         remove_dead(model.graph)
         lossy = tuple(
             Declined(p.name, f"lossy conversions: {p.why}") for p in lowered.plans.values() if p.kind == "lossy"
@@ -76,43 +72,50 @@ class InsertPartialSums(Pass):
 
 
 def _places(model: ir.Model) -> dict[str, Place]:
-    """Where the graph says that every matrix runs: both matrices of an unfused kernel in the same place."""
-    places: dict[str, Place] = {}
-    for node in model.graph:
-        place: Place = "digital" if node.metadata_props.get(KEY) == "digital" else "analog"
-        places |= {node_name(node): place, f"{node_name(node)}{OUTPUT}": place}
-    return places
+    """Where the graph says that every operation runs."""
+    return {node_name(node): node.metadata_props.get(KEY, "analog") for node in model.graph}  # type: ignore[misc]
 
 
-def _annotate(node: ir.Node, lowered: Lowered) -> None:
-    """Write where a node's matrices run; analog where one of them does."""
-    names = (node_name(node), f"{node_name(node)}{OUTPUT}")
-    kinds = [lowered.plans[name].kind for name in names if name in lowered.plans]
-    if kinds:
-        node.metadata_props[KEY] = "digital" if set(kinds) == {"digital"} else "analog"
+def _rewrite(graph: ir.Graph, node: ir.Node, lowered: Lowered) -> Iterator[str]:
+    """Write where a node runs, and replace it where it is converted in parts or a kernel's parts run apart."""
+    name = node_name(node)
+    if name not in lowered.places:
+        return
+    node.metadata_props[KEY] = place = lowered.places[name]
+    plans = {suffix: lowered.plans[key] for suffix, key in _named(name) if key in lowered.plans}
+    apart = "_y" in plans and node.op_type == "Kernel"
+    if not apart and "_b" not in plans and not any(plan.matrix.is_lowered for plan in plans.values()):
+        return
+    _replace(graph, node, plans, next(op for op in lowered.program.ops if op.name == name))
+    counts = " + ".join(str(max(len(p.matrix.parts), 1)) for p in plans.values() if p.kind != "digital")
+    yield f"{name}: {place}, {counts or 'no'} conversions"
 
 
-def _plans(node: ir.Node, lowered: Lowered) -> list[tuple[MatrixPlan, str]]:
-    """The plans of a node's matrices, each with the suffix of its inputs."""
-    named = ((node_name(node), ""), (f"{node_name(node)}{OUTPUT}", "_y"))
-    return [(lowered.plans[name], suffix) for name, suffix in named if name in lowered.plans]
+def _named(name: str) -> tuple[tuple[str, str], ...]:
+    """Suffix of a plan's constants, and its name."""
+    return ("", name), ("_y", f"{name}{OUTPUT}"), ("_b", f"{name}{INPUT}")
 
 
-def _replace(graph: ir.Graph, node: ir.Node, plans: list[tuple[MatrixPlan, str]]) -> None:
+def _replace(graph: ir.Graph, node: ir.Node, plans: Mapping[str, MatrixPlan], op: AnyOp) -> None:
     name, old = node_name(node), node.outputs[0]
     inputs = {
         key: value for key, value in zip(input_names(node.op_type), node.inputs, strict=True) if value is not None
     }
-    given = constants(node)
-    for plan, suffix in plans:
-        for key, array in lowered_constants(plan, given, suffix).items():
-            dtype = DTYPES.get(key.removesuffix("_y"), np.float64)
-            inputs[key] = add_constant(graph, f"{name}.{key}", array, dtype)
-    extra = [f"{name}.parts.registers"] if node.op_type.startswith("Kernel") else []
-    new = ssmc_node(f"{node.op_type}Parts", inputs, f"{old.name}.parts", name=name, extra_outputs=extra)
-    new.metadata_props.update(node.metadata_props)
-    graph.insert_before(node, new)
+    given, new = constants(node), {}
+    kind = node.op_type
+    if kind == "Kernel" and "_y" in plans:
+        kind, new = "KernelPair", pair_constants(given)
+    if any(plan.matrix.is_lowered for plan in plans.values()) or "_b" in plans:
+        kind += "PolesParts" if "_b" in plans else "Parts"
+        new |= converter_constants(plans, given | new, op)
+    for key, array in new.items():
+        dtype = DTYPES.get(key.removesuffix("_y").removesuffix("_b"), np.float64)
+        inputs[key] = add_constant(graph, f"{name}.{key}", array, dtype)
+    extra = [f"{name}.parts.registers"] if kind.startswith("Kernel") else []
+    made = ssmc_node(kind, inputs, f"{old.name}.parts", name=name, extra_outputs=extra)
+    made.metadata_props.update(node.metadata_props)
+    graph.insert_before(node, made)
     kept = str(old.name)
-    replace_value(graph, old, new.outputs[0])
+    replace_value(graph, old, made.outputs[0])
     graph.remove(node, safe=True)
-    old.name, new.outputs[0].name = f"{kept}.whole", kept
+    old.name, made.outputs[0].name = f"{kept}.whole", kept

@@ -1,7 +1,8 @@
 """Where matrices run and how blocks share arrays: a small search that minimises a stated cost.
 
 The cost is that of the assembled program (`ssmc.targets.aimc.cost.totals`): energy of a step, area, initiation
-interval, or their product. Placement first: matrix by matrix, digital or analog, whichever makes the cost smaller.
+interval, or their product. Placement first, operation by operation, whichever makes the cost smaller: a kernel has five
+placements (`ssmc.targets.aimc.lowering.kernel_places`), another matrix two.
 Then the packing: the cheapest candidate for all matrices that keeps up with the sample rate, then matrix by matrix.
 Cost knows no noise and blocks on a diagonal disturb each other, so `diagonal` is used only where it is asked for.
 """
@@ -15,9 +16,9 @@ from typing import Literal
 from ssmc.errors import ModelError
 from ssmc.targets.aimc.choices.candidates import Candidates, Placed
 from ssmc.targets.aimc.cost.totals import Cost, cost
+from ssmc.targets.aimc.lowering.kernel_places import Place, places_of, settled
 from ssmc.targets.aimc.lowering.mapping import Packings
 from ssmc.targets.aimc.lowering.packing import ONE, Mode, Packing
-from ssmc.targets.aimc.lowering.partial_sums import Place, matrices
 from ssmc.targets.aimc.tiles.assemble import assemble
 from ssmc.targets.aimc.tiles.instructions import TileProgram
 from ssmc.targets.base import Json
@@ -90,22 +91,20 @@ def weigh(found: Cost) -> Figures:
 def decide_places(
     candidates: Candidates, place: Place | Mapping[str, Place], objective: Objective = "energy"
 ) -> tuple[dict[str, Place], tuple[Choice, ...]]:
-    """Analog or digital for every matrix; what is fixed stays, ``auto`` takes the cheaper one, analog where equal.
+    """Where every operation with a matrix runs; what is fixed stays, ``auto`` takes the cheapest, analog where equal.
 
-    One descent over the matrices, largest first: each is weighed with the others as decided so far.
+    One descent over the operations, largest first: each is weighed with the others as decided so far.
     """
-    names = [(name, matrix.codes.size) for op in candidates.program.ops for name, matrix, _ in matrices(op)]
-    asked = {name: place if isinstance(place, str) else place.get(name, "auto") for name, _ in names}
-    decided: dict[str, Place] = {name: "analog" if asked[name] == "auto" else asked[name] for name, _ in names}
+    ops = [op for op in candidates.program.ops if op.matrices()]
+    asked = {op.name: place if isinstance(place, str) else place.get(op.name, "auto") for op in ops}
+    decided = {op.name: settled(op, asked[op.name]) for op in ops}
     choices = []
-    for name, _ in sorted(names, key=lambda item: -item[1]):
-        if asked[name] == "auto":
-            options: dict[str, Figures | str] = {}
-            for option in ("analog", "digital"):
-                options[option] = _weighed(candidates, {**decided, name: option})
-            decided[name] = _cheaper(options, objective)
-            choices.append(Choice(name, decided[name], options))
-    order = [name for name, _ in names]
+    for op in sorted(ops, key=lambda op: -sum(matrix.codes.size for matrix in op.matrices())):
+        if asked[op.name] == "auto":
+            options = {option: _weighed(candidates, {**decided, op.name: option}) for option in places_of(op)}
+            decided[op.name] = _cheapest(options, objective)
+            choices.append(Choice(op.name, decided[op.name], {str(option): found for option, found in options.items()}))
+    order = list(asked)
     return decided, tuple(sorted(choices, key=lambda c: order.index(c.what)))
 
 
@@ -116,13 +115,10 @@ def _weighed(candidates: Candidates, places: Mapping[str, Place]) -> Figures | s
         return str(cause)
 
 
-def _cheaper(options: Mapping[str, Figures | str], objective: Objective) -> Place:
-    analog, digital = options["analog"], options["digital"]
-    if isinstance(analog, str):
-        return "digital"
-    if isinstance(digital, str):
-        return "analog"
-    return "digital" if digital.of(objective) < analog.of(objective) else "analog"
+def _cheapest(options: Mapping[Place, Figures | str], objective: Objective) -> Place:
+    """The first of those with the least figure; where none fits, digital: then what comes next may."""
+    fitting = {place: found.of(objective) for place, found in options.items() if not isinstance(found, str)}
+    return min(fitting, key=fitting.__getitem__, default="digital")
 
 
 @dataclass(frozen=True)

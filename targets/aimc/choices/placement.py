@@ -16,7 +16,8 @@ from ssmc.ir.requant import Requant
 from ssmc.ir.serialize import Arrays, encode_fields
 from ssmc.targets.aimc.choices.candidates import Candidates, Placed
 from ssmc.targets.aimc.choices.place_and_pack import Choice, Objective, decide_places
-from ssmc.targets.aimc.lowering.partial_sums import Lowered, Place, matrices, with_matrices
+from ssmc.targets.aimc.lowering.kernel_places import Place
+from ssmc.targets.aimc.lowering.partial_sums import Lowered, matrices, with_matrices
 
 NOTHING = np.zeros(0, np.int64)
 

@@ -1,19 +1,14 @@
-"""The same program three ways: fused kernels, unfused kernels (two crossbar operations), all digital."""
+"""The same program in every placement of its kernels: fused, in two operations, poles, states or all digital."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from ssmc.errors import SsmcError
-from ssmc.ir.matrix import Matrix
-from ssmc.ir.operations import AnyOp, StateSpace
-from ssmc.ir.program import Program
 from ssmc.targets.aimc.choices.candidates import Candidates
-from ssmc.targets.aimc.lowering.partial_sums import Lowered, Place, matrices
+from ssmc.targets.aimc.lowering.kernel_places import PLACES, Place, places_of
+from ssmc.targets.aimc.lowering.partial_sums import Lowered
 from ssmc.targets.base import Json
 
 SHOWN = (
@@ -35,20 +30,18 @@ SHOWN = (
 
 
 def compare(candidates: Candidates) -> dict[str, Json]:
-    """Costs of the fused, the unfused and the digital placement, one block an array; of 0 steps, see `at_steps`.
+    """Costs of every placement of all kernels, one block an array; of 0 steps, see `at_steps`.
 
-    A variant that does not fit the hardware is ``{"refused": why}``.
+    The other matrices are analog, except in ``digital``. A variant that does not fit the hardware is
+    ``{"refused": why}``; one that names no other program than ``analog`` is left out.
     """
-    unfused = Candidates(unfuse(candidates.program), candidates.hardware)
-    return {
-        "digital": _variant(candidates, "digital"),
-        "fused": _variant(candidates, "analog"),
-        "unfused": _variant(unfused, "analog"),
-    }
+    ops = [op for op in candidates.program.ops if op.matrices()]
+    offered = {place for op in ops for place in places_of(op)}
+    return {place: _variant(candidates, place) for place in PLACES if place in offered}
 
 
 def _variant(candidates: Candidates, place: Place) -> Json:
-    places = {name: place for op in candidates.program.ops for name, _, _ in matrices(op)}
+    places = {op.name: place for op in candidates.program.ops if op.matrices()}
     try:
         placed = candidates.placed(places)
         return figures_of(placed.cost.to_json(0), placed.lowered)
@@ -78,22 +71,3 @@ def figures_of(full: Json, lowered: Lowered) -> Json:
     """What is shown of one variant."""
     kinds = {name: plan.kind for name, plan in sorted(lowered.plans.items())}
     return {**{key: full[key] for key in SHOWN}, "conversions": kinds}
-
-
-def unfuse(program: Program) -> Program:
-    """Every fused kernel as two crossbar operations: ``[A | B]`` and ``[C | D]`` in arrays of their own."""
-    return replace(program, ops=tuple(_unfuse(op) for op in program.ops))
-
-
-def _unfuse(op: AnyOp) -> AnyOp:
-    if not isinstance(op, StateSpace) or op.output_matrix is not None:
-        return op
-    n, codes = op.n_state, op.matrix.codes
-    index = np.arange(len(op.requant)).reshape(codes.shape[:2])
-    return replace(
-        op,
-        matrix=Matrix(codes[:, :n]),
-        requant=op.requant.take(index[:, :n].ravel()),
-        output_matrix=Matrix(codes[:, n:]),
-        output_requant=op.requant.take(index[:, n:].ravel()),
-    )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from ssmc.targets.aimc.lowering.column_sums import Inputs
 from ssmc.targets.aimc.lowering.converter_steps import same_ratios, step_sets
 from ssmc.targets.aimc.lowering.cuts import drive_planes, outputs_per_tile, slice_gains, slices
 from ssmc.targets.aimc.lowering.one_conversion import one_conversion, realised_over
-from ssmc.targets.aimc.lowering.partial_conversions import every_cut, lossless_parts, lossy_parts
+from ssmc.targets.aimc.lowering.partial_conversions import Cut, every_cut, lossless_parts, lossy_parts
 
 Kind = Literal["single", "lossless", "lossy", "digital"]
 
@@ -102,17 +102,10 @@ def analog_plan(name: str, op: str, matrix: Matrix, requant: Requant, inputs: In
         ModelError: SSMC-A01 no array is wide enough for one output, SSMC-A02 inputs wider than the drivers,
             SSMC-R01 a lossy sum cannot be requantized.
     """
-    rows = cut(live_rows(matrix.codes), hw.inputs_per_array)
-    gains = slice_gains(matrix.codes, hw)
-    planes = drive_planes(name, inputs.ends, hw)
-    if outputs_per_tile(len(gains), hw) < 1:
-        need = len(gains) * hw.cells_per_code + hw.reference_columns
-        fact = f"one output needs {need} columns, an array of '{hw.name}' has {hw.array.columns}"
-        raise ModelError("SSMC-A01", fact, "use fewer weight bits or cells with more levels", name)
+    rows, gains, planes, cuts = cuts_of(name, matrix, inputs, hw)
     why = why_not_single(matrix, requant, rows, gains, planes, hw)
     if not why:
         return MatrixPlan(name, op, "single", matrix, requant, requant, rows, gains, planes)
-    cuts = every_cut(matrix.codes, rows, gains, planes)
     parts = lossless_parts(cuts, inputs.ends, hw)
     if parts:
         return MatrixPlan(name, op, "lossless", Matrix(matrix.codes, parts), requant, requant, rows, gains, planes, why)
@@ -122,6 +115,31 @@ def analog_plan(name: str, op: str, matrix: Matrix, requant: Requant, inputs: In
         lowered = Matrix(matrix.codes, lossy_parts(cuts, requant, inputs, hw))
         behind = realised_over(requant, lowered, inputs, name)
     return MatrixPlan(name, op, "lossy", lowered, behind, requant, rows, gains, planes, why)
+
+
+class Cuts(NamedTuple):
+    """Row splits, weights of the slices, bit planes, and the conversions that they make of a sum."""
+
+    rows: tuple[tuple[int, int], ...]
+    gains: tuple[int, ...]
+    planes: tuple[tuple[int, int], ...]
+    every: tuple[Cut, ...]
+
+
+def cuts_of(name: str, matrix: Matrix, inputs: Inputs, hw: Hardware) -> Cuts:
+    """How a matrix is cut to fit arrays, cells and drivers.
+
+    Raises:
+        ModelError: SSMC-A01 no array is wide enough for one output, SSMC-A02 inputs wider than the drivers.
+    """
+    rows = cut(live_rows(matrix.codes), hw.inputs_per_array)
+    gains = slice_gains(matrix.codes, hw)
+    planes = drive_planes(name, inputs.ends, hw)
+    if outputs_per_tile(len(gains), hw) < 1:
+        need = len(gains) * hw.cells_per_code + hw.reference_columns
+        fact = f"one output needs {need} columns, an array of '{hw.name}' has {hw.array.columns}"
+        raise ModelError("SSMC-A01", fact, "use fewer weight bits or cells with more levels", name)
+    return Cuts(rows, gains, planes, every_cut(matrix.codes, rows, gains, planes))
 
 
 def why_not_single(

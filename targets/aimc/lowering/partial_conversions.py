@@ -101,7 +101,7 @@ def lossy_parts(cuts: Sequence[Cut], requant: Requant, inputs: Inputs, hw: Hardw
         found = [_expected(piece, inputs, ratio) for piece in pieces]
         live = np.any([live_columns(piece[0].codes) for piece in pieces], 0)
         sets = step_sets(live, len(pieces), hw).reshape(len(pieces), -1)
-        exponents = _shared_exponents(found, sets, hw)
+        exponents = shared_exponents(found, sets, hw)
         for piece, columns, exponent in zip(pieces, found, exponents, strict=True):
             first, _ = window_error(columns, np.exp2(exponent), np.zeros(len(exponent)), hw)
             parts += [_part(cut, 1 << exponent, first, inputs, hw) for cut in piece]
@@ -121,7 +121,7 @@ def _expected(piece: Sequence[Cut], inputs: Inputs, ratio: FloatArray) -> Column
     return Columns(np.concatenate(points, 1), (ratio[:, None] * gains) ** 2, (low, high), (-free, free))
 
 
-def _shared_exponents(found: Sequence[Columns], sets: IntArray, hw: Hardware) -> IntArray:
+def shared_exponents(found: Sequence[Columns], sets: IntArray, hw: Hardware) -> IntArray:
     """E of the step 2^e of every column, (pieces, C)."""
     widest = max(float((columns.ends[1] - columns.ends[0]).max(initial=0)) for columns in found)
     count = max(int(widest).bit_length() - hw.adc.bits, 0) + 2

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
 from ssmc.errors import ModelError
 from ssmc.hardware.model import Hardware
@@ -21,13 +20,22 @@ from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import IntArray
 from ssmc.targets.aimc.lowering.column_sums import Inputs
 from ssmc.targets.aimc.lowering.conversion_plan import MatrixPlan, analog_plan, digital_plan
+from ssmc.targets.aimc.lowering.kernel_places import INPUT, OUTPUT, Place, settled, split, with_poles_apart
 from ssmc.targets.aimc.lowering.ranges import input_range
 
-Place = Literal["auto", "analog", "digital"]
 Named = tuple[str, Matrix, Requant]
-Plans = dict[tuple[str, bool], MatrixPlan]  # by name, and whether it is digital
 Seen = Mapping[str, IntArray]  # (S, G, in)
-OUTPUT = ".output"
+
+
+@dataclass(frozen=True)
+class LoweredOp:
+    """An operation with its matrices lowered, and their plans."""
+
+    op: AnyOp
+    plans: tuple[MatrixPlan, ...]
+
+
+Known = dict[tuple[str, Place], LoweredOp]  # by the operation's name, and where it is placed
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,18 @@ class Lowered:
     def source(self) -> Program:
         """The program before lowering: every matrix without partial sums, requantized as its exact sum."""
         exact = {name: (Matrix(plan.matrix.codes), plan.exact) for name, plan in self.plans.items()}
-        return with_matrices(self.program, exact)
+        joined = (replace(op, input_sum=None) if isinstance(op, StateSpace) else op for op in self.program.ops)
+        return with_matrices(replace(self.program, ops=tuple(joined)), exact)
+
+    @cached_property
+    def places(self) -> dict[str, Place]:
+        """Where every operation with a matrix runs."""
+        found: dict[str, Place] = {}
+        for op in self.program.ops:
+            kinds = [self.plans[name].kind for name, _, _ in matrices(op)]
+            if kinds:
+                found[op.name] = _place(op, [kind == "digital" for kind in kinds])
+        return found
 
 
 def matrices(op: AnyOp) -> Iterator[Named]:
@@ -56,13 +75,25 @@ def matrices(op: AnyOp) -> Iterator[Named]:
     if isinstance(op, StateSpace) and op.output_matrix is not None:
         assert op.output_requant is not None
         yield op.name + OUTPUT, op.output_matrix, op.output_requant
+    if isinstance(op, StateSpace) and op.input_sum is not None:
+        yield op.name + INPUT, op.input_sum.matrix, op.input_sum.requant
+
+
+def _place(op: AnyOp, digital: list[bool]) -> Place:
+    """Of an operation whose matrices, in the order of `matrices`, are digital or not."""
+    if all(digital):
+        return "digital"
+    if isinstance(op, StateSpace) and op.output_matrix is not None:
+        poles: Place = "digital-poles" if op.input_sum is not None else "digital-states"
+        return poles if digital[0] else "analog-split"
+    return "analog"
 
 
 def lower(
     program: Program,
     hardware: Hardware,
     place: Place | Mapping[str, Place] = "auto",
-    known: Plans | None = None,
+    known: Known | None = None,
     seen: Seen | None = None,
 ) -> Lowered:
     """Lower every matrix.
@@ -70,10 +101,9 @@ def lower(
     Args:
         program: of exact matrices.
         hardware: where it shall run.
-        place: for all matrices, or by `MatrixPlan.name` (others are auto). Lowering compares no costs: auto is
-            analog here, `ssmc.targets.aimc.choices.place_and_pack` decides before.
-        known: plans of this program's matrices on this hardware, which need not be made again; new ones are added.
-
+        place: for all operations, or by their names (others are auto). Lowering compares no costs: auto is analog here,
+            `ssmc.targets.aimc.choices.place_and_pack` decides before.
+        known: this program's operations on this hardware, which need not be lowered again; new ones are added.
         seen: recorded inputs of the matrices, by `MatrixPlan.name` (`recorded_inputs`): where conversions lose
             something, ranges are chosen for these; without them for white input codes.
 
@@ -81,33 +111,48 @@ def lower(
         ModelError: SSMC-A01, SSMC-A02 or SSMC-R01 from `analog_plan`; SSMC-A04 where a matrix is lowered; SSMC-Q12
             where parts of its columns have scales of their own.
     """
-    made: Plans = {} if known is None else known
+    made: Known = {} if known is None else known
+    ops: list[AnyOp] = []
     plans: dict[str, MatrixPlan] = {}
     for op in program.ops:
-        for matrix in matrices(op):
-            where = place if isinstance(place, str) else place.get(matrix[0], "auto")
-            key = matrix[0], where == "digital"
+        key = op.name, settled(op, place if isinstance(place, str) else place.get(op.name, "auto"))
+        if op.matrices():
             if key not in made:
-                made[key] = _plan(program, op, matrix, hardware, where == "digital", seen)
-            plans[matrix[0]] = made[key]
-    found = {name: (plan.matrix, plan.requant) for name, plan in plans.items()}
-    return Lowered(with_matrices(program, found), plans)
+                made[key] = _lowered(program, op, key[1], hardware, seen or {})
+            op, plans = made[key].op, plans | {plan.name: plan for plan in made[key].plans}
+        ops.append(op)
+    return Lowered(replace(program, ops=tuple(ops)), plans)
 
 
-def _plan(
-    program: Program, op: AnyOp, named: Named, hardware: Hardware, digital: bool, seen: Seen | None
-) -> MatrixPlan:
-    """The plan of one matrix of an op; it depends on no other matrix."""
-    name, matrix, requant = named
+def _lowered(program: Program, op: AnyOp, place: Place, hardware: Hardware, seen: Seen) -> LoweredOp:
+    """One operation; it depends on no other."""
+    for name, matrix, _ in matrices(op):
+        _require_whole(name, matrix)
+    ends = input_range(program, op)
+    given = {name: Inputs(ends, seen.get(name, seen.get(op.name))) for name in (op.name, op.name + OUTPUT)}
+    plans: list[MatrixPlan] = []
+    if isinstance(op, StateSpace) and place not in ("analog", "digital"):
+        op = split(op)
+    if isinstance(op, StateSpace) and place == "digital-poles":
+        op, *plans = with_poles_apart(op, given[op.name], hardware)
+    digital = {"digital": ("", OUTPUT), "digital-states": ("",)}.get(place, ())
+    for name, matrix, requant in matrices(op):
+        if place == "digital-poles" and name != op.name + OUTPUT:
+            continue
+        if name.removeprefix(op.name) in digital:
+            plans.append(digital_plan(name, op.name, matrix, requant))
+        else:
+            plans.append(analog_plan(name, op.name, matrix, requant, given[name], hardware))
+    return LoweredOp(_with_matrices(op, {plan.name: (plan.matrix, plan.requant) for plan in plans}), tuple(plans))
+
+
+def _require_whole(name: str, matrix: Matrix) -> None:
+    """Refuse what is lowered already, or what no crossbar converts once."""
     if matrix.is_lowered:
         raise ModelError("SSMC-A04", "the matrix is lowered to partial sums already", "compile from the model", name)
     if matrix.multiplier is not None:
         fact = "parts of its columns have scales of their own, and a crossbar converts a column once"
         raise ModelError("SSMC-Q12", fact, "run the pass join-scales before, as AimcTarget().pipeline() does", name)
-    if digital:
-        return digital_plan(name, op.name, matrix, requant)
-    inputs = Inputs(input_range(program, op), (seen or {}).get(name))
-    return analog_plan(name, op.name, matrix, requant, inputs, hardware)
 
 
 def with_matrices(program: Program, found: Mapping[str, tuple[Matrix, Requant]]) -> Program:
@@ -116,8 +161,12 @@ def with_matrices(program: Program, found: Mapping[str, tuple[Matrix, Requant]])
 
 
 def _with_matrices(op: AnyOp, found: Mapping[str, tuple[Matrix, Requant]]) -> AnyOp:
-    new: dict[str, Matrix | Requant] = {}
+    new: dict[str, object] = {}
     for name, _, _ in matrices(op):
-        prefix = "" if name == op.name else "output_"
-        new[f"{prefix}matrix"], new[f"{prefix}requant"] = found[name]
+        matrix, requant = found[name]
+        if isinstance(op, StateSpace) and op.input_sum is not None and name == op.name + INPUT:
+            new["input_sum"] = replace(op.input_sum, matrix=matrix, requant=requant)
+        else:
+            prefix = "" if name == op.name else "output_"
+            new |= {f"{prefix}matrix": matrix, f"{prefix}requant": requant}
     return replace(op, **new) if new else op  # type: ignore[arg-type]

@@ -13,7 +13,8 @@ from ssmc.ir.executor import Executor, Trace, check_input
 from ssmc.ir.operations import AnyOp, Linear, StateSpace
 from ssmc.ir.program import Program
 from ssmc.ir.rounding import IntArray
-from ssmc.targets.aimc.lowering.partial_sums import OUTPUT, Seen
+from ssmc.targets.aimc.lowering.kernel_places import OUTPUT
+from ssmc.targets.aimc.lowering.partial_sums import Seen
 
 SEQUENCES, STEPS, BATCH, SEED = 64, 512, 16, 0
 

@@ -42,7 +42,7 @@ def lowered_to_json(lowered: Lowered) -> tuple[Json, Arrays]:
 
 def _written(plan: MatrixPlan) -> _Written:
     kept = {field.name: getattr(plan, field.name) for field in fields(_Written)}
-    return _Written(**{**kept, "exact": plan.exact if plan.kind == "lossy" else None})
+    return _Written(**{**kept, "exact": None if plan.exact is plan.requant else plan.exact})
 
 
 def lowered_from_json(data: Json, arrays: Mapping[str, NDArray[np.generic]]) -> Lowered:

@@ -48,7 +48,12 @@ def exact_program(program: Program, lists: Iterable[tuple[Instruction, ...]]) ->
     ``program`` is the lowered one, ``lists`` its shortened instruction lists: what is still converted there is lossy.
     """
     converted = any(matrix.converter is not None for _, matrix in program.matrices())
-    if converted or any(isinstance(i, Convert) for code in lists for i in code):
+    sums = [op.input_sum for op in program.ops if isinstance(op, StateSpace) and op.input_sum is not None]
+    if (
+        converted
+        or any(apart.lost.any() for apart in sums)
+        or any(isinstance(i, Convert) for code in lists for i in code)
+    ):
         return None
     return replace(program, ops=tuple(_whole(op) for op in program.ops))
 
@@ -63,6 +68,7 @@ def _whole(op: AnyOp) -> AnyOp:
                 op,
                 matrix=Matrix(op.matrix.codes),
                 output_matrix=None if second is None else Matrix(second.codes),
+                input_sum=None,
             )
     return op
 

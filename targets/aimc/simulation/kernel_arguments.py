@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.ir.requant import Requant
-from ssmc.ir.rounding import FloatArray
+from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.targets.aimc.lowering.mapping import Bank
 from ssmc.targets.aimc.simulation.chip import Chip, Converters
 from ssmc.targets.aimc.simulation.coupled import Coupling
@@ -42,13 +42,13 @@ def load(
     product: Product,
     chip: Chip,
     banks: dict[str, Bank],
-    largest: int,
+    largest: IntArray,
     inputs: Sequence[int],
     outputs: Sequence[int],
 ) -> Loaded | None:
     """A product on a chip; None where compiled loops would not be exact, or know no such coupling.
 
-    ``largest``: magnitude of its inputs; ``inputs``, ``outputs``: as in `as_driven`.
+    ``largest``: magnitudes of its inputs, (I,); ``inputs``, ``outputs``: as in `as_driven`.
     """
     digital = not product.parts
     if (digital or not product.single) and not fits_integers(product.requant):
@@ -63,11 +63,11 @@ def load(
     return Loaded(_stack(driven, [_part(part, driven) for part in whole.parts]), NO_REQUANT, requant, driven.coupling)
 
 
-def _whole(product: Product, largest: int) -> Loaded | None:
+def _whole(product: Product, largest: IntArray) -> Loaded | None:
     """The exact product, then the integer requantization, behind that of the converter where there is one."""
     codes = product.codes
     requants = [requant for requant in (product.converter, product.requant) if requant is not None]
-    if int(np.abs(codes).sum(-1).max(initial=0)) * largest >= EXACT or not all(map(fits_integers, requants)):
+    if int((np.abs(codes) * largest).sum(-1).max(initial=0)) >= EXACT or not all(map(fits_integers, requants)):
         return None
     groups, outputs, inputs = codes.shape
     full = np.ones((1, groups, outputs), np.float32)

@@ -39,7 +39,7 @@ def _threads() -> ThreadPoolExecutor:
 class Outcome:
     """The result of a block: ``codes`` (L, size) or (L, T, size) of the program's output.
 
-    ``clips``: conversions outside their range by op (a second matrix: ``op.output``), each (parts, groups, outputs).
+    ``clips``: conversions outside their range by matrix (`Product.matrix`), each (parts, groups, outputs).
     """
 
     codes: IntArray
@@ -94,8 +94,10 @@ def simulation_of(tiles: isa.TileProgram, chip: Chip) -> Simulation | None:
     return Simulation(tiles, lists[0], lists[1], loaded, chip.key)
 
 
-def _largest(tiles: isa.TileProgram, product: Product) -> int:
-    return 1 << max(tiles.values[name].bits for name in product.reads)
+def _largest(tiles: isa.TileProgram, product: Product) -> IntArray:
+    """Magnitudes of the inputs of a group, (I,)."""
+    values, groups = [tiles.values[name] for name in product.reads], len(product.codes)
+    return np.repeat([1 << value.bits for value in values], [value.size // groups for value in values])
 
 
 def _widths(tiles: isa.TileProgram, stage: Stage, product: Product) -> tuple[list[int], list[int]]:
@@ -207,12 +209,11 @@ class _Task:
 
     def _clipped(self, product: Product, loaded: Loaded, clips: IntArray, widths: Sequence[int]) -> None:
         """Keeps the counts, (parts, groups, outputs) however groups were coupled."""
-        name = f"{product.op}.output" if product.op in self.clips else product.op
         if loaded.coupling is not None:
             natural = np.empty_like(clips)
             natural[..., loaded.coupling.segments(widths)] = clips
             clips = np.stack([loaded.coupling.scatter(part) for part in natural])
-        self.clips[name] = clips
+        self.clips[product.matrix] = clips
 
     def _product(self, stage: Product) -> None:
         from ssmc.targets.aimc.simulation.numba_kernels import stateless

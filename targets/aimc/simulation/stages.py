@@ -39,6 +39,7 @@ class Product:
 
     Attributes:
         op: of the integer program.
+        matrix: its name (`MatrixPlan.name`): the op's own, or that with ``.output`` or ``.input``.
         reads, writes: values, joined group by group.
         parts: conversions; empty for a matrix in the digital unit.
         codes: (G, J, I), of the whole matrix.
@@ -48,6 +49,7 @@ class Product:
     """
 
     op: str
+    matrix: str
     reads: tuple[str, ...]
     writes: str
     parts: tuple[Part, ...]
@@ -121,7 +123,7 @@ class _Grouper:
                 part = Part(i.bank, 0, -1, None, NONE, NONE, NONE)
                 codes = self.banks[i.bank].codes[:, 0]
                 reads = self.drives[i.bank].reads
-                self.out.append(Product(i.op, reads, i.writes, (part,), codes, i.requant, True))
+                self.out.append(Product(i.op, i.bank, reads, i.writes, (part,), codes, i.requant, True))
             case isa.Accumulate() | isa.MatVec():
                 self.sums[i.writes] = i
             case isa.Requantize():
@@ -143,14 +145,15 @@ class _Grouper:
         total = self.sums.get(i.reads[0])
         if total is None:
             return self._behind_converter(i)
+        name = total.writes.removesuffix("/sum")
         if isinstance(total, isa.MatVec):
-            return Product(i.op, total.reads, i.writes, (), total.codes, i.requant, True)
+            return Product(i.op, name, total.reads, i.writes, (), total.codes, i.requant, True)
         pairs = [(gain, *self.parts[name]) for gain, name in zip(total.gains, total.reads, strict=True)]
         parts = tuple(Part(p.bank, p.slice, p.plane, p.step, p.lo, p.hi, gain) for gain, p, _ in pairs)
         names = dict.fromkeys(part.bank for part in parts)
         splits = [np.tensordot(np.array(self.banks[n].gains), self.banks[n].codes, (0, 1)) for n in names]
         reads = pairs[0][2].reads
-        return Product(i.op, reads, i.writes, parts, np.concatenate(splits, -1), i.requant, total.lossless)
+        return Product(i.op, name, reads, i.writes, parts, np.concatenate(splits, -1), i.requant, total.lossless)
 
     def _behind_converter(self, i: isa.Requantize) -> Product:
         """The conversion that came last, and what the digital unit makes of its code."""

@@ -26,13 +26,15 @@ from ssmc.ir.operations import (
     Sum,
     Table,
 )
+from ssmc.ir.operations.state_space import InputSum
 from ssmc.ir.program import Program
 from ssmc.ir.quant import bits_for
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import IntArray
 from ssmc.targets.aimc.lowering.conversion_plan import MatrixPlan
+from ssmc.targets.aimc.lowering.kernel_places import INPUT, OUTPUT
 from ssmc.targets.aimc.lowering.mapping import Bank, Packings, make_banks
-from ssmc.targets.aimc.lowering.partial_sums import OUTPUT, Lowered
+from ssmc.targets.aimc.lowering.partial_sums import Lowered
 from ssmc.targets.aimc.lowering.ranges import input_range
 from ssmc.targets.aimc.tiles.instructions import (
     Accumulate,
@@ -164,7 +166,11 @@ class _Assembler:
         read_out = ReadOut(op.name, (), drive, op.name, op.shift, op.dac_lo, op.dac_hi)
         q = self._wire(f"{op.name}/q", groups * op.matrix.outputs, _code_bits(op.requant))
         sources = (drive, op.inputs[0])
-        out: list[Instruction] = [read_out, *self._matrix(self.plans[op.name], op.requant, sources, q, width)]
+        out: list[Instruction] = [read_out]
+        if op.input_sum is None:
+            out += self._matrix(self.plans[op.name], op.requant, sources, q, width)
+        else:
+            out += self._poles_apart(op, op.input_sum, drive, q)
         out.append(Update(op.name, (q,), "", op.name, op.keep, op.register_lo, op.register_hi))
         if op.output_requant is None:
             return [*out, Select(op.name, (q,), op.output, groups, n, op.matrix.outputs)]
@@ -175,12 +181,26 @@ class _Assembler:
         plan = self.plans[op.name + OUTPUT]
         return [*out, *self._matrix(plan, op.output_requant, sources, op.output, width)]
 
+    def _poles_apart(self, op: StateSpace, apart: InputSum, drive: str, q: str) -> list[Instruction]:
+        """``q = requant(A R + step b)``, b the codes of B u."""
+        groups, n = apart.step.shape
+        b = self._wire(f"{op.name}/b", groups * n, _code_bits(apart.requant))
+        quant = self.program.values[op.inputs[0]].quant
+        width = bits_for(min(quant.lo, 0), max(quant.hi, 0))
+        total = self._wire(f"{op.name}/sum", groups * n, 32)
+        steps = np.eye(n, dtype=np.int64) * apart.step[:, None, :]
+        return [
+            *self._matrix(self.plans[op.name + INPUT], apart.requant, op.inputs, b, width),
+            MatVec(op.name, (drive, b), total, np.concatenate([op.matrix.codes[..., :n], steps], -1)),
+            Requantize(op.name, (total,), q, op.requant),
+        ]
+
     def _matrix(
         self, plan: MatrixPlan, requant: Requant, sources: tuple[str, ...], target: str, width: int
     ) -> list[Instruction]:
         op, size = plan.op, plan.matrix.groups * plan.matrix.outputs
         banks = [bank for bank in self.banks.values() if bank.op == op and _serves(bank, plan)]
-        if plan.kind == "single" or plan.matrix.converter is not None:
+        if plan.kind != "digital" and not plan.matrix.parts:
             return self._converted_once(plan, requant, sources, target, width, banks[0].name)
         total = self._wire(f"{plan.name}/sum", size, 32)
         last = Requantize(op, (total,), target, requant)

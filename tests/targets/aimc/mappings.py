@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from ssmc.errors import ModelError
 from ssmc.hardware.model import Hardware
 from ssmc.ir.executor import Executor, Trace
+from ssmc.targets.aimc.lowering.kernel_places import PLACES
 from ssmc.targets.aimc.lowering.packing import MODES, Packing
-from ssmc.targets.aimc.lowering.partial_sums import Lowered, lower, matrices
+from ssmc.targets.aimc.lowering.partial_sums import Lowered, lower
 from ssmc.targets.aimc.simulation.chip import Chip
 from ssmc.targets.aimc.simulation.tile_executor import TileExecutor
 from ssmc.targets.aimc.tiles.assemble import assemble
@@ -35,7 +36,7 @@ class Mapping:
 @st.composite
 def mappings(draw: st.DrawFn) -> Mapping:
     packing = st.builds(Packing, st.sampled_from(MODES), st.sampled_from([0, 0, 1, 2, 3]))
-    place = st.sampled_from(["analog", "analog", "auto", "digital"])
+    place = st.sampled_from(PLACES)
     return Mapping(
         draw(random_shape()),
         draw(random_hardware()),
@@ -52,7 +53,7 @@ def check(mapping: Mapping) -> Counter[str]:
         AssertionError: a code or a register of an ideal chip differs: literal, shortened, or compiled.
     """
     program, hw = build(mapping.shape), mapping.hardware
-    names = [name for op in program.ops for name, _, _ in matrices(op)]
+    names = [op.name for op in program.ops if op.matrices()]
     places = {name: mapping.places[k % len(mapping.places)] for k, name in enumerate(names)}
     try:
         lowered = lower(program, hw, places)  # type: ignore[arg-type]
@@ -98,6 +99,7 @@ def contents(mapping: Mapping, lowered: Lowered, packings: dict[str, Packing], c
     found = Counter([f"{hw.cell.scheme} x {hw.cell.quadrants}", mapping.shape.form], codes=codes)
     found.update(plan.kind for plan in plans)
     found.update(packings[plan.name].mode for plan in analog)
+    found.update(lowered.places.values())
     found["slices"] = any(len(plan.slice_gains) > 1 for plan in analog)
     found["row splits"] = any(len(plan.rows) > 1 for plan in analog)
     found["bit-serial"] = any(bool(plan.planes) for plan in analog)

@@ -43,6 +43,7 @@ from ssmc.targets.aimc.lowering import (
     conversion_plan,
     converter_steps,
     cuts,
+    kernel_places,
     mapping,
     one_conversion,
     packing,
@@ -51,8 +52,9 @@ from ssmc.targets.aimc.lowering import (
     ranges,
     recorded_inputs,
 )
+from ssmc.targets.aimc.lowering.kernel_places import PLACES, Place, places_of
 from ssmc.targets.aimc.lowering.mapping import Packings
-from ssmc.targets.aimc.lowering.partial_sums import Lowered, Place, lower
+from ssmc.targets.aimc.lowering.partial_sums import Lowered, lower
 from ssmc.targets.aimc.lowering.serialize import lowered_from_json, lowered_to_json
 from ssmc.targets.aimc.simulation.monte_carlo import monte_carlo
 from ssmc.targets.aimc.target import AimcCompiled, AimcTarget
@@ -68,8 +70,8 @@ AUTO = AimcTarget("taox64", place="auto", packing="auto")
 BOTH = {"place": "auto", "packing": "auto"}
 
 DECIDING = (
-    conversion_plan, converter_steps, cuts, mapping, one_conversion, packing, partial_conversions, partial_sums,
-    ranges, recorded_inputs, assemble,
+    conversion_plan, converter_steps, cuts, kernel_places, mapping, one_conversion, packing,
+    partial_conversions, partial_sums, ranges, recorded_inputs, assemble,
     candidates, graph_converters, insert_partial_sums, lowering_deviation, place_and_pack, placement, variants,
 )  # fmt: skip
 #: public functions of these modules that read, or say where something lies
@@ -107,9 +109,12 @@ def never(*arguments: object, **options: object) -> None:
 
 
 @pytest.mark.parametrize("spec", [SPEC, replace(SPEC, after=True)], ids=["one operation", "two operations"])
+@pytest.mark.parametrize("place", ["auto", "digital-poles"])
 @pytest.mark.parametrize("preset", ["taox64", "isaac128"])
-def test_loading_only_reads(preset: str, spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bundle = compiled(replace(AUTO, hardware=preset, rate=1e4), spec)
+def test_loading_only_reads(
+    preset: str, place: Any, spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = compiled(replace(AUTO, hardware=preset, place=place, rate=1e4), spec)
     x = np.random.default_rng(0).normal(0, 1, (4, 9, 2))
     samples = Samples(x.reshape(-1, 2), np.arange(0, 37, 9), np.arange(4) % 2)
     ideal, noisy, cost, files = bundle.run(x), bundle.run(x, noise=True, seed=3), bundle.cost(7), bundle.files()
@@ -137,7 +142,7 @@ def test_a_compile_needs_what_is_forbidden(monkeypatch: pytest.MonkeyPatch) -> N
 class Count:
     """What was lowered and assembled: placements by program, packings by lowered program."""
 
-    lowered: list[tuple[int, frozenset[str]]]
+    lowered: list[tuple[int, frozenset[tuple[str, Place]]]]
     assembled: list[tuple[int, tuple[str, ...]]]
     alive: list[object]
 
@@ -148,8 +153,7 @@ def count(monkeypatch: pytest.MonkeyPatch) -> Count:
     really_lower, really_assemble = partial_sums.lower, assemble.assemble
 
     def counting_lower(program: ir.Program, hw: Hardware, place: Mapping[str, Place], *known: Any) -> Lowered:
-        digital = frozenset(name for name, where in place.items() if where == "digital")
-        counted.lowered.append((id(program), digital))
+        counted.lowered.append((id(program), frozenset(place.items())))
         counted.alive.append(program)
         return really_lower(program, hw, place, *known)
 
@@ -173,14 +177,15 @@ def count(monkeypatch: pytest.MonkeyPatch) -> Count:
 def test_no_candidate_is_lowered_or_assembled_twice(
     options: Any, arrays: int, taox64: Hardware, count: Count, tmp_path: Path
 ) -> None:
-    """Placements are those weighed, everything analog, everything digital, and the unfused variant of the report."""
+    """Placements are those weighed, and the variants of the report."""
     hw = replace(taox64, array=replace(taox64.array, count=arrays))
     bundle = compiled(AimcTarget(hw, **options))
     bundle.save(tmp_path / "out")
     assert len(count.lowered) == len(set(count.lowered))
     assert len(count.assembled) == len(set(count.assembled))
-    weighed = len(list(bundle.compiled.program.matrices())) if options.get("place") == "auto" else 0
-    assert weighed + 1 <= len(count.lowered) <= weighed + 1 + 2
+    ops = [op for op in bundle.compiled.source.ops if op.matrices()]
+    weighed = sum(len(places_of(op)) - 1 for op in ops) if options.get("place") == "auto" else 0
+    assert weighed + 1 <= len(count.lowered) <= weighed + len(PLACES) - 1
 
 
 def test_everything_digital_has_one_packing(count: Count, program_of: Programs) -> None:
@@ -240,7 +245,7 @@ def test_a_bundle_of_another_version_says_how_to_compile_again(program_of: Progr
 def test_figures_at_steps_are_those_of_the_cost(isaac128: Hardware, program_of: Programs) -> None:
     placed = (weighed := Candidates(program_of(form="delta"), isaac128)).placed({})
     for steps in (0, 1, 7, 1000):
-        kept = dict(flatten(at_steps(compare(weighed), steps)["fused"]))
+        kept = dict(flatten(at_steps(compare(weighed), steps)["analog"]))
         assert kept == pytest.approx(dict(flatten(figures_of(placed.cost.to_json(steps), placed.lowered))))
 
 
@@ -283,7 +288,7 @@ class Ending(AimcTarget):
 def test_what_is_handed_on_does_not_depend_on_names(count: Count, isaac128: Hardware) -> None:
     ends = [(kind(isaac128), Zero(remark=True)) for kind in (InsertPartialSums, Renamed)]
     bundles = [compiled(Ending(isaac128, end=end)) for end in ends]
-    assert len(count.lowered) == 2 * 3
+    assert len(count.lowered) == 2 * len(PLACES[1:])
     one, other = (bundle.compiled.files()[0] for bundle in bundles)
     assert one == other
 

@@ -50,7 +50,9 @@ def test_the_folder_alone_gives_the_codes(preset: str, packing: str, tmp_path: P
 def test_narrow_converters_and_digital_matrices(tmp_path: Path, taox64: Hardware, program_of: Programs) -> None:
     program, samples = program_of(form="direct", channels=2, n=3), recorded()
     narrow = replace(taox64, adc=replace(taox64.adc, bits=5))
-    for k, target in enumerate([AimcTarget(narrow), AimcTarget(place="digital")]):
+    places = "digital", "analog-split", "digital-poles", "digital-states"
+    targets = [AimcTarget(narrow), *(AimcTarget(hw, place=place) for place in places for hw in (taox64, narrow))]  # type: ignore[arg-type]
+    for k, target in enumerate(targets):
         compiled = target.emit(program)
         chip = written(compiled, samples, tmp_path / str(k))
         x, lengths = samples.batch(np.arange(3))

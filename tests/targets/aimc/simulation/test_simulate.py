@@ -14,9 +14,12 @@ from ssmc.hardware.model import Hardware
 from ssmc.ir.executor import Executor
 from ssmc.ir.operations import Linear
 from ssmc.ir.program import Program
+from ssmc.targets.aimc.lowering.kernel_places import Place
 from ssmc.targets.aimc.lowering.partial_sums import lower
 from ssmc.targets.aimc.simulation import simulate
 from ssmc.targets.aimc.simulation.chip import Chip
+from ssmc.targets.aimc.simulation.poles import poles
+from ssmc.targets.aimc.simulation.stages import Kernel
 from ssmc.targets.aimc.simulation.tile_executor import TileExecutor
 from ssmc.targets.aimc.target import AimcCompiled, AimcTarget
 from ssmc.targets.aimc.tiles.assemble import assemble
@@ -25,9 +28,11 @@ pytest.importorskip("numba")
 Programs = Callable[..., Program]
 
 
-def executors(program: Program, hw: Hardware, noise: NoiseModel, seed: int = 0) -> tuple[TileExecutor, TileExecutor]:
+def executors(
+    program: Program, hw: Hardware, noise: NoiseModel, seed: int = 0, place: Place = "analog"
+) -> tuple[TileExecutor, TileExecutor]:
     """Fast and literal, on the same chip."""
-    lowered = lower(program, hw)
+    lowered = lower(program, hw, place)
     tiles = assemble(lowered, hw)
     fast, literal = (TileExecutor(lowered.program, tiles, Chip(tiles, hw, noise, seed), flag) for flag in (False, True))
     return fast, literal
@@ -70,6 +75,36 @@ def test_without_fresh_noise_it_computes_what_single_steps_compute(
     x = np.random.default_rng(1).normal(0, 10, (8, 12, 6))
     assert (fast.run(x) != literal.run(x)).mean() < 0.01
     assert (fast.run(x) != Executor(fast.program).run(x)).mean() > 0.01
+
+
+@pytest.mark.parametrize("place", ["analog-split", "digital-poles", "digital-states"])
+@pytest.mark.parametrize("preset", ["taox64", "isaac128"])
+def test_kernels_whose_parts_run_apart(
+    preset: str, place: Place, program_of: Programs, request: pytest.FixtureRequest
+) -> None:
+    """The same codes as single steps, and counts of clipped conversions by matrix."""
+    hw: Hardware = request.getfixturevalue(preset)
+    program = program_of(form="delta", channels=4, n=5, features=6, pool="none")
+    fast, literal = executors(program, hw, QUIET[0], place=place)
+    x = np.random.default_rng(1).normal(0, 10, (8, 12, 6))
+    assert (fast.run(x) != literal.run(x)).mean() < 0.01
+    assert (fast.run(x) != Executor(fast.program).run(x)).mean() > 0.01
+    simulation = simulate.simulation_of(fast.tiles, fast.chip)
+    assert simulation is not None
+    clips = simulation.run(x, np.full(8, 12), np.arange(8)).clips
+    apart = {"ssm.input"} if place == "digital-poles" else set()
+    assert clips.keys() == {"encoder", "ssm", "ssm.output", "decoder"} | apart
+
+
+def test_digital_poles_stay_where_they_are(taox64: Hardware, program_of: Programs) -> None:
+    """Whatever the cells do: the state of a chip is that of the integer program where B is digital too."""
+    fast, _ = executors(program_of(form="delta", n=4), taox64, QUIET[0], place="digital-states")
+    stages = simulate.simulation_of(fast.tiles, fast.chip)
+    assert stages is not None
+    kernel = next(stage for stage in stages.per_step if isinstance(stage, Kernel))
+    ideal = Chip(fast.tiles, taox64)
+    found, exact = (poles(kernel, chip, fast.tiles.banks) for chip in (fast.chip, ideal))
+    assert np.array_equal(found, exact)
 
 
 @pytest.mark.parametrize("scheme", ["differential_columns", "offset_column"])
