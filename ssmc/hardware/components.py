@@ -201,6 +201,7 @@ class Digital:
     divide_energy_pj: Quantity = real("one division")
     area_um2: Quantity = real("the whole unit, all lanes")
     leakage_uw: Quantity = real("leakage of the unit with its buffers", default=0)
+    mac_bits: int = whole(0, 64, "width of weights and inputs that mac_energy_pj is for; 0: of any", 0)
 
 
 @dataclass(frozen=True)
@@ -211,6 +212,7 @@ class Memory:
     register_area_um2_per_bit: Quantity = real("one register bit")
     buffer_energy_pj_per_bit: Quantity = real("reading or writing one buffer bit")
     buffer_area_um2_per_bit: Quantity = real("one buffer bit")
+    buffer_bytes: int = whole(0, 1 << 40, "size that buffer_energy_pj_per_bit is for; 0: any", 0)
     bus_energy_pj_per_bit: Quantity = real("interconnect: moving one bit to or from the buffer, added", default=0)
 
 

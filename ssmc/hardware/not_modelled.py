@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from ssmc.hardware.components import Quantity
 from ssmc.hardware.devices import DEVICES
 from ssmc.hardware.model import Hardware
 
@@ -21,7 +22,11 @@ COSTS = {
     "energy of writing cells": ("cell.write_energy_pj",),
     "time of writing cells": ("cell.write_ns",),
     "interconnect": ("memory.bus_energy_pj_per_bit",),
+    "widths of digital products": ("digital.mac_bits",),
+    "sizes of weight memories": ("memory.buffer_bytes",),
 }
+#: what no key of a file models
+DIGITAL = "control and clock of the digital unit, banking of its memories, wires to its lanes"
 
 
 def effects_not_modelled(hw: Hardware) -> tuple[str, ...]:
@@ -31,7 +36,7 @@ def effects_not_modelled(hw: Hardware) -> tuple[str, ...]:
 
 def costs_not_modelled(hw: Hardware) -> tuple[str, ...]:
     """The same for energies, powers and times."""
-    return tuple(_absent(COSTS, hw))
+    return (*_absent(COSTS, hw), DIGITAL)
 
 
 def _drift(hw: Hardware) -> Iterator[str]:
@@ -44,5 +49,11 @@ def _drift(hw: Hardware) -> Iterator[str]:
 
 def _absent(table: Mapping[str, tuple[str, ...]], hw: Hardware) -> Iterator[str]:
     for what, keys in table.items():
-        if not any(hw.quantity(key).high for key in keys):
+        if not any(_given(key, hw) for key in keys):
             yield f"{what} ({', '.join(keys)})"
+
+
+def _given(key: str, hw: Hardware) -> bool:
+    table, name = key.split(".")
+    found = getattr(getattr(hw, table), name)
+    return bool(found.high if isinstance(found, Quantity) else found)

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ssmc.hardware.digital_models import mac_scale, memory_scale
 from ssmc.hardware.model import Hardware, rules
 from ssmc.hardware.pulses import conversion_steps, magnitude_bits, pulse_steps
+from ssmc.ir.matrix import weight_bits
 from ssmc.ir.quant import bits_for
 from ssmc.ir.requant import Requant
 from ssmc.targets.aimc.cost.activity import ONCE, Factors, Span
@@ -46,7 +48,8 @@ def charges(
     i: isa.Instruction, tiles: TileProgram, hw: Hardware, factors: Mapping[str, Factors] = AS_GIVEN
 ) -> list[Charge]:
     """All events of one execution of an instruction, without counts of 0; ``factors``: what data decide, by bank."""
-    found = [*_analog(i, tiles, hw), *_digital(i, tiles), *_registers(i, tiles), *_buffer(i, tiles)]
+    arithmetic = [*_analog(i, tiles, hw), *_products(i, tiles, hw), *_digital(i, tiles)]
+    found = [*arithmetic, *_registers(i, tiles), *_buffer(i, tiles)]
     used = [charge for charge in found if charge.count and not _unused(charge, hw)]
     if not isinstance(i, isa.Drive | isa.Integrate) or i.bank not in factors:
         return used
@@ -102,14 +105,29 @@ def converted_bits(i: isa.Convert | isa.ConvertQuantize) -> int:
     return bits_for(0, int((hi - lo).max()))
 
 
+def _products(i: isa.Instruction, tiles: TileProgram, hw: Hardware) -> Iterator[Charge]:
+    """Multiply-accumulates of a digital matrix, by the widths of its operands, and its weights from their memory.
+
+    Where every weight is 1 it is wired, not stored: partial sums that are added to a digital one.
+    """
+    if not isinstance(i, isa.MatVec):
+        return
+    values, groups = [tiles.values[name] for name in i.reads], len(i.codes)
+    parts = np.split(i.codes, np.cumsum([value.size // groups for value in values])[:-1], -1)
+    tops = np.repeat([1 << value.bits for value in values], [part.shape[-1] for part in parts])
+    summed = int((np.abs(i.codes) * tops).sum(-1).max(initial=0)).bit_length()
+    stored = [0 if (part[part != 0] == 1).all() else weight_bits(part) for part in parts]
+    memory = sum(int(np.count_nonzero(part)) * bits for part, bits in zip(parts, stored, strict=True))
+    for value, part, bits in zip(values, parts, stored, strict=True):
+        macs = int(np.count_nonzero(part))
+        scale = mac_scale(bits, value.bits, summed, hw)
+        yield Charge("mac", "multiply-accumulate", macs, "digital.mac_energy_pj", scale)
+        yield Charge("weights", "bit read", macs * bits, "memory.buffer_energy_pj_per_bit", memory_scale(memory, hw))
+
+
 def _digital(i: isa.Instruction, tiles: TileProgram) -> Iterator[Charge]:
     size = tiles.values[i.writes].size if i.writes else 0
     match i:
-        case isa.MatVec():
-            macs = int(np.count_nonzero(i.codes))
-            yield Charge("mac", "multiply-accumulate", macs, "digital.mac_energy_pj")
-            width = max(int(np.abs(i.codes).max(initial=0)).bit_length() + 1, 1)
-            yield Charge("weights", "bit read", macs * width, "memory.buffer_energy_pj_per_bit")
         case isa.Requantize():
             yield Charge("requantize", "requantization", size - wired(i.requant), "digital.requantize_energy_pj")
         case isa.LookUp():

@@ -187,6 +187,21 @@ def test_a_digital_matrix_costs_its_non_zeros_and_their_weights(taox64: Hardware
     assert found["weights"] == 3 * (4 + 9) * 8
 
 
+def test_the_digital_alternative_is_charged_by_width_and_memory(taox64: Hardware) -> None:
+    """By hand: sums of 18 or 11 bits, products of 8 x 8 bits unless ternary, weights from banks of 256 B."""
+    for weight, bits, product in ((100, 8, 2 / 3), (1, 2, 0.0)):
+        program = tiny(weight=weight)
+        hw = replace(taox64, digital=replace(taox64.digital, lanes=1 if weight > 1 else 64))
+        hw = replace(hw, memory=replace(hw.memory, buffer_bytes=128))
+        program.ops[1].matrix.codes[:, 0] = -weight  # type: ignore[union-attr]
+        rows = costs(program, hw, "digital").to_json(1)["components"]
+        spent = {row["component"]: row["energy_pj_nominal"] for row in rows if row["op"] == "ssm"}
+        macs, width = 3 * 25, (5 * weight * 256).bit_length()
+        assert spent["mac"] == pytest.approx(macs * taox64.digital.mac_energy_pj.value * (width / 32 / 3 + product))
+        each = hw.memory.buffer_energy_pj_per_bit.value * (max(macs * bits / hw.digital.lanes, 2048) / 1024) ** 0.5
+        assert spent["weights"] == pytest.approx(macs * bits * each)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_unfusing_changes_no_code(shapes: Any, program_of: Programs, data: st.DataObject) -> None:
