@@ -2,7 +2,8 @@
 
 Two layouts (DESIGN §3). Padded: ``x`` (n, T, d), or (n, T) of integers (token ids), optionally ``lengths`` (n,).
 Ragged: ``flat`` (total, d) and ``offsets`` (n + 1,), sequence i being ``flat[offsets[i]:offsets[i + 1]]``. Either may
-hold ``label`` (n,).
+hold ``label`` (n,). A model that joins several inputs takes their columns side by
+side, or an array for each by its name.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ssmc.reading import read_regular
 
 RealArray = NDArray[np.generic]
 MEMBERS = ("x", "lengths", "flat", "offsets", "label")
+Inputs = tuple[tuple[str, int], ...]
 MOST_CLASSES = 1 << 31
 LAYOUT = "store x (n, T, d), or flat (total, d) and offsets (n + 1,), and optionally label (n,)"
 
@@ -93,8 +95,10 @@ class Samples:
         return Samples(self.flat[: self.offsets[count]], self.offsets[: count + 1], label)
 
 
-def load_samples(path: str | Path, budgets: Budgets = DEFAULT) -> Samples:
+def load_samples(path: str | Path, budgets: Budgets = DEFAULT, inputs: Inputs = ()) -> Samples:
     """Read a data file.
+
+    ``inputs`` are names and numbers of columns of inputs that the model joins: the file may have an array for each.
 
     Raises:
         UsageError: SSMC-D10 no such file, SSMC-D11 not an npz of plain arrays, SSMC-D12 arrays missing,
@@ -104,7 +108,7 @@ def load_samples(path: str | Path, budgets: Budgets = DEFAULT) -> Samples:
     file = Path(path)
     data = read_regular(file, "SSMC-D10", budgets, "data_bytes", "give the path of an .npz file")
     name = file.name
-    arrays = _arrays(data, budgets, name)
+    arrays = _arrays(data, budgets, name, inputs)
     if "x" in arrays:
         flat, offsets = _flatten(arrays["x"], arrays.get("lengths"), name)
     else:
@@ -117,15 +121,30 @@ def load_samples(path: str | Path, budgets: Budgets = DEFAULT) -> Samples:
     return Samples(flat, offsets, _labels(arrays.get("label"), len(offsets) - 1, name))
 
 
-def _arrays(data: bytes, budgets: Budgets, name: str) -> dict[str, RealArray]:
+def _arrays(data: bytes, budgets: Budgets, name: str, inputs: Inputs) -> dict[str, RealArray]:
     try:
-        arrays = read_npz(data, MEMBERS, budgets)
+        arrays = read_npz(data, {*MEMBERS, *(key for key, _ in inputs)}, budgets)
     except ValueError as cause:
         first = str(cause).partition(". ")[0]  # numpy goes on to recommend what is unsafe
         raise UsageError("SSMC-D11", f"not readable as npz without pickle ({first})", LAYOUT, name) from cause
+    if inputs and all(key in arrays for key, _ in inputs):
+        arrays["flat" if "offsets" in arrays else "x"] = _side_by_side(arrays, inputs, name)
     if "x" in arrays or {"flat", "offsets"} <= arrays.keys():
         return arrays
-    raise UsageError("SSMC-D12", f"holds {', '.join(member_names(data)) or 'nothing'}", LAYOUT, name)
+    each = f", or an array for each input ({', '.join(key for key, _ in inputs)})" if inputs else ""
+    raise UsageError("SSMC-D12", f"holds {', '.join(member_names(data)) or 'nothing'}", f"{LAYOUT}{each}", name)
+
+
+def _side_by_side(arrays: dict[str, RealArray], inputs: Inputs, name: str) -> RealArray:
+    """The columns of every input, (n, T, d) or (total, d)."""
+    parts = [arrays[key] for key, _ in inputs]
+    sizes = [size for _, size in inputs]
+    apart = [part.shape[-1] if part.ndim > 1 else 1 for part in parts]
+    if len({part.shape[:-1] for part in parts}) > 1 or apart != sizes:
+        fact = ", ".join(f"{key} {arrays[key].shape}" for key, _ in inputs)
+        remedy = f"give arrays of equal n and T, with {', '.join(map(str, sizes))} columns"
+        raise UsageError("SSMC-D13", f"the inputs' arrays do not fit: {fact}", remedy, name)
+    return np.concatenate(parts, -1)
 
 
 def _flatten(x: RealArray, lengths: RealArray | None, name: str) -> tuple[RealArray, IntArray]:

@@ -19,6 +19,7 @@ from ssmc.bundle.registry import make_target, options_of, package_providing
 from ssmc.bundle.stages import checks, require_codes, split_at_folded, with_checks
 from ssmc.checking.teacher_forced import ForcedCheck
 from ssmc.importers import load_model
+from ssmc.importers.inputs import parts_of
 from ssmc.importers.onnx_file import NONE
 from ssmc.ir.operations import StateSpace
 from ssmc.ir.read_program import read_program
@@ -87,7 +88,7 @@ def compile(
     cut = () if found is None else (PruneBudget(found.cuts),)
     result = _lowered(graph, (*ahead, *cut, *rest), oracle=oracle, dump_dir=dump_dir, progress=progress)
     progress("emit")
-    program = read_program(require_codes(result).model)
+    program = replace(read_program(require_codes(result).model), inputs=parts_of(graph))
     compiled = chosen.emit_decided(program, result.decided)
     if found is not None and prune is not None:
         progress("verify pruning")

@@ -66,7 +66,8 @@ def _measure(bundle: Path, data: Path, budgets: Budgets) -> dict[str, Value]:
     from ssmc.bundle.folder import load
     from ssmc.data import load_samples
 
-    loaded, samples = load(bundle), load_samples(data, budgets)
+    loaded = load(bundle)
+    samples = load_samples(data, budgets, loaded.compiled.program.inputs)
     with counting(len(samples), "running") as advance:
         outputs = evaluate_steps(loaded, samples, progress=advance)
     return measure(loaded, samples, outputs)

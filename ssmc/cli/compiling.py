@@ -166,7 +166,7 @@ def compile_(
         click.echo(f"graph after {stop_after}: {output / 'model.onnx'}")
         return
     require_target_folder(output)
-    prune = _budget(prune_budget, prune_data, budgets)
+    prune = _budget(prune_budget, prune_data, budgets, model)
     with stages("compiling") as stage:
         bundle = compiling.compile(
             model,
@@ -189,14 +189,15 @@ def compile_(
     click.echo(f"\nwrote {output}; look at {output / 'report.html'}")
 
 
-def _budget(points: float | None, data: Path | None, budgets: Budgets) -> Budget | None:
+def _budget(points: float | None, data: Path | None, budgets: Budgets, model: Path) -> Budget | None:
     if points is None and data is None:
         return None
     from ssmc.bundle.pruning import Budget
     from ssmc.data import load_samples
     from ssmc.errors import UsageError
+    from ssmc.importers.inputs import file_parts
 
     if points is None or data is None:
         fact = "--prune-budget and --prune-data go together"
         raise UsageError("SSMC-U15", fact, "give percentage points and labelled sequences, or neither")
-    return Budget(points, load_samples(data, budgets))
+    return Budget(points, load_samples(data, budgets, file_parts(model, budgets)))

@@ -58,7 +58,9 @@ def explain(
         fact = f"target '{loaded.target}' has no hardware file"
         raise UsageError("SSMC-U13", fact, "compile with --target aimc", str(bundle))
     count = steps or int(loaded.report.cost["steps"])
-    costs = loaded.compiled.costs if data is None else loaded.compiled.costs_on(load_samples(data, budgets))
+    costs, inputs = loaded.compiled.costs, loaded.compiled.program.inputs
+    if data is not None:
+        costs = loaded.compiled.costs_on(load_samples(data, budgets, inputs))
     found = trace(costs, metric, count, op)
     if not found:
         whose = f"of '{op}'" if op else f"in the program; '{loaded.compiled.hardware.name}' may not give the key"

@@ -77,7 +77,8 @@ def noise(
     from ssmc.targets.aimc.target import AimcCompiled
 
     moments = seconds(times)
-    loaded, samples = load(bundle), load_samples(data, budgets)
+    loaded = load(bundle)
+    samples = load_samples(data, budgets, loaded.compiled.program.inputs)
     if not isinstance(loaded.compiled, AimcCompiled):
         raise UsageError("SSMC-U12", f"target '{loaded.target}' has no devices to be noisy", "compile for aimc")
     if alone:

@@ -36,7 +36,8 @@ def program(bundle: Path, data: Path, output: Path, samples: int, budgets: Budge
     from ssmc.targets.aimc.target import AimcCompiled
 
     require_target_folder(output)
-    loaded, sequences = load(bundle), load_samples(data, budgets).head(samples)
+    loaded = load(bundle)
+    sequences = load_samples(data, budgets, loaded.compiled.program.inputs).head(samples)
     compiled = loaded.compiled
     if not isinstance(compiled, AimcCompiled):
         raise UsageError("SSMC-U12", f"target '{loaded.target}' has no devices to program", "compile for aimc")

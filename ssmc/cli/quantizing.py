@@ -49,7 +49,11 @@ WARN_DB = 10
 @click.option("--weight-bits", type=BITS, help="Width of all other matrices; 2: ternary, 1: binary.")
 @click.option("--activation-bits", type=BITS, help="Width of values between operations.")
 @click.option("--input-bits", type=BITS, help="Width of the model's input.")
-@click.option("--output-bits", type=BITS, help="Width of the model's output. Default: 8, or --bits if larger.")
+@click.option(
+    "--output-bits",
+    type=BITS,
+    help="Width of the model's output. Default: 8, of an output per step 12, or --activation-bits if larger.",
+)
 @click.option(
     "--form",
     type=click.Choice(["auto", "delta", "direct"]),
@@ -107,22 +111,23 @@ def quantize(
     """
     from ssmc.bundle.files import write_file
     from ssmc.data import load_samples
+    from ssmc.importers.inputs import file_parts
     from ssmc.printable import printable
     from ssmc.quantize import QuantizeConfig
     from ssmc.quantize import quantize as run
 
     given: dict[str, Any] = {key: bits if width is None else width for key, width in widths.items()}
-    last = max(bits, 8) if output_bits is None else output_bits
     config = QuantizeConfig(
         **given,
-        output_bits=last,
+        output_bits=output_bits,
         form=form,  # type: ignore[arg-type]
         granularity=granularity,  # type: ignore[arg-type]
         power_of_two=power_of_two,
         refit=refit,
     )
     with stages("quantizing") as stage:
-        sequences, states = load_samples(data, budgets).spread(samples), named_states(state_pairs)
+        sequences = load_samples(data, budgets, file_parts(model, budgets)).spread(samples)
+        states = named_states(state_pairs)
         done = run(model, sequences, config, progress=stage, budgets=budgets, states=states)
     _require(done.fidelity, min_sqnr)
     write_file(output, done.model.SerializeToString(deterministic=True))

@@ -49,7 +49,8 @@ def run(bundle: Path, data: Path, noise: bool, seed: int | None, output: Path | 
 
     if seed is not None and not noise:
         raise UsageError("SSMC-U12", "--seed without --noise", "add --noise, or leave the seed out")
-    loaded, samples = load(bundle), load_samples(data, budgets)
+    loaded = load(bundle)
+    samples = load_samples(data, budgets, loaded.compiled.program.inputs)
     options = {"noise": True, "seed": seed or 0} if noise else {}
     if noise and not loaded.compiled.has_devices:
         raise UsageError(

@@ -129,9 +129,9 @@ def emit(program: Program, prefix: str, *, share: bool = True, word: int = 8) ->
     planner = Planner(program, share, members, word)
     buffers = planner.plan({name: f"state->{field.name}" for name, field in held.items()})
     ctx = Context(file, program, buffers.where)
-    state = _State(list(fields), [], {})
+    state = _State(list(fields), _starts(program, held), {})
     step, finish, end = _layers(ctx, state, held, members)
-    if any(isinstance(op, Mean) for op in program.ops):
+    if any(isinstance(op, Mean) and op.how == "mean" for op in program.ops):
         state.fields.append(Field("steps", narrowest(0, 1 << 31), 1, "time steps seen"))
     every = sorted([*state.fields, *buffers.fields], key=lambda f: -f.ctype.bytes)
     every = every or [Field("unused", narrowest(0, 1), 1, "C has no empty structs")]
@@ -165,11 +165,17 @@ def _reduction_fields(program: Program, members: set[str], word: int) -> tuple[d
         if isinstance(op, Reduction):
             codes = program.values[op.inputs[0]]
             ctype = INT64 if isinstance(op, Mean) else narrowest(codes.quant.lo, codes.quant.hi, word)
-            what = "running sum" if isinstance(op, Mean) else "newest value"
-            name = f"{'sum' if isinstance(op, Mean) else 'last'}_{op.name}"
-            value = op.output if isinstance(op, Last) else ""
+            kept = op.how if isinstance(op, Last) else "sum"
+            what = {"sum": "running sum", "last": "newest value", "max": "largest value"}[kept]
+            name, value = f"{kept}_{op.name}", op.output if isinstance(op, Last) else ""
             held[op.name] = Field(unique(name, members), ctype, codes.size, f"{op.name}: {what}", value)
     return held, tuple(held.values())
+
+
+def _starts(program: Program, held: dict[str, Field]) -> list[tuple[str, str, int]]:
+    """Members of reductions that do not begin with 0."""
+    reductions = [(held[op.name], op.start) for op in program.ops if isinstance(op, Reduction) and op.start]
+    return [(field.name, f"({field.ctype.name})({start})", field.count) for field, start in reductions]
 
 
 def _layers(
@@ -212,7 +218,7 @@ def _rest(ctx: Context, op: Downsample, state: _State) -> Layer:
 
 def _sum_step(ctx: Context, op: Mean, state: _State, held: dict[str, Field], members: set[str]) -> Layer:
     """The running sum; at a lower rate with a count of its own."""
-    if ctx.program.clock(op):
+    if ctx.program.clock(op) and op.how == "mean":
         count = Field(unique(f"steps_{op.name}", members), INT64, 1, f"{op.name}: steps of its rate seen")
         state.fields.append(count)
         state.counts[op.name] = count.name

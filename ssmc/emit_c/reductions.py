@@ -1,4 +1,4 @@
-"""Reductions over time in C: the mean (a running sum, divided once by the true length) and the last value."""
+"""Reductions over time in C: sum and mean (a running sum, divided once), the last and the largest value."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ def emit_sum_step(ctx: Context, op: Mean, field: str, count: str) -> Layer:
 
 
 def emit_mean(ctx: Context, op: Mean, field: str, count: str) -> Layer:
-    """``y = clip(round_half_even(ratio sum / T))``, exact for every length; 0 for no step.
+    """``y = clip(round_half_even(ratio sum / T))``, T 1 for a sum, exact for every length; 0 for no step.
 
     Raises:
         ModelError: SSMC-C22 where a ratio does not fit.
     """
     size, file, out = ctx.size(op.output), ctx.file, ctx.ctype(op.output)
     lo, hi = ctx.ends(op.inputs[0])
-    code = exact_quotient(ctx, op, (max(abs(lo), abs(hi)) * LARGEST_STEPS, LARGEST_STEPS), "sum[c]", "steps")
+    longest = LARGEST_STEPS if op.how == "mean" else 1
+    code = exact_quotient(ctx, op, (max(abs(lo), abs(hi)) * LARGEST_STEPS, longest), "sum[c]", "steps")
     empty = max(op.lo, min(op.hi, 0))
     lines = [
         f"for (int c = 0; c < {size}; ++c) {{",
@@ -42,7 +43,7 @@ def emit_mean(ctx: Context, op: Mean, field: str, count: str) -> Layer:
     name = file.name(f"{op.name}_mean")
     what = f"/* {comment_text(op.name)}: sum over the true number of steps */"
     file.functions.append("\n".join([what, f"static void {name}({head})", "{", block(lines), "}"]))
-    steps = f"(uint32_t)state->{count}[0]" if count else "state->steps"
+    steps = "1" if op.how == "sum" else f"(uint32_t)state->{count}[0]" if count else "state->steps"
     call = f"{name}(state->{field}, {steps}, {ctx.where[op.output]});"
     return Layer(op.name, call, requants={"divisions": size})
 
@@ -80,10 +81,16 @@ def exact_quotient(
 
 
 def emit_last_step(ctx: Context, op: Last, field: str) -> Layer:
-    """Keep the newest value."""
+    """Keep the newest value, or the larger."""
     (x,) = op.inputs
     size, kind = ctx.size(x), ctx.ctype(x)
-    lines = [f"for (int c = 0; c < {size}; ++c) {{", "    held[c] = x[c];", "}"]
+    newer = "x[c]" if op.how == "last" else "x[c] > held[c] ? x[c] : held[c]"
+    lines = [f"for (int c = 0; c < {size}; ++c) {{", f"    held[c] = {newer};", "}"]
     head = f"{kind.name} *restrict held, const {kind.name} *restrict x"
-    name = ctx.define(op, f"{op.name}: keep the newest of {size} channels", head, [block(lines)])
+    name = ctx.define(
+        op,
+        f"{op.name}: keep the {'newest' if op.how == 'last' else 'largest'} of {size} channels",
+        head,
+        [block(lines)],
+    )
     return Layer(op.name, f"{name}(state->{field}, {ctx.where[x]});", requants={"copies": size})

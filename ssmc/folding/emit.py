@@ -24,9 +24,11 @@ from ssmc.folding.signals import (
     Picked,
     Product,
     Raw,
+    Recent,
     Signal,
     Sliding,
     Sum,
+    Total,
 )
 from ssmc.ir.build import constant_dtype, node_name, ssmc_node
 from ssmc.ir.functions import output_names
@@ -116,6 +118,10 @@ class Emitter:
         if isinstance(signal, Picked):
             whole = self.close(signal.source, grid, f"{name}.whole")
             return replace(self.picked(whole, signal.k, signal.phase, name), roles=signal.roles)
+        if isinstance(signal, Recent):
+            source, factors = signal.source, (signal.coefficient, signal.offset, signal.width)
+            every = self.close(Sliding(source.roles, signal.size, source, *factors), grid, f"{name}.sliding")
+            return replace(self.last(every, name), roles=signal.roles)
         if not signal.size:
             raise ModelError("SSMC-T02", "the quantized value has no channels", "leave it out of the model", name)
         self.applied.append(name)
@@ -144,7 +150,7 @@ class Emitter:
             case Sliding():
                 value = self._mean(signal, grid, name, "SlidingMean", {"width": [signal.width]})
             case Mean():
-                value = self._mean(signal, grid, name)
+                value = self._mean(signal, grid, name, "Total" if isinstance(signal, Total) else "Mean")
             case Norm():
                 value = self._norm(signal, grid, name)
             case Convolved():
@@ -206,12 +212,11 @@ class Emitter:
         }  # fmt: skip
         return self.emit("Sum", name, {"a": signal.a.value, "b": signal.b.value}, constants)
 
-    def _mean(
-        self, signal: Mean, grid: Grid, name: str, op_type: str = "Mean", window: Constants | None = None
-    ) -> ir.Value:
+    def _mean(self, signal: Mean, grid: Grid, name: str, op_type: str, window: Constants | None = None) -> ir.Value:
         """Over the whole sequence, or over each ``window``."""
         if signal.offset.any():
-            raise ModelError("SSMC-T02", "a mean plus a constant has no integer form", "quantize the mean itself", name)
+            fact = "a mean or sum over time plus a constant has no integer form"
+            raise ModelError("SSMC-T02", fact, "quantize the mean or sum itself", name)
         constants: Constants = {"gain": signal.coefficient, "step": grid.step, "lo": grid.lo, "hi": grid.hi}
         return self.emit(op_type, name, {"x": signal.source.value}, {**constants, **(window or {})})
 
@@ -332,7 +337,14 @@ class Emitter:
 
     def last(self, signal: Coded, name: str) -> Coded:
         """The last step of a code value."""
-        value = self.emit("Last", name, {"x": signal.value}, {})
+        return self._chosen("Last", signal, name)
+
+    def largest(self, signal: Coded, name: str) -> Coded:
+        """The largest code of each channel over time."""
+        return self._chosen("Largest", signal, name)
+
+    def _chosen(self, op_type: str, signal: Coded, name: str) -> Coded:
+        value = self.emit(op_type, name, {"x": signal.value}, {})
         return replace(signal, value=value, rate="sequence")
 
 

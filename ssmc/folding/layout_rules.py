@@ -1,4 +1,4 @@
-"""Rules that move axes and channels, and those that end time: layout, slices, the mean and the last step."""
+"""Rules that move axes and channels, and those that lower the rate: layout, slices, pooling over windows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from ssmc.folding.emit import Emitter
 from ssmc.folding.operands import Operands, Rule, attribute, real_constant, refuse, signal_of
-from ssmc.folding.signals import Coded, Grouped, Mapped, Mean, Picked, Signal, Sliding, Tokens
+from ssmc.folding.signals import Coded, Ending, Grouped, Mapped, Picked, Signal, Sliding, Tokens
 from ssmc.ir.build import REAL_TYPES, WHOLE_TYPES, required
 from ssmc.ir.operations.downsample import RESTS, Rest
 from ssmc.ir.rounding import IntArray
@@ -106,7 +106,7 @@ def _split(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
 
 
 def _slice(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """Of neighbouring channels, or of the last step."""
+    """Of neighbouring channels, of the last step, or of the last steps on their way into a mean."""
     signal = signal_of(node, operands)
     start, stop = (np.clip(real_constant(required(node, i), node), -FAR, FAR).astype(np.int64) for i in (1, 2))
     given = [real_constant(v, node).astype(np.int64) if v is not None else None for v in node.inputs[3:]]
@@ -117,8 +117,11 @@ def _slice(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     if len(start) != 1 or axes is None or stride != 1:
         raise refuse(node, "a slice of several axes or with a stride", "slice channels one axis at a time", "SSMC-T01")
     axis = int(axes[0]) % len(signal.roles)
-    if signal.roles[axis] == "T" and start[0] == -1 and isinstance(signal, Coded):
-        return [replace(emitter.last(signal, str(node.outputs[0].name)), roles=_without(signal.roles, axis, "1"))]
+    if signal.roles[axis] == "T" and start[0] < 0 and stop[0] >= ENDLESS and isinstance(signal, Coded):
+        if start[0] < -1:
+            return [Ending(signal.roles, signal.size, signal, -int(start[0]))]
+        newest = emitter.last(signal, str(node.outputs[0].name))
+        return [replace(newest, roles=without(signal.roles, axis, "1"))]
     if signal.roles[axis] != "C":
         raise refuse(
             node, f"a slice of axis {signal.roles[axis]}", "only channels or the last step may be taken", "SSMC-T01"
@@ -175,7 +178,8 @@ def _window(node: ir.Node, signal: Signal) -> Sliding | None:
     return Sliding(signal.roles, signal.size, signal, signal.scale, signal.offset, width)
 
 
-def _without(roles: Roles, axis: int, put: str | None) -> Roles:
+def without(roles: Roles, axis: int, put: str | None) -> Roles:
+    """The roles without an axis, or with ``put`` in its place."""
     return tuple(r if a != axis else put for a, r in enumerate(roles) if a != axis or put is not None)  # type: ignore[misc]
 
 
@@ -186,7 +190,7 @@ def _gather(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]
     axis = attribute(node, "axis", 0) % len(signal.roles)
     name = str(node.outputs[0].name)
     if signal.roles[axis] == "T" and index.ndim == 0 and index == -1 and isinstance(signal, Coded):
-        return [replace(emitter.last(signal, name), roles=_without(signal.roles, axis, None))]
+        return [replace(emitter.last(signal, name), roles=without(signal.roles, axis, None))]
     if signal.roles[axis] == "C" and index.ndim == 1 and len(index):
         return [_chosen(node, signal, index % signal.size, emitter, name)]
     raise refuse(
@@ -213,25 +217,6 @@ def _concat(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]
     return [joined]
 
 
-def _mean(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """Over time, of a quantized value."""
-    signal = operands[0]
-    given = node.inputs[1] if len(node.inputs) > 1 else None
-    axes = real_constant(given, node).astype(np.int64) if given is not None else np.zeros(0, np.int64)
-    if "axes" in node.attributes:
-        axes = np.asarray(node.attributes["axes"].as_ints())
-    if not isinstance(signal, Coded) or len(axes) != 1 or signal.roles[int(axes[0])] != "T":
-        raise refuse(
-            node,
-            "a mean over an axis that is not time, or of an unquantized value",
-            "quantize, then average over time",
-            "SSMC-T01",
-        )
-    keep = attribute(node, "keepdims", 1)
-    roles = _without(signal.roles, int(axes[0]) % len(signal.roles), "1" if keep else None)
-    return [Mean(roles, signal.size, signal, signal.scale, signal.offset)]
-
-
 LAYOUT_RULES: dict[tuple[str, str], Rule] = {
     **{("", op): _reshape for op in ("Reshape", "Squeeze", "Unsqueeze", "Flatten")},
     **{("", op): _identity for op in ("Identity", "Dropout")},
@@ -241,6 +226,5 @@ LAYOUT_RULES: dict[tuple[str, str], Rule] = {
     ("", "Split"): _split,
     ("", "Slice"): _slice,
     ("", "Gather"): _gather,
-    ("", "ReduceMean"): _mean,
     ("", "AveragePool"): _average_pool,
 }

@@ -11,6 +11,7 @@ from ssmc.folding.embedding_rules import gather
 from ssmc.folding.emit import Emitter, Grid, unquantized_weights
 from ssmc.folding.layout_rules import LAYOUT_RULES
 from ssmc.folding.operands import Operands, Rule, attribute, per_channel, real_constant, refuse, signal_of
+from ssmc.folding.pooling_rules import POOLING_RULES
 from ssmc.folding.signals import (
     Clamped,
     Coded,
@@ -254,6 +255,7 @@ _FUNCTIONS = (
 
 RULES: dict[tuple[str, str], Rule] = {
     **LAYOUT_RULES,
+    **POOLING_RULES,
     ("", "Gather"): gather,
     ("ssmc", "Quant"): _quant,
     ("ssmc", "StateSpace"): _state_space,

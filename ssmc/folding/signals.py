@@ -198,6 +198,11 @@ class Mean(Signal):
 
 
 @dataclass(frozen=True)
+class Total(Mean):
+    """``coefficient * sum over time of code + offset``."""
+
+
+@dataclass(frozen=True)
 class Grouped(Mean):
     """``coefficient * mean of code over each group of k steps + offset``; what a rest does is ``rest``."""
 
@@ -210,6 +215,19 @@ class Sliding(Mean):
     """``coefficient * mean of code over the last width steps + offset``."""
 
     width: int
+
+
+@dataclass(frozen=True)
+class Ending(Signal):
+    """The last ``width`` steps of a code value, all where there are fewer: on its way into a mean."""
+
+    source: Coded
+    width: int
+
+
+@dataclass(frozen=True)
+class Recent(Sliding):
+    """``coefficient * mean of code over the last width steps + offset``, at the end of the sequence alone."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from ssmc.importers.carried import drop_carried_states
 from ssmc.importers.einsum import einsum_to_matmul
 from ssmc.importers.ends import check_ends, check_input_type
 from ssmc.importers.ids import widen_ids
+from ssmc.importers.inputs import INPUTS, input_parts, one_real_sequence, parts_text
 from ssmc.importers.layout import relaxed, to_batch_time_features
 from ssmc.importers.loops import loops_to_scans
 from ssmc.importers.norms import fuse_norms
@@ -83,6 +84,7 @@ def import_model(
         onnx.checker.check_model(_without_foreign(proto))
     except Exception as error:  # the checker raises ValidationError and, on broken files, others
         raise invalid(error, source) from None
+    parts, proto = input_parts(proto), one_real_sequence(proto)
     check_input_type(proto.graph)
     shaped = with_shapes(proto, source)
     check_elements(shaped, budgets)
@@ -107,6 +109,8 @@ def import_model(
     to_batch_time_features(model, budgets, source)
     refuse_mixed_rates(model)
     try_model(model, budgets, source)
+    if parts:
+        model.metadata_props[INPUTS] = parts_text(parts)
     return model
 
 

@@ -59,7 +59,8 @@ class Executor:
             if isinstance(op, Recurrent):
                 state.registers[op.name] = op.start(batch)
             elif isinstance(op, Reduction | Downsample):
-                state.accumulators[op.name] = np.zeros((batch, self.program.values[op.output].size), np.int64)
+                start = op.start if isinstance(op, Reduction) else 0
+                state.accumulators[op.name] = np.full((batch, self.program.values[op.output].size), start, np.int64)
         return state
 
     def step(self, state: State, u: ArrayLike, active: NDArray[np.bool_] | None = None) -> FloatArray | None:

@@ -29,6 +29,7 @@ class Program:
         input_size, output_size: features per step, and size of the output.
         ops: each reads values defined before it.
         values: type of every code value, by name.
+        inputs: names and numbers of columns of the model's own inputs, where several are joined into the one.
     """
 
     input_name: str
@@ -37,6 +38,7 @@ class Program:
     output_size: int
     ops: tuple[AnyOp, ...]
     values: dict[str, Codes] = field(default_factory=dict)
+    inputs: tuple[tuple[str, int], ...] = ()
 
     def rate(self, op: Op) -> Rate:
         """Whether an op runs once per step or once per sequence (reductions accumulate per step)."""

@@ -9,6 +9,8 @@ import onnx_ir as ir
 from ssmc.ir.build import constant_array, is_op
 from ssmc.ir.rates import Group
 
+LONGEST_TAIL = 1 << 12
+
 
 def stride_of(node: ir.Node) -> int:
     """Steps of its input per step of its output, as far as a convolution, pooling or slice says; else 1."""
@@ -33,13 +35,15 @@ def group_of(node: ir.Node) -> Group:
 
 
 def enough_steps(graph: ir.Graph, steps: int) -> int:
-    """Steps of the input from which, behind every stride and convolution without padding, ``steps`` are left."""
-    return steps * prod(map(stride_of, graph)) + lead(graph)
+    """Steps of the input from which, behind strides, slices and convolutions without padding, ``steps`` are left."""
+    every = prod(map(stride_of, graph))
+    return every * (steps + sum(_reach(node) + _tail(node) for node in graph))
 
 
-def lead(graph: ir.Graph) -> int:
-    """At most how many steps of the input pass before convolutions without padding give their first."""
-    return prod(map(stride_of, graph)) * sum(map(_reach, graph))
+def _tail(node: ir.Node) -> int:
+    """Steps that a slice of the last ones takes: a sequence that is shorter does not show that it is one."""
+    starts = constant_array(node.inputs[1]) if is_op(node, "Slice") else None
+    return 0 if starts is None or starts.size != 1 else min(max(-int(starts.ravel()[0]), 0), LONGEST_TAIL)
 
 
 def _reach(node: ir.Node) -> int:

@@ -5,6 +5,10 @@ errors grow with their condition. Balanced coordinates (Moore 1981) are those wh
 observability Gramian Q = sum_k (A^T)^k C^T C A^k are one diagonal matrix: what is hard to reach is hard to see.
 Input-normal (P = I) and output-normal ones (Q = I) differ from them by the unit of each state only, which is the
 quantizer's to choose. In Schur coordinates A is block triangular: an orthogonal turn of the balanced or the given ones.
+
+Where every state is rounded to a share of its own range, the noise at the output is sum_i P_ii Q_ii. Of all coordinates
+it is least, (trace Sigma)^2 / n, where P = Q and their diagonals are constant: balanced ones, turned until every state
+makes the same noise (Mullis and Roberts, IEEE Trans. CAS-23, 1976; Hwang, IEEE Trans. ASSP-25, 1977).
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ from ssmc.ir.rounding import FloatArray
 from ssmc.quantize.modes import Modes, as_written, require_decay, to_modes
 
 SMALLEST = 1e-9
+EQUAL_NOISE = "equal noise"
+EQUAL_TURNS = 3
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,10 @@ def is_modal(kernel: Kernel) -> bool:
 
 
 def dense_bases(kernel: Kernel, power: FloatArray) -> Iterator[tuple[str, FloatArray, Kernel]]:
-    """T (G, n, n) and the kernel in coordinates that are no modes; ``power`` is P = E[s s^T] on the data."""
+    """T (G, n, n) and the kernel in coordinates that are no modes; ``power`` is P = E[s s^T] on the data.
+
+    Those of equal noise several times: of all turns that make it equal, some meet the codes' grid better.
+    """
     reached = _root(power)
     seen = _root(lyapunov(kernel.A.swapaxes(1, 2), kernel.C.swapaxes(1, 2) @ kernel.C))
     _, both, right = np.linalg.svd(seen.swapaxes(1, 2) @ reached)
@@ -79,7 +88,7 @@ def dense_bases(kernel: Kernel, power: FloatArray) -> Iterator[tuple[str, FloatA
         "balanced": balanced,
         "as given": np.broadcast_to(np.eye(kernel.A.shape[1]), kernel.A.shape),
     }
-    for name, T in named.items():
+    for name, T in [*named.items(), *((EQUAL_NOISE, balanced @ turn) for turn in _levels(both))]:
         yield name, T, kernel.turned(T)
 
 
@@ -88,6 +97,33 @@ def _root(X: FloatArray) -> FloatArray:
     values, vectors = np.linalg.eigh((X + X.swapaxes(1, 2)) / 2)
     floor = np.maximum(SMALLEST * values[:, -1:], np.finfo(np.float64).tiny)
     return np.asarray(vectors * np.sqrt(np.maximum(values, floor))[:, None])
+
+
+def _levels(diagonal: FloatArray) -> Iterator[FloatArray]:
+    """Orthogonal R (G, n, n) with which R^T diag(d) R has a constant diagonal, for d (G, n); from some starts."""
+    n = diagonal.shape[1]
+    for seed in range(EQUAL_TURNS):
+        start, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(n, n)))
+        yield np.stack([_level(d, start) for d in diagonal])
+
+
+def _level(diagonal: FloatArray, start: FloatArray) -> FloatArray:
+    """N - 1 turns of two states each, the largest with the smallest entry, give one entry after the other the mean."""
+    n, mean = len(diagonal), diagonal.mean()
+    S, R = start.T * diagonal @ start, start.copy()
+    for _ in range(n - 1):
+        entries = np.diagonal(S)
+        i, j = int(entries.argmax()), int(entries.argmin())
+        above, below, both = entries[i] - mean, entries[j] - mean, S[i, j]
+        if not (above > 0 > below):
+            break
+        tangent = above / (-both + np.copysign(np.sqrt(both**2 - above * below), -both or 1.0))
+        cosine = 1 / np.hypot(1, tangent)
+        turn = cosine * np.array([[1.0, -tangent], [tangent, 1.0]])
+        R[:, [i, j]] = R[:, [i, j]] @ turn
+        S[:, [i, j]] = S[:, [i, j]] @ turn
+        S[[i, j]] = turn.T @ S[[i, j]]
+    return R
 
 
 def _schur(A: FloatArray) -> FloatArray:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.ir.rounding import FloatArray
-from ssmc.quantize.bases import Kernel, dense_bases, is_modal, modal
-from ssmc.quantize.config import QuantizeConfig, signed_range
+from ssmc.quantize.bases import EQUAL_NOISE, Kernel, dense_bases, is_modal, modal
+from ssmc.quantize.config import Form, QuantizeConfig, signed_range
 from ssmc.quantize.damage import spectrum
 from ssmc.quantize.modes import Modes, dense
 from ssmc.quantize.rows import Driven, driven, row_codes
@@ -57,6 +58,14 @@ def side_by_side(some: list[InCodes]) -> InCodes:
     return InCodes(kernel, read_out, stable)
 
 
+class _Turned(NamedTuple):
+    """A kernel in other coordinates, and its states on the data."""
+
+    kernel: Kernel
+    seen: Driven
+    steps: StateSteps
+
+
 class Bases:
     """The coordinates that a kernel's states may have, and the kernel in them on data (T, G, m) each.
 
@@ -72,19 +81,20 @@ class Bases:
         if self.modes is not None:
             states, increments, _ = float_run(self.modes, fed)
             self.seen = Seen(state_steps(states, increments, config), spectrum(fed))
-        self.others: list[tuple[str, Kernel, Driven, StateSteps]] = []
+        self.others: dict[str, list[_Turned]] = {}
         if not is_modal(kernel):
             seen = driven(kernel, fed)
             for name, T, turned in dense_bases(kernel, seen.power):
                 here = seen.turned(T)
-                self.others.append((name, turned, here, here.steps(config)))
+                self.others.setdefault(name, []).append(_Turned(turned, here, here.steps(config)))
 
     def candidates(self, u_step: FloatArray) -> Iterator[tuple[str, Iterator[list[InCodes]]]]:
         """Names of bases, the sparsest first, and candidates in each: lists in order of steps, from fine to coarse."""
         if self.modes is not None:
             yield "modal", _modal(self.modes, self.seen, u_step, self.config)
-        for name, kernel, seen, steps in self.others:
-            yield name, _rows(kernel, seen, steps, u_step, self.config)
+        for name, turned in self.others.items():
+            if name != EQUAL_NOISE or self.config.form != "delta":  # a claim on states that are rounded every step
+                yield name, _rows(turned, u_step, self.config, "direct" if name == EQUAL_NOISE else self.config.form)
 
 
 def _wider(*ranges: tuple[int, int]) -> tuple[int, int]:
@@ -153,13 +163,11 @@ def _in_codes(modes: Modes, codes: StateCodes, delta: Mask, u_step: FloatArray, 
     return InCodes(kernel, np.concatenate([C, modes.D * u_step[:, None]], 2), np.ones(len(C), bool))
 
 
-def _rows(
-    kernel: Kernel, seen: Driven, steps: StateSteps, u_step: FloatArray, config: QuantizeConfig
-) -> Iterator[list[InCodes]]:
-    forms = {"delta": (True,), "direct": (False,), "auto": (True, False)}[config.form]
+def _rows(turned: list[_Turned], u_step: FloatArray, config: QuantizeConfig, form: Form) -> Iterator[list[InCodes]]:
+    forms = {"delta": (True,), "direct": (False,), "auto": (True, False)}[form]
     for factor in _factors(config):
         found = []
-        for delta in forms:
+        for (kernel, seen, steps), delta in product(turned, forms):
             codes = row_codes(kernel, seen, steps, u_step, config, delta, factor)
             W = np.concatenate([codes.A, codes.B], 2)
             keep = np.full(codes.sigma.shape, delta)

@@ -22,7 +22,7 @@ class QuantizeConfig:
         adc_bits: what the columns deliver, increments or states, and y.
         weight_bits: every other matrix; 2 is ternary, 1 is binary (-1 and 1).
         activation_bits: every value between operations.
-        input_bits, output_bits: the model's input and output.
+        input_bits, output_bits: the model's input and output. None: `bits_of_output`.
         form: of every mode, or ``auto``: whichever predicts less noise.
         granularity: what shares a scale within a kernel.
         power_of_two: scales are powers of two, so that float32 arithmetic is exact.
@@ -35,18 +35,22 @@ class QuantizeConfig:
     weight_bits: int = 8
     activation_bits: int = 8
     input_bits: int = 8
-    output_bits: int = 8
+    output_bits: int | None = None
     form: Form = "auto"
     granularity: Granularity = "mode"
     power_of_two: bool = True
     refit: bool = True
+
+    def bits_of_output(self, per_step: bool) -> int:
+        """Of an output per step 12, a signal that nothing rounds afterwards; else 8; not less than activations have."""
+        return self.output_bits or max(12 if per_step else 8, self.activation_bits)
 
     def __post_init__(self) -> None:
         limits = {"weight_bits": (1, 16), "activation_bits": (2, 12), "input_bits": (2, 16), "output_bits": (2, 16)}
         for field in fields(self):
             low, high = limits.get(field.name, (2, MOST_KERNEL_BITS))
             value = getattr(self, field.name)
-            if field.name.endswith("_bits") and not low <= value <= high:
+            if field.name.endswith("_bits") and value is not None and not low <= value <= high:
                 option = f"--{field.name.replace('_', '-')}"
                 raise UsageError("SSMC-U30", f"{option} is {value}", f"give {low} to {high}")
 

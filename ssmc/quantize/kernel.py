@@ -9,7 +9,7 @@ import numpy as np
 
 from ssmc.errors import ModelError
 from ssmc.ir.rounding import FloatArray
-from ssmc.quantize.bases import Kernel
+from ssmc.quantize.bases import EQUAL_NOISE, Kernel
 from ssmc.quantize.candidates import Bases, InCodes, side_by_side
 from ssmc.quantize.config import QuantizeConfig, signed_range
 from ssmc.quantize.read_out import read_out_codes
@@ -18,7 +18,9 @@ from ssmc.quantize.steps import best_step
 
 MOST_SEQUENCES = 16
 MOST_STEPS = 1000
-LEAVE_MODES = 0.64  # of the error's power: 2 dB, below which dense blocks are not worth their codes
+#: of the error's power, 2 dB: what is worth the fewer codes of modes, and for equal noise the structure of the others,
+#: which lose less on data that they were not chosen on
+LEAVE_CLEARLY = 0.64
 LEAVE_OTHERS = 0.9
 
 
@@ -85,7 +87,8 @@ def _best_basis(
         left = float(found.left.sum())
         if not np.isfinite(left):
             continue
-        if best is None or left < best.left * (LEAVE_MODES if best.name == "modal" else LEAVE_OTHERS):
+        clearly = best is not None and (best.name == "modal" or name == EQUAL_NOISE)
+        if best is None or left < best.left * (LEAVE_CLEARLY if clearly else LEAVE_OTHERS):
             best = _Basis(name, found.states, left)
     return best
 

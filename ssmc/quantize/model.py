@@ -15,6 +15,7 @@ from ssmc.budgets import DEFAULT, Budgets
 from ssmc.data import Samples
 from ssmc.errors import ModelError, UsageError, VerificationError
 from ssmc.importers import load_model
+from ssmc.importers.inputs import INPUTS, Parts, parts_of, parts_text
 from ssmc.importers.onnx_file import NONE
 from ssmc.ir.build import constant_array, graphs, is_op, known_shape, node_name, remove_dead, required
 from ssmc.ir.functions import attach_functions
@@ -47,7 +48,7 @@ class KernelChoice:
     Attributes:
         name: of the kernel's node.
         delta: pairs of states (modes, in modal form) in delta form. modes: all pairs.
-        basis: coordinates of the states: modal, Schur, Schur as given, balanced, as given.
+        basis: coordinates of the states: modal, Schur, Schur as given, balanced, as given, equal noise.
     """
 
     name: str
@@ -95,16 +96,17 @@ def quantize(
     progress("raise")
     original = load_model(path, budgets, states)
     _check_data(original, samples)
-    model = _raised(original)
+    model, parts = _raised(original), parts_of(original)
     plan = Planner(model, name_axes(model)).plan
     kernels = {node: _kernel_of(node) for node in plan.kernels}
     progress("calibrate")
     source = ir.to_proto(load_model(path, budgets, states))
     seen, deviation = _calibrate(source, model, plan, kernels, samples)
     progress("quantize")
-    choices = _rewrite(model, plan, kernels, seen, config)
+    choices = _rewrite(model, plan, kernels, seen, config, parts)
     _tidy(model)
     progress("read back")
+    model.metadata_props.update({INPUTS: parts_text(parts)} if parts else {})
     made = ir.to_proto(model)
     return Quantized(made, choices, len(plan.points), deviation, read_back(source, made, samples, budgets))
 
@@ -201,15 +203,18 @@ def _rewrite(
     kernels: dict[ir.Node, Kernel],
     seen: dict[str, list[FloatArray]],
     config: QuantizeConfig,
+    parts: Parts,
 ) -> tuple[KernelChoice, ...]:
     graph = model.graph
     grids = {}
     for value in plan.points:
         bits = config.activation_bits
-        bits = config.input_bits if value in plan.inputs else config.output_bits if value in plan.outputs else bits
+        bits = config.input_bits if value in plan.inputs else bits
+        bits = config.bits_of_output(plan.output_per_step) if value in plan.outputs else bits
         data = np.concatenate([x.ravel() for x in seen[str(value.name)]])
         limits = _limits(data, bits)
-        grids[value] = float(best_step(_thinned(data), *limits, 0, config.power_of_two)), limits
+        joined = parts if value is graph.inputs[0] else ()
+        grids[value] = _point_steps(seen[str(value.name)], joined, limits, config), limits
     choices = [_kernel(graph, node, matrices, seen, config) for node, matrices in kernels.items()]
     for node, position in plan.matrices:
         _weight(graph, node, position, config)
@@ -221,6 +226,17 @@ def _rewrite(
         if producer is not None:
             following[producer] = first
     return tuple(choices)
+
+
+def _point_steps(data: list[FloatArray], parts: Parts, limits: tuple[int, int], config: QuantizeConfig) -> FloatArray:
+    """The step of a value, (); of inputs that were joined one for each column, equal within an input."""
+    cuts = np.cumsum([size for _, size in parts])[:-1]
+    columns = [
+        np.concatenate([part.ravel() for part in split])
+        for split in zip(*(np.split(x, cuts, -1) for x in data), strict=True)
+    ]
+    steps = [best_step(_thinned(x), *limits, 0, config.power_of_two) for x in columns]
+    return np.repeat(steps, [size for _, size in parts]) if parts else np.asarray(steps[0])
 
 
 def _limits(data: FloatArray, bits: int) -> tuple[int, int]:
@@ -275,7 +291,9 @@ def _weight(graph: ir.Graph, node: ir.Node, position: int, config: QuantizeConfi
     node.replace_input_with(position, Nodes(graph, place=node).weight(codes, step, axis, name))
 
 
-def _insert(graph: ir.Graph, value: ir.Value, place: ir.Node | None, step: float, limits: tuple[int, int]) -> ir.Node:
+def _insert(
+    graph: ir.Graph, value: ir.Value, place: ir.Node | None, step: FloatArray, limits: tuple[int, int]
+) -> ir.Node:
     """A quantizer behind ``value``, for all its readers, before ``place`` or at the end; its first node."""
     uses = [use for use in value.uses() if use.node.op_type != "Shape"]
     name = f"{value.name}.quantizer"

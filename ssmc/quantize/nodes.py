@@ -43,7 +43,7 @@ class Nodes:
             self.graph.insert_before(self.place, node)
         return node.outputs[0]
 
-    def quantized(self, x: ir.Value, step: ArrayLike, out: float, limits: tuple[int, int], name: str) -> ir.Value:
+    def quantized(self, x: ir.Value, step: ArrayLike, out: ArrayLike, limits: tuple[int, int], name: str) -> ir.Value:
         """``out * clip(round_half_even(x / step), lo, hi)``, with one step or one for each entry of the last axis of 3.
 
         QuantizeLinear, Clip where the codes are narrower than their container, DequantizeLinear; in float32 where
@@ -64,7 +64,8 @@ class Nodes:
         if not whole:
             ends = [self.const(f"{name}.{key}", end, dtype) for key, end in (("lo", lo), ("hi", hi))]
             codes = self.op("Clip", [codes, *ends], f"{name}/Clip")
-        return self.op("DequantizeLinear", [codes, self.const(f"{name}.out", out)], name)
+        along = {"axis": 2} if np.ndim(out) else {}
+        return self.op("DequantizeLinear", [codes, self.const(f"{name}.out", out)], name, **along)
 
     def weight(self, codes: ArrayLike, step: FloatArray, axis: int, name: str) -> ir.Value:
         """Integer weights behind DequantizeLinear, one step along ``axis`` or one in all."""

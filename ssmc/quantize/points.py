@@ -21,6 +21,8 @@ LAYOUT = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "
 SELECT = frozenset({"Split", "Slice", "Gather"})
 AFFINE = frozenset({"Add", "Sub", "Mul", "Div", "BatchNormalization"})
 HEADS = frozenset({"Softmax", "LogSoftmax", "ArgMax", "Log"})
+REDUCTIONS = frozenset({"ReduceMean", "ReduceSum", "GlobalAveragePool"})
+LARGEST = frozenset({"ReduceMax", "GlobalMaxPool"})
 MATRICES = frozenset({"MatMul", "Gemm", "Conv"})
 NORMS = frozenset({"LayerNormalization", "RMSNormalization"})
 FUNCTIONS = frozenset(
@@ -33,13 +35,17 @@ FUNCTIONS = frozenset(
 
 @dataclass
 class Plan:
-    """Values to quantize in order of the graph, kernels, and matrices with the position of their weight."""
+    """Values to quantize in order of the graph, kernels, and matrices with the position of their weight.
+
+    ``output_per_step``: the output is a signal, not one result of the sequence.
+    """
 
     points: list[ir.Value] = field(default_factory=list)
     inputs: set[ir.Value] = field(default_factory=set)
     outputs: set[ir.Value] = field(default_factory=set)
     kernels: list[ir.Node] = field(default_factory=list)
     matrices: list[tuple[ir.Node, int]] = field(default_factory=list)
+    output_per_step: bool = False
 
 
 class Planner:
@@ -47,7 +53,7 @@ class Planner:
 
     def __init__(self, model: ir.Model, axes: Axes) -> None:
         self.axes = axes
-        self.plan = Plan()
+        self.plan = Plan(output_per_step="T" in "".join(axes.roles.get(str(model.graph.outputs[0].name), ())))
         source, output = model.graph.inputs[0], model.graph.outputs[0]
         self.kinds: dict[ir.Value, str] = {source: "raw"}
         self.same: dict[int, ir.Value] = {}
@@ -101,11 +107,14 @@ class Planner:
             if self._kind(first) not in ("dense", "coded", "converted") or self._over_time(node, first):
                 self._coded(first)
             return self._kind(first)
+        if op in LARGEST:
+            self._coded(first)
+            return "coded"
         if op in MATRICES and len(signals) == 1:
             return self._matrix(node, first)
         if op in AFFINE and len(signals) == 1:
             return self._affine(node, first)
-        if op in ("Add", "Sub", "Mul") or op in NORMS or op in ("ReduceMean", "AveragePool"):
+        if op in ("Add", "Sub", "Mul") or op in NORMS or op in ("AveragePool", *REDUCTIONS):
             for value in signals:
                 self._coded(value)
             return "open"

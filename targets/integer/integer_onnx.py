@@ -259,7 +259,7 @@ def _slice(op: Slice, program: Program, b: _Builder) -> None:
 
 
 def _mean(op: Mean, program: Program, b: _Builder) -> None:
-    """``round(numerator * sum / (denominator * T))``; an empty sequence gives 0, as everywhere."""
+    """``round(numerator * sum / (denominator * T))``, T 1 for a sum; an empty sequence gives 0, as everywhere."""
     if most_steps(op, program) < LEAST_STEPS:
         raise refuse(op, "a mean's ratio does not fit 64-bit integers over 2^20 steps")
     arrays: Constants = {
@@ -268,10 +268,11 @@ def _mean(op: Mean, program: Program, b: _Builder) -> None:
     }  # fmt: skip
     name = {key: b.constant(f"{op.name}.{key}", value) for key, value in arrays.items()}
     total = b.node("ReduceSum", [op.inputs[0], name["axis"]], f"{op.name}.total", keepdims=0)
-    steps = b.node(
-        "Max", [b.node("Shape", [op.inputs[0]], f"{op.name}.time", start=1, end=2), name["one"]], f"{op.name}.steps"
-    )
-    divisor = b.node("Mul", [steps, name["denominator"]], f"{op.name}.divisor")
+    divisor = name["denominator"]
+    if op.how == "mean":
+        time = b.node("Shape", [op.inputs[0]], f"{op.name}.time", start=1, end=2)
+        steps = b.node("Max", [time, name["one"]], f"{op.name}.steps")
+        divisor = b.node("Mul", [steps, divisor], f"{op.name}.divisor")
     b.function("Requant", [total, name["numerator"], name["zero"], divisor, name["lo"], name["hi"]], op.output)
 
 
@@ -313,7 +314,10 @@ def most_steps(op: Mean, program: Program) -> int:
 
 
 def _last(op: Last, program: Program, b: _Builder) -> None:
-    b.node("Gather", [op.inputs[0], b.constant(f"{op.name}.index", -1)], op.output, axis=1)
+    if op.how == "max":
+        b.node("ReduceMax", [op.inputs[0], b.constant(f"{op.name}.axis", [1])], op.output, keepdims=0)
+    else:
+        b.node("Gather", [op.inputs[0], b.constant(f"{op.name}.index", -1)], op.output, axis=1)
 
 
 def _dequantize(op: Dequantize, program: Program, b: _Builder) -> None:

@@ -47,7 +47,7 @@ def test_a_sequence_model_starts_at_zero() -> None:
 def test_an_input_that_is_no_state() -> None:
     proto = sequence_model()
     proto.graph.node.append(helper.make_node("Add", ["out", "shift"], ["moved"], name="shifted"))
-    ends(proto, {"shift": ["batch", "time", H]}, {})
+    ends(proto, {"shift": ["batch", H]}, {})
     with pytest.raises(ModelError, match=r"SSMC-M14.*shift"):
         import_model(proto)
 

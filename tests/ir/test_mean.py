@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssmc.ir.operations import mean
+from ssmc.ir.operations import Last, mean
 from ssmc.ir.operations.mean import Mean, exact_mean
 
 ratios = st.builds(Fraction, st.integers(-40, 40), st.integers(1, 64))
@@ -32,10 +32,30 @@ def test_beyond_64_bits_fractions_take_over(monkeypatch: pytest.MonkeyPatch) -> 
     assert (exact_mean((Fraction(1, 3),), total, length, -(1 << 40), 1 << 40) == expected).all()
 
 
-def test_whole_sequences_equal_steps() -> None:
+RATIOS = Fraction(3, 2), Fraction(-1, 7)
+REDUCTIONS = {
+    "mean": Mean("mean", ("x",), "y", RATIOS, -8, 7),
+    "sum": Mean("sum", ("x",), "y", RATIOS, -8, 7, "sum"),
+    "last": Last("last", ("x",), "y"),
+    "max": Last("max", ("x",), "y", "max", -9),
+}
+
+
+def test_a_sum_is_rounded_once_and_an_empty_one_is_0() -> None:
+    op = REDUCTIONS["sum"]
+    total, length = np.array([[3, 7], [5, 10], [0, 0]]), np.array([4, 9, 0])
+    assert op.finish(total, length).tolist() == [[4, -1], [7, -1], [0, 0]]  # 4.5 to even, 7.5 and its limit
+
+
+def test_the_largest_code_of_no_step_is_the_lowest() -> None:
+    op = REDUCTIONS["max"]
+    assert op.finish(np.full((1, 2), op.start), np.zeros(1, np.int64)).tolist() == [[-9, -9]]
+
+
+@pytest.mark.parametrize("op", REDUCTIONS.values(), ids=REDUCTIONS)
+def test_whole_sequences_equal_steps(op: Mean | Last) -> None:
     x = np.random.default_rng(0).integers(-9, 10, (3, 7, 2))
-    op = Mean("mean", ("x",), "y", (Fraction(3, 2), Fraction(-1, 7)), -8, 7)
-    total = np.zeros((3, 2), np.int64)
+    total = np.full((3, 2), op.start)
     for t in range(x.shape[1]):
         total = op.accumulate(total, x[:, t])
     assert (op.finish(total, np.full(3, 7)) == op.reduce(x)).all()

@@ -97,7 +97,9 @@ EXAMPLES: dict[str, Arrays] = {
     | {"lo": -8.0, "hi": 7.0},
     "Slice": {"start": np.array([1]), "stop": np.array([3])},
     "Mean": {"gain": np.full(C, 0.75), "step": np.full(C, 0.5), "lo": -8.0, "hi": 7.0},
+    "Total": {"gain": np.full(C, 0.75), "step": np.full(C, 2.0), "lo": -8.0, "hi": 7.0},
     "Last": {},
+    "Largest": {},
     "Concat": {},
     "Downsample": {"k": np.array([4]), "rest": np.array([1]), "gain": np.full(C, 0.75), "step": np.full(C, 0.5)}
     | {"lo": -8.0, "hi": 7.0},
@@ -253,7 +255,7 @@ NAMED_IN = {
     | {"targets/integer/integer_functions.py"},  # the ONNX function of int64 operations
     "Sum": {*EMITTERS, TILES, ELEMENTWISE, "ssmc/folding/rules.py", "ssmc/ir/affine.py"},  # the last: ONNX's own Sum
     "Product": {*EMITTERS, ELEMENTWISE, "ssmc/folding/rules.py"},
-    "Mean": {*EMITTERS, "ssmc/folding/rules.py", "ssmc/folding/layout_rules.py", "ssmc/emit_c/reductions.py"},
+    "Mean": {*EMITTERS, TILES, "ssmc/folding/rules.py", "ssmc/folding/pooling_rules.py", "ssmc/emit_c/reductions.py"},
     "Last": {*EMITTERS, "ssmc/emit_c/reductions.py", "ssmc/emit_c/buffers.py"},
 }
 

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.linalg import expm
 
+from ssmc.analysis.noise import lyapunov
 from ssmc.errors import ModelError
 from ssmc.quantize import QuantizeConfig
 from ssmc.quantize.bases import Kernel, dense_bases
@@ -106,7 +107,21 @@ def test_every_basis_computes_the_same(kernel: Kernel) -> None:
         names.append(name)
         assert np.allclose(outputs(turned, fed)[0], expected, rtol=1e-6, atol=1e-8)
         assert np.allclose(seen.turned(T).after[-1], np.linalg.solve(T[0], seen.after[-1, 0]))
-    assert names == ["Schur", "Schur as given", "balanced", "as given"]
+    assert names == ["Schur", "Schur as given", "balanced", "as given", *["equal noise"] * 3]
+
+
+@pytest.mark.parametrize("kernel", [legs(6), lmu(12), legs(32)], ids=["legs", "lmu", "large"])
+def test_the_states_that_make_equal_noise_make_the_least(kernel: Kernel) -> None:
+    seen = driven(kernel, signals(5))
+    noise = {}
+    for name, T, turned in dense_bases(kernel, seen.power):
+        reached = np.diagonal(seen.turned(T).power[0])
+        observed = np.diagonal(lyapunov(turned.A.swapaxes(1, 2), turned.C.swapaxes(1, 2) @ turned.C)[0])
+        noise[name] = reached * observed
+    least = np.sqrt(noise["balanced"]).sum() ** 2 / kernel.A.shape[1]
+    assert noise["equal noise"].sum() == pytest.approx(least, rel=1e-3)
+    assert np.ptp(noise["equal noise"]) < 1e-3 * noise["equal noise"].max()
+    assert all(noise["equal noise"].sum() <= other.sum() * (1 + 1e-6) for other in noise.values())
 
 
 def test_more_state_bits_are_nearer() -> None:

@@ -1,11 +1,11 @@
-"""The mean over time."""
+"""The mean over time, and the sum."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -30,31 +30,41 @@ ROUNDED_MEAN = """
 }"""
 
 
+_OVER = """
+  axis = Constant <value_ints: ints = [1]> ()
+  total = ReduceSum <keepdims: int = 0> (x, axis)
+  scaled = Mul (total, gain)
+  @WHOLE
+  over = Div (scaled, whole)
+  rounded = Round (over)
+  low = Max (rounded, lo)
+  q = Min (low, hi)
+}"""
+_STEPS = """time = Shape <start: int = 1, end: int = 2> (x)
+  length = Cast <to: int = 11> (time)
+  whole = Mul (length, step)"""
+
+
 @dataclass(frozen=True)
 class Mean(Reduction):
-    """Mean over time: an exact running sum, then one exact division by the true length T at the end.
+    """Mean or sum over time: an exact running sum, then one exact division at the end.
 
-    ``y = clip(round_half_even(ratio * sum / T), lo, hi)`` with exact rational ``ratio``, one per channel. An empty
-    sequence gives 0.
+    - ``mean``: ``y = clip(round_half_even(ratio * sum / T), lo, hi)``, T the true length.
+    - ``sum``: ``y = clip(round_half_even(ratio * sum), lo, hi)``.
+
+    ``ratio`` is exact and rational, one per channel. An empty sequence gives 0.
     """
 
     ratio: tuple[Fraction, ...]
     lo: int
     hi: int
+    how: Literal["mean", "sum"] = "mean"
 
     functions: ClassVar[dict[str, Function]] = {
-        "Mean": Function("""Mean (x, gain, step, lo, hi) => (q) {
-  axis = Constant <value_ints: ints = [1]> ()
-  total = ReduceSum <keepdims: int = 0> (x, axis)
-  time = Shape <start: int = 1, end: int = 2> (x)
-  length = Cast <to: int = 11> (time)
-  scaled = Mul (total, gain)
-  whole = Mul (length, step)
-  over = Div (scaled, whole)
-  rounded = Round (over)
-  low = Max (rounded, lo)
-  q = Min (low, hi)
-}""")
+        "Mean": Function("Mean (x, gain, step, lo, hi) => (q) {" + _OVER.replace("@WHOLE", _STEPS)),
+        "Total": Function(
+            "Total (x, gain, step, lo, hi) => (q) {" + _OVER.replace("@WHOLE", "whole = Identity (step)")
+        ),
     }
 
     @classmethod
@@ -62,7 +72,7 @@ class Mean(Reduction):
         """One exact ratio per channel."""
         c, (x,) = node.constants, node.types
         ratio = ratios(per_channel(c, "gain", x.size), per_channel(c, "step", x.size))
-        op = cls(*node.wiring, ratio, int(c["lo"]), int(c["hi"]))
+        op = cls(*node.wiring, ratio, int(c["lo"]), int(c["hi"]), "sum" if node.op_type == "Total" else "mean")
         return op, code_type(x.size, c["lo"], c["hi"], "sequence")
 
     def accumulate(self, total: IntArray, x: IntArray) -> IntArray:
@@ -70,17 +80,21 @@ class Mean(Reduction):
         return total + x
 
     def finish(self, total: IntArray, length: IntArray) -> IntArray:
-        """Divide once, by the true length."""
-        return exact_mean(self.ratio, total, length, self.lo, self.hi)
+        """Divide once, a mean by the true length."""
+        return exact_mean(self.ratio, total, self.divisor(length), self.lo, self.hi)
+
+    def divisor(self, length: IntArray) -> IntArray:
+        """By what sums over ``length`` (N,) steps are divided, besides the ratio."""
+        return length if self.how == "mean" else np.minimum(length, 1)
 
     def reduce(self, x: IntArray) -> IntArray:
         """Sum, and divide once."""
         return self.finish(x.sum(1), np.full(len(x), x.shape[1]))
 
     def real(self, *xs: IntArray) -> RealCodes:
-        """The mean in units of an output code."""
+        """The mean or sum in units of an output code."""
         (x,) = xs
-        ratio = np.array([float(r) for r in self.ratio]) / x.shape[1]
+        ratio = np.array([float(r) for r in self.ratio]) / (x.shape[1] if self.how == "mean" else 1)
         return RealCodes(x.sum(1) * ratio, np.abs(x).sum(1) * ratio)
 
     def largest_sum(self, tops: Sequence[int]) -> int:

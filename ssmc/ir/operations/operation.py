@@ -153,6 +153,11 @@ class Recurrent(Op):
 class Reduction(Op):
     """One value of a whole sequence: what is accumulated lives from step to step."""
 
+    @property
+    def start(self) -> int:
+        """What the accumulator holds before the first step."""
+        return 0
+
     @abstractmethod
     def accumulate(self, total: IntArray, x: IntArray) -> IntArray:
         """The accumulator (N, C) with one more step."""

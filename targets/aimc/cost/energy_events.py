@@ -141,7 +141,7 @@ def _digital(i: isa.Instruction, tiles: TileProgram) -> Iterator[Charge]:
             sums = 2 if i.centred else 1  # of x^2, and of x
             yield Charge("mac", "multiply-accumulate", (sums + 2) * size, "digital.mac_energy_pj")
             yield Charge("divider", "division", 2, "digital.divide_energy_pj")
-        case isa.Reduce() if i.kind == "sum":
+        case isa.Reduce() if i.kind != "last":  # a comparison is a subtraction
             yield Charge("adder", "addition", tiles.accumulators[i.accumulator].size, "digital.add_energy_pj")
         case isa.Average():
             yield Charge("divider", "division", size, "digital.divide_energy_pj")
@@ -174,7 +174,7 @@ def _registers(i: isa.Instruction, tiles: TileProgram) -> Iterator[Charge]:
             yield Charge("register", "bit", 2 * len(i.ratio) * tiles.registers[i.register].bits, key)
         case isa.Reduce() | isa.Group():
             accumulator = tiles.accumulators[i.accumulator]
-            accesses = 2 if (i.kind == "sum" if isinstance(i, isa.Reduce) else i.how == "mean") else 1
+            accesses = 2 if (i.kind != "last" if isinstance(i, isa.Reduce) else i.how == "mean") else 1
             yield Charge("register", "bit", accesses * accumulator.size * accumulator.bits, key)
         case isa.Average() | isa.Recall():
             accumulator = tiles.accumulators[i.accumulator]

@@ -185,6 +185,11 @@ class _Task:
         if stage.kind == "sum":
             total: IntArray = numba_elementwise.total_over_time(x, self.lengths)
             return total
+        if stage.kind == "max":
+            lowest = self.simulation.tiles.accumulators[stage.accumulator].initial
+            true = np.arange(x.shape[1])[:, None] < self.lengths
+            largest: IntArray = np.where(true, x, lowest).max(1, initial=lowest).T.astype(np.int64)
+            return largest
         if not x.shape[1]:  # sequences too short for one step of a lower rate
             return np.zeros((x.shape[2], x.shape[0]), np.int64)
         last = x[:, np.maximum(self.lengths - 1, 0), np.arange(len(self.lengths))]

@@ -108,7 +108,7 @@ class TileExecutor(Executor):
     def init(self, batch: int = 1) -> State:
         """State before the first step."""
         registers = {name: np.repeat(r.initial[None], batch, 0) for name, r in self.tiles.registers.items()}
-        sums = {name: np.zeros((batch, a.size), np.int64) for name, a in self.tiles.accumulators.items()}
+        sums = {name: np.full((batch, a.size), a.initial, np.int64) for name, a in self.tiles.accumulators.items()}
         return State(registers, sums, np.zeros(batch, np.int64))
 
     def step_codes(self, state: State, u: ArrayLike, active: NDArray[np.bool_] | None = None) -> Trace:
@@ -182,8 +182,8 @@ class TileExecutor(Executor):
                 moved, frame.values[i.writes] = i.operation.advance(window, frame.values[i.reads[0]])
                 frame.updated[i.register] = moved
             case isa.Reduce():
-                total, x = state.accumulators[i.accumulator], frame.values[i.reads[0]]
-                new = total + x if i.kind == "sum" else x
+                total = state.accumulators[i.accumulator]
+                new = i.apply(total, frame.values[i.reads[0]])
                 state.accumulators[i.accumulator] = np.where(frame.active[:, None], new, total)
             case isa.Emit():
                 pass

@@ -145,8 +145,8 @@ class _Assembler:
     def _reduce(self, op: Mean | Last) -> Instruction:
         value = self.values[op.inputs[0]]
         grown = (LONGEST_SEQUENCE - 1).bit_length() if isinstance(op, Mean) else 0
-        self.accumulators[op.name] = Accumulator(value.size, value.bits + grown)
-        return Reduce(op.name, op.inputs, "", op.name, "sum" if isinstance(op, Mean) else "last")
+        self.accumulators[op.name] = Accumulator(value.size, value.bits + grown, op.start)
+        return Reduce(op.name, op.inputs, "", op.name, "sum" if isinstance(op, Mean) else op.how)
 
     def _slide(self, op: SlidingMean) -> Instruction:
         self.registers[op.name] = Register(op.start(1)[0], self.values[op.inputs[0]].bits)
@@ -239,7 +239,7 @@ class _Assembler:
 
 def _recall(op: Mean | Last) -> Instruction:
     if isinstance(op, Mean):
-        return Average(op.name, (), op.output, op.name, op.ratio, op.lo, op.hi)
+        return Average(op.name, (), op.output, op.name, op.ratio, op.lo, op.hi, op.how)
     return Recall(op.name, (), op.output, op.name)
 
 

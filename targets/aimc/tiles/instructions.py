@@ -16,9 +16,10 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Literal
 
-from ssmc.ir.operations import Downsample, Norm, SlidingMean, Sum, Table
+import numpy as np
+
+from ssmc.ir.operations import Downsample, Mean, Norm, SlidingMean, Sum, Table
 from ssmc.ir.operations.downsample import How, Rest
-from ssmc.ir.operations.mean import exact_mean
 from ssmc.ir.quant import QuantType
 from ssmc.ir.rates import Clock
 from ssmc.ir.requant import Requant
@@ -202,24 +203,31 @@ class Normalize(Instruction):
 
 @dataclass(frozen=True)
 class Reduce(Instruction):
-    """Add to an accumulator, or overwrite it: the reduction over time."""
+    """Add to an accumulator, overwrite it, or keep the larger: the reduction over time."""
 
     accumulator: str
-    kind: Literal["sum", "last"]
+    kind: Literal["sum", "last", "max"]
+
+    def apply(self, total: IntArray, x: IntArray) -> IntArray:
+        """The accumulator (N, size) with one more step."""
+        if self.kind == "last":
+            return x
+        return total + x if self.kind == "sum" else np.maximum(total, x)
 
 
 @dataclass(frozen=True)
 class Average(Instruction):
-    """``clip(round_half_even(ratio * accumulator / steps), lo, hi)``."""
+    """``clip(round_half_even(ratio * accumulator / steps), lo, hi)``; without ``steps`` where it ends a sum."""
 
     accumulator: str
     ratio: tuple[Fraction, ...]
     lo: int
     hi: int
+    how: Literal["mean", "sum"] = "mean"
 
     def apply(self, total: IntArray, length: IntArray) -> IntArray:
         """The accumulator (N, size) after ``length`` (N,) steps to the codes that it writes."""
-        return exact_mean(self.ratio, total, length, self.lo, self.hi)
+        return Mean(self.op, self.reads, self.writes, self.ratio, self.lo, self.hi, self.how).finish(total, length)
 
 
 @dataclass(frozen=True)
@@ -294,10 +302,11 @@ class Value:
 
 @dataclass(frozen=True)
 class Accumulator:
-    """A reduction over time: ``size`` channels of ``bits``."""
+    """A reduction over time: ``size`` channels of ``bits``, ``initial`` before the first step."""
 
     size: int
     bits: int
+    initial: int = 0
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,8 @@ def build(shape: Shape) -> Program:
     pools: dict[str, Op] = {
         "mean": Mean("mean", (last,), "m", (Fraction(7, 5),) * width, code.lo, code.hi),
         "last": Last("last", (last,), "m"),
+        "sum": Mean("mean", (last,), "m", (Fraction(2, 25),) * width, code.lo, code.hi, "sum"),
+        "max": Last("last", (last,), "m", "max", code.lo),
         "none": Slice("all", ("twice",), "m", width, 2 * width),
     }
     add = {"offset": 3, "shift": 2, "lo": code.lo, "hi": code.hi}

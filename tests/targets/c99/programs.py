@@ -239,12 +239,15 @@ def mean(d: Draft, x: str) -> str:
     size, code = d.values[x].size, d.code()
     made = [ratio_of(d.rng, max(map(abs, d.ends(x))), QuantType(-128, 127, np.ones(()))) for _ in range(size)]
     name = d.name("mean")
+    if d.rng.random() < 0.4:
+        made = [ratio / 16 for ratio in made]  # so that sums of some steps do not all saturate
+        return d.add(Mean(name, (x,), f"{name}/out", tuple(made), code.lo, code.hi, "sum"), size, code, "sequence")
     return d.add(Mean(name, (x,), f"{name}/out", tuple(made), code.lo, code.hi), size, code, "sequence")
 
 
 def last(d: Draft, x: str) -> str:
-    name = d.name("last")
-    return d.add(Last(name, (x,), f"{name}/out"), d.values[x].size, d.values[x].quant, "sequence")
+    name, kind = d.name("last"), ("max", d.values[x].quant.lo) if d.rng.random() < 0.5 else ()
+    return d.add(Last(name, (x,), f"{name}/out", *kind), d.values[x].size, d.values[x].quant, "sequence")
 
 
 def slower(d: Draft, x: str, rng: Rng) -> str:

@@ -1,0 +1,70 @@
+"""Rules for what ends time: sum, mean and largest value of a sequence, and the mean of its last steps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+
+from ssmc.folding.emit import Emitter
+from ssmc.folding.layout_rules import without
+from ssmc.folding.operands import Operands, Rule, attribute, real_constant, refuse
+from ssmc.folding.signals import Coded, Ending, Mean, Recent, Signal, Total
+from ssmc.recognition.axes import Roles
+
+
+def _time(node: ir.Node, operands: Operands) -> tuple[Coded | Ending, Roles]:
+    """A quantized value that is reduced over time, and the roles of the result."""
+    signal, everywhere = operands[0], node.op_type.startswith("Global")
+    if isinstance(signal, Coded | Ending):
+        axes = list(range(2, len(signal.roles))) if everywhere else _axes(node)
+        keep = everywhere or attribute(node, "keepdims", 1)
+        if len(axes) == 1 and signal.roles[axes[0]] == "T":
+            return signal, without(signal.roles, axes[0] % len(signal.roles), "1" if keep else None)
+    fact = f"{node.op_type} over an axis that is not time, or of an unquantized value"
+    raise refuse(node, fact, "quantize, then reduce over time", "SSMC-T01")
+
+
+def _axes(node: ir.Node) -> list[int]:
+    if "axes" in node.attributes:
+        return list(node.attributes["axes"].as_ints())
+    given = node.inputs[1] if len(node.inputs) > 1 else None
+    return [] if given is None else real_constant(given, node).astype(np.int64).ravel().tolist()
+
+
+def _mean(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """Over time, of a quantized value, or of its last steps ``x[:, -k:]``."""
+    signal, roles = _time(node, operands)
+    if isinstance(signal, Coded):
+        return [Mean(roles, signal.size, signal, signal.scale, signal.offset)]
+    return [Recent(roles, signal.size, signal.source, signal.source.scale, signal.source.offset, signal.width)]
+
+
+def _whole(node: ir.Node, operands: Operands) -> tuple[Coded, Roles]:
+    """As `_time`, of the whole sequence."""
+    signal, roles = _time(node, operands)
+    if isinstance(signal, Ending):
+        raise refuse(node, f"{node.op_type} of the last steps alone", "take their mean", "SSMC-T01")
+    return signal, roles
+
+
+def _total(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """Over time, of a quantized value."""
+    signal, roles = _whole(node, operands)
+    return [Total(roles, signal.size, signal, signal.scale, signal.offset)]
+
+
+def _largest(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """Over time, of a quantized value: the largest code of each channel."""
+    signal, roles = _whole(node, operands)
+    if (signal.scale <= 0).any():
+        raise refuse(node, "the largest of a negated value", "quantize it after the negation", "SSMC-Q06")
+    return [replace(emitter.largest(signal, str(node.outputs[0].name)), roles=roles)]
+
+
+POOLING_RULES: dict[tuple[str, str], Rule] = {
+    **{("", op): _mean for op in ("ReduceMean", "GlobalAveragePool")},
+    **{("", op): _largest for op in ("ReduceMax", "GlobalMaxPool")},
+    ("", "ReduceSum"): _total,
+}
