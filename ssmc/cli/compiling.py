@@ -55,6 +55,19 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Sequences (.npz, labels ignored) for which to choose the ranges of converters that lose something (aimc).",
 )
+@click.option(
+    "--noise-budget",
+    type=Finite(min=0, max=100),
+    metavar="POINTS",
+    help="With --place auto, refuse placements that lose more accuracy on --data under programming noise (aimc).",
+)
+@click.option(
+    "--data",
+    "noise_data",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Labelled sequences (.npz) for --noise-budget (aimc).",
+)
 @click.option("--prefix", help="Prefix of all C identifiers and file names (c). Default: model.")
 @click.option(
     "--output-lag",

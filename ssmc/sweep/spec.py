@@ -52,7 +52,7 @@ PLAIN: dict[str, tuple[type, Any, str]] = {
     "seed": (int, 0, "seed of the first chip"),
 }
 #: keys whose values are files; a hardware that is no preset is one too
-PATHS = ("model", "data", "calibration", "ranges", "hardware")
+PATHS = ("model", "data", "calibration", "ranges", "noise_data", "hardware")
 #: key -> (lowest, highest) of the plain numbers
 LIMITS = {"steps": (1, 10**12), "chips": (0, 100_000), "time_s": (0, 1e12), "seed": (0, 2**32 - 1)}
 QUANTIZE = "quantize."

@@ -27,6 +27,7 @@ from ssmc.targets.aimc.choices.full_scale import full_scales
 from ssmc.targets.aimc.choices.insert_partial_sums import InsertPartialSums
 from ssmc.targets.aimc.choices.lowering_deviation import lowering_deviation
 from ssmc.targets.aimc.choices.margins import limit, one_more_adc, real_time
+from ssmc.targets.aimc.choices.noise_budget import NoiseBudget
 from ssmc.targets.aimc.choices.place_and_pack import Choice, Objective, choice_from_json, pack_arrays
 from ssmc.targets.aimc.choices.placement import Placement, place_matrices
 from ssmc.targets.aimc.choices.variants import at_steps, compare, figures_of
@@ -57,6 +58,7 @@ class Options:
     rate: float = 0.0
     ranges: bool = False
     set: tuple[str, ...] = ()
+    noise_budget: float | None = None
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,9 @@ class AimcTarget(Target):
         output_lag: as in `IntegerTarget`.
         ranges: recorded sequences, or their file, for which the ranges of converters that lose something are chosen;
             without them they are the ranges of the quantizers that follow, or those of white input codes.
+        noise_budget: with ``place`` auto, percentage points of accuracy that a placement may lose under the hardware's
+            programming noise; measured on ``noise_data``.
+        noise_data: labelled sequences, or their file.
     """
 
     hardware: Hardware | str | Path = "taox64"
@@ -216,6 +221,8 @@ class AimcTarget(Target):
     set: tuple[str, ...] = ()
     output_lag: int | None = None
     ranges: Samples | Path | None = None
+    noise_budget: float | None = None
+    noise_data: Samples | Path | None = None
 
     @property
     def name(self) -> str:
@@ -227,7 +234,7 @@ class AimcTarget(Target):
         return (
             *to_integers(self.output_lag, one_scale=True),
             Place(self.place),
-            InsertPartialSums(self.chip, self.place, self.minimise, self.recorded),
+            InsertPartialSums(self.chip, self.place, self.minimise, self.recorded, self.budget),
         )
 
     @cached_property
@@ -249,6 +256,22 @@ class AimcTarget(Target):
         """
         return load_samples(self.ranges) if isinstance(self.ranges, Path) else self.ranges
 
+    @cached_property
+    def budget(self) -> NoiseBudget | None:
+        """What placements may lose under noise.
+
+        Raises:
+            UsageError: SSMC-U15 where one of ``noise_budget``, ``noise_data`` and ``place`` auto is missing, or labels
+                are; SSMC-D10..D16 where the data cannot be read.
+        """
+        if self.noise_budget is None and self.noise_data is None:
+            return None
+        if self.noise_budget is None or self.noise_data is None or self.place != "auto":
+            fact = "--noise-budget, --data and --place auto go together"
+            raise UsageError("SSMC-U15", fact, "give percentage points, labelled sequences and --place auto, or none")
+        data = load_samples(self.noise_data) if isinstance(self.noise_data, Path) else self.noise_data
+        return NoiseBudget(self.noise_budget, data)
+
     def emit(self, program: Program) -> AimcCompiled:
         """Place, lower, pack and assemble a program of exact matrices.
 
@@ -256,7 +279,8 @@ class AimcTarget(Target):
             UsageError: SSMC-H01..H08 from the hardware file.
             ModelError: SSMC-A01..A04 where the program does not fit the hardware.
         """
-        return self._packed(place_matrices(Candidates(program, self.chip, self.recorded), self.place, self.minimise))
+        candidates = Candidates(program, self.chip, self.recorded)
+        return self._packed(place_matrices(candidates, self.place, self.minimise, self.budget))
 
     def emit_decided(self, program: Program, decided: object) -> AimcCompiled:
         """Pack and assemble what the pass that inserts partial sums placed and lowered.
@@ -271,7 +295,15 @@ class AimcTarget(Target):
 
     def _packed(self, placement: Placement) -> AimcCompiled:
         packed = pack_arrays(placement.placed, self.packing, self.minimise, self.rate)
-        options = Options(self.place, self.packing, self.minimise, self.rate, self.ranges is not None, self.set)
+        options = Options(
+            self.place,
+            self.packing,
+            self.minimise,
+            self.rate,
+            self.ranges is not None,
+            self.set,
+            self.noise_budget,
+        )
         choices = (*placement.choices, *packed.choices)
         hardware, candidates = placement.placed.hardware, placement.candidates
         return AimcCompiled(placement.lowered, packed.packings, choices, packed.tiles, hardware, options, candidates)
@@ -307,8 +339,10 @@ def _command(program: Json) -> str:
     pairs = options.pop("set", ())
     if options.get("ranges"):
         options["ranges"] = "FILE.npz"
+    if options.get("noise_budget") is not None:
+        options["data"] = "FILE.npz"
     given = {"hardware": hardware if hardware in preset_names() else "FILE.toml", **options}
     usual = asdict(Options())
-    words = [f"--{key} {value}" for key, value in given.items() if value != usual.get(key)]
+    words = [f"--{key.replace('_', '-')} {value}" for key, value in given.items() if value != usual.get(key)]
     words += [f"--set {pair}" for pair in pairs]
     return " ".join(["ssmc compile MODEL.onnx --target aimc", *words, "-o FOLDER"])

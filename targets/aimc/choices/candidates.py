@@ -43,6 +43,11 @@ class Placed:
             raise self._assembled
         return self._assembled
 
+    @property
+    def program(self) -> Program:
+        """The lowered program: an ideal chip computes its codes."""
+        return self.lowered.program
+
     @cached_property
     def cost(self) -> Cost:
         """Its cost; raises as `tiles` does."""

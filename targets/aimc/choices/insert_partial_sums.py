@@ -18,6 +18,7 @@ from ssmc.passes.place import KEY
 from ssmc.pipeline import Declined, Effect, Level, Pass, PassResult
 from ssmc.targets.aimc.choices.candidates import Candidates
 from ssmc.targets.aimc.choices.graph_converters import converter_constants, pair_constants
+from ssmc.targets.aimc.choices.noise_budget import NoiseBudget
 from ssmc.targets.aimc.choices.place_and_pack import Objective
 from ssmc.targets.aimc.choices.placement import place_matrices
 from ssmc.targets.aimc.lowering.conversion_plan import MatrixPlan
@@ -45,6 +46,7 @@ class InsertPartialSums(Pass):
         place: ``auto`` decides per matrix here, where the hardware is known, and annotates the graph anew.
         minimise: what that decision makes smaller.
         ranges: recorded sequences for which the ranges of lossy conversions are chosen; None: white input codes.
+        budget: accuracy that a placement may lose under noise; None: noise does not count.
     """
 
     name = "insert-partial-sums"
@@ -55,12 +57,13 @@ class InsertPartialSums(Pass):
     place: Place = "analog"
     minimise: Objective = "energy"
     ranges: Samples | None = None
+    budget: NoiseBudget | None = None
 
     def run(self, model: ir.Model) -> PassResult:
         """Lower the program and write its partial sums into the graph."""
         asked: Place | dict[str, Place] = "auto" if self.place == "auto" else _places(model)
         candidates = Candidates(read_program(model), self.hardware, self.ranges)
-        placement = place_matrices(candidates, asked, self.minimise)
+        placement = place_matrices(candidates, asked, self.minimise, self.budget)
         lowered = placement.lowered
         applied = [line for node in list(model.graph) for line in _rewrite(model.graph, node, placement.lowered)]
         remove_dead(model.graph)

@@ -15,6 +15,7 @@ from typing import Literal
 
 from ssmc.errors import ModelError
 from ssmc.targets.aimc.choices.candidates import Candidates, Placed
+from ssmc.targets.aimc.choices.noise_budget import NoiseBudget
 from ssmc.targets.aimc.cost.totals import Cost, cost
 from ssmc.targets.aimc.lowering.kernel_places import Place, places_of, settled
 from ssmc.targets.aimc.lowering.mapping import Packings
@@ -89,23 +90,50 @@ def weigh(found: Cost) -> Figures:
 
 
 def decide_places(
-    candidates: Candidates, place: Place | Mapping[str, Place], objective: Objective = "energy"
+    candidates: Candidates,
+    place: Place | Mapping[str, Place],
+    objective: Objective = "energy",
+    budget: NoiseBudget | None = None,
 ) -> tuple[dict[str, Place], tuple[Choice, ...]]:
     """Where every operation with a matrix runs; what is fixed stays, ``auto`` takes the cheapest, analog where equal.
 
-    One descent over the operations, largest first: each is weighed with the others as decided so far.
+    One descent over the operations, largest first: each is weighed with the others as decided so far. With a budget
+    all begin in the digital unit, which no noise reaches, and each takes the cheapest placement with which the program
+    stays within the budget.
     """
     ops = [op for op in candidates.program.ops if op.matrices()]
     asked = {op.name: place if isinstance(place, str) else place.get(op.name, "auto") for op in ops}
-    decided = {op.name: settled(op, asked[op.name]) for op in ops}
+    start: Place = "auto" if budget is None else "digital"
+    decided = {op.name: settled(op, start if asked[op.name] == "auto" else asked[op.name]) for op in ops}
     choices = []
     for op in sorted(ops, key=lambda op: -sum(matrix.codes.size for matrix in op.matrices())):
         if asked[op.name] == "auto":
             options = {option: _weighed(candidates, {**decided, op.name: option}) for option in places_of(op)}
+            if budget is not None:
+                _refuse(options, candidates, decided, op.name, objective, budget)
             decided[op.name] = _cheapest(options, objective)
             choices.append(Choice(op.name, decided[op.name], {str(option): found for option, found in options.items()}))
     order = list(asked)
     return decided, tuple(sorted(choices, key=lambda c: order.index(c.what)))
+
+
+def _refuse(
+    options: dict[Place, Figures | str],
+    candidates: Candidates,
+    decided: Mapping[str, Place],
+    name: str,
+    objective: Objective,
+    budget: NoiseBudget,
+) -> None:
+    """Put reasons for the figures of the options that pass the budget, until the cheapest does not.
+
+    The digital one is what was decided so far, and stays.
+    """
+    while (best := _cheapest(options, objective)) != "digital":
+        why = budget.refuses(candidates.placed({**decided, name: best}))
+        if not why:
+            return
+        options[best] = why
 
 
 def _weighed(candidates: Candidates, places: Mapping[str, Place]) -> Figures | str:

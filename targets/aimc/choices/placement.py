@@ -15,6 +15,7 @@ from ssmc.ir.program import Program
 from ssmc.ir.requant import Requant
 from ssmc.ir.serialize import Arrays, encode_fields
 from ssmc.targets.aimc.choices.candidates import Candidates, Placed
+from ssmc.targets.aimc.choices.noise_budget import NoiseBudget
 from ssmc.targets.aimc.choices.place_and_pack import Choice, Objective, decide_places
 from ssmc.targets.aimc.lowering.kernel_places import Place
 from ssmc.targets.aimc.lowering.partial_sums import Lowered, matrices, with_matrices
@@ -58,14 +59,17 @@ class Placement:
 
 
 def place_matrices(
-    candidates: Candidates, place: Place | Mapping[str, Place], objective: Objective = "energy"
+    candidates: Candidates,
+    place: Place | Mapping[str, Place],
+    objective: Objective = "energy",
+    budget: NoiseBudget | None = None,
 ) -> Placement:
     """Decide where the matrices run (`decide_places`), and lower the program for it.
 
     Raises:
         ModelError: SSMC-A01, SSMC-A02, SSMC-A04, SSMC-R01 as `lower` does.
     """
-    places, choices = decide_places(candidates, place, objective)
+    places, choices = decide_places(candidates, place, objective, budget)
     return Placement(candidates, candidates.placed(places), choices)
 
 

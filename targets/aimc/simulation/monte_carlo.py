@@ -88,7 +88,8 @@ class AtTime:
             no labels.
         agreement: share of sequences with the ideal chip's class.
         chips: per chip, Wilson.
-        kernels, clips: by op.
+        kernels: by op.
+        clips: by matrix (`Product.matrix`).
     """
 
     time_s: float
@@ -119,7 +120,7 @@ class MonteCarlo:
 
 @dataclass(frozen=True)
 class _Seen:
-    """One chip on all sequences: outputs, (clipped conversions per column, conversions of a column) by op, |poles|."""
+    """One chip on all sequences: outputs, (clipped conversions, conversions) of a column by matrix, |poles| by op."""
 
     outputs: FloatArray
     clips: dict[str, tuple[IntArray, int]]
@@ -198,7 +199,7 @@ def _look(compiled: OnChip, samples: Samples, noise: NoiseModel, seed: int, time
 
 def _fast(simulation: Simulation, samples: Samples, size: int) -> tuple[FloatArray, dict[str, tuple[IntArray, int]]]:
     real, clips = np.zeros((len(samples), size)), dict[str, tuple[IntArray, int]]()
-    once = {stage.op for stage in simulation.per_sequence if isinstance(stage, Product)}
+    once = {stage.matrix for stage in simulation.per_sequence if isinstance(stage, Product)}
     for rows in blocks(samples.lengths):
         x, lengths = samples.batch(rows)
         outcome = simulation.run(x, lengths, rows)
