@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssmc.data import Samples
-from ssmc.qat.training import Batch
+from ssmc.qat.data import Batch
 
 EVALUATED = 250  # sequences at once
 

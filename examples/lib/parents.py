@@ -16,7 +16,8 @@ from examples.lib.folders import EXAMPLES, RUNS
 from examples.lib.progress import ConsoleProgress
 from ssmc.data import Samples
 from ssmc.qat import Mode, ModelConfig, S4DClassifier, set_mode
-from ssmc.qat.training import Batch, Data, Phase, Trainer
+from ssmc.qat.data import Batch, Data
+from ssmc.qat.training import Phase, Trainer
 
 QUANTIZER_STATE = ("shift", "keep", "spread")
 

@@ -22,5 +22,5 @@ class ConsoleProgress(Observer):
 
     def on_epoch(self, figures: EpochFigures) -> None:
         """Print the line."""
-        measured = f"val {figures.accuracy:.4f} loss {figures.loss:.4f} ({figures.seconds:.0f} s)"
+        measured = f"val {figures.score:.4f} loss {figures.loss:.4f} ({figures.seconds:.0f} s)"
         click.echo(f"{figures.phase} epoch {figures.epoch}/{figures.epochs}: {measured}")

@@ -15,8 +15,8 @@ from examples.lib.folders import RUNS
 from examples.lib.parents import Task, TaskData
 from ssmc.data import Samples
 from ssmc.qat import QuantConfig, S4DClassifier, lower_rates, reduce
+from ssmc.qat.data import Batch
 from ssmc.qat.pruning import prune_modes
-from ssmc.qat.training import Batch
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from examples.lib.speech import FRAME, PEAK
 from ssmc.data import Samples
-from ssmc.qat.training import Batch
+from ssmc.qat.data import Batch
 
 HELD_OUT = range(5, 10)  # recordings of each speaker and digit for choosing the model; 0..4 are the official test part
 

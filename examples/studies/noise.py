@@ -28,7 +28,8 @@ from examples.lib.parents import Task
 from examples.lib.sweep import begun, drawing, written
 from examples.studies.tasks import TASKS, study_options
 from ssmc.qat import QuantConfig, S4DClassifier, set_noise
-from ssmc.qat.training import Batch, evaluate
+from ssmc.qat.data import Batch
+from ssmc.qat.training import evaluate
 
 LEVELS = (0.0, 0.0005, 0.001, 0.002, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.04, 0.05)
 TOLERATED = 0.9  # share of the clean accuracy

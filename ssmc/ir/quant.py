@@ -37,6 +37,11 @@ class QuantType:
     hi: int
     scale: FloatArray
 
+    def __post_init__(self) -> None:
+        """ValueError for a range without a code, or a scale that is no positive number: a damaged bundle has them."""
+        if self.lo > self.hi or not (np.isfinite(self.scale) & (self.scale > 0)).all():
+            raise ValueError(f"codes {self.lo}..{self.hi} of scale {self.scale} are no quantization")
+
     @property
     def bits(self) -> int:
         """Width of the codes."""

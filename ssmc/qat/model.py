@@ -17,13 +17,20 @@ from ssmc.qat.groups import GroupMean
 from ssmc.qat.linear import QuantLinear
 from ssmc.qat.s4d import S4D
 
+CHOICES = {"activation": ("relu", "gelu"), "pooling": ("mean", "last", "none")}
+
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Shape of an ``S4DClassifier``; ``input_gain`` multiplies the input before its quantizer.
+    """Shape of an ``S4DClassifier``.
 
-    ``rates``, one number k a block: in front of it every k steps become one, their mean, so that this block and those
-    behind it run at a k-th of the rate; () is full rate. ``dt_min`` and ``dt_max`` are those of a step of the input.
+    ``input_gain`` multiplies the input before its quantizer; a tuple has a number for each feature. ``pooling`` "none"
+    gives an output a step, at the rate of the last block. ``rates``, one number k a block: in front of it every k steps
+    become one, their mean, so that this block and those behind it run at a k-th of the rate; () is full rate.
+    ``dt_min`` and ``dt_max`` are those of a step of the input.
+
+    Raises:
+        ValueError: a value that is not allowed.
     """
 
     d_input: int
@@ -32,8 +39,8 @@ class ModelConfig:
     d_state: int = 16
     layers: int = 2
     activation: Literal["relu", "gelu"] = "relu"
-    pooling: Literal["mean", "last"] = "mean"
-    input_gain: float = 1.0
+    pooling: Literal["mean", "last", "none"] = "mean"
+    input_gain: float | tuple[float, ...] = 1.0
     encoder_norm: bool = True
     dropout: float = 0.0
     dt_min: float = 1e-3
@@ -42,6 +49,13 @@ class ModelConfig:
     rates: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(map(repr, allowed))}")
+        if isinstance(self.input_gain, tuple) and len(self.input_gain) != self.d_input:
+            raise ValueError(f"input_gain has {len(self.input_gain)} numbers for {self.d_input} features")
+        if self.d_state < 2 or self.d_state % 2:
+            raise ValueError(f"d_state is {self.d_state}: give an even number, two real states a complex mode")
         if self.rates and (len(self.rates) != self.layers or min(self.rates) < 1):
             raise ValueError(
                 f"rates are {self.rates}: give one whole number from 1 on for each of {self.layers} blocks"
@@ -91,7 +105,10 @@ class Block(nn.Module):
 
 
 class S4DClassifier(nn.Module):
-    """x (N, T, d_input) -> logits (N, d_output); ``lengths`` (N) says how many steps of each item are data."""
+    """x (N, T, d_input) -> logits (N, d_output); ``lengths`` (N) says how many steps of each item are data.
+
+    With ``pooling`` "none": an output a step, (N, T', d_output).
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -109,7 +126,8 @@ class S4DClassifier(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Logits; steps at and after ``lengths`` change nothing."""
         mask = _mask(x, lengths)
-        z = self.input_quantizer(x * self.config.input_gain)
+        gain = self.config.input_gain
+        z = self.input_quantizer(x * (x.new_tensor(gain) if isinstance(gain, tuple) else gain))
         z = self.encoder_quantizer(self.encoder(z, self.input_quantizer.scale, mask))
         for block in self.blocks:
             if block.slower is not None:
@@ -120,6 +138,8 @@ class S4DClassifier(nn.Module):
         return self.output_quantizer(self.decoder(z, self.pool_quantizer.scale))  # type: ignore[no-any-return]
 
     def _pool(self, z: Tensor, lengths: Tensor | None, mask: Tensor | None) -> Tensor:
+        if self.config.pooling == "none":
+            return z
         if lengths is None or mask is None:
             return z.mean(1) if self.config.pooling == "mean" else z[:, -1]
         if self.config.pooling == "last":
@@ -145,3 +165,14 @@ def set_mode(model: nn.Module, mode: Mode) -> None:
     for module in model.modules():
         if isinstance(module, (Quantizer, QuantLinear, S4D)):
             module.mode = mode
+
+
+def require_calibrated(model: nn.Module) -> None:
+    """Refuse a quantized model none of whose steps was ever set.
+
+    Raises:
+        ValueError: it was not calibrated.
+    """
+    steps = [q.step.log2_step for q in model.modules() if isinstance(q, Quantizer) and q.mode is Mode.QUANTIZED]
+    if steps and not any(step.any() for step in steps):
+        raise ValueError("the model is quantized and was not calibrated: call ssmc.qat.calibrate(model, batches) first")

@@ -6,29 +6,21 @@ import copy
 import math
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ssmc.qat.observer import EpochFigures, Observer
+from ssmc.qat.data import Batch, Data, require_batch
+from ssmc.qat.model import require_calibrated
+from ssmc.qat.objective import Loss, Metric, accuracy, steps_of
+from ssmc.qat.observer import EndOfPhase, EpochFigures, Observer
 
-Batch = tuple[Tensor, Tensor | None, Tensor]  # x (N, T, d), lengths (N) or None where all are T, label (N)
 POLES = ("log_dt", "log_A_real", "A_imag", "log2_step")
-
-
-class Data(Protocol):
-    """What a classifier is trained on; never the test part."""
-
-    def training(self, rng: np.random.Generator) -> Sequence[Batch]:
-        """One epoch, shuffled and augmented from ``rng``; always the same number of batches."""
-
-    def validation(self) -> Iterable[Batch]:
-        """Held-out data, for choosing between epochs."""
 
 
 @dataclass(frozen=True)
@@ -61,25 +53,59 @@ class Phase:
             raise ValueError("a mixture has no label: mixed needs distil = 1")
 
 
+class DivergedError(RuntimeError):
+    """The loss of a training is no number any more."""
+
+
+Schedule = Callable[[torch.optim.Optimizer, Phase, int], torch.optim.lr_scheduler.LRScheduler]
+
+
+def one_cycle(optimizer: torch.optim.Optimizer, phase: Phase, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """Up to the rates of the phase and down to zero, over all ``steps`` batches of the phase (arXiv 1708.07120)."""
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, [phase.lr, phase.ssm_lr], steps, pct_start=0.15)
+
+
 @torch.no_grad()
-def evaluate(model: nn.Module, batches: Iterable[Batch]) -> tuple[float, float]:
-    """(accuracy, cross entropy)."""
+def evaluate(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    metric: Metric = accuracy,
+    loss: Loss = nn.functional.cross_entropy,
+) -> tuple[float, float]:
+    """(metric, loss) on all batches together; (accuracy, mean cross entropy in nats) unless told otherwise.
+
+    Raises:
+        ValueError: a batch that is refused (`require_batch`), or none.
+    """
     model.eval()
-    right, loss, count = 0, 0.0, 0
+    outputs, targets = [], []
     for batch in batches:
-        x, lengths, label = _beside(model, batch)
-        logits = model(x, lengths)
-        right += int((logits.argmax(1) == label).sum())
-        loss += float(nn.functional.cross_entropy(logits, label, reduction="sum"))
-        count += len(label)
-    return right / count, loss / count
+        x, lengths, target = _beside(model, batch)
+        found, wanted = steps_of(model(x, lengths), target, lengths, _period(model))
+        outputs.append(found)
+        targets.append(wanted)
+    if not outputs:
+        raise ValueError("there is no batch to evaluate on")
+    every, wanted = torch.cat(outputs), torch.cat(targets)
+    return metric(every, wanted), float(loss(every, wanted))
+
+
+def _period(model: nn.Module) -> int:
+    """Steps of the input per step of the output."""
+    period: int = getattr(getattr(model, "config", None), "period", 1)
+    return period
 
 
 class Trainer:
     """Trains ``model`` phase by phase, on the device where it is.
 
-    A ``teacher`` must be on the device of the model. ``observers`` are told about every batch and every epoch; without
-    them a training is silent. ``state`` is what the checkpoint holds, one entry for each phase.
+    A ``teacher`` must be on the device of the model. ``observers`` are told about every batch and every epoch, and may
+    end a phase (`ssmc.qat.observer`); without them a training is silent. ``state`` is what the checkpoint holds, one
+    entry for each phase.
+
+    ``loss`` (`ssmc.qat.objective`) takes the place of cross entropy with the phase's label smoothing; ``metric`` is
+    measured on held-out data and, without a teacher, chooses the epoch. ``schedule`` makes the learning-rate schedule
+    of a phase, stepped after every batch.
     """
 
     def __init__(
@@ -91,9 +117,13 @@ class Trainer:
         resume: bool = False,
         teacher: nn.Module | None = None,
         observers: Sequence[Observer] = (),
+        loss: Loss | None = None,
+        metric: Metric = accuracy,
+        schedule: Schedule = one_cycle,
     ) -> None:
         self.model, self.data, self.seed, self.teacher = model, data, seed, teacher
         self.checkpoint, self.observers = checkpoint, observers
+        self.loss, self.metric, self.schedule = loss, metric, schedule
         resume = resume and checkpoint.exists()
         self.state: dict[str, Any] = torch.load(checkpoint, "cpu", weights_only=False) if resume else {}
 
@@ -101,14 +131,24 @@ class Trainer:
         """Train one phase from where the checkpoint left it; leaves the kept epoch (`Phase.keep`) in ``model``.
 
         Where the checkpoint has a phase of this name with other epochs or rates, the phase begins anew.
+
+        Raises:
+            ValueError: a quantized model that was not calibrated, a phase that needs a teacher without one, or that
+                distils with a loss of one's own; a batch that is refused (`require_batch`).
+            DivergedError: the loss is not finite; the checkpoint holds the epoch before.
         """
-        new = {"phase": phase, "epoch": 0, "best": None, "key": (-1.0, -math.inf), "seconds": 0.0}
+        require_calibrated(self.model)
+        if (phase.distil or phase.mixed) and self.teacher is None:
+            raise ValueError(f"phase '{phase.name}' distils: give the trainer a teacher, or set distil = 0")
+        if phase.distil and self.loss is not None:
+            raise ValueError("distil compares class probabilities: set distil = 0 with a loss of your own")
+        new = {"phase": phase, "epoch": 0, "best": None, "key": (-math.inf, -math.inf), "seconds": 0.0}
         at = self.state.setdefault(phase.name, new)
         if at.get("phase", phase) != phase:
             at = self.state[phase.name] = new
         if phase.epochs == 0:
             return
-        if at["epoch"] < phase.epochs:
+        if at["epoch"] < phase.epochs and not at.get("ended"):
             _stretch(self.model, phase.coarse)
             self._go_on(phase, at)
             _stretch(self.model, 1 / phase.coarse)
@@ -117,7 +157,8 @@ class Trainer:
 
     def _go_on(self, phase: Phase, at: dict[str, Any]) -> None:
         steps = len(self.data.training(np.random.default_rng(self.seed)))
-        optimizer, schedule = _optimiser(self.model, phase, phase.epochs * steps)
+        optimizer = _optimiser(self.model, phase)
+        schedule = self.schedule(optimizer, phase, phase.epochs * steps)
         if at["epoch"]:
             self.model.load_state_dict(at["model"])
             optimizer.load_state_dict(at["optimizer"])
@@ -125,8 +166,9 @@ class Trainer:
         for epoch in range(at["epoch"], phase.epochs):
             start = time.monotonic()
             self._epoch(phase, epoch, optimizer, schedule)
-            accuracy, loss = evaluate(self.model, (_coarser(b, phase.coarse) for b in self.data.validation()))
-            key = (0.0 if phase.distil else accuracy, -loss)
+            held_out = (_coarser(b, phase.coarse) for b in self.data.validation())
+            score, loss = evaluate(self.model, held_out, self.metric, self.loss or nn.functional.cross_entropy)
+            key = (0.0 if phase.distil else score, -loss)
             if phase.keep == "last" or key >= tuple(at["key"]):
                 at["key"], at["best"] = key, copy.deepcopy(self.model.state_dict())
             at.update(
@@ -137,9 +179,20 @@ class Trainer:
                 seconds=at["seconds"] + time.monotonic() - start,
             )
             self._save()
-            figures = EpochFigures(phase.name, epoch + 1, phase.epochs, accuracy, loss, at["seconds"])
-            for observer in self.observers:
+            if self._told(EpochFigures(phase.name, epoch + 1, phase.epochs, score, loss, at["seconds"])):
+                at["ended"] = True
+                self._save()
+                return
+
+    def _told(self, figures: EpochFigures) -> bool:
+        """Tell every observer; whether one of them ends the phase."""
+        ended = False
+        for observer in self.observers:
+            try:
                 observer.on_epoch(figures)
+            except EndOfPhase:
+                ended = True
+        return ended
 
     def _epoch(self, phase: Phase, epoch: int, optimizer: torch.optim.Optimizer, schedule: Any) -> None:
         """One pass over the data; random numbers depend on (seed, phase, epoch) alone."""
@@ -149,6 +202,9 @@ class Trainer:
         batches = self.data.training(np.random.default_rng(key))
         for done, batch in enumerate(batches, start=1):
             loss = self._loss(phase, *_coarser(batch, phase.coarse))
+            if not torch.isfinite(loss):
+                fact = f"the loss is {loss.item()} in epoch {epoch + 1}, batch {done}, of phase '{phase.name}'"
+                raise DivergedError(f"{fact}: lower its rates or its noise; the checkpoint holds the epoch before")
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -157,15 +213,18 @@ class Trainer:
             for observer in self.observers:
                 observer.on_batch(done, len(batches))
 
-    def _loss(self, phase: Phase, x: Tensor, lengths: Tensor | None, label: Tensor) -> Tensor:
+    def _loss(self, phase: Phase, x: Tensor, lengths: Tensor | None, target: Tensor) -> Tensor:
         if phase.mixed:
             x, lengths = mixture(x, lengths)
-        x, lengths, label = _beside(self.model, (x, lengths, label))
-        logits = self.model(x, lengths)
+        x, lengths, target = _beside(self.model, (x, lengths, target))
+        logits, label = steps_of(self.model(x, lengths), target, lengths, _period(self.model))
+        if self.loss is not None:
+            return self.loss(logits, label)
         loss = nn.functional.cross_entropy(logits, label, label_smoothing=phase.label_smoothing)
         if phase.distil and self.teacher is not None:
             with torch.no_grad():
-                wanted = self.teacher.eval()(x, lengths).softmax(1)
+                wanted, _ = steps_of(self.teacher.eval()(x, lengths), target, lengths, _period(self.model))
+                wanted = wanted.softmax(1)
             loss = torch.lerp(loss, nn.functional.cross_entropy(logits, wanted), phase.distil)
         return loss
 
@@ -176,14 +235,12 @@ class Trainer:
         os.replace(temporary, self.checkpoint)
 
 
-def _optimiser(model: nn.Module, phase: Phase, steps: int) -> tuple[torch.optim.Optimizer, Any]:
+def _optimiser(model: nn.Module, phase: Phase) -> torch.optim.Optimizer:
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     poles = [p for name, p in named if name.rsplit(".", 1)[-1] in POLES]
     others = [p for name, p in named if name.rsplit(".", 1)[-1] not in POLES]
     groups = [{"params": others, "weight_decay": phase.weight_decay}, {"params": poles, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=phase.lr)
-    rates = [phase.lr, phase.ssm_lr]
-    return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, steps, pct_start=0.15)
+    return torch.optim.AdamW(groups, lr=phase.lr)
 
 
 def kept_weights(state: Mapping[str, Any]) -> dict[str, Tensor] | None:
@@ -217,8 +274,9 @@ def mixture(x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
 
 
 def _beside(model: nn.Module, batch: Batch) -> Batch:
-    """The batch where the model is."""
+    """The batch where the model is, once it is accepted."""
     x, lengths, label = batch
+    require_batch(x, lengths)
     device = next(model.parameters()).device
     return x.to(device), None if lengths is None else lengths.to(device), label.to(device)
 

@@ -94,3 +94,11 @@ def test_a_weight_that_is_small_beside_the_others_is_not_taken_for_0() -> None:
     found = factor_rows(np.float32([[0.1, 0.3, 0.0]]).astype(np.float64))
     assert found is not None
     assert found[0].tolist() == [[1, 3, 0]]
+
+
+@pytest.mark.parametrize(
+    ("lo", "hi", "scale"), [(0, 3, np.nan), (0, 3, 0.0), (0, 3, -1.0), (0, 3, np.inf), (1, 0, 1.0)]
+)
+def test_no_quantization_has_no_code_or_no_scale(lo: int, hi: int, scale: float) -> None:
+    with pytest.raises(ValueError, match="no quantization"):
+        QuantType(lo, hi, np.array(scale))

@@ -1,0 +1,166 @@
+"""Data of one's own for `Trainer`: arrays, or the loaders and generators that a project has already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Batch = tuple[Tensor, Tensor | None, Tensor]  # x (N, T, d), lengths (N) or None where all are T, target (N, ...)
+
+
+class Batches(Protocol):
+    """Batches of one epoch, whose number is known."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+
+class Data(Protocol):
+    """What a model is trained on; never the test part."""
+
+    def training(self, rng: np.random.Generator) -> Batches:
+        """One epoch, shuffled and augmented from ``rng``; always the same number of batches."""
+
+    def validation(self) -> Iterable[Batch]:
+        """Held-out data, for choosing between epochs."""
+
+
+class Arrays:
+    """Sequences in memory, a share of them held out.
+
+    Args:
+        x: float sequences (n, T, d).
+        target: classes (n), numbers (n, p), or one of either a step, (n, T) and (n, T, p).
+        lengths: steps of every sequence that are data (n); None: all T.
+        batch: sequences a batch.
+        held_out: share of the sequences that `validation` gives, chosen by ``seed``.
+        augment: changes x (N, T, d) of a training batch, with the generator of the epoch.
+
+    Raises:
+        ValueError: arrays that do not fit each other, or too few sequences to hold some out.
+    """
+
+    def __init__(
+        self,
+        x: NDArray[np.floating],
+        target: NDArray[np.generic],
+        lengths: NDArray[np.integer] | None = None,
+        *,
+        batch: int = 32,
+        held_out: float = 0.2,
+        seed: int = 0,
+        augment: Callable[[NDArray[np.float32], np.random.Generator], NDArray[np.float32]] | None = None,
+    ) -> None:
+        if x.ndim != 3 or len(target) != len(x) or (lengths is not None and np.shape(lengths) != (len(x),)):
+            shapes = f"x {x.shape}, target {target.shape}, lengths {None if lengths is None else np.shape(lengths)}"
+            raise ValueError(f"{shapes}: give x (n, T, d) and as many targets and lengths")
+        self.x, self.batch, self.augment = np.asarray(x, np.float32), batch, augment
+        whole = np.issubdtype(target.dtype, np.integer)
+        self.target = np.asarray(target, np.int64 if whole else np.float32)
+        self.lengths = None if lengths is None else np.asarray(lengths, np.int64)
+        if lengths is not None and not (np.min(lengths) >= 1 and np.max(lengths) <= x.shape[1]):
+            raise ValueError(f"lengths are {np.min(lengths)} to {np.max(lengths)}: give 1 to {x.shape[1]}")
+        order, kept = np.random.default_rng(seed).permutation(len(x)), round(held_out * len(x))
+        if not 0 < kept < len(x):
+            raise ValueError(f"{len(x)} sequences leave {kept} to hold out: give more, or another share")
+        self.held, self.taught = np.sort(order[:kept]), order[kept:]
+
+    def training(self, rng: np.random.Generator) -> Sequence[Batch]:
+        """All sequences that are not held out, shuffled; the last batch may be smaller."""
+        order = rng.permutation(self.taught)
+        return [self._batch(order[at : at + self.batch], rng) for at in range(0, len(order), self.batch)]
+
+    def validation(self) -> list[Batch]:
+        """The sequences that are held out."""
+        return [self._batch(self.held[at : at + self.batch], None) for at in range(0, len(self.held), self.batch)]
+
+    def _batch(self, rows: NDArray[np.int64], rng: np.random.Generator | None) -> Batch:
+        x = self.x[rows]
+        if rng is not None and self.augment is not None:
+            x = np.ascontiguousarray(self.augment(x, rng), np.float32)
+        lengths = None if self.lengths is None else torch.from_numpy(self.lengths[rows])
+        return torch.from_numpy(x), lengths, torch.from_numpy(self.target[rows])
+
+
+class Loaders:
+    """Loaders of batches (x, target) or (x, lengths, target): a ``torch.utils.data.DataLoader``, a list, a generator.
+
+    Args:
+        training: the loader of an epoch, or a function that makes one: ``lambda: my_generator()``.
+        validation: the same of held-out data.
+        steps: batches an epoch; needed where the training loader does not tell its length.
+
+    Raises:
+        ValueError: the number of batches is not known.
+    """
+
+    def __init__(
+        self,
+        training: Iterable[Sequence[Tensor]] | Callable[[], Iterable[Sequence[Tensor]]],
+        validation: Iterable[Sequence[Tensor]] | Callable[[], Iterable[Sequence[Tensor]]],
+        steps: int | None = None,
+    ) -> None:
+        if steps is None and not hasattr(training, "__len__"):
+            raise ValueError("the loader does not tell how many batches an epoch has: give steps")
+        self._training, self._validation = training, validation
+        self.steps = len(training) if steps is None else steps  # type: ignore[arg-type]
+
+    def training(self, rng: np.random.Generator) -> Batches:
+        """The loader's next epoch; loaders that shuffle by torch's generator are seeded by the trainer."""
+        return _Epoch(self._training, self.steps)
+
+    def validation(self) -> Iterable[Batch]:
+        """The held-out batches."""
+        return map(as_batch, _opened(self._validation))
+
+
+class _Epoch:
+    """``steps`` batches of a loader."""
+
+    def __init__(self, loader: object, steps: int) -> None:
+        self.loader, self.steps = loader, steps
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        count = 0
+        for batch in islice(_opened(self.loader), self.steps):
+            count += 1
+            yield as_batch(batch)
+        if count < self.steps:
+            raise ValueError(f"the loader ended after {count} of {self.steps} batches")
+
+
+def _opened(loader: object) -> Iterable[Sequence[Tensor]]:
+    found: Iterable[Sequence[Tensor]] = loader() if callable(loader) else loader  # type: ignore[assignment]
+    return found
+
+
+def as_batch(batch: Sequence[Tensor]) -> Batch:
+    """A batch of (x, target) or (x, lengths, target) with all three."""
+    if len(batch) == 2:
+        return batch[0], None, batch[1]
+    x, lengths, target = batch
+    return x, lengths, target
+
+
+def require_batch(x: Tensor, lengths: Tensor | None) -> None:
+    """Refuse what a model would silently compute something else for.
+
+    Raises:
+        ValueError: x is not (N, T, d) of float32 with some steps, or a length is not 1..T.
+    """
+    if x.ndim != 3 or x.shape[1] < 1:
+        raise ValueError(f"x is {tuple(x.shape)}: give sequences (N, T, d) with at least one step")
+    if x.dtype == torch.float64:
+        raise ValueError("x is float64: give float32, x.float()")
+    if lengths is not None and (lengths.shape != (len(x),) or lengths.min() < 1 or lengths.max() > x.shape[1]):
+        raise ValueError(f"lengths are {tuple(lengths.tolist())}: give {len(x)} from 1 to {x.shape[1]}")

@@ -1,0 +1,121 @@
+"""The short way: arrays in, a trained quantized model out."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ssmc.qat.calibration import calibrate
+from ssmc.qat.data import Arrays
+from ssmc.qat.model import ModelConfig, S4DClassifier
+from ssmc.qat.objective import Loss, Metric, accuracy, r2, squared_error
+from ssmc.qat.observer import Observer
+from ssmc.qat.training import Phase, Trainer, evaluate
+
+FLOAT_LR, QAT_LR, POLES = 4e-3, 1e-3, 0.25  # rates; of poles, as a share of the others
+TEACHER = 0.5  # its share of the loss of quantized training
+CALIBRATED = 64  # sequences
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model, quantized, and its float twin; both in evaluation mode.
+
+    Attributes:
+        model: quantized; `ssmc.export_onnx` takes it.
+        float_model: the float model that it was trained from.
+        score: of the quantized model on the held-out sequences: accuracy, or R² of a regression.
+        float_score: the same of the float model.
+    """
+
+    model: S4DClassifier
+    float_model: S4DClassifier
+    score: float
+    float_score: float
+
+
+def fit(
+    x: NDArray[np.floating],
+    y: NDArray[np.generic],
+    config: ModelConfig | None = None,
+    *,
+    lengths: NDArray[np.integer] | None = None,
+    epochs: tuple[int, int] = (30, 10),
+    held_out: float = 0.2,
+    batch: int = 32,
+    seed: int = 0,
+    observers: Sequence[Observer] = (),
+) -> Fitted:
+    """Train a float model, calibrate it, and train it quantized with the float model as teacher.
+
+    Args:
+        x: sequences (n, T, d).
+        y: classes (n) as whole numbers from 0, or numbers to predict (n) or (n, p); for an output a step classes (n, T)
+            or numbers (n, T, p).
+        config: shape and bits; by default two layers of 32 channels at 8 bits, every feature scaled to deviation 1.
+        lengths: steps of every sequence that are data (n); None: all T.
+        epochs: of float and of quantized training.
+        held_out: share of the sequences by which the epoch is chosen and the scores are measured.
+        batch: sequences a batch.
+        seed: of everything that is random.
+        observers: are told about every epoch (`ssmc.qat.observer`).
+
+    Raises:
+        ValueError: arrays that do not fit each other or the configuration.
+        DivergedError: the loss is not finite.
+    """
+    y = np.asarray(y)
+    classes = np.issubdtype(y.dtype, np.integer)
+    data = Arrays(x, y if classes or y.ndim > 1 else y[:, None], lengths, batch=batch, held_out=held_out, seed=seed)
+    torch.manual_seed(seed)
+    model = S4DClassifier(config or _shape(data, classes))
+    metric, loss = (accuracy, None) if classes else (r2, squared_error)
+    with tempfile.TemporaryDirectory() as folder:
+
+        def train(phase: Phase, teacher: S4DClassifier | None = None) -> None:
+            kept, told = Path(folder) / f"{phase.name}.pt", tuple(observers)
+            Trainer(model, data, kept, seed, teacher=teacher, observers=told, loss=loss, metric=metric).train(phase)
+
+        train(Phase("float", epochs[0], FLOAT_LR, POLES * FLOAT_LR))
+        twin = copy.deepcopy(model).eval()
+        calibrate(model, _sequences(data, seed))
+        train(Phase("quantized", epochs[1], QAT_LR, POLES * QAT_LR, distil=TEACHER if classes else 0.0), twin)
+    score, float_score = (_score(each, data, metric, loss) for each in (model.eval(), twin))
+    return Fitted(model, twin, score, float_score)
+
+
+def _shape(data: Arrays, classes: bool) -> ModelConfig:
+    """Two small layers; every feature scaled to deviation 1, a constant one left as it is."""
+    x, target = data.x[data.taught], data.target
+    inside = np.ones(x.shape[:2], bool)
+    if data.lengths is not None:
+        inside = np.arange(x.shape[1]) < data.lengths[data.taught, None]
+    deviation = x[inside].std(0, dtype=np.float64)
+    gain = 1 / np.where(deviation > 0, deviation, 1.0)
+    outputs = int(target.max()) + 1 if classes else target.shape[-1]
+    per_step = target.ndim == (2 if classes else 3)
+    pooling: Literal["mean", "none"] = "none" if per_step else "mean"
+    return ModelConfig(x.shape[2], outputs, d_model=32, layers=2, pooling=pooling, input_gain=tuple(gain.tolist()))
+
+
+def _sequences(data: Arrays, seed: int) -> list[Tensor]:
+    """Up to `CALIBRATED` training sequences, without padding."""
+    found: list[Tensor] = []
+    for x, lengths, _ in data.training(np.random.default_rng(seed)):
+        found += [x] if lengths is None else [x[i : i + 1, :n] for i, n in enumerate(lengths.tolist())]
+        if sum(map(len, found)) >= CALIBRATED:
+            break
+    return found
+
+
+def _score(model: S4DClassifier, data: Arrays, metric: Metric, loss: Loss | None) -> float:
+    return evaluate(model, data.validation(), metric, loss or nn.functional.cross_entropy)[0]

@@ -1,0 +1,84 @@
+"""From arrays to a compiled program: classes and numbers, one a sequence and one a step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import ssmc  # noqa: E402
+from ssmc.bundle.check import accuracy  # noqa: E402
+from ssmc.qat import Mode, ModelConfig, fit, r2  # noqa: E402
+
+T = 24
+
+
+def tones(count: int = 120, features: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Slow and fast sinusoids, the features of very different size."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, count)
+    rate = np.where(label, 0.9, 0.25)[:, None]
+    x = np.sin(rate * np.arange(T) + rng.uniform(0, 6, (count, 1)))
+    return np.stack([x * 100.0**k for k in range(features)], -1).astype(np.float32), label
+
+
+def test_a_classifier_is_trained_exported_and_compiled(tmp_path: Path) -> None:
+    x, y = tones()
+    made = fit(x, y, epochs=(6, 1))
+    assert made.model.blocks[0].ssm.mode is Mode.QUANTIZED
+    assert made.float_model.blocks[0].ssm.mode is not Mode.QUANTIZED
+    assert made.score > 0.9
+    ssmc.export_onnx(made.model, torch.from_numpy(x[:2]), tmp_path / "m.onnx")
+    bundle = ssmc.compile(tmp_path / "m.onnx", target="int")
+    with torch.no_grad():
+        wanted = made.model(torch.from_numpy(x)).numpy()
+    assert accuracy(bundle.run(x), wanted.argmax(1)) > 0.97
+
+
+def test_numbers_a_step_of_ragged_sequences(tmp_path: Path) -> None:
+    """The mean of the input so far, which a leaky integrator can follow."""
+    x, _ = tones(96, 1)
+    y = (np.cumsum(x, 1) / np.arange(1, T + 1)[:, None]).astype(np.float32)
+    lengths = np.random.default_rng(1).integers(T // 2, T + 1, len(x))
+    config = ModelConfig(1, 1, d_model=8, d_state=4, layers=1, pooling="none")
+    made = fit(x, y, config, lengths=lengths, epochs=(25, 5), batch=8)
+    assert made.float_score > 0.8
+    assert made.score > 0.7
+    ssmc.export_onnx(made.model, torch.from_numpy(x[:2]), tmp_path / "m.onnx")
+    found = ssmc.compile(tmp_path / "m.onnx", target="int").run(x)
+    with torch.no_grad():
+        wanted = made.model(torch.from_numpy(x))
+    assert r2(torch.from_numpy(found).flatten(0, 1), wanted.flatten(0, 1)) > 0.99
+
+
+def test_one_number_a_sequence_and_features_of_one_value() -> None:
+    x, label = tones(40, 1)
+    x = np.concatenate([x, np.ones_like(x)], -1)
+    made = fit(x, label.astype(np.float32), epochs=(2, 1))
+    assert made.model.config.d_output == 1
+    assert np.isfinite(made.score)
+
+
+def test_the_same_seed_gives_the_same_model() -> None:
+    x, y = tones(32, 1)
+    config = ModelConfig(1, 2, d_model=4, d_state=4, layers=1)
+    one, two = (fit(x, y, config, epochs=(1, 1)).model for _ in range(2))
+    assert all((a == b).all() for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "lengths", "says"),
+    [
+        (np.zeros((5, 3)), np.zeros(5, int), None, "give x"),
+        (np.zeros((5, 3, 1)), np.zeros(4, int), None, "give x"),
+        (np.zeros((2, 3, 1)), np.zeros(2, int), None, "hold out"),
+        (np.zeros((9, 3, 1)), np.zeros(9, int), np.full(9, 4), "1 to 3"),
+        (np.zeros((9, 3, 1)), np.zeros(9, int), np.zeros(9, int), "1 to 3"),
+    ],
+)
+def test_what_does_not_fit_is_refused(x: np.ndarray, y: np.ndarray, lengths: np.ndarray | None, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        fit(x, y, lengths=lengths, epochs=(1, 1))
