@@ -68,7 +68,7 @@ def test_a_named_file_exists(path):
 
 def test_every_story_has_a_readme_in_the_index():
     index = (ROOT / "examples" / "README.md").read_text()
-    folders = {path.parent.name for path in ROOT.glob("examples/*/*.py")} - {"lib"}
+    folders = {path.parent.name for path in ROOT.glob("examples/*/*.*")} - {"lib", "quant"}
     assert set(re.findall(r"^\| \[(\w+)\]", index, re.MULTILINE)) == folders
     for name in folders:
         assert f"({name}/README.md)" in index
