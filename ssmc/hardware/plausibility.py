@@ -154,12 +154,21 @@ CHECKS: tuple[Check, ...] = (
 
 
 def implausible(hw: Hardware) -> Iterator[Finding]:
-    """Every check that fails, at the nominal value, the low and the high one."""
+    """Every check that fails, at the nominal value, the low and the high one.
+
+    A value without an interval has one end: beside the ends of others it would be a ratio of unlike things.
+    """
     for check in CHECKS:
-        for end in ("value", "low", "high"):
+        for end in ("value", "low", "high") if _spread(hw, check.key) else ("value",):
             value = check.value(_at(hw, end, (check.key, *check.beside)))
             if value and not check.lo <= value <= check.hi:
                 yield Finding(check, value, end)
+
+
+def _spread(hw: Hardware, key: str) -> bool:
+    section, name = key.split(".")
+    given = getattr(getattr(hw, section), name)
+    return hasattr(given, "low") and given.low < given.high
 
 
 def _at(hw: Hardware, end: str, keys: tuple[str, ...]) -> Hardware:
