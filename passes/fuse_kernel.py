@@ -21,7 +21,7 @@ PER_STATE = ("keep", "unit", "dac_lo", "dac_hi", "reg_lo", "reg_hi", "r0")
 
 @dataclass(frozen=True)
 class FuseKernel(Pass):
-    """Rewrite ``KernelPair`` to ``Kernel``: W = [[A, B], [C, D]], inputs [R(r); u], outputs [state; y] (DESIGN §2).
+    """Rewrite ``KernelPair`` to ``Kernel``: W = [[A, B], [C, D]], [R(r); u] to [state; y] (semantics.md §1).
 
     Before: two matrices, one for the state rows and one for y.
     After: one matrix (``KernelScales`` for ``KernelPairScales``) where y reads the old state: EXACT. Where y reads the

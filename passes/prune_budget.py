@@ -34,7 +34,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class PruneBudget(Pass):
-    """Structural pruning within a budget of accuracy (DESIGN §2); which cuts, `ssmc.bundle.pruning` finds out on data.
+    """Structural pruning within a budget of accuracy (semantics.md §1); `ssmc.bundle.pruning` finds the cuts on data.
 
     Before: level *folded*, kernels unfused.
     After: the weights of a cut mode are 0: its rows of A and B, its columns of A and C. A cut channel reads nothing:

@@ -21,7 +21,7 @@ PER_STATE = ("step", "offset", "lo", "hi", "keep", "unit", "dac_lo", "dac_hi", "
 
 @dataclass(frozen=True)
 class PruneStructure(Pass):
-    """Exact structural pruning (DESIGN §2).
+    """Exact structural pruning (semantics.md §1).
 
     A state is dead if no path leads to it from an input (its initial state and constant drive being 0) or from it to an
     output. A channel that no weight reaches is a constant and moves into the offsets that follow; a channel that

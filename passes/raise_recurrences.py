@@ -32,7 +32,7 @@ from ssmc.verify import random_feeds
 class RaiseRecurrences(Pass):
     """Replace every ``Scan`` over time by ``ssmc::StateSpace`` (or ``StateSpaceAfter``: y reads the new state).
 
-    Before: ``Scan`` whose body is affine between its quantizers (DESIGN §2).
+    Before: ``Scan`` whose body is affine between its quantizers (semantics.md §1).
     After: one node per loop, matrices per group (channel) where the groups do not mix, else one dense group; the
         state in codes, both forms in one equation (see `ssmc.ir.operations.StateSpace`).
     Preserves: the real-valued meaning, quantizers included; scales of the state move to the matrices.

@@ -25,7 +25,7 @@ DOUBT = 1e-6  # distance to the unit circle within which every mode is looked at
 
 @dataclass(frozen=True)
 class StabilizePoles(Pass):
-    """Check |lambda| < 1 for every mode: the states of a group that A couples (DESIGN §2).
+    """Check |lambda| < 1 for every mode: the states of a group that A couples (semantics.md §1).
 
     In read-out units A = diag(keep) + diag(gain / (step unit)) W_A, of the states on a path from an input to an
     output; the others ``prune-structure`` removes.

@@ -1,6 +1,6 @@
 """Data files: npz without pickle, the sequences of a task and, where known, their labels.
 
-Two layouts (DESIGN §3). Padded: ``x`` (n, T, d), or (n, T) of integers (token ids), optionally ``lengths`` (n,).
+Two layouts (semantics.md §2). Padded: ``x`` (n, T, d), or (n, T) of integers (token ids), optionally ``lengths`` (n,).
 Ragged: ``flat`` (total, d) and ``offsets`` (n + 1,), sequence i being ``flat[offsets[i]:offsets[i + 1]]``. Either may
 hold ``label`` (n,). A model that joins several inputs takes their columns side by
 side, or an array for each by its name.

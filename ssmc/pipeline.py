@@ -171,7 +171,7 @@ def run_pipeline(
     onnxruntime runs the model before and after: an EXACT pass that moved the output is an error, and so is a BOUNDED
     one that moved it beyond its bound. Passes that change the order of float32 arithmetic may flip codes at ties,
     which a feedback loop amplifies: the caller names the level whose passes it judges teacher-forced instead
-    (``judged``); their free-running deviation is recorded, not gated (DESIGN §3).
+    (``judged``); their free-running deviation is recorded, not gated (semantics.md §2).
 
     Any tuple may be run, as far as it goes: who needs a level of the result says so (`missing_level`).
 

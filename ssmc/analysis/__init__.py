@@ -1,1 +1,1 @@
-"""What a state-space kernel does, known without running the model: poles, ranges, converter noise (DESIGN §2)."""
+"""What a state-space kernel does, known without running the model: poles, ranges, converter noise (semantics.md §1)."""

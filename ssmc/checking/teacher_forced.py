@@ -1,9 +1,9 @@
 """Teacher-forced comparison of an integer program with the float graph it was folded from.
 
-Every operation is given the reference's input codes and state, at every step, so that one flipped code does not
-run away in a feedback loop. A difference is legal only where the real value lies within float32 error of a tie
-(DESIGN §3). The reference is onnxruntime on the canonical graph, whose equality with the imported file the oracle
-has checked.
+Every operation is given the reference's input codes and state, at every step, so that one flipped code does not run
+away in a feedback loop. A difference is legal only where the real value lies within float32 error of a tie
+(semantics.md §2). The reference is onnxruntime on the canonical graph, whose equality with the imported file the
+oracle has checked.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class ReaderGoneError(Exception):
 
 
 class FailingGroup(click.Group):
-    """A click group that turns exceptions into one line and an exit status (DESIGN §7)."""
+    """A click group that turns exceptions into one line and an exit status (docs/errors.md)."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order of work, as they were added."""

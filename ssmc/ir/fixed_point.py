@@ -1,6 +1,6 @@
 """Sums of accumulators with ratios that no 64-bit fraction holds: the finest fixed-point numbers that fit.
 
-The integer meaning of such a sum (DESIGN §8) is ``round_shift(sum_i m_i acc_i + b, S)`` with
+The integer meaning of such a sum (semantics.md §2) is ``round_shift(sum_i m_i acc_i + b, S)`` with
 ``m_i = round_half_even(ratio_i 2^S)``, b likewise, and the largest S <= 61 that keeps
 ``max |sum_i m_i acc_i| + |b| < 2^62`` over the reachable accumulators, 0 among them: no partial sum passes it, in any
 order. Its value lies within ``distance`` of the exact one, so that a code differs only so near to a tie.

@@ -5,7 +5,7 @@ rational ``ratio`` and ``offset``. It is monotone in the integer ``acc``, so it 
 ``t[q] = min {acc : code(acc) >= q}``; any integer realisation with the same thresholds over the reachable
 accumulators is the same function. Three realisations, first that is exact wins:
 
-- *shift*: ``round_shift(M * acc + b, S)`` with the smallest S (DESIGN §3);
+- *shift*: ``round_shift(M * acc + b, S)`` with the smallest S (semantics.md §2);
 - *divide*: ``round_divide(M * acc + b, d)`` (ratio 1/6 with half-even ties has no exact shift);
 - *table*: count the thresholds that ``acc`` reaches.
 

@@ -48,7 +48,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class QuantConfig:
-    """What is quantized in an SSM, and with how many bits (DESIGN §2, §4).
+    """What is quantized in an SSM, and with how many bits (semantics.md §1, §3).
 
     ``kernel_bits``: cells of the state columns of the fused matrix W, A and B. ``readout_bits``: those of its output
     column, C and D; None is ``kernel_bits``. ``state_dac_bits``: what drives the state rows. ``adc_bits``: what a

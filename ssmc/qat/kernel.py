@@ -128,7 +128,7 @@ def convolve(log_lambda: Tensor, gain: Tensor, d: Tensor, u: Tensor) -> Tensor:
 
 
 def quantize_kernel(m: Kernel, scales: Scales, config: QuantConfig) -> tuple[Kernel, Tensor]:
-    """Integer cell codes W and ``ratio`` = omega / sigma_out (H, n+1): M diag(sigma_in) ~ diag(omega) W  (DESIGN §4).
+    """Cell codes W and ``ratio`` = omega / sigma_out (H, n+1): M diag(sigma_in) ~ diag(omega) W (semantics.md §3).
 
     omega is one number per column, shared by Re and Im of a mode and as ``config.granularity`` says. The decay is a
     `ssmc.analysis.stable.block`. Gradients pass straight through to M and, where they are learned, to the steps.

@@ -1,6 +1,6 @@
 """One step of the recurrence and its loops, in torch.
 
-The kernel step on codes v = [R; u] (DESIGN §2), with W (H, n+1, n+1), ratio (H, n+1) and 2^p (H, n):
+The kernel step on codes v = [R; u] (semantics.md §1), with W (H, n+1, n+1), ratio (H, n+1) and 2^p (H, n):
 
     delta:   R = clip(rhe(r / 2^p));   q = clip(rhe(ratio W v));   r' = clip(r + q[:n], register);   y = q[n]
     direct:  R = r                 ;   q = clip(rhe(ratio W v));   r' = q[:n]                    ;   y = q[n]

@@ -14,7 +14,7 @@ MOST_KERNEL_BITS = 12
 
 @dataclass(frozen=True)
 class QuantizeConfig:
-    """Bits, forms and scales (DESIGN §2, §4).
+    """Bits, forms and scales (semantics.md §1, §3).
 
     Attributes:
         kernel_bits: cells of the fused matrix [[A, B], [C, D]].

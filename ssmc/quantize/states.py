@@ -1,4 +1,4 @@
-"""A and B in integer codes: converter steps from data, the grid of least error, stable poles (DESIGN §2, §4).
+"""A and B in integer codes: converter steps from data, the grid of least error, stable poles (semantics.md §1, §3).
 
 Rows are driven by codes v = [R; u] of steps sigma_in, columns deliver codes of steps sigma_out:
 ``M diag(sigma_in) ~ diag(omega) W`` with W integer, ``ratio = omega / sigma_out``; a state's sigma_out is sigma / 2^p

@@ -24,7 +24,7 @@ def loop(w: Kernel, ratio, dac_step, keep, ranges, u, *noise):
 
 
 def integer_reference(w, ratio, dac_step, keep, ranges, u):
-    """DESIGN §2 in int64 and float64 (powers of two, so every product is exact)."""
+    """semantics.md §1 in int64 and float64 (powers of two, so every product is exact)."""
     w, ratio, step = w.dense().long().numpy(), ratio.double().numpy(), dac_step.double().numpy()
     u, kept = u.long().numpy(), keep.long().numpy().repeat(2, 1)
     outputs = np.empty(u.shape, np.int64)

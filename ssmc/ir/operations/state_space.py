@@ -59,7 +59,7 @@ class InputSum:
 
 @dataclass(frozen=True)
 class StateSpace(Recurrent):
-    """A state-space kernel, per group h (DESIGN §2, both forms in one equation).
+    """A state-space kernel, per group h (semantics.md §1, both forms in one equation).
 
         R  = clip(round_shift(r, shift), dac_lo, dac_hi)
         v  = [R; u]

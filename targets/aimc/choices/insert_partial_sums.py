@@ -30,7 +30,7 @@ DTYPES: dict[str, type[np.generic]] = {"index": np.int64, "whole": np.bool_}
 
 @dataclass(frozen=True)
 class InsertPartialSums(Pass):
-    """Rewrite matrices that are not converted once to their partial sums, kernels whose parts run apart (DESIGN §4).
+    """Rewrite matrices that are not converted once to partial sums, kernels whose parts run apart (semantics.md §3).
 
     Before: level *placed*.
     After: ``LinearParts``, ``KernelParts``, ``KernelPair[After]Parts`` where slices, row splits, bit-serial drive or a

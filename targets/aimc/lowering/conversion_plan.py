@@ -1,6 +1,6 @@
 """How one matrix meets the converters: slices, row splits, bit planes, and what each conversion loses.
 
-Rounding a sum is not the sum of roundings (DESIGN §4). Four outcomes:
+Rounding a sum is not the sum of roundings (semantics.md §3). Four outcomes:
 
 - ``single``: one conversion per output; the converter *is* the quantizer that follows the matrix;
 - ``lossless``: partial conversions, each with step 1 and a range that covers every reachable sum;

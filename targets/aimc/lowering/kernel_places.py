@@ -1,4 +1,4 @@
-"""Where the parts of a kernel run: A, B and C apart (DESIGN §10).
+"""Where the parts of a kernel run: A, B and C apart (semantics.md §4).
 
     analog          [[A, B], [C, D]] is one crossbar operation; of a kernel whose y reads the new state, two
     analog-split    two operations: [A | B], and [C | D] on the read-out
