@@ -6,11 +6,12 @@ SOURCES := $(shell find ssmc passes targets -type f \( -name '*.py' -o -name '*.
 
 # Processes of `make test`: the cores, at most 4; each imports torch and takes up to 1 GB.
 CORES = $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+EPOCH = $(shell git log -1 --format=%ct)
 JOBS ?= $(shell test $(CORES) -lt 4 && echo $(CORES) || echo 4)
 
 .DEFAULT_GOAL := help
 DIGITS := examples/spoken_digits
-.PHONY: help demo test lint types layers gate baseline check fuzz fuzz-inputs cortex-m cortex-tools bench format clean
+.PHONY: help demo test lint types layers gate baseline check fuzz fuzz-inputs cortex-m cortex-tools bench format docs dist clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -63,6 +64,16 @@ bench: $(DEV)/ready ## the demo model here against onnxruntime, torch and the ma
 format: $(DEV)/ready ## sort imports and mend what ruff can mend
 	$(DEV)/bin/ruff check --fix .
 
+docs: $(DEV)/docs ## the documentation as pages in out/docs; a dead link is an error
+	NO_MKDOCS_2_WARNING=1 $(DEV)/bin/mkdocs build --quiet
+
+dist: $(DEV)/ready ## wheel and sdist in dist/, the same bytes for the same commit
+	rm -rf dist build/sdist && mkdir -p build/sdist
+	SOURCE_DATE_EPOCH=$(EPOCH) $(DEV)/bin/python -m build --outdir dist .
+	tar xzf dist/*.tar.gz -C build/sdist
+	cd build/sdist && tar --sort=name --mtime=@$(EPOCH) --owner=0 --group=0 --numeric-owner -cf - * | gzip -n > $(CURDIR)/dist/$$(ls).tar.gz
+	cd dist && sha256sum *
+
 clean: ## remove the virtual environments and everything that was built
 	rm -rf $(DEV) $(DEMO) build dist out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
@@ -70,6 +81,10 @@ $(DEMO)/ready: pyproject.toml $(SOURCES)
 	@test -x $(DEMO)/bin/python || $(PYTHON) -m venv $(DEMO)
 	rm -rf build
 	$(DEMO)/bin/python -m pip install --quiet --disable-pip-version-check .
+	@touch $@
+
+$(DEV)/docs: $(DEV)/ready
+	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@
 
 $(DEV)/ready: pyproject.toml constraints.txt
