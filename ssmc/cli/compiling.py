@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "--packing",
     type=click.Choice(["one", "diagonal", "multiplexed", "shared", "auto"]),
-    help="How to pack kernels into arrays (aimc); 'auto' searches for the best by --minimise.",
+    help="How to pack kernels into arrays (aimc); 'auto', the default, searches for the best by --minimise.",
 )
 @click.option(
     "--minimise",

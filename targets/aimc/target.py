@@ -28,7 +28,7 @@ from ssmc.targets.aimc.choices.insert_partial_sums import InsertPartialSums
 from ssmc.targets.aimc.choices.lowering_deviation import lowering_deviation
 from ssmc.targets.aimc.choices.margins import limit, one_more_adc, real_time
 from ssmc.targets.aimc.choices.noise_budget import NoiseBudget
-from ssmc.targets.aimc.choices.place_and_pack import Choice, Objective, choice_from_json, pack_arrays
+from ssmc.targets.aimc.choices.place_and_pack import Choice, Objective, choice_from_json, pack_arrays, packings_of
 from ssmc.targets.aimc.choices.placement import Placement, place_matrices
 from ssmc.targets.aimc.choices.variants import at_steps, compare, figures_of
 from ssmc.targets.aimc.cost.totals import Cost, cost, key_sorted
@@ -53,7 +53,7 @@ class Options:
     """What was asked for: see `AimcTarget`."""
 
     place: Policy = "analog"
-    packing: Mode | Literal["auto"] = "one"
+    packing: Mode | Literal["auto"] = "auto"
     minimise: Objective = "energy"
     rate: float = 0.0
     ranges: bool = False
@@ -199,8 +199,8 @@ class AimcTarget(Target):
         place: ``analog`` or ``digital`` for every matrix; ``analog-split``, ``digital-poles`` or ``digital-states``:
             of every kernel (`ssmc.targets.aimc.lowering.kernel_places`), other matrices analog; or ``auto``: per
             operation, whichever makes ``minimise`` smaller.
-        packing: how kernels share arrays: ``one`` an array each, ``diagonal``, ``multiplexed``
-            (`ssmc.targets.aimc.lowering.packing`), or ``auto``: the cheapest that keeps up with ``rate``.
+        packing: how kernels share arrays: ``auto``, the cheapest that fits and keeps up with ``rate``; or ``one`` an
+            array each, ``diagonal``, ``multiplexed``, ``shared`` (`ssmc.targets.aimc.lowering.packing`).
         minimise: ``energy`` of a step, ``area``, initiation ``interval``, or the ``product`` of the three; packing
             hardly changes the energy, so there ``energy`` means ``product``.
         rate: sample rate of the input in time steps per second; 0: not given.
@@ -215,7 +215,7 @@ class AimcTarget(Target):
 
     hardware: Hardware | str | Path = "taox64"
     place: Policy = "analog"
-    packing: Mode | Literal["auto"] = "one"
+    packing: Mode | Literal["auto"] = "auto"
     minimise: Objective = "energy"
     rate: float = 0.0
     set: tuple[str, ...] = ()
@@ -234,7 +234,7 @@ class AimcTarget(Target):
         return (
             *to_integers(self.output_lag, one_scale=True),
             Place(self.place),
-            InsertPartialSums(self.chip, self.place, self.minimise, self.recorded, self.budget),
+            InsertPartialSums(self.chip, self.place, self.minimise, self.recorded, self.budget, self.packing),
         )
 
     @cached_property
@@ -279,7 +279,7 @@ class AimcTarget(Target):
             UsageError: SSMC-H01..H08 from the hardware file.
             ModelError: SSMC-A01..A04 where the program does not fit the hardware.
         """
-        candidates = Candidates(program, self.chip, self.recorded)
+        candidates = Candidates(program, self.chip, self.recorded, packings_of(self.packing))
         return self._packed(place_matrices(candidates, self.place, self.minimise, self.budget))
 
     def emit_decided(self, program: Program, decided: object) -> AimcCompiled:

@@ -1,8 +1,9 @@
-"""The placements of one program that a search weighs: each is lowered once, and assembled at most once."""
+"""The placements of one program that a search weighs: each is lowered once, and assembled once for every packing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,6 +13,7 @@ from ssmc.hardware.model import Hardware
 from ssmc.ir.program import Program
 from ssmc.targets.aimc.cost.totals import Cost, cost
 from ssmc.targets.aimc.lowering.kernel_places import Place, settled
+from ssmc.targets.aimc.lowering.packing import ONE, Packing
 from ssmc.targets.aimc.lowering.partial_sums import Known, Lowered, Seen, lower
 from ssmc.targets.aimc.lowering.recorded_inputs import recorded_inputs
 from ssmc.targets.aimc.tiles.assemble import assemble
@@ -20,38 +22,60 @@ from ssmc.targets.aimc.tiles.instructions import TileProgram
 
 @dataclass(frozen=True)
 class Placed:
-    """A lowered program on its hardware, one block an array."""
+    """A lowered program on its hardware, with all its matrices packed one way; asking again costs nothing."""
 
     lowered: Lowered
     hardware: Hardware
+    _tiles: dict[Packing, TileProgram | ModelError] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _costs: dict[Packing, Cost] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    @cached_property
-    def _assembled(self) -> TileProgram | ModelError:
-        try:
-            return assemble(self.lowered, self.hardware)
-        except ModelError as refused:
-            return refused
-
-    @property
-    def tiles(self) -> TileProgram:
+    def tiles_with(self, packing: Packing) -> TileProgram:
         """The tile program.
 
         Raises:
             ModelError: SSMC-A03 where the chip has too few arrays.
         """
-        if isinstance(self._assembled, ModelError):
-            raise self._assembled
-        return self._assembled
+        if packing not in self._tiles:
+            self._tiles[packing] = self._assembled(packing)
+        found = self._tiles[packing]
+        if isinstance(found, ModelError):
+            raise found
+        return found
+
+    def _assembled(self, packing: Packing) -> TileProgram | ModelError:
+        try:
+            return assemble(self.lowered, self.hardware, dict.fromkeys(self.lowered.plans, packing))
+        except ModelError as refused:
+            return refused
+
+    def first_that_fits(self, packings: Sequence[Packing]) -> Packing:
+        """The first packing that the chip has arrays for.
+
+        Raises:
+            ModelError: SSMC-A03 where it has for none, for the first.
+        """
+        for packing in packings:
+            with suppress(ModelError):
+                self.tiles_with(packing)
+                return packing
+        self.tiles_with(packings[0])
+        return packings[0]
+
+    def cost_with(self, packing: Packing) -> Cost:
+        """Its cost; raises as `tiles_with` does."""
+        if packing not in self._costs:
+            self._costs[packing] = cost(self.tiles_with(packing), self.hardware)
+        return self._costs[packing]
 
     @property
-    def program(self) -> Program:
-        """The lowered program: an ideal chip computes its codes."""
-        return self.lowered.program
+    def tiles(self) -> TileProgram:
+        """One block an array; raises as `tiles_with` does."""
+        return self.tiles_with(ONE)
 
-    @cached_property
+    @property
     def cost(self) -> Cost:
-        """Its cost; raises as `tiles` does."""
-        return cost(self.tiles, self.hardware)
+        """One block an array; raises as `tiles_with` does."""
+        return self.cost_with(ONE)
 
 
 @dataclass(frozen=True)
@@ -64,11 +88,13 @@ class Candidates:
         program: of exact matrices.
         hardware: the chip.
         ranges: recorded sequences for which converter ranges are chosen; None: white input codes.
+        packings: with the first of these that fits, all matrices alike, a placement is weighed.
     """
 
     program: Program
     hardware: Hardware
     ranges: Samples | None = None
+    packings: tuple[Packing, ...] = (ONE,)
     _known: Known = field(default_factory=dict, init=False, repr=False, compare=False)
     _placed: dict[tuple[Place, ...], Placed | ModelError] = field(
         default_factory=dict, init=False, repr=False, compare=False

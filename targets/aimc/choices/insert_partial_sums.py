@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -19,10 +20,11 @@ from ssmc.pipeline import Declined, Effect, Level, Pass, PassResult
 from ssmc.targets.aimc.choices.candidates import Candidates
 from ssmc.targets.aimc.choices.graph_converters import converter_constants, pair_constants
 from ssmc.targets.aimc.choices.noise_budget import NoiseBudget
-from ssmc.targets.aimc.choices.place_and_pack import Objective
+from ssmc.targets.aimc.choices.place_and_pack import Objective, packings_of
 from ssmc.targets.aimc.choices.placement import place_matrices
 from ssmc.targets.aimc.lowering.conversion_plan import MatrixPlan
 from ssmc.targets.aimc.lowering.kernel_places import INPUT, OUTPUT, Place
+from ssmc.targets.aimc.lowering.packing import Mode
 from ssmc.targets.aimc.lowering.partial_sums import Lowered
 
 DTYPES: dict[str, type[np.generic]] = {"index": np.int64, "whole": np.bool_}
@@ -47,6 +49,7 @@ class InsertPartialSums(Pass):
         minimise: what that decision makes smaller.
         ranges: recorded sequences for which the ranges of lossy conversions are chosen; None: white input codes.
         budget: accuracy that a placement may lose under noise; None: noise does not count.
+        packing: how kernels will share arrays: with it a placement is weighed.
     """
 
     name = "insert-partial-sums"
@@ -58,11 +61,13 @@ class InsertPartialSums(Pass):
     minimise: Objective = "energy"
     ranges: Samples | None = None
     budget: NoiseBudget | None = None
+    packing: Mode | Literal["auto"] = "auto"
 
     def run(self, model: ir.Model) -> PassResult:
         """Lower the program and write its partial sums into the graph."""
         asked: Place | dict[str, Place] = "auto" if self.place == "auto" else _places(model)
-        candidates = Candidates(read_program(model), self.hardware, self.ranges)
+        packings = packings_of(self.packing)
+        candidates = Candidates(read_program(model), self.hardware, self.ranges, packings)
         placement = place_matrices(candidates, asked, self.minimise, self.budget)
         lowered = placement.lowered
         applied = [line for node in list(model.graph) for line in _rewrite(model.graph, node, placement.lowered)]

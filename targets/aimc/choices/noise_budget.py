@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from typing import NamedTuple
 
 from ssmc.data import Samples
 from ssmc.errors import UsageError
+from ssmc.hardware.model import Hardware
+from ssmc.ir.program import Program
 from ssmc.targets.aimc.choices.candidates import Placed
+from ssmc.targets.aimc.lowering.packing import Packing
 from ssmc.targets.aimc.simulation.monte_carlo import monte_carlo
+from ssmc.targets.aimc.tiles.instructions import TileProgram
 
 CHIPS = 4
 
@@ -32,24 +36,19 @@ class NoiseBudget:
         if self.samples.label is None:
             raise UsageError("SSMC-U15", "the data of the noise budget have no labels", "add label (n,) to the file")
 
-    @cached_property
-    def _known(self) -> dict[int, tuple[Placed, float]]:
-        return {}
-
-    def lost(self, placed: Placed) -> float:
-        """Points that a placement loses; measured once.
-
-        Raises:
-            ModelError: SSMC-A03 where it does not fit the chip.
-        """
-        if id(placed) not in self._known:
-            found = monte_carlo(placed, self.samples, chips=CHIPS, times_s=(0.0,))
-            self._known[id(placed)] = placed, 100 * (found.ideal_accuracy.value - found.at[0].accuracy.value)
-        return self._known[id(placed)][1]
-
-    def refuses(self, placed: Placed) -> str:
+    def refuses(self, placed: Placed, packing: Packing) -> str:
         """Why a placement is refused; empty where it is not."""
-        lost = self.lost(placed)
+        chip = OnChip(placed.lowered.program, placed.tiles_with(packing), placed.hardware)
+        found = monte_carlo(chip, self.samples, chips=CHIPS, times_s=(0.0,))
+        lost = 100 * (found.ideal_accuracy.value - found.at[0].accuracy.value)
         if lost <= self.points:
             return ""
         return f"loses {lost:.1f} points under programming noise, the budget is {self.points:g}"
+
+
+class OnChip(NamedTuple):
+    """What a Monte Carlo runs."""
+
+    program: Program
+    tiles: TileProgram
+    hardware: Hardware

@@ -32,6 +32,7 @@ CANDIDATES: tuple[Packing, ...] = (
     *(Packing("multiplexed", limit) for limit in LIMITS),
     *(Packing("shared", limit) for limit in LIMITS),
 )
+ALIKE = ONE, Packing("multiplexed"), Packing("shared")
 SINGLE: tuple[Packing, ...] = (Packing(), *(Packing("multiplexed", limit) for limit in (2, 4, 8, 0)))
 
 
@@ -130,15 +131,23 @@ def _refuse(
     The digital one is what was decided so far, and stays.
     """
     while (best := _cheapest(options, objective)) != "digital":
-        why = budget.refuses(candidates.placed({**decided, name: best}))
+        placed = candidates.placed({**decided, name: best})
+        why = budget.refuses(placed, placed.first_that_fits(candidates.packings))
         if not why:
             return
         options[best] = why
 
 
+def packings_of(packing: Mode | Literal["auto"]) -> tuple[Packing, ...]:
+    """With what a search weighs placements: the packing that is asked for, or the first of three that fits."""
+    return ALIKE if packing == "auto" else (Packing(packing),)
+
+
 def _weighed(candidates: Candidates, places: Mapping[str, Place]) -> Figures | str:
+    """Figures with the first packing that fits, or why the first does not where none does."""
     try:
-        return weigh(candidates.placed(places).cost)
+        placed = candidates.placed(places)
+        return weigh(placed.cost_with(placed.first_that_fits(candidates.packings)))
     except ModelError as cause:
         return str(cause)
 
@@ -170,9 +179,22 @@ def pack_arrays(
     """
     if packing == "auto":
         return decide_packing(placed, "product" if objective == "energy" else objective, steps_per_s)
-    packings = dict.fromkeys(placed.lowered.plans, Packing(packing))
-    tiles = placed.tiles if packing == "one" else assemble(placed.lowered, placed.hardware, packings)
-    return Packed(packings, tiles)
+    try:
+        return Packed(dict.fromkeys(placed.lowered.plans, Packing(packing)), placed.tiles_with(Packing(packing)))
+    except ModelError as refused:
+        raise ModelError(refused.code, refused.fact, _way_out(placed), refused.node) from None
+
+
+def _way_out(placed: Placed) -> str:
+    """What makes the program fit: a packing that was tried, else the digital unit, which needs no array."""
+    try:
+        packing = placed.first_that_fits(ALIKE[1:])
+    except ModelError:
+        return NO_PACKING
+    return f"--packing {packing} fits, and so does auto; or take as many as needed: --set array.count=0"
+
+
+NO_PACKING = "no packing fits: --place auto runs the rest digital; or take as many as needed: --set array.count=0"
 
 
 @dataclass
@@ -196,7 +218,9 @@ class _Packer:
     def _weigh(self, packings: Packings, one: bool) -> Figures | str:
         lowered, hw = self.placed.lowered, self.placed.hardware
         try:
-            found = self.placed.cost if one else cost(assemble(lowered, hw, packings), hw)
+            alike = ONE if one else next(iter(packings.values()))
+            same = all(packing == alike for packing in packings.values())
+            found = self.placed.cost_with(alike) if one or same else cost(assemble(lowered, hw, packings), hw)
         except ModelError as cause:
             return str(cause)
         figures = weigh(found)
@@ -232,8 +256,8 @@ def decide_packing(placed: Placed, objective: Objective = "product", steps_per_s
     options = {name: packer.weigh(packing) for name, packing in packings.items()}
     start = min(options, key=lambda name: packer.rank(options[name]))
     if packer.tiles is None:
-        remedy = "place some matrices digital, or raise array.count"
-        raise ModelError("SSMC-A03", f"no packing fits '{placed.hardware.name}'", remedy, "(all matrices)")
+        fact = f"needs more arrays than '{placed.hardware.name}' has"
+        raise ModelError("SSMC-A03", fact, NO_PACKING, "(all matrices)")
     best = packer.improve(packings[start])
     if best == packings[start]:
         return Packed(best, packer.tiles, (Choice("packing", start, options),))

@@ -90,6 +90,13 @@ def _cycles(count: int, what: str, hw: Hardware) -> Term:
 
 def busiest_converter(bank: Bank, piece: int, hw: Hardware) -> int:
     """Conversions, one after the other, of the converter with most outputs of one slice, waves one by one."""
+    key = piece, hw.adcs_per_array, hw.cells_per_code
+    if key not in bank.busiest:
+        bank.busiest[key] = _busiest(bank, piece, hw)
+    return bank.busiest[key]
+
+
+def _busiest(bank: Bank, piece: int, hw: Hardware) -> int:
     busiest: dict[int, int] = defaultdict(int)
     loads: dict[tuple[int, int], IntArray] = {}
     for tile in bank.tiles:

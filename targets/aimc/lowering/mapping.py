@@ -85,6 +85,11 @@ class Bank:
         """Which inputs have a code in some column of their group, (groups, rows): these are driven."""
         return np.asarray(live_rows(self.codes).any(1))
 
+    @cached_property
+    def busiest(self) -> dict[tuple[int, ...], int]:
+        """What `ssmc.targets.aimc.cost.durations.busiest_converter` found: every bit of a serial drive asks again."""
+        return {}
+
     def inputs_in(self, tile: Tile) -> IntArray:
         """Inputs that have rows in a tile, in the order of its rows."""
         return np.flatnonzero(self.driven[tile.group])
@@ -183,7 +188,7 @@ def _placed(banks: list[Bank], how: list[Packing], plans: Mapping[str, MatrixPla
     if hw.array.count and free > hw.array.count:
         name = next(b.name for k, b in enumerate(banks) if max(t.array for t in tiles[k]) >= hw.array.count)
         fact = f"needs {free} arrays, '{hw.name}' has {hw.array.count}"
-        remedy = "pack several into an array (--packing auto), place some digital (--place auto), or raise array.count"
+        remedy = "pack several into an array, place some digital, or raise array.count"
         raise ModelError("SSMC-A03", fact, remedy, name.split("[")[0])
     return tuple(replace(bank, tiles=tuple(sorted(tiles[k], key=_order))) for k, bank in enumerate(banks))
 

@@ -14,7 +14,7 @@ from ssmc.hardware.model import Hardware
 from ssmc.ir.executor import Executor
 from ssmc.ir.program import Program
 from ssmc.targets.aimc.choices.candidates import Candidates
-from ssmc.targets.aimc.choices.noise_budget import NoiseBudget
+from ssmc.targets.aimc.choices.noise_budget import NoiseBudget, OnChip
 from ssmc.targets.aimc.choices.place_and_pack import Figures, decide_places
 from ssmc.targets.aimc.simulation.monte_carlo import monte_carlo
 from ssmc.targets.aimc.target import AimcTarget
@@ -47,7 +47,9 @@ def test_what_is_chosen_stays_within_the_budget(points: float, taox64: Hardware,
     budget = NoiseBudget(points, labelled(program))
     candidates = Candidates(program, with_noise(taox64, 0.3))
     places, choices = decide_places(candidates, "auto", "energy", budget)
-    found = monte_carlo(candidates.placed(places), budget.samples, chips=4, times_s=(0.0,))
+    placed = candidates.placed(places)
+    chip = OnChip(placed.lowered.program, placed.tiles, placed.hardware)
+    found = monte_carlo(chip, budget.samples, chips=4, times_s=(0.0,))
     assert 100 * (found.ideal_accuracy.value - found.at[0].accuracy.value) <= points
     refused = [why for choice in choices for why in choice.alternatives.values() if isinstance(why, str)]
     assert refused
