@@ -73,7 +73,7 @@ def test_a_second_run_does_nothing_and_new_points_join(tmp_path: Path) -> None:
 
 
 def test_a_point_that_is_refused_is_done_and_says_why(tmp_path: Path) -> None:
-    path = written(tmp_path, '[grid]\n"array.count" = [0, 1]')
+    path = written(tmp_path, '[grid]\n"array.count" = [0, 1]\npacking = ["one"]')
     good, refused = done(path, tmp_path / "r.sqlite")
     assert not good.error
     assert "SSMC-A03" in refused.error
