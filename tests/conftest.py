@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,3 +45,26 @@ def taox64() -> Hardware:
 @pytest.fixture(scope="session")
 def isaac128() -> Hardware:
     return load_hardware("isaac128")
+
+
+@pytest.fixture
+def cluster() -> Iterator[str]:
+    """A scheduler and two worker processes."""
+    pytest.importorskip("distributed")
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    python = [sys.executable, "-m"]
+    scheduler = subprocess.Popen(
+        [*python, "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"],
+        stderr=subprocess.PIPE, text=True, env=environment,
+    )  # fmt: skip
+    assert scheduler.stderr is not None
+    address = next(line.split()[-1] for line in scheduler.stderr if "Scheduler at" in line)
+    worker = [*python, "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+    workers = [subprocess.Popen(worker, stderr=subprocess.DEVNULL, env=environment) for _ in range(2)]
+    try:
+        yield address
+    finally:
+        for process in (*workers, scheduler):
+            process.kill()
+            process.wait()
+        scheduler.stderr.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,8 @@ from ssmc.cli.progress import counting
 from ssmc.cli.types import COUNT, SEED, budget_option
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from ssmc.budgets import Budgets
     from ssmc.data import Samples
     from ssmc.hardware.conductances import NoiseModel
@@ -45,6 +49,7 @@ UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
     is_flag=True,
     help="Instead, one effect of real devices at a time, the most harmful first; --chips of each.",
 )
+@click.option("--dask", metavar="ADDRESS", default="", help="Dask scheduler whose workers simulate the chips.")
 @click.option("--json", "as_json", type=click.Path(path_type=Path), help="Also write the result as JSON to this file.")
 @click.option("--html", type=click.Path(path_type=Path), help="Also write an HTML page with plots to this file.")
 @budget_option
@@ -56,6 +61,7 @@ def noise(
     seed: int,
     device: str | None,
     alone: bool,
+    dask: str,
     as_json: Path | None,
     html: Path | None,
     budgets: Budgets,
@@ -85,8 +91,10 @@ def noise(
         _sensitivity(loaded.compiled, samples, chips, seed, as_json)
         return
     model = _model(loaded.compiled, device)
-    with counting(chips * len(moments), "chips") as advance:
-        found = monte_carlo(loaded, samples, chips=chips, times_s=moments, noise=model, seed=seed, progress=advance)
+    with _workers(dask) as workers, counting(chips * len(moments), "chips") as advance:
+        found = monte_carlo(
+            loaded, samples, chips=chips, times_s=moments, noise=model, seed=seed, progress=advance, workers=workers
+        )
     result = found.to_json()
     click.echo(noise_text(result))
     if as_json is not None:
@@ -95,6 +103,18 @@ def noise(
     if html is not None:
         write_file(html, noise_html(result).encode())
         click.echo(f"wrote {html}")
+
+
+@contextmanager
+def _workers(dask: str) -> Iterator[Executor | None]:
+    """Those of a Dask cluster; None without an address."""
+    if not dask:
+        yield None
+        return
+    from ssmc.cluster import dask_client
+
+    with dask_client(dask) as client, client.get_executor() as workers:
+        yield workers
 
 
 def _sensitivity(compiled: AimcCompiled, samples: Samples, chips: int, seed: int, as_json: Path | None) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
-from typing import Any
 
+from ssmc.cluster import dask_client
 from ssmc.errors import UsageError
 from ssmc.sweep.evaluate import evaluate_point
 from ssmc.sweep.spec import Point, Sweep
@@ -87,16 +87,9 @@ def _fatal(point: Point) -> UsageError:
 
 def _on_dask(points: list[Point], address: str) -> Iterator[Result]:
     """The scheduler gives points of lost workers to others; a result comes back once."""
-    try:
-        from distributed import Client, as_completed
-    except ImportError as cause:
-        raise UsageError("SSMC-W05", "Dask is not installed", "pip install distributed", "--dask") from cause
-    try:
-        client: Any = Client(address, timeout="20s")
-    except (OSError, ValueError) as cause:
-        fact = f"no Dask scheduler answers there ({type(cause).__name__})"
-        raise UsageError("SSMC-W05", fact, "start one: dask scheduler", address) from cause
-    with client:
+    with dask_client(address) as client:
+        from distributed import as_completed
+
         futures = client.map(timed_point, points, pure=False, retries=ATTEMPTS)
         for _, result in as_completed(futures, with_results=True):
             yield result

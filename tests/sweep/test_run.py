@@ -10,7 +10,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -178,29 +177,6 @@ def test_without_labels_there_is_no_accuracy(tmp_path: Path) -> None:
     assert all("accuracy" not in result.figures for result in results)
     assert "<svg" not in as_html(read_sweep(path), results, "x")
     assert as_csv(read_sweep(path), results).startswith("steps,")
-
-
-@pytest.fixture
-def cluster() -> Iterator[str]:
-    """A scheduler and two worker processes."""
-    pytest.importorskip("distributed")
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
-    python = [sys.executable, "-m"]
-    scheduler = subprocess.Popen(
-        [*python, "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"],
-        stderr=subprocess.PIPE, text=True, env=environment,
-    )  # fmt: skip
-    assert scheduler.stderr is not None
-    address = next(line.split()[-1] for line in scheduler.stderr if "Scheduler at" in line)
-    worker = [*python, "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
-    workers = [subprocess.Popen(worker, stderr=subprocess.DEVNULL, env=environment) for _ in range(2)]
-    try:
-        yield address
-    finally:
-        for process in (*workers, scheduler):
-            process.kill()
-            process.wait()
-        scheduler.stderr.close()
 
 
 def test_dask_gives_the_same_rows_though_a_worker_dies(tmp_path: Path, cluster: str) -> None:

@@ -7,7 +7,8 @@ how often conversions left their range, column by column, and where the poles of
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from os import cpu_count
 from typing import Any, Protocol
@@ -136,6 +137,7 @@ def monte_carlo(
     noise: NoiseModel | None = None,
     seed: int = 0,
     progress: Callable[[int], None] = lambda done: None,
+    workers: Executor | None = None,
 ) -> MonteCarlo:
     """Runs ``chips`` instances at every time on every sequence.
 
@@ -147,6 +149,7 @@ def monte_carlo(
         noise: default the hardware's nominal noise.
         seed: of the first chip.
         progress: told the number of chips done, ``len(times_s) * chips`` in all.
+        workers: simulate the chips; default: threads, one a core. The result does not depend on them.
 
     Raises:
         UsageError: SSMC-D01..D03 where the sequences do not fit the model.
@@ -156,14 +159,15 @@ def monte_carlo(
     model = noise_of(compiled.hardware) if noise is None else noise
     ideal = _look(compiled, samples, IDEAL, 0, 0.0)
     truth = ideal.outputs.argmax(-1) if samples.label is None else samples.label
-    with ThreadPoolExecutor(cpu_count() or 1) as pool:
+    with nullcontext(workers) if workers is not None else ThreadPoolExecutor(cpu_count() or 1) as pool:
 
         def chips_at(time_s: float) -> list[_Seen]:
             tasks = [pool.submit(_look, compiled, samples, model, seed + k, time_s) for k in range(chips)]
+            found = []
             for task in tasks:
-                task.result()
+                found.append(task.result())
                 progress(1)
-            return [task.result() for task in tasks]
+            return found
 
         at = tuple(_summary(time_s, chips_at(time_s), ideal, truth) for time_s in times_s)
     right = int((ideal.outputs.argmax(-1) == truth).sum())
