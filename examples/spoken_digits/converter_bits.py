@@ -20,16 +20,16 @@ import ssmc
 from examples.lib import options
 from examples.spoken_digits.recordings import load_splits, samples
 from ssmc.bundle.check import accuracy
+from ssmc.conversion.column_sums import Inputs
+from ssmc.conversion.one_conversion import realised_over
+from ssmc.conversion.ranges import input_range
 from ssmc.data import Samples, load_samples
 from ssmc.hardware.file import load_hardware
 from ssmc.hardware.model import Hardware
 from ssmc.ir.matrix import Matrix, PartialSum
 from ssmc.ir.program import Program
-from ssmc.targets.aimc.lowering.column_sums import Inputs
 from ssmc.targets.aimc.lowering.conversion_plan import MatrixPlan
-from ssmc.targets.aimc.lowering.one_conversion import realised_over
 from ssmc.targets.aimc.lowering.partial_sums import Lowered, lower, with_matrices
-from ssmc.targets.aimc.lowering.ranges import input_range
 from ssmc.targets.aimc.lowering.recorded_inputs import recorded_inputs
 from ssmc.targets.aimc.simulation.chip import Chip
 from ssmc.targets.aimc.simulation.tile_executor import TileExecutor

@@ -40,3 +40,25 @@ def cut(live: Mask, most: int) -> tuple[tuple[int, int], ...]:
         found.append((start, stop))
         start, before = stop, counts[:, stop - 1]
     return tuple(found)
+
+
+def on_paths(between: Mask, driven: Mask, read: Mask) -> Mask:
+    """States (G, n) on a path from an input to an output.
+
+    Args:
+        between: (G, to, from), whether a state feeds another.
+        driven: (G, n), what an input feeds.
+        read: (G, n), what an output reads.
+    """
+    return np.logical_and(_closure(driven, between), _closure(read, between.swapaxes(1, 2)))
+
+
+def _closure(seed: Mask, edges: Mask) -> Mask:
+    """States reached from ``seed`` (G, n) along ``edges`` (G, to, from)."""
+    reached = seed
+    for _ in range(seed.shape[1]):
+        grown = reached | (edges & reached[:, None, :]).any(-1)
+        if (grown == reached).all():
+            break
+        reached = grown
+    return reached

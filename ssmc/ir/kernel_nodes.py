@@ -9,6 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ssmc.ir.build import add_constant, constant_dtype, is_op, node_name
+from ssmc.ir.connectivity import on_paths
 from ssmc.ir.functions import input_names
 from ssmc.ir.parts import Constants
 from ssmc.ir.read_program import constants
@@ -89,7 +90,7 @@ def live_states(k: KernelConstants) -> Mask:
     between = k.W[..., :n] != 0
     driven = (k.W[..., n:] != 0).any(-1) | (k.r0 != 0) | _moves_at_rest(k)
     read = (k.W_y[..., :n] != 0).any(1)
-    return np.logical_and(_closure(driven, between), _closure(read, between.swapaxes(1, 2)))
+    return on_paths(between, driven, read)
 
 
 def _moves_at_rest(k: KernelConstants) -> Mask:
@@ -97,14 +98,3 @@ def _moves_at_rest(k: KernelConstants) -> Mask:
     increment = np.clip(round_half_even(k.offset), k.lo, k.hi)
     resting = (increment, np.clip(0, k.dac_lo, k.dac_hi), np.clip(0, k.reg_lo, k.reg_hi))
     return np.asarray(np.any([codes != 0 for codes in resting], axis=0), np.bool_)
-
-
-def _closure(seed: Mask, edges: Mask) -> Mask:
-    """States reached from ``seed`` (G, n) along ``edges`` (G, to, from)."""
-    reached = seed
-    for _ in range(seed.shape[1]):
-        grown = reached | (edges & reached[:, None, :]).any(-1)
-        if (grown == reached).all():
-            break
-        reached = grown
-    return reached

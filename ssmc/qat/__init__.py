@@ -1,6 +1,7 @@
 """Quantization-aware training of S4D models in torch (needs the ``torch`` extra)."""
 
 from ssmc.qat.calibration import calibrate
+from ssmc.qat.cells import set_device_noise
 from ssmc.qat.config import Mode, QuantConfig
 from ssmc.qat.data import Arrays, Loaders
 from ssmc.qat.fake_quant import Quantizer
@@ -44,6 +45,7 @@ __all__ = [
     "macro_f1",
     "r2",
     "reduce",
+    "set_device_noise",
     "set_mode",
     "set_noise",
 ]

@@ -69,28 +69,28 @@ class _Recurrence(torch.autograd.Function):
         noise: Noise | None,
     ) -> Tensor:
         weights = (
-            _array(decay.flatten(2).transpose(1, 2)),
-            _array(b.transpose(1, 2)),
-            _array(c.transpose(1, 2)),
-            _array(d),
-            _array(ratio[:, :-1].view(len(ratio), -1, 2).transpose(1, 2)),
-            _array(ratio[:, -1]),
-            _array(inverse),
-            _array(keep),
+            as_array(decay.flatten(2).transpose(1, 2)),
+            as_array(b.transpose(1, 2)),
+            as_array(c.transpose(1, 2)),
+            as_array(d),
+            as_array(ratio[:, :-1].view(len(ratio), -1, 2).transpose(1, 2)),
+            as_array(ratio[:, -1]),
+            as_array(inverse),
+            as_array(keep),
         )
         ends = None if limits is None else tuple(np.float32(limit) for limit in limits)
-        inputs = _lanes(u)
+        inputs = lanes(u)
         heads, length, batch = inputs.shape
         y = np.empty_like(inputs)
         kept = np.empty((heads, -(-length // SEGMENT), 2, b.shape[1], batch), np.float32)
         share(heads, lambda first, last: _forward(*weights, ends, noise, inputs, y, kept, first, last))
         ctx.saved = (weights, ends, noise, inputs, kept)
-        return _sequences(y)
+        return sequences(y)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         weights, ends, noise, inputs, kept = ctx.saved
-        gy = _lanes(grads[0])
+        gy = lanes(grads[0])
         found = [np.zeros_like(w) for w in weights[:6]]
         gu = np.empty_like(inputs)
         share(
@@ -100,21 +100,22 @@ class _Recurrence(torch.autograd.Function):
         decay, b, c, d, rs, ry = (torch.from_numpy(g) for g in found)
         ratio = torch.cat([rs.transpose(1, 2).flatten(1), ry[:, None]], 1)
         blocks = decay.transpose(1, 2).reshape(*b.shape[::2], 2, 2)
-        gradients = (blocks, b.transpose(1, 2), c.transpose(1, 2), d, _sequences(gu), ratio)
+        gradients = (blocks, b.transpose(1, 2), c.transpose(1, 2), d, sequences(gu), ratio)
         return (*gradients, None, None, None, None)
 
 
-def _array(x: Tensor) -> Array:
+def as_array(x: Tensor) -> Array:
+    """Contiguous float32 in memory."""
     return x.detach().float().contiguous().cpu().numpy()
 
 
-def _lanes(x: Tensor) -> Array:
+def lanes(x: Tensor) -> Array:
     """(N, T, H) -> (H, T, N), as a transposition and a copy of rows: faster than one permutation."""
     rows = x.detach().flatten(1).t().contiguous()
-    return _array(rows.view(*x.shape[1:], len(x)).transpose(0, 1))
+    return as_array(rows.view(*x.shape[1:], len(x)).transpose(0, 1))
 
 
-def _sequences(x: Array) -> Tensor:
+def sequences(x: Array) -> Tensor:
     """(H, T, N) -> (N, T, H)."""
     heads, length, batch = x.shape
     rows = torch.from_numpy(x).transpose(0, 1).contiguous()
@@ -122,7 +123,8 @@ def _sequences(x: Array) -> Tensor:
 
 
 @jit
-def _clip(x, lo, hi):  # type: ignore[no-untyped-def]
+def clip(x, lo, hi):  # type: ignore[no-untyped-def]
+    """The nearest number of lo..hi."""
     return min(max(x, lo), hi)
 
 
@@ -137,15 +139,15 @@ def _advance(decay, b, rs, inv, keep, ends, noise, u, h, k, r, v, i):  # type: i
             r0, r1, x = r[i, 0, m, n], r[i, 1, m, n], u[h, k, n]
             v0, v1 = r0, r1
             if ends is not None:
-                v0 = _clip(np.rint(r0 * back), ends[0], ends[1])
-                v1 = _clip(np.rint(r1 * back), ends[0], ends[1])
+                v0 = clip(np.rint(r0 * back), ends[0], ends[1])
+                v1 = clip(np.rint(r1 * back), ends[0], ends[1])
             z0 = (a0 * v0 + a1 * v1 + b0 * x) * rs0
             z1 = (a2 * v0 + a3 * v1 + b1 * x) * rs1
             if ends is not None:
-                q0 = _clip(np.rint(analog(z0, noise, key0, n)), ends[2], ends[3])
-                q1 = _clip(np.rint(analog(z1, noise, key1, n)), ends[2], ends[3])
-                z0 = _clip(kept * r0 + q0, ends[4], ends[5])
-                z1 = _clip(kept * r1 + q1, ends[4], ends[5])
+                q0 = clip(np.rint(analog(z0, noise, key0, n)), ends[2], ends[3])
+                q1 = clip(np.rint(analog(z1, noise, key1, n)), ends[2], ends[3])
+                z0 = clip(kept * r0 + q0, ends[4], ends[5])
+                z1 = clip(kept * r1 + q1, ends[4], ends[5])
             v[i, 0, m, n] = v0
             v[i, 1, m, n] = v1
             r[i + 1, 0, m, n] = z0
@@ -187,7 +189,7 @@ def _forward(decay, b, c, d, rs, ry, inv, keep, ends, noise, u, y, kept, first, 
             for n in range(u.shape[2]):
                 z = sums[n]
                 if ends is not None:
-                    z = _clip(np.rint(analog(z * ratio, noise, key, n)), ends[2], ends[3])
+                    z = clip(np.rint(analog(z * ratio, noise, key, n)), ends[2], ends[3])
                 y[h, k, n] = z
 
 
@@ -228,7 +230,7 @@ def _output_gradient(c, d, ry, ends, noise, u, h, k, v, i, gy, ga, gd, gry, gu):
         inside = gy[h, k, n]
         if ends is not None:
             code = np.rint(analog(ga[n] * ratio, noise, key, n))
-            inside = inside if _clip(code, ends[2], ends[3]) == code else np.float32(0)
+            inside = inside if clip(code, ends[2], ends[3]) == code else np.float32(0)
         slope += inside * ga[n]
         inside *= ratio
         ga[n] = inside
@@ -259,9 +261,9 @@ def _step_gradient(  # type: ignore[no-untyped-def]
             if ends is not None:
                 z0 = np.rint(analog(acc0 * rs0, noise, key0, n))
                 z1 = np.rint(analog(acc1 * rs1, noise, key1, n))
-                q0, q1 = _clip(z0, ends[2], ends[3]), _clip(z1, ends[2], ends[3])
+                q0, q1 = clip(z0, ends[2], ends[3]), clip(z1, ends[2], ends[3])
                 n0, n1 = kept * r0 + q0, kept * r1 + q1
-                in0, in1 = _clip(n0, ends[4], ends[5]) == n0, _clip(n1, ends[4], ends[5]) == n1
+                in0, in1 = clip(n0, ends[4], ends[5]) == n0, clip(n1, ends[4], ends[5]) == n1
                 k0 = k0 if in0 else zero
                 k1 = k1 if in1 else zero
                 e0 = e0 if in0 and q0 == z0 else zero

@@ -8,6 +8,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from ssmc.hardware.file import load_hardware
+from ssmc.hardware.model import Hardware
+from ssmc.hardware.widths import widths
+
 Form = Literal["delta", "direct", "mixed"]
 Granularity = Literal["mode", "channel", "tensor"]
 Clipping = Literal["mse", "max"]
@@ -71,6 +75,12 @@ class QuantConfig:
     relative to w_max, the largest code of the grid, that is ``weight_noise``; or, where ``weight_noise_poly`` = [c_0,
     c_1, ...] is given, sum_i c_i |w / w_max|^i, the programming spread of one cell as published (PCM, Nandakumar 2019:
     [0.0105, 0.0786, -0.0469]). On every conversion, increments and y: ``adc_noise``, in ADC steps, before it rounds.
+
+    ``hardware``: the crossbar that the model is for (`for_hardware`). Where its converters are not the quantizers that
+    follow (fewer bits, a step for several columns), the model computes what they do (`ssmc.qat.converters`).
+    ``device_noise``: cells, products and converters are those of a chip of it, drawn once a call while training
+    (`ssmc.qat.cells`); with ``drift_s`` at a time up to so many seconds since programming.
+    ``converter_bits``: quantizers behind the encoder's, the mixing and the decoder's matrices; None: as others.
     """
 
     kernel_bits: int = 8
@@ -96,6 +106,41 @@ class QuantConfig:
     weight_noise: float = 0.0
     weight_noise_poly: tuple[float, ...] = ()
     adc_noise: float = 0.0
+    hardware: Hardware | None = None
+    device_noise: bool = False
+    drift_s: float = 0.0
+    converter_bits: int | None = None
+
+    @classmethod
+    def for_hardware(cls, hardware: Hardware | str | Path, *, slices: int = 1, **others: Any) -> QuantConfig:
+        """The widths that a crossbar gives, at most 8 bits each; ``others`` are fields, and override.
+
+        Weights: the codes that ``slices`` cells hold; what drives rows: the DAC's bits, unless it drives bit by bit;
+        what columns deliver: the ADC's bits (`ssmc.hardware.widths`).
+
+        Args:
+            hardware: a preset by name, a file, or what was loaded from one.
+            slices: cells (or pairs of them) that hold a weight.
+            others: fields.
+
+        Raises:
+            UsageError: SSMC-H01 and the other codes of hardware files; SSMC-U32 where no such weight fits.
+        """
+        hw = hardware if isinstance(hardware, Hardware) else load_hardware(hardware)
+        wide = widths(hw, slices)
+        fed_back = (
+            {}
+            if others.get("form", "delta") == "delta"
+            else dict.fromkeys(("state_dac_bits", "adc_bits"), min(wide.drive, wide.converter))
+        )
+        found = {
+            **dict.fromkeys(("kernel_bits", "weight_bits"), wide.weight),
+            **dict.fromkeys(("state_dac_bits", "input_bits", "activation_bits"), wide.drive),
+            **dict.fromkeys(("adc_bits", "converter_bits"), wide.converter),
+            "output_bits": wide.converter,
+            **fed_back,
+        }
+        return cls(**{**found, "hardware": hw, **others})
 
     @classmethod
     def uniform(cls, bits: int, activation_bits: int | None = None, **others: Any) -> QuantConfig:
@@ -119,7 +164,8 @@ class QuantConfig:
             raise ValueError(f"{Path(path).name}: unknown key {unknown[0]!r}; known are {', '.join(known)}")
         if "weight_noise_poly" in table:
             table["weight_noise_poly"] = tuple(table["weight_noise_poly"])
-        return cls(**table)
+        hardware = table.pop("hardware", None)
+        return cls(**table) if hardware is None else cls.for_hardware(hardware, **table)
 
     def __post_init__(self) -> None:
         for name, (low, high) in LIMITS.items():
@@ -131,6 +177,8 @@ class QuantConfig:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(map(repr, allowed))}")
         if self.weight_noise and self.weight_noise_poly:
             raise ValueError("weight_noise and weight_noise_poly are two laws of the same noise: give one of them")
+        if self.device_noise and (self.hardware is None or self.weight_noise or self.weight_noise_poly):
+            raise ValueError("device_noise is that of a hardware, in place of weight_noise: give hardware alone")
         if self.form != "delta" and self.state_dac_bits != self.adc_bits:
             raise ValueError(f"form {self.form!r} feeds ADC codes back to the DAC: state_dac_bits must equal adc_bits")
 
@@ -143,6 +191,11 @@ class QuantConfig:
     def gating(self) -> int:
         """Bits of the mixing weights of the gate."""
         return self.gating_bits or self.weight_bits
+
+    @property
+    def converter(self) -> int:
+        """Bits of the quantizers behind encoder and mixing."""
+        return self.converter_bits or self.activation_bits
 
     @property
     def coder(self) -> int:
@@ -160,8 +213,10 @@ LIMITS = {
     **dict.fromkeys(("kernel_bits", "readout_bits", "state_dac_bits", "adc_bits"), (2, 12)),
     **dict.fromkeys(("weight_bits", "gating_bits", "coder_bits"), (1, 12)),
     **dict.fromkeys(("input_bits", "activation_bits", "gate_bits", "output_bits"), (2, 16)),
+    "converter_bits": (2, 16),
     "weight_noise": (0, 1),
     "adc_noise": (0, 16),
+    "drift_s": (0, 1e9),
 }
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ssmc.qat.cells import CellNoise
+from ssmc.qat.columns import Columns
 from ssmc.qat.config import Grid, Mode, QuantConfig
-from ssmc.qat.weights import WeightNoise, weight_codes, weight_scale
+from ssmc.qat.converters import Converters
+from ssmc.qat.fake_quant import Quantizer
+from ssmc.qat.weights import WeightNoise, straight_to, weight_codes, weight_scale
 
 BIAS_LIMIT = 1 << 23
+Between = tuple[Quantizer, Quantizer]
 
 
 class QuantLinear(nn.Module):
@@ -28,17 +34,43 @@ class QuantLinear(nn.Module):
         self.grids = grids if len(set(grids)) > 1 else grids[:1]
         self.mode = Mode.FLOAT
         self.frozen = False
-        self.noise = WeightNoise(config)
+        self.noise, self.cells, self.converters = WeightNoise(config), CellNoise(config), Converters(config)
         self.linear = nn.Linear(d_in, d_out)
         self.norm = nn.BatchNorm1d(d_out) if norm else None
 
-    def forward(self, x: Tensor, x_scale: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Input x (..., d_in) with step x_scale -> (..., d_out); mask (...) marks the steps that count as data."""
+    def forward(self, x: Tensor, x_scale: Tensor, mask: Tensor | None = None, between: Between | None = None) -> Tensor:
+        """Input x (..., d_in) with step x_scale -> (..., d_out); mask (...) marks the steps that count as data.
+
+        ``between``: the quantizers before and behind. With a hardware, the result is then what its cells and converters
+        give, on the grid of the quantizer behind.
+        """
         if self.mode is Mode.QUANTIZED:
+            if between is not None and self.config.hardware is not None and not self.frozen:
+                return self._through(x, x_scale, *between)
             weight, bias = self._frozen_constants() if self.frozen else self.quantized(x_scale)
             return torch.matmul(x, weight) + bias
         z = self.linear(x)
         return z if self.norm is None else self._normalise(z, mask)
+
+    def _through(self, x: Tensor, x_scale: Tensor, before: Quantizer, behind: Quantizer) -> Tensor:
+        """The columns of the crossbar: their sums, read and converted."""
+        codes, scale, bias = self.codes(x_scale)
+        ratio, offset = (scale * x_scale / behind.scale)[None], (bias / behind.scale)[None]
+        ends, cells = (behind.lo, behind.hi), codes.T[None]
+        drives = np.full((1, len(codes)), before.lo), np.full((1, len(codes)), before.hi)
+        columns = self.converters.columns(cells, ratio, offset, ends, drives, self.training)
+        v, spread = x / x_scale, None
+        if self.cells.active:
+            written = self.cells.write(cells)
+            columns = (columns or Columns.quantizer(ratio, offset, ends)).deviating(written)
+            weight = straight_to(written.weight, cells)[0].T
+            spread = columns.spread(v.detach(), written.variance)
+        elif columns is None:
+            weight, bias = self.quantized(x_scale)
+            return torch.matmul(x, weight) + bias
+        else:
+            weight = self._noisy(codes)
+        return columns.codes(torch.matmul(v, weight), spread) * behind.scale
 
     def _normalise(self, z: Tensor, mask: Tensor | None) -> Tensor:
         assert self.norm is not None
@@ -60,8 +92,11 @@ class QuantLinear(nn.Module):
     def quantized(self, x_scale: Tensor) -> tuple[Tensor, Tensor]:
         """Weight values (d_in, d_out) on their grid and the rounded bias, straight-through in the parameters."""
         codes, scale, bias = self.codes(x_scale)
+        return self._noisy(codes) * scale, bias
+
+    def _noisy(self, codes: Tensor) -> Tensor:
         shares = zip(codes.chunk(len(self.grids), 1), self.grids, strict=True)
-        return torch.cat([self.noise(share, grid.limit) for share, grid in shares], 1) * scale, bias
+        return torch.cat([self.noise(share, grid.limit) for share, grid in shares], 1)
 
     def codes(self, x_scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Integer weights (d_in, d_out), one scale per output, and the bias on the grid of the accumulator."""

@@ -85,7 +85,7 @@ class Block(nn.Module):
         self.mixing = QuantLinear(
             config.d_model, 2 * config.d_model, (quant.weight_bits, quant.gating), quant, norm=True
         )
-        self.mixing_quantizer = Quantizer(quant.activation_bits, quant)
+        self.mixing_quantizer = Quantizer(quant.converter, quant)
         self.gate_quantizer = Quantizer(quant.gate_bits, quant, signed=False)
         self.product_quantizer = Quantizer(quant.activation_bits, quant)
         self.dropout = nn.Dropout(config.dropout)
@@ -94,7 +94,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Input x (N, T, H) -> (N, T, H)."""
         z = self.act_quantizer(self.activation(self.ssm(x)))
-        value, gate = self.mixing_quantizer(self.mixing(z, self.act_quantizer.scale, mask)).chunk(2, -1)
+        mixed = self.mixing(z, self.act_quantizer.scale, mask, (self.act_quantizer, self.mixing_quantizer))
+        value, gate = self.mixing_quantizer(mixed).chunk(2, -1)
         product = self.product_quantizer(value * self.gate_quantizer(torch.sigmoid(gate)))
         return self.quantizer(x + self.dropout(product))  # type: ignore[no-any-return]
 
@@ -116,7 +117,7 @@ class S4DClassifier(nn.Module):
         self.config = config
         self.input_quantizer = Quantizer(quant.input_bits, quant)
         self.encoder = QuantLinear(config.d_input, config.d_model, quant.coder, quant, norm=config.encoder_norm)
-        self.encoder_quantizer = Quantizer(quant.activation_bits, quant)
+        self.encoder_quantizer = Quantizer(quant.converter, quant)
         rates = config.rates or (1,) * config.layers
         self.blocks = nn.ModuleList(Block(config, *each) for each in zip(rates, config.periods, strict=True))
         self.pool_quantizer = Quantizer(quant.activation_bits, quant)
@@ -128,14 +129,16 @@ class S4DClassifier(nn.Module):
         mask = _mask(x, lengths)
         gain = self.config.input_gain
         z = self.input_quantizer(x * (x.new_tensor(gain) if isinstance(gain, tuple) else gain))
-        z = self.encoder_quantizer(self.encoder(z, self.input_quantizer.scale, mask))
+        between = self.input_quantizer, self.encoder_quantizer
+        z = self.encoder_quantizer(self.encoder(z, self.input_quantizer.scale, mask, between))
         for block in self.blocks:
             if block.slower is not None:
                 z, lengths = block.slower(z, lengths)  # type: ignore[operator]
                 mask = _mask(z, lengths)
             z = block(z, mask)
         z = self.pool_quantizer(self._pool(z, lengths, mask))
-        return self.output_quantizer(self.decoder(z, self.pool_quantizer.scale))  # type: ignore[no-any-return]
+        between = self.pool_quantizer, self.output_quantizer
+        return self.output_quantizer(self.decoder(z, self.pool_quantizer.scale, None, between))  # type: ignore[no-any-return]
 
     def _pool(self, z: Tensor, lengths: Tensor | None, mask: Tensor | None) -> Tensor:
         if self.config.pooling == "none":

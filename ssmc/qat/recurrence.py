@@ -44,7 +44,7 @@ def float_step(m: Tensor) -> Step:
     n = m.shape[-1] - 1
 
     def step(s: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        return _split(_columns(m, s, u), n)
+        return split(_columns(m, s, u), n)
 
     return step
 
@@ -74,7 +74,7 @@ def quantized_step(
         if adc_noise:
             z = z + adc_noise * normal(z)
         q = torch.ops.ssmc.fake_quant(z, one, one, *ranges.adc)
-        inc, y = _split(q, n)
+        inc, y = split(q, n)
         if ranges.form == "direct":
             return inc, y
         return torch.clamp((r if ranges.form == "delta" else r * kept) + inc, *ranges.register), y
@@ -97,11 +97,15 @@ def run_scan(step: Step, state: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     return last, y.transpose(0, 1)
 
 
+def joined(rows: Tensor, u: Tensor) -> Tensor:
+    """What drives the rows (N, H, n+1, 1): states (N, H, n) and input (N, H)."""
+    return torch.cat([rows, u.unsqueeze(-1)], -1).unsqueeze(-1)
+
+
 def _columns(w: Tensor, rows: Tensor, u: Tensor) -> Tensor:
-    v = torch.cat([rows, u.unsqueeze(-1)], -1)
-    return torch.matmul(w, v.unsqueeze(-1)).squeeze(-1)
+    return torch.matmul(w, joined(rows, u)).squeeze(-1)
 
 
-def _split(z: Tensor, n: int) -> tuple[Tensor, Tensor]:
+def split(z: Tensor, n: int) -> tuple[Tensor, Tensor]:
     """(..., n+1) -> states (..., n), y (...); contiguous clones, as a scan body must return."""
     return z[..., :n].clone(memory_format=torch.contiguous_format), z[..., n].clone()

@@ -5,16 +5,21 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ssmc.ir.rounding import IntArray
+from ssmc.qat.cells import CellNoise, inside
+from ssmc.qat.columns import Columns, Crossbar
 from ssmc.qat.config import Mode, QuantConfig, signed_range
+from ssmc.qat.converters import Converters
 from ssmc.qat.devices import has_triton
 from ssmc.qat.fake_quant import LearnedStep, Quantizer, StepSearch
 from ssmc.qat.kernel import Kernel, Scales, best_spread, quantize_kernel
 from ssmc.qat.poles import Blocks
 from ssmc.qat.recurrence import StepRanges, float_step, quantized_step, run_loop, run_scan
-from ssmc.qat.weights import WeightNoise
+from ssmc.qat.weights import WeightNoise, straight_to
 
 LARGEST_SHIFT = 14
 
@@ -42,7 +47,7 @@ class S4D(nn.Module):
         self.config = config
         self.mode = Mode.FLOAT
         self.frozen = False
-        self.noise = WeightNoise(config)
+        self.noise, self.cells, self.converters = WeightNoise(config), CellNoise(config), Converters(config)
         self.input_quantizer = Quantizer(config.activation_bits, config)
         span = math.log(dt_max) - math.log(dt_min)
         self.log_dt = nn.Parameter(torch.rand(d_model) * span + math.log(dt_min))
@@ -154,6 +159,9 @@ class S4D(nn.Module):
         if self.frozen:
             return self._frozen_scan(u)
         w, ratio = self.codes()
+        bar = self.crossbar(w, ratio)
+        if bar is not None:
+            return self._through(bar, u)
         w = w.noisy(self.noise, *self.limits)
         adc_noise = self.config.adc_noise if self.training else 0.0
         if u.device.type == "cpu":
@@ -171,6 +179,39 @@ class S4D(nn.Module):
         one = self.get_buffer("one")
         w = torch.ops.ssmc.fake_quant(self.get_buffer("matrix_codes"), one, one, -limit, limit)
         return self._stepwise(w, self.get_buffer("ratio"), u)
+
+    def crossbar(self, w: Kernel, ratio: Tensor) -> Crossbar | None:
+        """The cells and converters that hold W; None where the converters are the quantizers, and nothing is noisy."""
+        if self.config.hardware is None:
+            return None
+        codes, ranges = w.dense(), self.ranges()
+        bias, drives = torch.zeros_like(ratio), self._drives(ranges)
+        columns = self.converters.columns(codes, ratio, bias, ranges.adc, drives, self.training, 2 * self.C.shape[1])
+        noise = self.config.adc_noise if self.training else 0.0
+        if not self.cells.active:
+            return None if columns is None else Crossbar(self.noise(codes, self.limits[0]), columns, None, noise)
+        written = self.cells.write(codes)
+        columns = columns or Columns.quantizer(ratio, bias, ranges.adc)
+        stable = inside(codes.detach(), written.weight, ratio.detach(), self.scales().dac_step, self.keep)
+        cells = straight_to(written.weight, codes)
+        return Crossbar(cells, columns.deviating(written), written.variance, noise, stable)
+
+    def _drives(self, ranges: StepRanges) -> tuple[IntArray, IntArray]:
+        """Smallest and largest codes that drive states and input, (H, n+1) each."""
+        heads, states = self.C.shape[0], 2 * self.C.shape[1]
+        both = zip(ranges.dac, (self.input_quantizer.lo, self.input_quantizer.hi), strict=True)
+        low, high = (np.array([[state] * states + [u]] * heads, np.int64) for state, u in both)
+        return low, high
+
+    def _through(self, bar: Crossbar, u: Tensor) -> Tensor:
+        """Output codes (N, T, H) of input codes u."""
+        dac_step = self.scales().dac_step
+        if u.device.type == "cpu":
+            from ssmc.qat.crossbar import run_crossbar  # numba only where it is used
+
+            return run_crossbar(bar, dac_step, self.keep, self.ranges(), u)
+        state = u.new_zeros(u.shape[0], *dac_step.shape)
+        return run_loop(bar.step(dac_step, self.keep, self.ranges()), state, u)[1]
 
     def _stepwise(self, w: Tensor, ratio: Tensor, u: Tensor, adc_noise: float = 0.0) -> Tensor:
         dac_step = self.get_buffer("dac_step") if self.frozen else self.scales().dac_step

@@ -195,7 +195,11 @@ class Trainer:
         return ended
 
     def _epoch(self, phase: Phase, epoch: int, optimizer: torch.optim.Optimizer, schedule: Any) -> None:
-        """One pass over the data; random numbers depend on (seed, phase, epoch) alone."""
+        """One pass over the data; random numbers depend on (seed, phase, epoch) alone.
+
+        Raises:
+            DivergedError: the loss or its gradient is not finite: the weights are those before that batch.
+        """
         key = [self.seed, *phase.name.encode(), epoch]
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
         self.model.train()
@@ -207,7 +211,10 @@ class Trainer:
                 raise DivergedError(f"{fact}: lower its rates or its noise; the checkpoint holds the epoch before")
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            if not torch.isfinite(norm):
+                fact = f"the gradient is {norm.item()} in epoch {epoch + 1}, batch {done}, of phase '{phase.name}'"
+                raise DivergedError(f"{fact}: lower its rates or its noise; the checkpoint holds the epoch before")
             optimizer.step()
             schedule.step()
             for observer in self.observers:

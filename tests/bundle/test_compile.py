@@ -15,13 +15,13 @@ import ssmc
 from ssmc.bundle.compile import lower
 from ssmc.bundle.pruning import find_cuts
 from ssmc.bundle.stages import split_at_folded
+from ssmc.conversion.ranges import input_range
 from ssmc.hardware.file import load_hardware
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.matrix import Matrix
 from ssmc.ir.operations import Linear
 from ssmc.ir.requant import Requant
 from ssmc.report.summary import summary
-from ssmc.targets.aimc.lowering.ranges import input_range
 from ssmc.targets.aimc.target import AimcTarget
 from ssmc.targets.integer.target import IntegerTarget
 from tests.bundle.test_stages import SPEC, budget

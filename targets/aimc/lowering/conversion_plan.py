@@ -16,17 +16,15 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from ssmc.conversion.column_sums import Inputs
+from ssmc.conversion.cuts import drive_planes, outputs_per_tile, slice_gains, slices
+from ssmc.conversion.one_conversion import one_conversion, realised_over, why_not_quantizer
 from ssmc.errors import ModelError
 from ssmc.hardware.model import Hardware
 from ssmc.ir.connectivity import cut, live_columns, live_rows
 from ssmc.ir.matrix import Matrix
-from ssmc.ir.quant import bits_for
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import IntArray
-from ssmc.targets.aimc.lowering.column_sums import Inputs
-from ssmc.targets.aimc.lowering.converter_steps import same_ratios, step_sets
-from ssmc.targets.aimc.lowering.cuts import drive_planes, outputs_per_tile, slice_gains, slices
-from ssmc.targets.aimc.lowering.one_conversion import one_conversion, realised_over
 from ssmc.targets.aimc.lowering.partial_conversions import Cut, every_cut, lossless_parts, lossy_parts
 
 Kind = Literal["single", "lossless", "lossy", "digital"]
@@ -157,25 +155,4 @@ def why_not_single(
         return f"{matrix.weight_bits}-bit weights, {hw.cell.levels} cell levels"
     if planes:
         return "bit-serial drive"
-    wide = max(bits_for(int(lo), int(hi)) for lo, hi in zip(requant.lo, requant.hi, strict=True))
-    if wide > hw.adc.bits:
-        return f"{wide}-bit outputs, {hw.adc.bits}-bit converter"
-    if not hw.adc.offset and (any(requant.bias) or not _natural_ranges(requant, hw)):
-        return "converter without programmable offset"
-    if not _steps_fit(matrix, requant, hw):
-        return f"outputs with unlike steps, adc.step = {hw.adc.step}"
-    return ""
-
-
-def _natural_ranges(requant: Requant, hw: Hardware) -> bool:
-    """Whether every code range lies in the signed or in the unsigned range of the converter."""
-    half = 1 << (hw.adc.bits - 1)
-    signed = (requant.lo >= -half) & (requant.hi < half)
-    return bool((signed | ((requant.lo >= 0) & (requant.hi < 2 * half))).all())
-
-
-def _steps_fit(matrix: Matrix, requant: Requant, hw: Hardware) -> bool:
-    """Whether outputs that share a step, as ``adc.step`` says, have the same ratio."""
-    live = live_columns(matrix.codes)
-    sets = np.where(live, step_sets(live, 1, hw)[0], -1)
-    return same_ratios(requant.ratio, sets.ravel().tolist())
+    return why_not_quantizer(matrix.codes, requant, hw)

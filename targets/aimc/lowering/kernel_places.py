@@ -20,6 +20,8 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
+from ssmc.conversion.column_sums import Inputs
+from ssmc.conversion.converter_steps import Columns, step_sets, window_error
 from ssmc.hardware.model import Hardware
 from ssmc.ir.connectivity import live_columns
 from ssmc.ir.matrix import Matrix
@@ -28,9 +30,7 @@ from ssmc.ir.operations.state_space import InputSum
 from ssmc.ir.requant import Requant, make_requant
 from ssmc.ir.rounding import IntArray
 from ssmc.passes.place import Policy
-from ssmc.targets.aimc.lowering.column_sums import Inputs
 from ssmc.targets.aimc.lowering.conversion_plan import Kind, MatrixPlan, cuts_of
-from ssmc.targets.aimc.lowering.converter_steps import Columns, step_sets, window_error
 from ssmc.targets.aimc.lowering.partial_conversions import (
     lossless_parts,
     lossy_parts,

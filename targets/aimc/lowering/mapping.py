@@ -16,12 +16,12 @@ from functools import cached_property
 
 import numpy as np
 
+from ssmc.conversion.cuts import outputs_per_tile
 from ssmc.errors import ModelError
 from ssmc.hardware.model import Hardware
 from ssmc.ir.connectivity import Mask, cut, live_columns, live_rows
 from ssmc.ir.rounding import IntArray
 from ssmc.targets.aimc.lowering.conversion_plan import MatrixPlan
-from ssmc.targets.aimc.lowering.cuts import outputs_per_tile
 from ssmc.targets.aimc.lowering.packing import ONE, Block, Packing, pack
 
 

@@ -12,16 +12,16 @@ from itertools import groupby
 
 import numpy as np
 
+from ssmc.conversion.column_sums import Inputs
+from ssmc.conversion.converter_steps import Columns, best_shared, step_sets, window_error
+from ssmc.conversion.cuts import slices
+from ssmc.conversion.ranges import Range
 from ssmc.hardware.model import Hardware
 from ssmc.ir.connectivity import live_columns
 from ssmc.ir.matrix import Matrix, PartialSum, excess
 from ssmc.ir.parts import driven
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import FloatArray, IntArray
-from ssmc.targets.aimc.lowering.column_sums import Inputs
-from ssmc.targets.aimc.lowering.converter_steps import Columns, best_shared, step_sets, window_error
-from ssmc.targets.aimc.lowering.cuts import slices
-from ssmc.targets.aimc.lowering.ranges import Range
 
 
 @dataclass(frozen=True)

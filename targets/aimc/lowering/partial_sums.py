@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from ssmc.conversion.column_sums import Inputs
+from ssmc.conversion.ranges import input_range
 from ssmc.errors import ModelError
 from ssmc.hardware.model import Hardware
 from ssmc.ir.matrix import Matrix
@@ -18,10 +20,8 @@ from ssmc.ir.operations import AnyOp, Linear, StateSpace
 from ssmc.ir.program import Program
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import IntArray
-from ssmc.targets.aimc.lowering.column_sums import Inputs
 from ssmc.targets.aimc.lowering.conversion_plan import MatrixPlan, analog_plan, digital_plan
 from ssmc.targets.aimc.lowering.kernel_places import INPUT, OUTPUT, Place, settled, split, with_poles_apart
-from ssmc.targets.aimc.lowering.ranges import input_range
 
 Named = tuple[str, Matrix, Requant]
 Seen = Mapping[str, IntArray]  # (S, G, in)

@@ -10,9 +10,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from ssmc.conversion.cuts import converter_of
 from ssmc.hardware.conductances import IDEAL, NoiseModel, Real
 from ssmc.hardware.model import Hardware
-from ssmc.targets.aimc.lowering.cuts import converter_of
 from ssmc.targets.aimc.lowering.mapping import Bank
 from ssmc.targets.aimc.simulation.coupled import Coupling, coupling_of, whole_bank
 from ssmc.targets.aimc.simulation.noise import Cells, program_cells, read_variance

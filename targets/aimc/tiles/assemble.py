@@ -7,6 +7,7 @@ from typing import assert_never
 
 import numpy as np
 
+from ssmc.conversion.ranges import input_range
 from ssmc.hardware.model import Hardware
 from ssmc.ir.operations import (
     AnyOp,
@@ -35,7 +36,6 @@ from ssmc.targets.aimc.lowering.conversion_plan import MatrixPlan
 from ssmc.targets.aimc.lowering.kernel_places import INPUT, OUTPUT
 from ssmc.targets.aimc.lowering.mapping import Bank, Packings, make_banks
 from ssmc.targets.aimc.lowering.partial_sums import Lowered
-from ssmc.targets.aimc.lowering.ranges import input_range
 from ssmc.targets.aimc.tiles.instructions import (
     Accumulate,
     Accumulator,

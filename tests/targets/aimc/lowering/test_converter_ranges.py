@@ -12,6 +12,7 @@ import pytest
 
 import ssmc
 from ssmc.analysis.linear import linear_kernel
+from ssmc.conversion.column_sums import Inputs
 from ssmc.data import Samples
 from ssmc.errors import UsageError
 from ssmc.hardware.model import Hardware
@@ -23,7 +24,6 @@ from ssmc.ir.read_program import read_program
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import FloatArray
 from ssmc.pipeline import run_pipeline
-from ssmc.targets.aimc.lowering.column_sums import Inputs
 from ssmc.targets.aimc.lowering.partial_sums import Lowered, lower
 from ssmc.targets.aimc.lowering.recorded_inputs import recorded_inputs
 from ssmc.targets.aimc.simulation.chip import Chip

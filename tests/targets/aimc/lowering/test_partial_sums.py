@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ssmc.conversion.cuts import drive_planes, outputs_per_tile, slice_gains, slices
 from ssmc.errors import ModelError
 from ssmc.hardware.model import Hardware
 from ssmc.ir.executor import Executor
@@ -20,7 +21,6 @@ from ssmc.ir.operations import Dequantize, Linear, Quantize
 from ssmc.ir.program import Program
 from ssmc.ir.quant import Codes, QuantType
 from ssmc.ir.requant import make_requant
-from ssmc.targets.aimc.lowering.cuts import drive_planes, outputs_per_tile, slice_gains, slices
 from ssmc.targets.aimc.lowering.mapping import make_banks
 from ssmc.targets.aimc.lowering.partial_conversions import whole_window
 from ssmc.targets.aimc.lowering.partial_sums import lower

@@ -6,11 +6,11 @@ from typing import TypeVar
 
 import numpy as np
 
+from ssmc.conversion.ranges import Range
 from ssmc.errors import ModelError
 from ssmc.hardware.model import Hardware
 from ssmc.ir.quant import bits_for
 from ssmc.ir.rounding import IntArray
-from ssmc.targets.aimc.lowering.ranges import Range
 
 Position = TypeVar("Position", int, IntArray)
 

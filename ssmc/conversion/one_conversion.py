@@ -17,18 +17,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssmc.hardware.model import Hardware
-from ssmc.ir.connectivity import live_columns
-from ssmc.ir.matrix import Matrix, PartialSum, excess
-from ssmc.ir.requant import Requant, make_requant
-from ssmc.ir.rounding import FloatArray, IntArray, bit_length, round_half_even
-from ssmc.targets.aimc.lowering.column_sums import POINTS, Inputs
-from ssmc.targets.aimc.lowering.converter_steps import (
+from ssmc.conversion.column_sums import POINTS, Inputs
+from ssmc.conversion.converter_steps import (
     Columns,
     best_shared,
     largest_shared,
@@ -36,10 +31,36 @@ from ssmc.targets.aimc.lowering.converter_steps import (
     step_sets,
     window_error,
 )
+from ssmc.hardware.model import Hardware
+from ssmc.ir.connectivity import live_columns
+from ssmc.ir.matrix import Matrix, PartialSum, excess
+from ssmc.ir.quant import bits_for
+from ssmc.ir.requant import Requant, make_requant
+from ssmc.ir.rounding import FloatArray, IntArray, bit_length, round_half_even
 
 PER_OCTAVE = 4
 FINER, MOST_OCTAVES = 3, 6
 MANTISSA = 32
+
+
+class Following(Protocol):
+    """The quantizer of C columns: ``q = clip(round_half_even(ratio acc + bias), lo, hi)``."""
+
+    @property
+    def ratio(self) -> Sequence[Fraction | float]:
+        """Codes per accumulator unit."""
+
+    @property
+    def bias(self) -> Sequence[Fraction | float]:
+        """Code at accumulator 0."""
+
+    @property
+    def lo(self) -> IntArray:
+        """Smallest codes, (C,)."""
+
+    @property
+    def hi(self) -> IntArray:
+        """Largest codes, (C,)."""
 
 
 class Steps(NamedTuple):
@@ -87,9 +108,15 @@ def one_conversion(matrix: Matrix, requant: Requant, inputs: Inputs, hw: Hardwar
     Raises:
         ModelError: SSMC-R01 where no realisation fits 62-bit integers.
     """
-    q = _quantizers(matrix, requant, hw)
-    alike = same_ratios(requant.ratio, np.where(q.live, q.sets, -1).tolist())
-    columns = _expected(matrix, q, inputs)
+    steps, first = chosen_steps(matrix.codes, requant, inputs, hw)
+    return _realised(matrix, requant, steps, first, inputs, hw, node)
+
+
+def chosen_steps(codes: IntArray, following: Following, inputs: Inputs, hw: Hardware) -> tuple[Steps, IntArray]:
+    """Steps and first codes (C,) of the converters of codes (G, out, in), C = G out."""
+    q = _quantizers(codes, following, hw)
+    alike = same_ratios(following.ratio, np.where(q.live, q.sets, -1).tolist())
+    columns = _expected(codes, q, inputs)
     trials = list(_coarser(q, hw, inputs.seen is not None)) if alike else []
     if not alike or inputs.seen is not None:
         trials += list(_free(q, columns, hw))
@@ -101,26 +128,46 @@ def one_conversion(matrix: Matrix, requant: Requant, inputs: Inputs, hw: Hardwar
 
     steps = Steps(*(chosen(options) for options in zip(*trials, strict=True)))  # type: ignore[arg-type]
     first = chosen([window for window, _ in looked]).astype(np.int64)
-    steps = Steps(np.where(q.live, steps.shift, -1), steps.unit)
-    return _realised(matrix, requant, steps, first, inputs, hw, node)
+    return Steps(np.where(q.live, steps.shift, -1), steps.unit), first
 
 
-def _quantizers(matrix: Matrix, requant: Requant, hw: Hardware) -> Quantizers:
-    ratio, bias = (np.array([float(x) for x in exact]) for exact in (requant.ratio, requant.bias))
-    live = matrix.codes.any(-1).ravel() & (ratio != 0)
-    sets = step_sets(live_columns(matrix.codes), 1, hw).ravel()
-    return Quantizers(ratio, bias, requant.lo.astype(np.float64), requant.hi.astype(np.float64), live, sets)
+def why_not_quantizer(codes: IntArray, following: Following, hw: Hardware) -> str:
+    """Why the converters of codes (G, out, in) cannot be the quantizer itself; empty where they can."""
+    wide = max(bits_for(int(lo), int(hi)) for lo, hi in zip(following.lo, following.hi, strict=True))
+    if wide > hw.adc.bits:
+        return f"{wide}-bit outputs, {hw.adc.bits}-bit converter"
+    if not hw.adc.offset and (any(following.bias) or not _natural_ranges(following, hw)):
+        return "converter without programmable offset"
+    live = live_columns(codes)
+    sets = np.where(live, step_sets(live, 1, hw)[0], -1)
+    if not same_ratios(following.ratio, sets.ravel().tolist()):
+        return f"outputs with unlike steps, adc.step = {hw.adc.step}"
+    return ""
 
 
-def _expected(matrix: Matrix, q: Quantizers, inputs: Inputs) -> Columns:
+def _natural_ranges(following: Following, hw: Hardware) -> bool:
+    """Whether every code range lies in the signed or in the unsigned range of the converter."""
+    half = 1 << (hw.adc.bits - 1)
+    signed = (following.lo >= -half) & (following.hi < half)
+    return bool((signed | ((following.lo >= 0) & (following.hi < 2 * half))).all())
+
+
+def _quantizers(codes: IntArray, following: Following, hw: Hardware) -> Quantizers:
+    ratio, bias = (np.array([float(x) for x in exact]) for exact in (following.ratio, following.bias))
+    live = codes.any(-1).ravel() & (ratio != 0)
+    sets = step_sets(live_columns(codes), 1, hw).ravel()
+    return Quantizers(ratio, bias, following.lo.astype(np.float64), following.hi.astype(np.float64), live, sets)
+
+
+def _expected(codes: IntArray, q: Quantizers, inputs: Inputs) -> Columns:
     """What the quantizers are given: recorded, or evenly over their range. A dead column has its bias."""
     if inputs.seen is None:
         even = (np.arange(POINTS) + 0.5) / POINTS
         points = q.lo[:, None] - 0.5 + (q.hi - q.lo + 1)[:, None] * even
     else:
-        points = q.ratio[:, None] * inputs.sums(matrix.codes) + q.bias[:, None]
+        points = q.ratio[:, None] * inputs.sums(codes) + q.bias[:, None]
     points = np.where(q.live[:, None], points, q.bias[:, None])
-    ends = np.stack([q.ratio * end.ravel() + q.bias for end in matrix.reach(*inputs.ends)])
+    ends = np.stack([q.ratio * end.ravel() + q.bias for end in Matrix(codes).reach(*inputs.ends)])
     low, high = (np.clip(end, q.lo, q.hi) for end in (ends.min(0), ends.max(0)))
     return Columns(points, np.ones(1), (low, high), (q.lo, q.hi))
 
@@ -155,7 +202,7 @@ def _realised(
     """In exact rationals; a converter that gives every sum itself is a partial sum with step 1."""
     last = first + (1 << hw.adc.bits) - 1
     columns = zip(requant.ratio, requant.bias, steps.shift.tolist(), steps.unit.tolist(), strict=True)
-    numbers = [_exact(*column, hw) for column in columns]
+    numbers = [realised_steps(*column, hw) for column in columns]
     ratio, bias, back, offset = (tuple(column) for column in zip(*numbers, strict=True))
     if all(r == 1 for r in ratio) and not any(bias):
         shape = matrix.codes.shape[:2]
@@ -169,7 +216,7 @@ def _realised(
     return lowered, realised_over(replace(requant, ratio=back, bias=offset), lowered, inputs, node)
 
 
-def _exact(
+def realised_steps(
     ratio: Fraction, bias: Fraction, shift: int, unit: float, hw: Hardware
 ) -> tuple[Fraction, Fraction, Fraction, Fraction]:
     """Ratio and bias of the converter, then of what is behind it."""

@@ -15,10 +15,10 @@ from statistics import NormalDist
 
 import numpy as np
 
+from ssmc.conversion.ranges import Range
 from ssmc.ir.matrix import Matrix
 from ssmc.ir.parts import driven
 from ssmc.ir.rounding import FloatArray, IntArray
-from ssmc.targets.aimc.lowering.ranges import Range
 
 POINTS = 257
 

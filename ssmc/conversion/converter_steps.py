@@ -14,10 +14,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ssmc.conversion.cuts import converter_of, outputs_per_tile
 from ssmc.hardware.model import Hardware
 from ssmc.ir.connectivity import Mask, cut
 from ssmc.ir.rounding import FloatArray, IntArray, round_half_even
-from ssmc.targets.aimc.lowering.cuts import converter_of, outputs_per_tile
 
 WINDOWS = 5
 

@@ -1,0 +1,148 @@
+"""The cells of a chip, drawn for a matrix while a model is trained: the law of its hardware file (docs/noise.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ssmc.conversion.cuts import slice_gains, slices
+from ssmc.hardware.conductances import Real, conductance, draws_of, noise_of
+from ssmc.ir.connectivity import live_columns, live_rows
+from ssmc.ir.rounding import IntArray
+from ssmc.qat.config import QuantConfig
+
+LEAST_S = 1.0
+
+
+@dataclass(frozen=True)
+class Written:
+    """A matrix in cells, in code units.
+
+    Attributes:
+        weight: what a column multiplies a drive with, (G, out, in).
+        variance: of a product per squared drive, same shape; None where reading is noiseless.
+        gain, offset, bow: of the converters, (G, out) each: a factor, and codes.
+    """
+
+    weight: Tensor
+    variance: Tensor | None
+    gain: Tensor
+    offset: Tensor
+    bow: Tensor
+
+
+class CellNoise(nn.Module):
+    """Writes matrices into cells of ``config.hardware``, every time into another chip.
+
+    What the simulator does to a chip (``ssmc.targets.aimc.simulation``), but wires, and groups that share an array:
+    programming, drift with one compensating factor a group, 1/f noise, stuck cells, the cells without a code, read
+    noise, converters. The time since programming is 0 in half of the calls, else spread evenly in log time.
+    """
+
+    def __init__(self, config: QuantConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.always: bool | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether the next call meets a chip: while training, or as `set_device_noise` says."""
+        if not self.config.device_noise:
+            return False
+        return self.training if self.always is None else self.always
+
+    @torch.no_grad()
+    def write(self, codes: Tensor) -> Written:
+        """Codes (G, out, in) in the cells of a new chip; torch's generator seeds it."""
+        assert self.config.hardware is not None
+        rng = np.random.default_rng(int(torch.randint(1 << 62, ())))
+        whole = codes.detach().double().cpu().numpy().astype(np.int64)
+        time_s = self._time(rng)
+        whole, common = reduced(whole)
+        weight, variance = (x * common[..., None] ** k for k, x in enumerate(self._cells(whole, rng, time_s), 1))
+        noise = noise_of(self.config.hardware)
+        z = rng.standard_normal((3, *whole.shape[:2]))
+        return Written(
+            _tensor(weight, codes),
+            _tensor(variance, codes) if noise.read else None,
+            _tensor(1 + noise.adc_gain * z[0], codes),
+            _tensor(noise.adc_offset * z[1], codes),
+            _tensor(noise.adc_inl * z[2], codes),
+        )
+
+    def _time(self, rng: np.random.Generator) -> float:
+        if self.config.drift_s <= LEAST_S or rng.random() < 0.5:
+            return 0.0
+        return float(np.exp(rng.uniform(np.log(LEAST_S), np.log(self.config.drift_s))))
+
+    def _cells(self, codes: IntArray, rng: np.random.Generator, time_s: float) -> tuple[Real, Real]:
+        """Weight and variance (G, out, in) of codes; the digits of every slice have cells of their own."""
+        hw = self.config.hardware
+        assert hw is not None
+        gains, noise = slice_gains(codes, hw), noise_of(hw)
+        digits = np.stack(slices(codes, gains)).astype(np.float64)
+        weights = np.array(gains, np.float64)[:, None, None, None]
+        used = live_columns(codes)[..., None] & live_rows(codes)[:, None, :]
+        if hw.cell.scheme == "differential_columns":
+            levels = [np.maximum(digits, 0), np.maximum(-digits, 0)]
+        else:
+            zero = (hw.cell.levels - 1) // 2
+            levels = [digits + zero, np.full((1, len(codes), 1, codes.shape[2]), float(zero))]
+        draws = [draws_of(level.shape, rng) for level in levels]
+
+        def pair(at: float) -> list[Real]:
+            return [conductance(level, draw, hw, noise, at) for level, draw in zip(levels, draws, strict=True)]
+
+        plus, minus = pair(time_s)
+        weight = (weights * (plus - minus)).sum(0) * used
+        variance = noise.read**2 * (weights**2 * (plus**2 + minus**2)).sum(0) * used
+        if time_s > 0:
+            first = pair(0.0)
+            written = (weights * (first[0] - first[1])).sum(0) * used
+            factor = np.abs(written).sum((1, 2)) / np.maximum(np.abs(weight).sum((1, 2)), 1e-12)
+            weight, variance = weight * factor[:, None, None], variance * factor[:, None, None] ** 2
+        return weight, variance
+
+
+def reduced(codes: IntArray) -> tuple[IntArray, IntArray]:
+    """Codes (G, out, in) without the common factor (G, out) of every column, as the compiler reads them."""
+    common = np.maximum(np.gcd.reduce(np.abs(codes), axis=-1), 1)
+    return codes // common[..., None], common
+
+
+def _tensor(x: Real, like: Tensor) -> Tensor:
+    return torch.from_numpy(np.asarray(x)).to(like)
+
+
+def inside(codes: Tensor, written: Tensor, ratio: Tensor, dac_step: Tensor, keep: Tensor) -> Tensor:
+    """``written`` (H, n+1, n+1), with no pole of a channel on or outside the unit circle where ``codes`` has none.
+
+    A register follows r' = (keep + ratio W 2^-p) r. Where what is wrong about the cells of W puts an eigenvalue of that
+    outside, the n x n cells of the states take the largest of 3/4, 1/2, 1/4 and 0 of it that does not.
+    """
+    n = dac_step.shape[1]
+    scale, kept = (ratio[:, :n, None] / dac_step[:, None, :]).double(), torch.diag_embed(keep.repeat_interleave(2, 1))
+
+    def outside(share: float, heads: Tensor) -> Tensor:
+        cells = torch.lerp(codes[heads, :n, :n], written[heads, :n, :n], share).double()
+        poles = torch.linalg.eigvals(kept[heads].double() + scale[heads] * cells)
+        return torch.ge(poles.abs().amax(-1), 1)
+
+    result, left = written.clone(), torch.arange(len(codes), device=codes.device)
+    left = left[outside(1.0, left)]
+    for share in (0.75, 0.5, 0.25, 0.0):
+        if not len(left):
+            break
+        result[left, :n, :n] = torch.lerp(codes[left, :n, :n], written[left, :n, :n], share)
+        left = left[outside(share, left)]
+    return result
+
+
+def set_device_noise(model: nn.Module, on: bool | None) -> None:
+    """Whether every call meets a chip, in training and evaluation; None: in training, where it is configured."""
+    for module in model.modules():
+        if isinstance(module, CellNoise):
+            module.always = on
