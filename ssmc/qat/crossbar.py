@@ -204,6 +204,7 @@ def _backward(  # type: ignore[no-untyped-def]
                     _column_gradient(
                         through,
                         ratio,
+                        unit,
                         first,
                         last,
                         back,

@@ -140,6 +140,11 @@ class Quantizer(nn.Module):
         self.register_buffer("unit", torch.tensor(1.0), persistent=False)
 
     @property
+    def ends(self) -> tuple[int, int]:
+        """Smallest and largest code."""
+        return self.lo, self.hi
+
+    @property
     def scale(self) -> Tensor:
         """The step, a scalar."""
         return self.step()  # type: ignore[no-any-return]

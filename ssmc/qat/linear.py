@@ -14,7 +14,7 @@ from ssmc.qat.fake_quant import Quantizer
 from ssmc.qat.weights import WeightNoise, straight_to, weight_codes, weight_scale
 
 BIAS_LIMIT = 1 << 23
-Between = tuple[Quantizer, Quantizer]
+Between = tuple[tuple[int, int], Quantizer]
 
 
 class QuantLinear(nn.Module):
@@ -41,8 +41,8 @@ class QuantLinear(nn.Module):
     def forward(self, x: Tensor, x_scale: Tensor, mask: Tensor | None = None, between: Between | None = None) -> Tensor:
         """Input x (..., d_in) with step x_scale -> (..., d_out); mask (...) marks the steps that count as data.
 
-        ``between``: the quantizers before and behind. With a hardware, the result is then what its cells and converters
-        give, on the grid of the quantizer behind.
+        ``between``: smallest and largest code of x, and the quantizer behind. With a hardware, the result is then what
+        its cells and converters give, on the grid of that quantizer.
         """
         if self.mode is Mode.QUANTIZED:
             if between is not None and self.config.hardware is not None and not self.frozen:
@@ -52,12 +52,12 @@ class QuantLinear(nn.Module):
         z = self.linear(x)
         return z if self.norm is None else self._normalise(z, mask)
 
-    def _through(self, x: Tensor, x_scale: Tensor, before: Quantizer, behind: Quantizer) -> Tensor:
+    def _through(self, x: Tensor, x_scale: Tensor, before: tuple[int, int], behind: Quantizer) -> Tensor:
         """The columns of the crossbar: their sums, read and converted."""
         codes, scale, bias = self.codes(x_scale)
         ratio, offset = (scale * x_scale / behind.scale)[None], (bias / behind.scale)[None]
         ends, cells = (behind.lo, behind.hi), codes.T[None]
-        drives = np.full((1, len(codes)), before.lo), np.full((1, len(codes)), before.hi)
+        drives = np.full((1, len(codes)), before[0]), np.full((1, len(codes)), before[1])
         columns = self.converters.columns(cells, ratio, offset, ends, drives, self.training)
         v, spread = x / x_scale, None
         if self.cells.active:

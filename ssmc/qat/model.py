@@ -82,6 +82,7 @@ class Block(nn.Module):
         self.ssm = S4D(config.d_model, config.d_state, quant, config.dt_min * period, config.dt_max * period)
         self.activation = functional.relu if config.activation == "relu" else functional.gelu
         self.act_quantizer = Quantizer(quant.activation_bits, quant)
+        self.driven = (0 if config.activation == "relu" else self.act_quantizer.lo), self.act_quantizer.hi
         self.mixing = QuantLinear(
             config.d_model, 2 * config.d_model, (quant.weight_bits, quant.gating), quant, norm=True
         )
@@ -94,7 +95,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Input x (N, T, H) -> (N, T, H)."""
         z = self.act_quantizer(self.activation(self.ssm(x)))
-        mixed = self.mixing(z, self.act_quantizer.scale, mask, (self.act_quantizer, self.mixing_quantizer))
+        mixed = self.mixing(z, self.act_quantizer.scale, mask, (self.driven, self.mixing_quantizer))
         value, gate = self.mixing_quantizer(mixed).chunk(2, -1)
         product = self.product_quantizer(value * self.gate_quantizer(torch.sigmoid(gate)))
         return self.quantizer(x + self.dropout(product))  # type: ignore[no-any-return]
@@ -129,7 +130,7 @@ class S4DClassifier(nn.Module):
         mask = _mask(x, lengths)
         gain = self.config.input_gain
         z = self.input_quantizer(x * (x.new_tensor(gain) if isinstance(gain, tuple) else gain))
-        between = self.input_quantizer, self.encoder_quantizer
+        between = self.input_quantizer.ends, self.encoder_quantizer
         z = self.encoder_quantizer(self.encoder(z, self.input_quantizer.scale, mask, between))
         for block in self.blocks:
             if block.slower is not None:
@@ -137,7 +138,7 @@ class S4DClassifier(nn.Module):
                 mask = _mask(z, lengths)
             z = block(z, mask)
         z = self.pool_quantizer(self._pool(z, lengths, mask))
-        between = self.pool_quantizer, self.output_quantizer
+        between = self.pool_quantizer.ends, self.output_quantizer
         return self.output_quantizer(self.decoder(z, self.pool_quantizer.scale, None, between))  # type: ignore[no-any-return]
 
     def _pool(self, z: Tensor, lengths: Tensor | None, mask: Tensor | None) -> Tensor:

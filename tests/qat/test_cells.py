@@ -143,6 +143,6 @@ def test_training_stops_where_a_gradient_is_not_finite_and_keeps_the_weights(tmp
     model = S4DClassifier(ModelConfig(3, 5, d_model=4, d_state=4))
     model.decoder.linear.bias.register_hook(lambda grad: grad * float("inf"))
     before = {name: value.clone() for name, value in model.named_parameters()}
-    with pytest.raises(DivergedError, match="the gradient is .* in epoch 1, batch 1, of phase 'bad'"):
+    with pytest.raises(DivergedError, match=r"the gradient is .* in epoch 1, batch 1, of phase 'bad'"):
         Trainer(model, One(), tmp_path / "c.pt").train(Phase("bad", 1, 1e-3, 1e-4))
     assert all(torch.equal(before[name], value) for name, value in model.named_parameters())
