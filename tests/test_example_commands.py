@@ -23,7 +23,7 @@ RECORDED = "\n".join(
 )
 NAMED = re.findall(r"python -m (examples\.[a-z_.]+[a-z][^`#\n\x22]*)", f"{TEXT}\n{RECORDED}")
 COMMANDS = sorted({" ".join(line.split()) for line in NAMED})
-DATA = ("asc12_8khz.npz", "cinc2017_af_100hz.npz", "fsdd.npz", "mnist.npz")
+DATA = ("JapaneseVowels.npz", "asc12_8khz.npz", "cinc2017_af_100hz.npz", "fsdd.npz", "mnist.npz")
 
 
 @pytest.fixture
