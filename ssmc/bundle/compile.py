@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,12 +19,14 @@ from ssmc.bundle.folder import Bundle
 from ssmc.bundle.registry import make_target, options_of, package_providing
 from ssmc.bundle.stages import checks, require_codes, split_at_folded, with_checks
 from ssmc.checking.teacher_forced import ForcedCheck
+from ssmc.errors import ModelError
 from ssmc.importers import load_model
 from ssmc.importers.inputs import parts_of
 from ssmc.importers.onnx_file import NONE
 from ssmc.ir.operations import StateSpace
 from ssmc.ir.read_program import read_program
 from ssmc.ir.serialize import Json
+from ssmc.passes.can_compile import can_compile
 from ssmc.passes.prune_budget import PruneBudget
 from ssmc.passes.stabilize_poles import Poles
 from ssmc.pipeline import Level, Pass, PipelineResult, run_pipeline
@@ -36,6 +39,7 @@ if TYPE_CHECKING:  # who prunes nothing needs no emitter of C, with which prunin
     from ssmc.bundle.pruning import Budget, Pruning
 
 STEPS = 100
+UNQUANTIZED = ("SSMC-Q05", "SSMC-Q06")
 Progress = Callable[[str], None]
 
 
@@ -86,7 +90,8 @@ def compile(
     ahead += checks(poles, target_sqnr)
     found = None if prune is None else _cuts(graph, ahead, prune, progress)
     cut = () if found is None else (PruneBudget(found.cuts),)
-    result = _lowered(graph, (*ahead, *cut, *rest), oracle=oracle, dump_dir=dump_dir, progress=progress)
+    with _way_out(model, budgets, states):
+        result = _lowered(graph, (*ahead, *cut, *rest), oracle=oracle, dump_dir=dump_dir, progress=progress)
     progress("emit")
     program = replace(read_program(require_codes(result).model), inputs=parts_of(graph))
     compiled = chosen.emit_decided(program, result.decided)
@@ -137,7 +142,25 @@ def lower(
     """
     steps = with_checks(target.pipeline(), poles) if passes is None else passes
     graph = _own(model, budgets, states)
-    return _lowered(graph, steps, oracle=oracle, dump_dir=dump_dir, stop_after=stop_after, progress=progress)
+    with _way_out(model, budgets, states):
+        return _lowered(graph, steps, oracle=oracle, dump_dir=dump_dir, stop_after=stop_after, progress=progress)
+
+
+@contextmanager
+def _way_out(model: str | Path | ir.Model, budgets: Budgets, states: Mapping[str, str]) -> Iterator[None]:
+    """Where the passes stop for want of a quantizer, say which are missing and which command adds them."""
+    try:
+        yield
+    except ModelError as error:
+        if error.code not in UNQUANTIZED:
+            raise
+        try:
+            way_out = can_compile(_own(model, budgets, states)).way_out
+        except ModelError:  # quantizers are not all that it lacks
+            raise error from None
+        if not way_out:
+            raise
+        raise ModelError(error.code, error.fact, f"{error.remedy}; {way_out}", error.node) from error
 
 
 def _own(model: str | Path | ir.Model, budgets: Budgets, states: Mapping[str, str] = NONE) -> ir.Model:

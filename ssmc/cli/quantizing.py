@@ -80,6 +80,11 @@ WARN_DB = 10
     help="Refit C and D to the quantized states on the calibration data.",
 )
 @click.option("--state", "state_pairs", multiple=True, metavar="IN:OUT", help=STATE_HELP)
+@click.option(
+    "--keep-scales",
+    is_flag=True,
+    help="Keep the quantizers that the model has already, and quantize only what is float.",
+)
 @budget_option
 @click.option("--min-sqnr", type=Finite(), metavar="DB", help="Refuse a model whose output SQNR is lower.")
 def quantize(
@@ -95,6 +100,7 @@ def quantize(
     refit: bool,
     budgets: Budgets,
     state_pairs: tuple[str, ...],
+    keep_scales: bool,
     min_sqnr: float | None,
     **widths: int | None,
 ) -> None:
@@ -128,7 +134,7 @@ def quantize(
     with stages("quantizing") as stage:
         sequences = load_samples(data, budgets, file_parts(model, budgets)).spread(samples)
         states = named_states(state_pairs)
-        done = run(model, sequences, config, progress=stage, budgets=budgets, states=states)
+        done = run(model, sequences, config, stage, budgets, states, keep_scales=keep_scales)
     _require(done.fidelity, min_sqnr)
     write_file(output, done.model.SerializeToString(deterministic=True))
     for kernel in done.kernels:

@@ -17,6 +17,8 @@ from ssmc.export.names import Names, name_nodes, scopes
 from ssmc.export.obstacles import find_obstacle, silence
 from ssmc.export.quantizers import lower_quantizers
 from ssmc.export.swapping import Swap, swap_layers
+from ssmc.importers.onnx_file import import_model
+from ssmc.passes.can_compile import can_compile
 from ssmc.qat.fake_quant import LearnedStep
 
 OPSET = 21
@@ -39,11 +41,13 @@ def export_onnx(
 
     Raises:
         ModelError: torch cannot export the module (SSMC-X01); a swapped layer computes something else (SSMC-X04); a
-            layer is known and no scan (SSMC-X05); the file would hold the example's batch or length (SSMC-X06).
+            layer is known and no scan (SSMC-X05); the file would hold the example's batch or length (SSMC-X06); it
+            cannot be compiled, however it is quantized (`can_compile`).
         UsageError: the example has no time axis, or the file cannot be written (SSMC-X02, SSMC-X03).
     """
     examples = example if isinstance(example, tuple) else (example,)
     exported, swaps = to_ir(model, examples)
+    can_compile(import_model(ir.to_proto(exported), Path(path).name))
     _write(Path(path), ir.to_proto(exported).SerializeToString(deterministic=True))
     return swaps
 

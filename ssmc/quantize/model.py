@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnx_ir.passes.common as common
 
 from ssmc.budgets import DEFAULT, Budgets
 from ssmc.data import Samples
 from ssmc.errors import ModelError, UsageError, VerificationError
+from ssmc.folding.points import Plan, Planner
 from ssmc.importers import load_model
 from ssmc.importers.inputs import INPUTS, Parts, parts_of, parts_text
 from ssmc.importers.onnx_file import NONE
@@ -22,15 +24,16 @@ from ssmc.ir.functions import attach_functions
 from ssmc.ir.parts import Constants
 from ssmc.ir.read_program import constants
 from ssmc.ir.rounding import FloatArray
+from ssmc.passes.can_compile import can_compile
 from ssmc.passes.canonicalize_quantizers import CanonicalizeQuantizers
 from ssmc.passes.fold_constants import FoldConstants
 from ssmc.passes.raise_recurrences import RaiseRecurrences
 from ssmc.quantize.bases import Kernel
 from ssmc.quantize.config import QuantizeConfig, signed_range
+from ssmc.quantize.given import given_step, spell_quantizers
 from ssmc.quantize.kernel import quantize_kernel
 from ssmc.quantize.modes import require_decay
 from ssmc.quantize.nodes import Nodes, float_scan, quantized_scan
-from ssmc.quantize.points import Plan, Planner
 from ssmc.quantize.read_back import Fidelity, read_back
 from ssmc.quantize.steps import best_step, weight_codes
 from ssmc.recognition.axes import name_axes
@@ -83,11 +86,14 @@ def quantize(
     progress: Progress = lambda stage: None,
     budgets: Budgets = DEFAULT,
     states: Mapping[str, str] = NONE,
+    keep_scales: bool = False,
 ) -> Quantized:
     """Quantize a float ONNX model on calibration sequences; ``states`` as in `load_model`.
 
+    With ``keep_scales`` quantizers that the model has already stay as they are, and only what is float gets some.
+
     Raises:
-        ModelError: the model cannot be compiled, SSMC-Q10 it is quantized already, SSMC-S04 or S11 a
+        ModelError: the model cannot be compiled (`can_compile`), SSMC-Q10 it is quantized already, SSMC-S04 or S11 a
             kernel does not decay.
         UsageError: SSMC-D01 sequences of another size than the model's input.
         VerificationError: SSMC-V03 the raised model computes something else.
@@ -96,7 +102,10 @@ def quantize(
     progress("raise")
     original = load_model(path, budgets, states)
     _check_data(original, samples)
-    model, parts = _raised(original), parts_of(original)
+    ready = can_compile(original)
+    if keep_scales and not ready.missing:
+        raise ModelError("SSMC-Q10", "nothing in the model is float", "compile it as it is", Path(path).name)
+    model, parts = _raised(original, keep_scales), parts_of(original)
     plan = Planner(model, name_axes(model)).plan
     kernels = {node: _kernel_of(node) for node in plan.kernels}
     progress("calibrate")
@@ -120,16 +129,17 @@ def _check_data(model: ir.Model, samples: Samples) -> None:
         raise UsageError("SSMC-D03", "calibration data hold NaN or infinity", "clean the data")
 
 
-def _raised(model: ir.Model) -> ir.Model:
+def _raised(model: ir.Model, keep_scales: bool = False) -> ir.Model:
     """Canonical, with every recurrence as one ``ssmc::StateSpace`` in real numbers."""
     for step in (CanonicalizeQuantizers(), FoldConstants()):
         model = step.run(model).model
         attach_functions(model)
     for graph in graphs(model.graph):
         for node in graph:
-            if is_op(node, "Quant", "Dequant", domain="ssmc"):
+            if is_op(node, "Quant", "Dequant", domain="ssmc") and not keep_scales:
                 fact = "the model is quantized already"
-                raise ModelError("SSMC-Q10", fact, "compile it as it is, or give its float twin", node_name(node))
+                remedy = "compile it as it is; where parts of it are float, quantize these alone by --keep-scales"
+                raise ModelError("SSMC-Q10", fact, remedy, node_name(node))
     model = RaiseRecurrences(quantized=False).run(model).model
     attach_functions(model)
     return model
@@ -254,8 +264,12 @@ def _kernel(
     u = required(node, 0)
     groups, _, m = matrices.B.shape
     fed = [x[0].reshape(len(x[0]), groups, m) for x in seen[str(u.name)]]
-    limits = signed_range(config.activation_bits)
-    chosen = quantize_kernel(matrices, fed, _input_steps(fed, limits, config), config)
+    limits, given = signed_range(config.activation_bits), given_step(u)
+    steps = _input_steps(fed, limits, config)
+    if given is not None:  # codes already: their own step, so that they are not rounded again
+        steps, limits = np.full(steps.shape, given[0]), given[1]
+        config = replace(config, activation_bits=1 + max(limits[1], -limits[0] - 1).bit_length())
+    chosen = quantize_kernel(matrices, fed, steps, config)
     kernel = chosen.kernel
     y = quantized_scan(graph, node, kernel, u, limits)
     name = node_name(node)
@@ -318,10 +332,12 @@ def _tidy(model: ir.Model) -> None:
             if [first[i] for i in second] == list(range(len(first))) and not node.outputs[0].is_graph_output():
                 node.outputs[0].replace_all_uses_with(required(before, 0))
     _standard(model)
+    common.NameFixPass()(model)  # a kernel's new values may be called like some that the graph has
 
 
 def _standard(model: ir.Model) -> None:
     """Without dead nodes and without our domain."""
+    spell_quantizers(model.graph)
     remove_dead(model.graph)
     attach_functions(model)
     for graph in graphs(model.graph):

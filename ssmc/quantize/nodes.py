@@ -53,10 +53,7 @@ class Nodes:
         dtype, low, high = next(c for c in CONTAINERS if c[1] <= lo and hi <= c[2])
         whole = (low, high) == limits
         if not whole and np.dtype(dtype).itemsize > 1:
-            real = self.op("Div", [x, self.const(f"{name}.step", step)], f"{name}/Div")
-            ends = [self.const(f"{name}.{key}", end) for key, end in (("lo", lo), ("hi", hi))]
-            codes = self.op("Clip", [self.op("Round", [real], f"{name}/Round"), *ends], f"{name}/Clip")
-            return self.op("Mul", [codes, self.const(f"{name}.out", out)], name)
+            return self.clipped(x, step, out, limits, name)
         axis = {"axis": 2} if np.ndim(step) else {}
         zero = self.const(f"{name}.zero", np.zeros(np.shape(step)), dtype)
         inputs = [x, self.const(f"{name}.step", step), zero]
@@ -67,11 +64,19 @@ class Nodes:
         along = {"axis": 2} if np.ndim(out) else {}
         return self.op("DequantizeLinear", [codes, self.const(f"{name}.out", out)], name, **along)
 
+    def clipped(self, x: ir.Value, step: ArrayLike, out: ArrayLike, limits: tuple[int, int], name: str) -> ir.Value:
+        """The same in float32: Div, Round, Clip, Mul; ``step`` and ``out`` broadcast to x."""
+        real = self.op("Div", [x, self.const(f"{name}.step", step)], f"{name}/Div")
+        ends = [self.const(f"{name}.{key}", end) for key, end in zip(("lo", "hi"), limits, strict=True)]
+        codes = self.op("Clip", [self.op("Round", [real], f"{name}/Round"), *ends], f"{name}/Clip")
+        return self.op("Mul", [codes, self.const(f"{name}.out", out)], name)
+
     def weight(self, codes: ArrayLike, step: FloatArray, axis: int, name: str) -> ir.Value:
         """Integer weights behind DequantizeLinear, one step along ``axis`` or one in all."""
         array = np.asarray(codes)
         lo, hi = int(array.min(initial=0)), int(array.max(initial=0))
-        dtype = np.int8 if lo >= -128 and hi <= 127 else np.int16
+        wide = np.int16 if lo >= -(1 << 15) and hi < 1 << 15 else np.int32
+        dtype = np.int8 if lo >= -128 and hi <= 127 else wide
         along = {} if np.ndim(step) == 0 else {"axis": axis}
         values = [self.const(f"{name}.codes", array, dtype), self.const(f"{name}.step", step)]
         return self.op("DequantizeLinear", values, name, **along)

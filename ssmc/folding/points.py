@@ -48,6 +48,19 @@ class Plan:
     output_per_step: bool = False
 
 
+def is_quantizer(node: ir.Node | None) -> bool:
+    """Whether a node is a quantizer of a signal."""
+    return is_op(node, "Quant", domain="ssmc")
+
+
+def maker(value: ir.Value | None) -> ir.Node | None:
+    """The node that makes a value, behind changes of layout."""
+    node = None if value is None else value.producer()
+    while node is not None and node.op_type in LAYOUT and node.inputs[0] is not None:
+        node = node.inputs[0].producer()
+    return node
+
+
 class Planner:
     """Walks the graph once; ``plan`` is the result."""
 
@@ -88,6 +101,8 @@ class Planner:
     def _result(self, node: ir.Node, signals: list[ir.Value]) -> str:
         first = signals[0]
         op = node.op_type
+        if is_quantizer(node):
+            return "coded"
         if is_op(node, "StateSpace", "StateSpaceAfter", domain="ssmc"):
             self.plan.kernels.append(node)
             return "converted"
@@ -140,7 +155,8 @@ class Planner:
     def _matrix(self, node: ir.Node, signal: ir.Value) -> str:
         self._coded(signal)
         position = 1 - list(node.inputs).index(signal) if node.op_type == "MatMul" else 1
-        self.plan.matrices.append((node, position))
+        if not is_op(maker(node.inputs[position]), "Dequant", domain="ssmc"):
+            self.plan.matrices.append((node, position))
         return "dense"
 
     def _affine(self, node: ir.Node, signal: ir.Value) -> str:
