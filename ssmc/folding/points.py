@@ -118,6 +118,10 @@ class Planner:
             raise ModelError("SSMC-T02", fact, "leave softmax and argmax to the end of the model", node_name(node))
         if op == "Concat":
             return self._concat(signals)
+        if op == "Gather" and node.inputs[0] not in self.kinds:  # rows of a table, by ids
+            if not is_op(maker(node.inputs[0]), "Dequant", domain="ssmc"):
+                self.plan.matrices.append((node, 0))
+            return "converted"
         if op in SELECT:
             if self._kind(first) not in ("dense", "coded", "converted") or self._over_time(node, first):
                 self._coded(first)

@@ -34,7 +34,7 @@ from ssmc.quantize.given import given_step, spell_quantizers
 from ssmc.quantize.kernel import quantize_kernel
 from ssmc.quantize.modes import require_decay
 from ssmc.quantize.nodes import Nodes, float_scan, quantized_scan
-from ssmc.quantize.read_back import Fidelity, read_back
+from ssmc.quantize.read_back import Fidelity, input_dtype, read_back
 from ssmc.quantize.steps import best_step, weight_codes
 from ssmc.recognition.axes import name_axes
 from ssmc.verify import Session, run_onnx
@@ -180,9 +180,9 @@ def _calibrate(
     seen: dict[str, list[FloatArray]] = {name: [] for name in names}
     deviation = 0.0
     wanted = [name for name in names if name != source]
-    session = Session(proto)
+    session, kind = Session(proto), input_dtype(original)
     for index in range(len(samples)):
-        x = samples.sequence(index).astype(np.float32)[None]
+        x = samples.sequence(index).astype(kind)[None]
         if not x.shape[1]:
             continue
         values = session.run({source: x}, [output, *wanted])

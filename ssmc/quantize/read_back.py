@@ -43,10 +43,10 @@ def read_back(
     """
     run_pipeline(import_model(after, "the quantized model", budgets), to_integers(), oracle=False)
     old, new = Session(before), Session(after)
-    name = before.graph.input[0].name
+    name, kind = before.graph.input[0].name, input_dtype(before)
     power, error, right = 0.0, 0.0, np.zeros(2)
     for index in range(len(samples)):
-        x = samples.sequence(index).astype(np.float32)[None]
+        x = samples.sequence(index).astype(kind)[None]
         if not x.shape[1]:
             continue
         y, close = (np.asarray(session.run({name: x})[0], np.float64) for session in (old, new))
@@ -56,6 +56,11 @@ def read_back(
     known = samples.label is not None
     real, codes = (float(count) / len(samples) if known else None for count in right)
     return Fidelity(_decibels(power, error), real, codes)
+
+
+def input_dtype(proto: onnx.ModelProto) -> np.dtype[np.generic]:
+    """What a model takes: float32, or int64 token ids."""
+    return onnx.helper.tensor_dtype_to_np_dtype(proto.graph.input[0].type.tensor_type.elem_type)
 
 
 def _class(y: FloatArray) -> int:

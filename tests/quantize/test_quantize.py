@@ -14,6 +14,7 @@ from ssmc.errors import ModelError, UsageError
 from ssmc.ir.operations import Downsample, Linear, StateSpace
 from ssmc.quantize import QuantizeConfig, quantize
 from ssmc.verify import run_onnx
+from tests.graph_writer import Graph
 from tests.graphs import Spec
 from tests.graphs import model as quantized_model
 from tests.quantize.floats import FEATURES, float_model
@@ -132,3 +133,17 @@ def test_the_demo_at_eight_bits_answers_like_the_float_model(tmp_path: Path) -> 
     proto = onnx.load(DEMO / "model_float.onnx")
     floats = [run_onnx(proto, {"x": data.sequence(i).astype(np.float32)[None]})[0].argmax() for i in few.tolist()]
     assert (answers == floats).mean() >= 0.95
+
+
+def test_a_float_embedding_is_quantized_by_rows_of_codes(tmp_path: Path) -> None:
+    g = Graph("qdq")
+    table = g.const(np.random.default_rng(0).standard_normal((50, 4)), name="table")
+    rows = g.op("Gather", table, "x", out="rows")
+    mean = g.op("ReduceMean", g.op("Squeeze", rows, g.const([2], np.int64)), g.const([1], np.int64), keepdims=0)
+    proto = g.finish(1, mean, ["batch", 4])
+    proto.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    ids = np.random.default_rng(1).integers(0, 50, (8, 30, 1))
+    made = quantize(save(proto, tmp_path), Samples(ids.reshape(-1, 1), np.arange(9) * 30))
+    assert made.fidelity.sqnr_db > 30
+    found = ssmc.compile(save(made.model, tmp_path, "made.onnx")).run(ids)
+    assert np.abs(found - run_onnx(proto, {"x": ids})[0]).max() < 0.02
