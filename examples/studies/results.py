@@ -9,6 +9,7 @@ import json
 import math
 import re
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ HEAD = (
     "method", "form", "A B C D", "state, ADC", "act", "mixing", "coder", "N", "seed",
     "compiled", "torch", "held out", "ACE", "size", "ADC",
 )  # fmt: skip
+COUNTED = ("model", "literal", "live states", "against a twin of equal states", "constants in C, bytes")
 BLOCK = re.compile(r"(<!-- rows of (\w+) -->\n).*?(<!-- end -->)", re.S)
 
 
@@ -62,8 +64,22 @@ def percent(value: float | None) -> str:
 
 def table(task: str) -> str:
     """Markdown, and under it what configurations of several seeds lose."""
-    cells = [HEAD, ("---",) * len(HEAD), *(line(row) for row in rows(task))]
-    return "".join([*(f"| {' | '.join(row)} |\n" for row in cells), *losses(rows(task))])
+    found = rows(task)
+    counted = [counting(row) for row in found if "times_less_literal" in row]
+    parts = [markdown(HEAD, [line(row) for row in found]), *losses(found)]
+    return "".join([*parts, *(["\n", markdown(COUNTED, counted)] if counted else [])])
+
+
+def markdown(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """A table."""
+    return "".join(f"| {' | '.join(row)} |\n" for row in (head, ("---",) * len(head), *cells))
+
+
+def counting(row: dict[str, Any]) -> list[str]:
+    """What a row takes less, ACE / size / ADC complexity, in every base of docs/metrics.md; bytes of constants in C."""
+    bases = ("times_less_literal", "times_less", "times_less_equal_states")
+    ratios = [" / ".join(f"{row[base][name]:.1f}x" for name in ("ace", "size_bits", "adc")) for base in bases]
+    return [f"`{row['name']}`", *ratios, f"{row['c_constants_bytes']:,}" if "c_constants_bytes" in row else ""]
 
 
 def losses(found: list[dict[str, Any]]) -> list[str]:
