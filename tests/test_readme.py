@@ -23,7 +23,7 @@ TYPED = re.findall(r"^\s*\$ ssmc (.+)$", TEXT, re.MULTILINE)
 
 @pytest.mark.parametrize("line", TYPED)
 def test_typed_commands_parse(line: str) -> None:
-    name, *arguments = shlex.split(line)
+    name, *arguments = shlex.split(line, comments=True)
     command = cli.commands[name]
     command.make_context(name, arguments, resilient_parsing=False)
     assert isinstance(command, click.Command)
