@@ -10,7 +10,7 @@ Cost knows no noise and blocks on a diagonal disturb each other, so `diagonal` i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ssmc.errors import ModelError
@@ -18,7 +18,7 @@ from ssmc.targets.aimc.choices.candidates import Candidates, Placed
 from ssmc.targets.aimc.choices.noise_budget import NoiseBudget
 from ssmc.targets.aimc.cost.totals import Cost, cost
 from ssmc.targets.aimc.lowering.kernel_places import Place, places_of, settled
-from ssmc.targets.aimc.lowering.mapping import Packings
+from ssmc.targets.aimc.lowering.mapping import Packings, Tile, make_banks
 from ssmc.targets.aimc.lowering.packing import ONE, Mode, Packing
 from ssmc.targets.aimc.tiles.assemble import assemble
 from ssmc.targets.aimc.tiles.instructions import TileProgram
@@ -197,6 +197,9 @@ def _way_out(placed: Placed) -> str:
 NO_PACKING = "no packing fits: --place auto runs the rest digital; or take as many as needed: --set array.count=0"
 
 
+Layout = Packing | tuple[tuple[Tile, ...], ...]
+
+
 @dataclass
 class _Packer:
     """Weighs packings of one lowered program, each once; keeps the tile program of the best so far."""
@@ -206,21 +209,34 @@ class _Packer:
     longest_ns: float
     tiles: TileProgram | None = None
     best: Figures | None = None
-    seen: dict[tuple[Packing, ...], Figures | str] = field(default_factory=dict)
+    seen: dict[tuple[Layout, ...], Figures | str] = field(default_factory=dict)
+    layouts: dict[tuple[str, Packing], Layout] = field(default_factory=dict)
 
     def weigh(self, packings: Packings) -> Figures | str:
         """Figures, or why it does not fit."""
-        key = tuple(packings[name] for name, plan in self.placed.lowered.plans.items() if plan.kind != "digital")
+        analog = [name for name, plan in self.placed.lowered.plans.items() if plan.kind != "digital"]
+        key = tuple(self._layout(name, packings[name]) for name in analog)
         if key not in self.seen:
-            self.seen[key] = self._weigh(packings, all(packing == ONE for packing in key))
+            self.seen[key] = self._weigh(packings)
         return self.seen[key]
 
-    def _weigh(self, packings: Packings, one: bool) -> Figures | str:
+    def _layout(self, name: str, packing: Packing) -> Layout:
+        """What is equal where two packings of a matrix put its blocks to the same places; alone, unless it shares."""
+        if packing.mode == "shared":
+            return packing
+        if (name, packing) not in self.layouts:
+            hw = self.placed.hardware
+            roomy = replace(hw, array=replace(hw.array, count=0))
+            banks = make_banks({name: self.placed.lowered.plans[name]}, roomy, {name: packing})
+            self.layouts[name, packing] = tuple(bank.tiles for bank in banks)
+        return self.layouts[name, packing]
+
+    def _weigh(self, packings: Packings) -> Figures | str:
         lowered, hw = self.placed.lowered, self.placed.hardware
         try:
-            alike = ONE if one else next(iter(packings.values()))
+            alike = next(iter(packings.values()), ONE)
             same = all(packing == alike for packing in packings.values())
-            found = self.placed.cost_with(alike) if one or same else cost(assemble(lowered, hw, packings), hw)
+            found = self.placed.cost_with(alike) if same else cost(assemble(lowered, hw, packings), hw)
         except ModelError as cause:
             return str(cause)
         figures = weigh(found)
