@@ -35,7 +35,7 @@ from ssmc.hardware.file import load_hardware
 from ssmc.hardware.model import Hardware
 from ssmc.hardware.settings import with_settings
 from ssmc.hardware.widths import widths
-from ssmc.qat import QuantConfig, S4DClassifier, calibrate, set_device_noise
+from ssmc.qat import Mode, QuantConfig, S4DClassifier, calibrate, set_device_noise, set_mode
 from ssmc.qat.training import Phase, evaluate
 from ssmc.targets.aimc.simulation.monte_carlo import monte_carlo
 from ssmc.targets.aimc.target import AimcCompiled, AimcTarget
@@ -99,14 +99,24 @@ def prepared(
     quant = QuantConfig.for_hardware(
         hw, device_noise=noise, drift_s=drift_s if noise else 0.0, power_of_two=False, learned=noise
     )
+    if start is not None:
+        return resumed(task, quant, start)
     parent, batches = float_model(task, seed), task.data.calibration()
     model = S4DClassifier(replace(task.model, quant=quant, dropout=0.0))
     model.load_state_dict({**model.state_dict(), **parameters(parent)})
     model = Shape(states=states).given_to(model, batches)
     calibrate(model, batches, parent)
-    if start is not None:
-        with np.load(start, allow_pickle=False) as stored:
-            model.load_state_dict({k: torch.from_numpy(stored[k]) for k in stored.files})
+    return model.eval()
+
+
+def resumed(task: Task, quant: QuantConfig, path: Path) -> S4DClassifier:
+    """Weights and steps of a training for other hardware, as they are."""
+    with np.load(path, allow_pickle=False) as stored:
+        weights = {k: torch.from_numpy(stored[k]) for k in stored.files}
+    states = 2 * weights["blocks.0.ssm.C"].shape[1]
+    model = S4DClassifier(replace(task.model, quant=quant, dropout=0.0, d_state=states))
+    model.load_state_dict(weights)
+    set_mode(model, Mode.QUANTIZED)
     return model.eval()
 
 

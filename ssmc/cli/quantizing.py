@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ssmc.budgets import Budgets
+    from ssmc.quantize import QuantizeConfig
     from ssmc.quantize.read_back import Fidelity
 
 BITS = click.IntRange(1, 16)
@@ -40,7 +41,19 @@ WARN_DB = 10
     show_default=True,
     help="ONNX file to write.",
 )
-@click.option("--bits", type=BITS, default=8, show_default=True, help="Default of all widths below.")
+@click.option(
+    "--hardware",
+    metavar="FILE|PRESET",
+    help="Take the widths that a crossbar gives: weights from its cells, states and values from DAC and ADC.",
+)
+@click.option(
+    "--slices",
+    type=click.IntRange(1, 16),
+    default=1,
+    show_default=True,
+    help="Cells (or pairs) of --hardware that hold a weight.",
+)
+@click.option("--bits", type=BITS, help="Default of all widths below.  [default: 8, or what --hardware gives]")
 @click.option(
     "--kernel-bits", type=BITS, help="Width of the fused kernel matrix [[A, B], [C, D]], which the cells hold."
 )
@@ -92,7 +105,9 @@ def quantize(
     data: Path,
     samples: int,
     output: Path,
-    bits: int,
+    hardware: str | None,
+    slices: int,
+    bits: int | None,
     output_bits: int | None,
     form: str,
     granularity: str,
@@ -114,6 +129,7 @@ def quantize(
     Example:
       ssmc quantize model_float.onnx --data calib.npz -o model.onnx
       ssmc quantize model_float.onnx --data calib.npz --bits 6 --state-bits 8
+      ssmc quantize model_float.onnx --data calib.npz --hardware my_chip.toml
     """
     from ssmc.bundle.files import write_file
     from ssmc.data import load_samples
@@ -122,15 +138,14 @@ def quantize(
     from ssmc.quantize import QuantizeConfig
     from ssmc.quantize import quantize as run
 
-    given: dict[str, Any] = {key: bits if width is None else width for key, width in widths.items()}
-    config = QuantizeConfig(
-        **given,
-        output_bits=output_bits,
-        form=form,  # type: ignore[arg-type]
-        granularity=granularity,  # type: ignore[arg-type]
-        power_of_two=power_of_two,
-        refit=refit,
-    )
+    chosen = {key: bits if width is None else width for key, width in widths.items()}
+    given: dict[str, Any] = {key: width for key, width in chosen.items() if width is not None}
+    others = {"output_bits": output_bits, "form": form, "granularity": granularity}
+    given |= {**others, "power_of_two": power_of_two, "refit": refit}
+    if hardware is None:
+        config = QuantizeConfig(**given)
+    else:
+        config = _for_hardware(hardware, slices, given if bits is None else {**given, "converter_bits": bits})
     with stages("quantizing") as stage:
         sequences = load_samples(data, budgets, file_parts(model, budgets)).spread(samples)
         states = named_states(state_pairs)
@@ -145,6 +160,17 @@ def quantize(
     for line in fidelity_lines(done.fidelity):
         click.echo(line)
     click.echo(f"wrote {output}: {done.quantizers} quantizers; compile it with 'ssmc compile {output}'")
+
+
+def _for_hardware(name: str, slices: int, given: dict[str, Any]) -> QuantizeConfig:
+    """The widths of the hardware, which are told, and those that are ``given``."""
+    from ssmc.hardware.file import load_hardware
+    from ssmc.hardware.widths import widths
+    from ssmc.quantize import QuantizeConfig
+
+    hw = load_hardware(name)
+    click.echo(widths(hw, slices).line(hw.name))
+    return QuantizeConfig.for_hardware(hw, slices=slices, **given)
 
 
 def fidelity_lines(fidelity: Fidelity) -> Iterator[str]:

@@ -39,13 +39,12 @@ def widths(hw: Hardware, slices: int = 1) -> Widths:
     A slice holds digits of D = floor(log2(largest digit + 1)) bits, so that S slices hold magnitudes of S D bits.
 
     Raises:
-        UsageError: SSMC-U32 where ``slices`` is below 1, or they hold no weight but 0.
+        UsageError: SSMC-U32 where ``slices`` is below 1.
     """
     digit = (hw.largest_digit + 1).bit_length() - 1
     held = slices * digit + 1
-    if slices < 1 or held < 2:
-        fact = f"{slices} slices of '{hw.name}' hold no signed weight ({hw.cell.levels} levels, {hw.cell.scheme})"
-        raise UsageError("SSMC-U32", fact, "give 1 slice or more, of cells with more levels")
+    if slices < 1:
+        raise UsageError("SSMC-U32", f"{slices} slices hold no weight", "give 1 slice or more", hw.name)
     drive = USUAL if hw.dac.bit_serial else min(USUAL, hw.dac.bits)
     found = Widths(min(USUAL, held), drive, min(USUAL, hw.adc.bits), ())
     lacking = []

@@ -124,7 +124,7 @@ class QuantConfig:
             others: fields.
 
         Raises:
-            UsageError: SSMC-H01 and the other codes of hardware files; SSMC-U32 where no such weight fits.
+            UsageError: SSMC-H01 and the other codes of hardware files; SSMC-U32 where ``slices`` is below 1.
         """
         hw = hardware if isinstance(hardware, Hardware) else load_hardware(hardware)
         wide = widths(hw, slices)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from ssmc.errors import UsageError
+from ssmc.hardware.file import load_hardware
+from ssmc.hardware.model import Hardware
+from ssmc.hardware.widths import widths
 
 Form = Literal["delta", "direct", "auto"]
 Granularity = Literal["mode", "channel", "tensor"]
@@ -22,6 +26,7 @@ class QuantizeConfig:
         adc_bits: what the columns deliver, increments or states, and y.
         weight_bits: every other matrix; 2 is ternary, 1 is binary (-1 and 1).
         activation_bits: every value between operations.
+        converter_bits: values that a matrix delivers; None: ``activation_bits``.
         input_bits, output_bits: the model's input and output. None: `bits_of_output`.
         form: of every mode, or ``auto``: whichever predicts less noise.
         granularity: what shares a scale within a kernel.
@@ -40,6 +45,27 @@ class QuantizeConfig:
     granularity: Granularity = "mode"
     power_of_two: bool = True
     refit: bool = True
+    converter_bits: int | None = None
+
+    @classmethod
+    def for_hardware(cls, hardware: Hardware | str | Path, *, slices: int = 1, **others: Any) -> QuantizeConfig:
+        """The widths that a crossbar gives (`ssmc.hardware.widths`); ``others`` are fields, and override.
+
+        Raises:
+            UsageError: SSMC-H01 and the other codes of hardware files; SSMC-U32 where ``slices`` is below 1.
+        """
+        hw = hardware if isinstance(hardware, Hardware) else load_hardware(hardware)
+        wide = widths(hw, slices)
+        found = {
+            **dict.fromkeys(("kernel_bits", "weight_bits"), wide.weight),
+            **dict.fromkeys(("state_bits", "activation_bits", "input_bits"), wide.drive),
+            **dict.fromkeys(("adc_bits", "converter_bits"), wide.converter),
+        }
+        return cls(**{**found, **others})
+
+    def bits_of_matrix(self) -> int:
+        """Of a value that a matrix delivers."""
+        return self.converter_bits or self.activation_bits
 
     def bits_of_output(self, per_step: bool) -> int:
         """Of an output per step 12, a signal that nothing rounds afterwards; else 8; not less than activations have."""

@@ -41,6 +41,7 @@ from ssmc.verify import Session, run_onnx
 
 MOST_DEVIATION = 1e-3
 MOST_VALUES = 1 << 16
+CARRIERS = ("Add", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 Progress = Callable[[str], None]
 
 
@@ -218,9 +219,11 @@ def _rewrite(
     graph = model.graph
     grids = {}
     for value in plan.points:
-        bits = config.activation_bits
+        behind = _behind_matrix(value, {node for node, _ in plan.matrices})
+        bits = config.bits_of_matrix() if behind else config.activation_bits
         bits = config.input_bits if value in plan.inputs else bits
-        bits = config.bits_of_output(plan.output_per_step) if value in plan.outputs else bits
+        if value in plan.outputs and not (behind and config.converter_bits and config.output_bits is None):
+            bits = config.bits_of_output(plan.output_per_step)
         data = np.concatenate([x.ravel() for x in seen[str(value.name)]])
         limits = _limits(data, bits)
         joined = parts if value is graph.inputs[0] else ()
@@ -236,6 +239,15 @@ def _rewrite(
         if producer is not None:
             following[producer] = first
     return tuple(choices)
+
+
+def _behind_matrix(value: ir.Value, matrices: set[ir.Node]) -> bool:
+    """Whether a matrix delivers the value, with or without a bias and other axes."""
+    producer = value.producer()
+    if producer is None or producer in matrices:
+        return producer is not None
+    carried = [x for x in producer.inputs if x is not None and constant_array(x) is None]
+    return producer.op_type in CARRIERS and len(carried) == 1 and _behind_matrix(carried[0], matrices)
 
 
 def _point_steps(data: list[FloatArray], parts: Parts, limits: tuple[int, int], config: QuantizeConfig) -> FloatArray:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
+from ssmc import compile as compile_model
 from ssmc.cli.quantizing import fidelity_lines
+from ssmc.errors import UsageError
+from ssmc.hardware.file import load_hardware
+from ssmc.quantize import QuantizeConfig
 from ssmc.quantize.read_back import Fidelity
+from ssmc.targets.aimc.target import AimcTarget
 from tests.cli.conftest import ssmc
 from tests.graph_writer import Graph
 from tests.quantize.floats import FEATURES, float_model
@@ -140,3 +146,43 @@ def test_states_are_named_in_pairs(tmp_path: Path) -> None:
     refused = ssmc("compile", tmp_path / "float.onnx", "--state", "s", "-o", tmp_path / "b")
     assert refused.exit_code == 2
     assert "SSMC-U15" in refused.stderr
+
+
+LEVELS = "levels = { value = 128"
+
+
+def small_chip(folder: Path, *changes: tuple[str, str]) -> Path:
+    """taox64 with other lines."""
+    text = resources.files("ssmc.hardware").joinpath("presets/taox64.toml").read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path = folder / "chip.toml"
+    path.write_text(text)
+    return path
+
+
+def test_widths_of_a_hardware_are_taken_told_and_overridden(calibration: Path, tmp_path: Path) -> None:
+    onnx.save(float_model(), tmp_path / "float.onnx")
+    chip = small_chip(
+        tmp_path,
+        ('bits = { value = 8, assumed = "QS4D deploys 8-bit states; c', 'bits = { value = 5, assumed = "c'),
+        (LEVELS, LEVELS.replace("128", "16")),
+    )
+    line = "5-bit weights, 8-bit drives, 5-bit columns; cannot give: 8-bit weights (they take 2 slices), 8-bit columns"
+    files = [tmp_path / "float.onnx", "--data", calibration, "-o"]
+    result = ssmc("quantize", *files, tmp_path / "five.onnx", "--hardware", chip)
+    assert result.exit_code == 0, result.output
+    assert line in result.stdout
+    found = compile_model(tmp_path / "five.onnx", AimcTarget(load_hardware(str(chip))), oracle=False)
+    assert {plan.kind for plan in found.compiled.lowered.plans.values()} == {"single"}
+    wider = ssmc("quantize", *files, tmp_path / "eight.onnx", "--hardware", chip, "--adc-bits", 8)
+    assert wider.exit_code == 0
+    found = compile_model(tmp_path / "eight.onnx", AimcTarget(load_hardware(str(chip))), oracle=False)
+    assert "lossy" in {plan.kind for plan in found.compiled.lowered.plans.values()}
+
+
+def test_less_than_a_slice_holds_no_weight() -> None:
+    assert QuantizeConfig.for_hardware("isaac128", slices=4).kernel_bits == 8
+    with pytest.raises(UsageError, match="SSMC-U32"):
+        QuantizeConfig.for_hardware("taox64", slices=0)
