@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 
+from ssmc.bundle.compile import compile
 from ssmc.data import Samples
 from ssmc.hardware.file import load_hardware
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.read_program import read_program
-from ssmc.pipeline import run_pipeline
+from ssmc.pipeline import Pass, PassResult, run_pipeline
+from ssmc.quantize import QuantizeConfig
 from ssmc.sweep import run
 from ssmc.sweep.spec import read_sweep
 from ssmc.sweep.store import Store
+from ssmc.targets.aimc.choices.insert_partial_sums import InsertPartialSums
 from ssmc.targets.aimc.lowering.partial_sums import lower
 from ssmc.targets.aimc.lowering.recorded_inputs import recorded_inputs
 from ssmc.targets.aimc.target import AimcTarget
@@ -24,7 +28,6 @@ from tests.graphs import Spec
 from tests.graphs import model as quantized_model
 from tests.remedies.following import bundle, data, fails, good, refused, remedy, works
 from tests.sweep.sweeping import written
-from tests.targets.aimc.test_decided_once import Ending, InsertPartialSums, Zero, compiled
 
 PRESETS = Path(__file__).resolve().parents[2] / "ssmc" / "hardware" / "presets"
 
@@ -50,9 +53,9 @@ def narrower_codes(folder: Path) -> None:
 @remedy("SSMC-A03")
 def as_many_arrays_as_needed(folder: Path) -> None:
     words = ("compile", good(folder), "-t", "aimc", "-o", folder / "out", "--set")
-    fails("SSMC-A03", *words, "array.count=1")
-    works(*words, "array.count=0")
-    works(*words, "array.count=1", "--place", "auto", "--packing", "auto")
+    fails("SSMC-A03", *words, "array.count=1", "--packing", "one")
+    works(*words, "array.count=1", "--packing", "auto")
+    works(*words, "array.count=0", "--packing", "one")
 
 
 @remedy("SSMC-A04")
@@ -64,12 +67,37 @@ def lowered_from_the_model(folder: Path) -> None:
     target.emit_decided(read_program(result.model), result.decided)
 
 
+@dataclass(frozen=True)
+class Zero(Pass):
+    """Zeroes the weights of the first node that has some."""
+
+    name = "zero"
+
+    def run(self, model: ir.Model) -> PassResult:
+        node = next(node for node in model.graph if "W" in str(node.inputs[1]))
+        weights = node.inputs[1]
+        assert weights is not None
+        assert weights.const_value is not None
+        weights.const_value = ir.tensor(np.zeros_like(weights.const_value.numpy()), name=weights.name)
+        return PassResult(model)
+
+
+@dataclass(frozen=True)
+class Ending(AimcTarget):
+    """The target with another end of its pipeline."""
+
+    end: tuple[Pass, ...] = ()
+
+    def pipeline(self) -> tuple[Pass, ...]:
+        return (*super().pipeline()[:-1], *self.end)
+
+
 @remedy("SSMC-A05")
 def the_pass_before_partial_sums(folder: Path) -> None:
-    chip = load_hardware("isaac128")
+    chip, graph = load_hardware("isaac128"), import_model(quantized_model(Spec()))
     with refused("SSMC-A05"):
-        compiled(Ending(chip, end=(InsertPartialSums(chip), Zero())))
-    compiled(Ending(chip, end=(Zero(), InsertPartialSums(chip))))
+        compile(graph, Ending(chip, end=(InsertPartialSums(chip), Zero())), oracle=False)
+    compile(graph, Ending(chip, end=(Zero(), InsertPartialSums(chip))), oracle=False)
 
 
 @remedy("SSMC-A06")
@@ -208,3 +236,10 @@ def the_point_left_out(folder: Path) -> None:
         run._count(under_way, [0, run.ATTEMPTS * run.AHEAD], list(both.points), 1)
     with Store(folder / "results.sqlite") as store:
         run.run_sweep(read_sweep(written(folder, "[grid]\nsteps = [1]")), store)
+
+
+@remedy("SSMC-U32")
+def one_slice_or_more(folder: Path) -> None:
+    with refused("SSMC-U32"):
+        QuantizeConfig.for_hardware("taox64", slices=0)
+    QuantizeConfig.for_hardware("taox64", slices=1)
