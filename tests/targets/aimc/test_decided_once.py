@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ssmc
+from ssmc.conversion import converter_steps, cuts, one_conversion, ranges
 from ssmc.data import Samples
 from ssmc.errors import ModelError, UsageError
 from ssmc.hardware.model import Hardware
@@ -41,15 +42,11 @@ from ssmc.targets.aimc.choices.insert_partial_sums import InsertPartialSums
 from ssmc.targets.aimc.choices.variants import at_steps, compare, figures_of
 from ssmc.targets.aimc.lowering import (
     conversion_plan,
-    converter_steps,
-    cuts,
     kernel_places,
     mapping,
-    one_conversion,
     packing,
     partial_conversions,
     partial_sums,
-    ranges,
     recorded_inputs,
 )
 from ssmc.targets.aimc.lowering.kernel_places import PLACES, Place, places_of
