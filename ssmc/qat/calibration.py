@@ -13,18 +13,21 @@ from ssmc.qat.model import set_mode
 from ssmc.qat.recurrence import quantized_step
 from ssmc.qat.s4d import S4D
 
+Calibration = Tensor | tuple[Tensor, Tensor]
+
 
 @torch.no_grad()
-def calibrate(model: nn.Module, batches: Sequence[Tensor], reference: nn.Module | None = None) -> None:
-    """Observe all ranges on unpadded float batches (N, T, d), `refit` where configured, and switch to QUANTIZED.
+def calibrate(model: nn.Module, batches: Sequence[Calibration], reference: nn.Module | None = None) -> None:
+    """Observe all ranges, `refit` where configured, and switch to QUANTIZED.
 
+    A batch is x (N, T, d), or (x, lengths) with the true steps of each sequence; padding is not observed.
     ``reference`` is what the read-out is fitted to: the float model before it was pruned; by default ``model`` itself.
     """
     training = model.training
     model.eval()
     set_mode(model, Mode.CALIBRATE)
-    for x in batches:
-        model(x)
+    for batch in batches:
+        model(*_arguments(batch))
     set_mode(model, Mode.QUANTIZED)
     for module in model.modules():
         if isinstance(module, S4D):
@@ -34,7 +37,7 @@ def calibrate(model: nn.Module, batches: Sequence[Tensor], reference: nn.Module 
 
 
 @torch.no_grad()
-def refit(model: nn.Module, batches: Iterable[Tensor], reference: nn.Module) -> None:
+def refit(model: nn.Module, batches: Iterable[Calibration], reference: nn.Module) -> None:
     """Fit C and D of the S4D layers that are ``refitted`` to the float output of the same layers of ``reference``.
 
     That makes good what pruning, and quantizing A, B and the states, did to it. Per channel,
@@ -49,13 +52,17 @@ def refit(model: nn.Module, batches: Iterable[Tensor], reference: nn.Module) -> 
     }
     hooks = [layer.register_forward_pre_hook(_observe(normal)) for layer, normal in layers.items()]
     set_mode(model, Mode.RECURRENT)
-    for x in batches:
-        model(x)
+    for batch in batches:
+        model(*_arguments(batch))
     set_mode(model, Mode.QUANTIZED)
     for hook in hooks:
         hook.remove()
     for normal in layers.values():
         normal.solve()
+
+
+def _arguments(batch: Calibration) -> tuple[Tensor, ...]:
+    return (batch,) if isinstance(batch, Tensor) else batch
 
 
 def _observe(normal: _Normal) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
@@ -82,6 +89,8 @@ class _Normal:
         for k in range(u.shape[1]):
             driven = torch.clamp(torch.round(register / unit), *self.ranges.dac)
             rows = torch.cat([driven, u[:, k, :, None]], -1).transpose(0, 1)
+            if self.layer.inside is not None:
+                rows = rows * self.layer.inside[:, k, None]
             self.gram += rows.transpose(1, 2) @ rows
             self.moment += (rows * y[:, k].T[..., None]).sum(1)
             register, _ = step(register, u[:, k])

@@ -126,10 +126,12 @@ class StepSearch:
 class Quantizer(nn.Module):
     """A per-tensor quantizer whose scale is calibrated from data, then kept or learned.
 
-    ``lo..hi`` is -2^(b-1)..2^(b-1)-1, or 0..2^b-1 with ``signed=False``.
+    ``lo..hi`` is -2^(b-1)..2^(b-1)-1, or 0..2^b-1 with ``signed=False``. ``inside`` (N, T) says which steps it observes
+    where some are padding (`see`).
     """
 
     unit: Tensor
+    inside: Tensor | None = None
 
     def __init__(self, bits: int, config: QuantConfig, signed: bool = True) -> None:
         super().__init__()
@@ -167,8 +169,16 @@ class Quantizer(nn.Module):
     @torch.no_grad()
     def observe(self, x: Tensor) -> None:
         """Refine the scale with this batch."""
-        self.search.observe(x.detach())
+        x = x.detach()
+        self.search.observe(x if self.inside is None else x[self.inside])
         self.step.set(self.search.best())
+
+
+def see(module: nn.Module, inside: Tensor | None) -> None:
+    """Let all that observes in ``module`` see only the steps of (N, T) that are data; None: all."""
+    for each in module.modules():
+        if getattr(each, "inside", inside) is not inside:
+            each.inside = inside  # type: ignore[assignment]
 
 
 class LearnedStep(nn.Module):

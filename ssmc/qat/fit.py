@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from ssmc.qat.calibration import calibrate
+from ssmc.qat.calibration import Calibration, calibrate
 from ssmc.qat.data import Arrays
 from ssmc.qat.model import ModelConfig, S4DClassifier
 from ssmc.qat.objective import Loss, Metric, accuracy, r2, squared_error
@@ -107,14 +107,10 @@ def _shape(data: Arrays, classes: bool) -> ModelConfig:
     return ModelConfig(x.shape[2], outputs, d_model=32, layers=2, pooling=pooling, input_gain=tuple(gain.tolist()))
 
 
-def _sequences(data: Arrays, seed: int) -> list[Tensor]:
-    """Up to `CALIBRATED` training sequences, without padding."""
-    found: list[Tensor] = []
-    for x, lengths, _ in data.training(np.random.default_rng(seed)):
-        found += [x] if lengths is None else [x[i : i + 1, :n] for i, n in enumerate(lengths.tolist())]
-        if sum(map(len, found)) >= CALIBRATED:
-            break
-    return found
+def _sequences(data: Arrays, seed: int) -> list[Calibration]:
+    """About `CALIBRATED` training sequences."""
+    batches = data.training(np.random.default_rng(seed))[: -(-CALIBRATED // data.batch)]
+    return [x if lengths is None else (x, lengths) for x, lengths, _ in batches]
 
 
 def _score(model: S4DClassifier, data: Arrays, metric: Metric, loss: Loss | None) -> float:

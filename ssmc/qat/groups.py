@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ssmc.qat.config import QuantConfig
-from ssmc.qat.fake_quant import Quantizer
+from ssmc.qat.fake_quant import Quantizer, see
 
 
 class GroupMean(nn.Module):
@@ -21,11 +21,12 @@ class GroupMean(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """X (N, T, H) -> (N, ceil(T / k), H), and the new lengths (N); steps after ``lengths`` change nothing."""
         if lengths is None:
+            see(self, None)
             pooled = functional.avg_pool1d(x.transpose(1, 2), self.k, ceil_mode=True, count_include_pad=False)
             return self.quantizer(pooled.transpose(1, 2)), None
-        return self.quantizer(_ragged_means(x, lengths, self.k)), torch.div(
-            lengths + self.k - 1, self.k, rounding_mode="floor"
-        )
+        means, fewer = _ragged_means(x, lengths, self.k), (lengths + self.k - 1) // self.k
+        see(self, torch.arange(means.shape[1], device=x.device) < fewer[:, None])
+        return self.quantizer(means), fewer
 
 
 def _ragged_means(x: Tensor, lengths: Tensor, k: int) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ssmc.qat.config import Mode, QuantConfig
-from ssmc.qat.fake_quant import Quantizer
+from ssmc.qat.fake_quant import Quantizer, see
 from ssmc.qat.groups import GroupMean
 from ssmc.qat.linear import QuantLinear
 from ssmc.qat.s4d import S4D
@@ -128,6 +128,9 @@ class S4DClassifier(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Logits; steps at and after ``lengths`` change nothing."""
         mask = _mask(x, lengths)
+        see(self, mask)
+        see(self.pool_quantizer, None if self.config.pooling != "none" else mask)
+        see(self.output_quantizer, None if self.config.pooling != "none" else mask)
         gain = self.config.input_gain
         z = self.input_quantizer(x * (x.new_tensor(gain) if isinstance(gain, tuple) else gain))
         between = self.input_quantizer.ends, self.encoder_quantizer
@@ -136,6 +139,7 @@ class S4DClassifier(nn.Module):
             if block.slower is not None:
                 z, lengths = block.slower(z, lengths)  # type: ignore[operator]
                 mask = _mask(z, lengths)
+                see(block, mask)
             z = block(z, mask)
         z = self.pool_quantizer(self._pool(z, lengths, mask))
         between = self.pool_quantizer.ends, self.output_quantizer
@@ -152,6 +156,7 @@ class S4DClassifier(nn.Module):
 
     def freeze(self) -> None:
         """Constants instead of parameters; for export."""
+        see(self, None)
         self.encoder.freeze(self.input_quantizer.scale)
         for block in self.blocks:
             assert isinstance(block, Block)

@@ -34,6 +34,7 @@ class S4D(nn.Module):
 
     turning: Tensor
     sign: Tensor
+    inside: Tensor | None = None
 
     shift: Tensor
     keep: Tensor
@@ -237,7 +238,10 @@ class S4D(nn.Module):
 
     @torch.no_grad()
     def observe(self, u: Tensor, y: Tensor) -> None:
-        """Refine the steps of states (Re and Im together), increments and y with this batch of float values."""
+        """Refine the steps of states (Re and Im together), increments and y with this batch of float values.
+
+        Of u and y (N, T, H) only the steps that are ``inside`` count.
+        """
         m = self.kernel(1.0)
         s = torch.zeros(u.shape[0], *m.b.shape, device=u.device)
         states, increments = [], []
@@ -245,9 +249,10 @@ class S4D(nn.Module):
             increments.append((m.decay * s[..., None, :]).sum(-1) + m.b * u[:, k, :, None, None])
             s = s + increments[-1]
             states.append(s)
+        inside = slice(None) if self.inside is None else self.inside
         for search, seen in ((self.state_search, states), (self.increment_search, increments)):
-            search.observe(torch.stack(seen).movedim(-1, 0))
-        self.y_search.observe(y)
+            search.observe(torch.stack(seen, 1)[inside].movedim(-1, 0))
+        self.y_search.observe(y[inside])
         self._rescale()
 
     @torch.no_grad()

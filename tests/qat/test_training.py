@@ -239,3 +239,22 @@ def test_bits_from_a_file(tmp_path):
     path.write_text("kernel_bits = 40\n")
     with pytest.raises(ValueError, match="kernel_bits is 40"):
         QuantConfig.from_toml(path)
+
+
+@pytest.mark.parametrize("rates", [(), (2,)])
+def test_padding_is_not_observed(rates):
+    """Ranges and read-out of a padded batch are those of its sequences one by one, whatever stands in the padding."""
+    x = torch.cat([batch[0] for batch in Tones().training(np.random.default_rng(0))])[:8]
+    lengths = torch.tensor([32, 20, 31, 7, 32, 15, 2, 26])
+    padded = x.clone()
+    for row, length in zip(padded, lengths.tolist(), strict=True):
+        row[length:] = 50.0
+    found = []
+    for batches in ([row[None, :length] for row, length in zip(x, lengths.tolist(), strict=True)], [(padded, lengths)]):
+        torch.manual_seed(0)
+        quant = QuantConfig(kernel_bits=5, readout_bits=8, power_of_two=False)
+        made = S4DClassifier(ModelConfig(1, 2, d_model=4, d_state=4, layers=1, dt_max=0.5, quant=quant, rates=rates))
+        calibrate(made.eval(), batches)
+        found.append(made.state_dict())
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value, rtol=1e-4, atol=1e-5, msg=name)
