@@ -64,7 +64,7 @@ def read_side(path: Path) -> Side:
             return _of_baseline(str(path), read_baseline(path))
         return _of_report(str(path), report_from_json(data), None)
     except DAMAGE as cause:
-        fact = f"is neither bundle nor report nor baseline ({type(cause).__name__})"
+        fact = "is neither bundle nor report nor baseline"
         raise UsageError("SSMC-C11", fact, "give a bundle, a report.json or a baseline", str(path)) from cause
 
 

@@ -8,6 +8,8 @@ import click
 
 from ssmc.cli.types import Finite, settings_option
 
+NODE = "technology.node_nm"
+
 
 class ShowByName(click.Group):
     """A group in which ``hardware NAME`` is short for ``hardware show NAME``."""
@@ -120,7 +122,9 @@ def new(file: Path, source: str | None, node: float | None, settings: tuple[str,
 
     if file.exists() and not force:
         raise UsageError("SSMC-H10", "exists already", "choose another name, or --force", str(file))
-    given = (*settings, *(() if node is None else (f"technology.node_nm={node:g}",)))
+    if node is not None and any(setting.partition("=")[0].strip() == NODE for setting in settings):
+        raise UsageError("SSMC-H11", f"--node is the same as --set {NODE}", "give one of them")
+    given = (*settings, *(() if node is None else (f"{NODE}={node:g}",)))
     text = _text(source, given)
     try:
         file.write_text(text, encoding="utf-8")

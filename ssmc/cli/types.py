@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 class Finite(click.FloatRange):
     """A number in a range; infinity and NaN are in none."""
 
+    def _describe_range(self) -> str:
+        """Nothing where there are no bounds: click would write x<=None."""
+        return super()._describe_range() if self.min is not None or self.max is not None else ""
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number."""
         found = float(super().convert(value, param, ctx))

@@ -63,6 +63,8 @@ def read_settings(pairs: Sequence[str]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for pair in pairs:
         key, equals, text = (part.strip() for part in pair.partition("="))
+        if not key:
+            raise UsageError("SSMC-H11", f"--set {pair} names no key", "write --set adc.bits=6")
         if not equals or not text:
             raise UsageError("SSMC-H11", f"--set {pair} has no value", "write --set adc.bits=6")
         if key in found:

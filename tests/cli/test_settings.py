@@ -54,3 +54,16 @@ def test_a_template_has_no_chip_to_change(tmp_path: Path) -> None:
     result = ssmc("hardware", "new", tmp_path / "chip.toml", "--node", "28")
     assert (result.exit_code, "--from" in result.stderr) == (2, True)
     assert not (tmp_path / "chip.toml").exists()
+
+
+def test_what_is_given_twice_or_names_no_key_is_said_so(model: Path, tmp_path: Path) -> None:
+    chip = tmp_path / "chip.toml"
+    twice = ssmc("hardware", "new", chip, "--from", "taox64", "--node", 28, "--set", "technology.node_nm=40")
+    assert twice.stderr.startswith("error[SSMC-H11]: --node is the same as --set technology.node_nm")
+    assert not chip.exists()
+    nameless = ssmc("compile", model, "--target", "aimc", "--set", "=5", "-o", tmp_path / "out")
+    assert "names no key" in nameless.stderr
+
+
+def test_help_shows_no_bound_where_there_is_none() -> None:
+    assert "None" not in ssmc("quantize", "--help").stdout
