@@ -13,6 +13,7 @@ from dataclasses import MISSING, dataclass, field
 from typing import Any
 
 HUGE = 1e9
+IDEAL_BITS = 24
 NOT_GIVEN = "not given in the file: the device does without"
 
 
@@ -152,7 +153,7 @@ class Dac:
 class Adc:
     """Column converters, each shared by physical columns of one array, which they interleave."""
 
-    bits: int = whole(1, 16, "width of the converted codes")
+    bits: int = whole(0, IDEAL_BITS, "width of the converted codes; 0: an ideal converter, of as many as any sum needs")
     columns_per_adc: int = whole(1, 65536, "physical columns that share one converter")
     rate_msps: Quantity = real("conversions per microsecond of one converter", 1e-6)
     energy_pj: Quantity = real("one conversion at these bits")
@@ -166,6 +167,11 @@ class Adc:
     step_ns: Quantity = real("one step of a converter that works bit by bit, added to 1 / rate_msps", default=0)
     energy_pj_per_step: Quantity = real("one step of such a conversion, added", default=0)
     input_v: Quantity = real("input voltage of a converter over its full range; 0: unknown", 0, 10, 0)
+
+    def __post_init__(self) -> None:
+        """An ideal converter has `IDEAL_BITS`: float32, in which chips are simulated, holds no wider sums."""
+        if self.bits == 0:
+            object.__setattr__(self, "bits", IDEAL_BITS)
 
 
 @dataclass(frozen=True)

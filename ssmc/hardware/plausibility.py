@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ssmc.hardware.components import IDEAL_BITS
+
 if TYPE_CHECKING:
     from ssmc.hardware.components import Quantity
     from ssmc.hardware.model import Hardware
@@ -93,8 +95,10 @@ def _periphery_um2(hw: Hardware) -> float:
 
 
 def _walden_fj(hw: Hardware) -> float:
-    whole = hw.adc.energy_pj.value + hw.adc.bits * hw.adc.energy_pj_per_step.value
-    return whole * 1e3 / 2.0**hw.adc.bits
+    """Of an ideal converter, which is no circuit, as of one of 8 bits."""
+    bits = 8 if hw.adc.bits == IDEAL_BITS else hw.adc.bits
+    whole = hw.adc.energy_pj.value + bits * hw.adc.energy_pj_per_step.value
+    return whole * 1e3 / 2.0**bits
 
 
 CHECKS: tuple[Check, ...] = (

@@ -111,6 +111,13 @@ def test_logic_beyond_the_tables_goes_by_node_and_supply() -> None:
     assert "supply not known" in found.hardware.origins["memory.buffer_energy_pj_per_bit"]
 
 
+@pytest.mark.parametrize("preset", preset_names())
+def test_a_converter_of_no_bits_is_ideal(preset: str) -> None:
+    """Its energy stays that of the file, and a warning says so."""
+    with pytest.warns(SsmcWarning, match=r"still .*figures? for adc.bits = 8"):
+        assert with_settings(load_hardware(preset), ("adc.bits=0",)).adc.bits == 24
+
+
 @pytest.mark.parametrize(
     ("pairs", "code", "says"),
     [
@@ -123,7 +130,7 @@ def test_logic_beyond_the_tables_goes_by_node_and_supply() -> None:
         (["adc.energy_pj=1:2"], "SSMC-H05", "low:value:high"),
         (["adc.energy_pj=3:2:1"], "SSMC-H08", "order them"),
         (["adc.energy_pj=nan"], "SSMC-H06", "0 to"),
-        (["adc.bits=99"], "SSMC-H06", "1 to 16"),
+        (["adc.bits=99"], "SSMC-H06", "0 to 24"),
         (["adc.step=some"], "SSMC-H06", "per_column"),
         (["dac.bit_serial=yes"], "SSMC-H05", "true or false"),
         (["dac.bit_serial=true"], "SSMC-H08", "bits = 1"),

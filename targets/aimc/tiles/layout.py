@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ssmc.hardware.model import Hardware
+from ssmc.targets.aimc.lowering.kernel_places import INPUT, OUTPUT
 from ssmc.targets.aimc.lowering.mapping import Bank, Tile
 from ssmc.targets.aimc.tiles.cells import cell_levels
 from ssmc.targets.aimc.tiles.instructions import TileProgram
@@ -51,8 +52,11 @@ def _states(bank: Bank, tile: Tile, tiles: TileProgram, hw: Hardware) -> Json:
     """Physical rows and columns of a block that belong to states."""
     register = tiles.registers.get(bank.op)
     n = 0 if register is None else register.initial.shape[1]
-    rows = int((bank.inputs_in(tile) + bank.rows[0] < n).sum()) * hw.rows_per_input
-    columns = int((bank.outputs_in(tile) < n).sum()) * len(bank.gains) * hw.cells_per_code
+    matrix = bank.name.removeprefix(bank.op).partition("[")[0]
+    driven = n if matrix != INPUT else 0
+    converted = n if matrix != OUTPUT else 0
+    rows = int((bank.inputs_in(tile) + bank.rows[0] < driven).sum()) * hw.rows_per_input
+    columns = int((bank.outputs_in(tile) < converted).sum()) * len(bank.gains) * hw.cells_per_code
     return {"state_rows": rows, "state_columns": columns}
 
 

@@ -134,6 +134,9 @@ def test_a_layout_says_what_was_written(taox64: Hardware, program_of: Programs) 
     data = compiled.cost(1)
     layout = next(found for found in data["mapping"] if found["blocks"][0]["matrix"] == "ssm")
     assert (layout["blocks"][0]["state_rows"], layout["blocks"][0]["state_columns"]) == (3, 6)
+    apart = AimcTarget(taox64, place="digital-poles").emit(program_of(form="delta", channels=2, n=3)).cost(1)["mapping"]
+    ends = {b["matrix"]: (b["state_rows"], b["state_columns"]) for found in apart for b in found["blocks"]}
+    assert (ends["ssm.input"], ends["ssm.output"]) == ((0, 6), (3, 0))
     levels = cell_levels(compiled.tiles.banks.values(), taox64)[layout["first"]]
     assert layout["written"] == ["".join("9" if level else "0" for level in row) for row in levels.tolist()]
     assert shades(np.eye(128, dtype=bool))[:2] == ["5" + 63 * "0", "05" + 62 * "0"]

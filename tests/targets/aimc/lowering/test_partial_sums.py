@@ -141,6 +141,32 @@ def test_fewer_converter_bits_are_the_quantizers_range_in_coarser_steps(taox64: 
     assert Executor(lowered.program).run(x).ravel().tolist() == np.clip(16 * codes, -128, 127).tolist()
 
 
+@pytest.mark.parametrize("step", ["per_column", "per_array"])
+@pytest.mark.parametrize("change", [{}, {"rows": 2}, {"levels": 4}])
+def test_ideal_converters_change_no_code(
+    taox64: Hardware, program_of: Programs, change: dict[str, int], step: Any
+) -> None:
+    """``adc.bits = 0``, whatever is split: of fewer bits some code changes."""
+    array, cell = (
+        replace(taox64.array, rows=change.get("rows", 64)),
+        replace(taox64.cell, levels=change.get("levels", 256)),
+    )
+    program = program_of(form="delta", n=4, channels=3, features=5)
+    x = np.random.default_rng(0).normal(0, 10, (3, 6, 5))
+    expected = trace(program, x)
+    for bits, same in ((0, True), (3, False)):
+        hw = replace(taox64, array=array, cell=cell, adc=replace(taox64.adc, bits=bits, step=step, offset=False))
+        for place in ("analog", "digital-poles"):
+            found = trace(lower(program, hw, place).program, x)  # type: ignore[arg-type]
+            assert all(np.array_equal(found[name], codes) for name, codes in expected.items()) == same
+
+
+def trace(program: Program, x: Any) -> dict[str, Any]:
+    executor = Executor(program)
+    state = executor.init(len(x))
+    return {f"{name} {t}": codes for t in range(6) for name, codes in executor.step_codes(state, x[:, t]).items()}
+
+
 def test_what_does_not_fit_is_refused_with_the_matrix_named(taox64: Hardware, program_of: Programs) -> None:
     program = program_of()
     narrow = replace(taox64, dac=replace(taox64.dac, bits=6))
