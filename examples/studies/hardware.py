@@ -23,7 +23,7 @@ import torch
 
 import ssmc
 from examples.lib import options
-from examples.lib.folders import RUNS
+from examples.lib.folders import EXAMPLES, RUNS
 from examples.lib.parents import Task, float_model, parameters, trained
 from examples.lib.recipe import Shape
 from examples.lib.sweep import begun, written
@@ -42,6 +42,10 @@ from ssmc.targets.aimc.target import AimcCompiled, AimcTarget
 
 DAY = 86_400.0
 TIMES = (0.0, DAY, 30 * DAY)
+PAGE = EXAMPLES.parent / "docs" / "hardware.md"
+BEGIN, END = "<!-- made by examples/studies/hardware.py --write -->", "<!-- end of trained models -->"
+PLAIN = ("trained for", "epochs", "held out", "test")
+NOISY = ("trained for", "epochs", "held out, on chips", "test, ideal", "chips", "programmed", "1 day", "30 days")
 FOLDER = RUNS / "spoken_digits" / "hardware"
 
 
@@ -56,6 +60,7 @@ FOLDER = RUNS / "spoken_digits" / "hardware"
 @click.option("--lr", default=1e-3, show_default=True, help="Largest rate; the poles learn at a tenth of it.")
 @click.option("--start", type=options.FILE, help="Weights to start from: a .npz that this command wrote.")
 @click.option("--chips", default=20, show_default=True, help="Chips of every measurement with --noise.")
+@click.option("--write", is_flag=True, help="Put the table of all rows into docs/hardware.md.")
 @click.option("--tag", default="", help="Added to the name of the row.")
 @options.seed
 @options.threads
@@ -90,6 +95,26 @@ def main(data: Path, hardware: str, settings: tuple[str, ...], noise: bool, **ch
     document["rows"][name] = row
     written(task.folder / "hardware.json", document)
     click.echo(row)
+    if chosen["write"]:
+        before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+        PAGE.write_text(f"{before}{BEGIN}\n\n{table(document)}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
+
+
+def table(document: dict[str, Any]) -> str:
+    """The rows as Markdown: without noise, then on chips."""
+    plain, noisy = [PLAIN], [NOISY]
+    for name, row in sorted(document["rows"].items()):
+        shown = [name, str(row["epochs"]), f"{100 * row['held_out']:.1f}", f"{100 * row['test']:.1f}"]
+        if row["noise"]:
+            on = (f"{100 * mean:.1f} ({100 * lo:.0f} to {100 * hi:.0f})" for mean, lo, hi in row["on_chips"].values())
+            noisy.append((*shown, str(row["chips"]), *on))
+        else:
+            plain.append(tuple(shown))
+    return "\n\n".join(
+        "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], ("---",) * len(lines[0]), *lines[1:]))
+        for lines in (plain, noisy)
+        if lines[1:]
+    )
 
 
 def prepared(

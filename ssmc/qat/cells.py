@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ssmc.conversion.cuts import slice_gains, slices
 from ssmc.hardware.conductances import Real, conductance, draws_of, noise_of
-from ssmc.ir.connectivity import live_columns, live_rows
+from ssmc.ir.connectivity import Mask, live_columns, live_rows, on_paths
 from ssmc.ir.rounding import IntArray
 from ssmc.qat.config import QuantConfig
 
@@ -55,13 +55,16 @@ class CellNoise(nn.Module):
         return self.training if self.always is None else self.always
 
     @torch.no_grad()
-    def write(self, codes: Tensor) -> Written:
-        """Codes (G, out, in) in the cells of a new chip; torch's generator seeds it."""
+    def write(self, codes: Tensor, states: int = 0) -> Written:
+        """Codes (G, out, in) in the cells of a new chip; torch's generator seeds it.
+
+        The first ``states`` of outputs and inputs are those of a kernel: dead ones have no cells.
+        """
         assert self.config.hardware is not None
         rng = np.random.default_rng(int(torch.randint(1 << 62, ())))
         whole = codes.detach().double().cpu().numpy().astype(np.int64)
         time_s = self._time(rng)
-        whole, common = reduced(whole)
+        whole, common = reduced(lowered(whole, states))
         weight, variance = (x * common[..., None] ** k for k, x in enumerate(self._cells(whole, rng, time_s), 1))
         noise = noise_of(self.config.hardware)
         z = rng.standard_normal((3, *whole.shape[:2]))
@@ -105,6 +108,19 @@ class CellNoise(nn.Module):
             factor = np.abs(written).sum((1, 2)) / np.maximum(np.abs(weight).sum((1, 2)), 1e-12)
             weight, variance = weight * factor[:, None, None], variance * factor[:, None, None] ** 2
         return weight, variance
+
+
+def live_states(codes: IntArray, n: int) -> Mask:
+    """What of kernel codes (G, n+1, n+1) is lowered, (G, n+1): live states, and input or y."""
+    wired = codes != 0
+    live = on_paths(wired[:, :n, :n], wired[:, :n, n:].any(-1), wired[:, n:, :n].any(1))
+    return np.concatenate([live, np.ones((len(codes), codes.shape[1] - n), np.bool_)], 1)
+
+
+def lowered(codes: IntArray, n: int) -> IntArray:
+    """Codes (G, out, in); of a kernel with n states without those of dead ones."""
+    live = live_states(codes, n) if n else None
+    return codes if live is None else np.where(live[:, :, None] & live[:, None, :], codes, 0)
 
 
 def reduced(codes: IntArray) -> tuple[IntArray, IntArray]:

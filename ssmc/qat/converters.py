@@ -23,9 +23,8 @@ from ssmc.conversion.column_sums import Inputs
 from ssmc.conversion.cuts import slice_gains
 from ssmc.conversion.one_conversion import Steps, chosen_steps, why_not_quantizer
 from ssmc.errors import SsmcWarning
-from ssmc.ir.connectivity import Mask, on_paths
 from ssmc.ir.rounding import IntArray
-from ssmc.qat.cells import reduced
+from ssmc.qat.cells import lowered, reduced
 from ssmc.qat.columns import Columns
 from ssmc.qat.config import QuantConfig
 
@@ -94,7 +93,7 @@ class Converters:
             return
         self._key, self._plan = key, None
         one = np.ones(r.size, np.int64)
-        cells, common = reduced(_lowered(whole.astype(np.int64), states))
+        cells, common = reduced(lowered(whole.astype(np.int64), states))
         hw, factor = self.config.hardware, common.ravel()
         following = _Following((r.ravel() * factor).tolist(), b.ravel().tolist(), ends[0] * one, ends[1] * one)
         assert hw is not None
@@ -128,16 +127,3 @@ class Converters:
             none.detach(),
             ends,
         )
-
-
-def live_states(codes: IntArray, n: int) -> Mask:
-    """What of kernel codes (G, n+1, n+1) is lowered, (G, n+1): live states, and input or y."""
-    wired = codes != 0
-    live = on_paths(wired[:, :n, :n], wired[:, :n, n:].any(-1), wired[:, n:, :n].any(1))
-    return np.concatenate([live, np.ones((len(codes), codes.shape[1] - n), np.bool_)], 1)
-
-
-def _lowered(codes: IntArray, n: int) -> IntArray:
-    """Codes (G, out, in); of a kernel with n states without those of dead ones."""
-    live = live_states(codes, n) if n else None
-    return codes if live is None else np.where(live[:, :, None] & live[:, None, :], codes, 0)

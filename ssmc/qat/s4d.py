@@ -191,7 +191,7 @@ class S4D(nn.Module):
         noise = self.config.adc_noise if self.training else 0.0
         if not self.cells.active:
             return None if columns is None else Crossbar(self.noise(codes, self.limits[0]), columns, None, noise)
-        written = self.cells.write(codes)
+        written = self.cells.write(codes, 2 * self.C.shape[1])
         columns = columns or Columns.quantizer(ratio, bias, ranges.adc)
         stable = inside(codes.detach(), written.weight, ratio.detach(), self.scales().dac_step, self.keep)
         cells = straight_to(written.weight, codes)

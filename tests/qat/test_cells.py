@@ -68,6 +68,16 @@ def test_a_common_factor_of_a_column_is_no_part_of_its_cells():
     torch.testing.assert_close(spreads[1], 3 * spreads[0])
 
 
+def test_a_state_that_the_compiler_prunes_has_no_cells():
+    """State 1 is fed by nothing, so y reads noise of its cells on no chip."""
+    codes = torch.tensor([[[-9.0, 0, 100], [0, -1, 0], [5, 127, 11]]])
+    torch.manual_seed(0)
+    weight = writer("hermes64").write(codes, 2).weight
+    assert torch.equal(weight[0, :, 1], torch.zeros(3))
+    assert torch.equal(weight[0, 1], torch.zeros(3))
+    assert weight[0, 0, 0] != 0
+
+
 def test_converters_of_a_chip_are_not_alike():
     hw = load_hardware("taox64")
     figures = {"adc_offset_lsb": 0.5, "adc_gain_relative": 0.02, "adc_inl_lsb": 0.3}

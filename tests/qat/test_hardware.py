@@ -16,7 +16,7 @@ from ssmc.export import export_onnx  # noqa: E402
 from ssmc.hardware.file import load_hardware  # noqa: E402
 from ssmc.ir.executor import Executor  # noqa: E402
 from ssmc.qat import S4D, ModelConfig, QuantConfig, QuantLinear, S4DClassifier, calibrate  # noqa: E402
-from ssmc.qat.converters import live_states  # noqa: E402
+from ssmc.qat.cells import live_states  # noqa: E402
 from ssmc.targets.aimc.lowering.partial_sums import lower  # noqa: E402
 from ssmc.targets.aimc.lowering.recorded_inputs import recorded_inputs  # noqa: E402
 from ssmc.targets.aimc.target import AimcTarget  # noqa: E402
