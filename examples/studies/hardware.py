@@ -69,14 +69,8 @@ def main(data: Path, hardware: str, settings: tuple[str, ...], noise: bool, **ch
     task = spoken_digits(data)
     hw = with_settings(load_hardware(hardware), settings)
     hw = replace(hw, array=replace(hw.array, count=0))
-    name = "-".join(
-        [
-            load_hardware(hardware).name,
-            *settings,
-            *(["noise"] if noise else []),
-            *([chosen["tag"]] if chosen["tag"] else []),
-        ]
-    )
+    tags = [*settings, *(["noise"] if noise else []), chosen["tag"]]
+    name = "-".join([load_hardware(hardware).name, *(tag for tag in tags if tag)])
     click.echo(widths(hw).line(hw.name))
     model = prepared(task, hw, noise, chosen["drift_days"] * DAY, chosen["states"], chosen["start"], chosen["seed"])
     set_device_noise(model, True if noise else None)
