@@ -111,6 +111,7 @@ class Array:
     read_activity: Quantity = real("mean activity of the drives that the read energy is for; 0: unknown", 0, 1, 0)
     read_g_us: Quantity = real("mean conductance of the cells that the read energy is for; 0: unknown", default=0)
     leakage_uw: Quantity = real("leakage of one array with its periphery", default=0)
+    active_rows: int = whole(0, 65536, "rows of an array that are driven at once; 0: all", 0)
 
 
 @dataclass(frozen=True)

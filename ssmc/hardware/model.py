@@ -53,8 +53,13 @@ class Hardware:
 
     @property
     def inputs_per_array(self) -> int:
-        """Inputs that one array takes."""
-        return self.array.rows // self.rows_per_input
+        """Inputs that one array takes at once."""
+        return self.active_rows // self.rows_per_input
+
+    @property
+    def active_rows(self) -> int:
+        """Rows of an array that may be driven at once; what has more inputs is cut, and its cuts take turns."""
+        return min(self.array.active_rows or self.array.rows, self.array.rows)
 
     @property
     def reference_columns(self) -> int:

@@ -125,7 +125,7 @@ def _diagonal(blocks: list[Block], limit: int, first: int, hw: Hardware) -> Iter
     array, row, column, held, step, bank = first - 1, 0, 0, 0, None, -1
     width = hw.array.columns - hw.reference_columns
     for block in blocks:
-        fits = row + block.rows <= hw.array.rows and column + block.columns <= width
+        fits = row + block.rows <= hw.active_rows and column + block.columns <= width
         joins = held and fits and block.bank == bank and block.step == step and (not limit or held < limit)
         if not joins:
             array, row, column, held = array + 1, 0, 0, 0

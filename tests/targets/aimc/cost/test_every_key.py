@@ -69,6 +69,7 @@ STRUCTURE: dict[str, tuple[dict[str, int], tuple[str, ...], object]] = {
     "technology.node_nm": ({"energy": 1, "area": 1}, (), None),
     "array.rows": ({"area": 1}, (), None),
     "array.columns": ({"area": 1}, (), None),
+    "array.active_rows": ({"conversions": 1, "energy": 1}, (), 4),
     "array.phases": ({"energy": 1, "latency": 1, "interval": 1}, (), None),
     "array.read_activity": ({"energy": 1}, (), 0.5),
     "array.read_g_us": ({"energy": -1}, (), None),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ssmc.errors import ModelError
 from ssmc.hardware.model import Hardware
+from ssmc.ir.executor import Executor
 from ssmc.ir.matrix import Matrix
 from ssmc.ir.operations import Dequantize, Linear, Op, Quantize
 from ssmc.ir.program import Program
@@ -25,6 +26,8 @@ from ssmc.targets.aimc.cost.totals import cost
 from ssmc.targets.aimc.lowering.mapping import Bank, make_banks
 from ssmc.targets.aimc.lowering.packing import MODES, Block, Packing, pack
 from ssmc.targets.aimc.lowering.partial_sums import lower
+from ssmc.targets.aimc.simulation.chip import Chip
+from ssmc.targets.aimc.simulation.tile_executor import TileExecutor
 from ssmc.targets.aimc.tiles.assemble import assemble
 from ssmc.targets.aimc.tiles.cells import cell_levels, waves
 
@@ -233,3 +236,24 @@ def test_a_chip_too_small_says_so_unless_blocks_share(taox64: Hardware, program_
     assert (
         len({a for b in make_banks(lowered.plans, few, everywhere(lowered, Packing("shared"))) for a in b.arrays}) == 1
     )
+
+
+@pytest.mark.parametrize("packing", ["one", "diagonal", "multiplexed", "shared"])
+def test_no_more_rows_are_driven_at_once_than_may_be(packing: Any, taox64: Hardware, program_of: Programs) -> None:
+    """With 16 of 64 rows a matrix of 31 inputs is cut in two, which may lie in one array and take turns; same codes."""
+    hw = replace(taox64, array=replace(taox64.array, active_rows=16), adc=replace(taox64.adc, bits=0))
+    program = program_of(form="delta", channels=3, n=30, features=4)
+    lowered = lower(program, hw)
+    assert lowered.plans["ssm"].rows == ((0, 16), (16, 31))
+    packings = dict.fromkeys(lowered.plans, Packing(packing))
+    tiles = assemble(lowered, hw, packings)
+    for bank in tiles.banks.values():
+        driven: dict[tuple[int, int], int] = {}
+        for tile in {(t.array, t.wave, t.group, t.row): t for t in bank.tiles}.values():
+            at = tile.array, tile.wave
+            driven[at] = driven.get(at, 0) + bank.rows_of(tile, hw)
+        assert max(driven.values()) <= 16
+    x = np.random.default_rng(0).normal(0, 10, (3, 6, 4))
+    chip = TileExecutor(lowered.program, tiles, Chip(tiles, hw), True)
+    assert np.array_equal(chip.run(x), Executor(program).run(x))
+    assert (tiles.arrays < assemble(lowered, hw).arrays) == (packing in ("multiplexed", "shared"))
