@@ -5,6 +5,7 @@ Every figure is computed now. `--write` puts the tables between the marks in doc
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from ssmc.report.units import quantity
 from ssmc.targets.aimc.choices.candidates import Candidates
 from ssmc.targets.aimc.choices.place_and_pack import decide_places
 from ssmc.targets.aimc.choices.variants import at_steps, compare
+from ssmc.targets.aimc.lowering.kernel_places import PLACES
 from ssmc.targets.aimc.simulation.monte_carlo import AtTime, MonteCarlo, monte_carlo
 from ssmc.targets.aimc.simulation.statistics import Interval
 from ssmc.targets.aimc.target import AimcCompiled, AimcTarget
@@ -31,6 +33,7 @@ from ssmc.targets.aimc.target import AimcCompiled, AimcTarget
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "presets.md"
 BEGIN, END = "<!-- tables: made by examples/spoken_digits/presets.py --write -->", "<!-- end of tables -->"
+NOT_MEASURED = "not measured"
 DAY, MONTH = 86_400.0, 30 * 86_400.0
 COST_HEAD = (
     "preset",
@@ -44,10 +47,7 @@ COST_HEAD = (
     "area",
     "packing",
 )
-PLACE_HEAD = (
-    *("preset", "fused", "unfused", "digital", "auto", "auto puts digital", "cheapest of the first three"),
-    *("steps/s fused", "steps/s digital"),
-)
+PLACE_HEAD = (*("preset", *PLACES[1:], "auto", "auto chooses", "steps/s analog", "steps/s digital"),)
 ACCURACY_HEAD = (
     *("preset", "cells", "chips × recordings", "ideal", "programmed", "1 day", "30 days", "chips with a pole ≥ 1"),
     *("auto, programmed", "auto, 30 days"),
@@ -104,7 +104,8 @@ def tables(rows: list[Rows], samples: Samples, old: dict[tuple[str, ...], list[t
         (PLACE_HEAD, [row.place for row in rows]),
         (ACCURACY_HEAD, [row.accuracy for row in rows]),
     ):
-        lines = {row[0]: row for row in (*old.get(head, []), *new)}
+        lines = {row[0]: row for row in old.get(head, [])}
+        lines |= {row[0]: row for row in new if NOT_MEASURED not in row or row[0] not in lines}
         text.append(table(head, [lines[name] for name in sorted(lines)]))
     return "\n\n".join(text)
 
@@ -179,13 +180,12 @@ def place_row(name: str, source: Program, steps: int) -> tuple[str, ...]:
     places, _ = decide_places(candidates, "auto")
     auto = AimcTarget(hw, place="auto").emit(source).cost(steps)["energy_pj"]["per_sequence"]["nominal"]
     kernels = [op.name for op in source.ops if isinstance(op, StateSpace)]
-    digital, dense = (
-        f"{sum(places[n] == 'digital' for n in names)} of {len(names)}"
-        for names in (kernels, [n for n in places if n not in kernels])
-    )
-    cheapest = min(energies, key=lambda key: energies[key])
-    shown = (quantity("pj", energies[key]) for key in ("analog", "analog-split", "digital"))
-    return (name, *shown, quantity("pj", auto), f"{digital} kernels, {dense} dense", cheapest, *pace)
+    chosen = Counter(places[name] for name in kernels)
+    shown = ", ".join(f"{count} of {len(kernels)} kernels {place}" for place, count in chosen.items())
+    dense = [name for name in places if name not in kernels]
+    digital = sum(places[name] == "digital" for name in dense)
+    spent = (quantity("pj", energies[place]) for place in PLACES[1:])
+    return (name, *spent, quantity("pj", auto), f"{shown}, {digital} of {len(dense)} dense digital", *pace)
 
 
 def accuracy_row(name: str, bundle: ssmc.Bundle, samples: Samples, chips: int) -> tuple[str, ...]:
@@ -193,7 +193,7 @@ def accuracy_row(name: str, bundle: ssmc.Bundle, samples: Samples, chips: int) -
     hw = load_hardware(name)
     drifts = hw.noise.device != "gaussian"
     if not chips:
-        return (name, hw.noise.device, *["not measured"] * (len(ACCURACY_HEAD) - 2))
+        return (name, hw.noise.device, *[NOT_MEASURED] * (len(ACCURACY_HEAD) - 2))
     if hw.dac.bit_serial:  # simulated bit by bit: a tenth of the speed
         chips, samples = -(-chips // 2), spaced(samples, -(-len(samples) // 3))
     found = look(name, bundle, samples, chips, (0.0, DAY, MONTH) if drifts else (0.0,))
