@@ -26,6 +26,7 @@ from ssmc.quantize.modes import Modes, as_written, require_decay, to_modes
 SMALLEST = 1e-9
 EQUAL_NOISE = "equal noise"
 EQUAL_TURNS = 3
+FEW_STATES = 128  # in all; with more, one turn keeps the search short
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _root(X: FloatArray) -> FloatArray:
 def _levels(diagonal: FloatArray) -> Iterator[FloatArray]:
     """Orthogonal R (G, n, n) with which R^T diag(d) R has a constant diagonal, for d (G, n); from some starts."""
     n = diagonal.shape[1]
-    for seed in range(EQUAL_TURNS):
+    for seed in range(EQUAL_TURNS if diagonal.size <= FEW_STATES else 1):
         start, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(n, n)))
         yield np.stack([_level(d, start) for d in diagonal])
 
