@@ -146,7 +146,7 @@ def test_options_are_read_as_their_types_say(sums: Path, tmp_path: Path) -> None
     assert "--option lanes has no value" in fails("U16", *for_vector, "--option", "lanes")
     assert "is given twice" in fails("U16", *for_vector, "--hardware", "tiny32", "--option", "hardware=taox64")
     assert "its options are lanes, hardware" in fails("U11", *for_vector, "--option", "lane=4")
-    assert "give auto or analog or digital" in fails("U16", *for_aimc, "--option", "place=somewhere")
+    assert "give auto or analog or analog-split or" in fails("U16", *for_aimc, "--option", "place=somewhere")
     assert "no target is named 'vectors'" in fails("U10", *compile_, "-t", "vectors")
     assert not (tmp_path / "out").exists()
 
