@@ -15,13 +15,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+RECORDINGS = "examples/spoken_digits/test.npz"
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# ([\w./-]+\.\w+)\n")
 
 
-def run_page(page: Path, folder: Path) -> None:
-    """Run every block in order, in ``folder``; an assertion names the block that fails."""
+def run_page(page: Path, folder: Path, data: Path) -> None:
+    """Run every block in order, in ``folder``; an assertion names the block that fails.
+
+    ``data`` takes the place of the test recordings of the demo: a few of them.
+    """
     namespace: dict[str, object] = {}
     for indent, kind, text in BLOCK.findall(page.read_text(encoding="utf-8")):
         body = "".join(line.removeprefix(indent) for line in text.splitlines(keepends=True))
@@ -29,7 +33,7 @@ def run_page(page: Path, folder: Path) -> None:
             with contextlib.chdir(folder):
                 exec(compile(body, page.name, "exec"), namespace)
         elif kind == "console":
-            run_console(body, folder)
+            run_console(body.replace(RECORDINGS, str(data)), folder)
         elif found := FILE.match(body):
             path = folder / found[1]
             path.parent.mkdir(parents=True, exist_ok=True)
