@@ -65,3 +65,12 @@ class GateError(SsmcError):
     """Accuracy or cost moved out of its tolerance (exit status 4)."""
 
     exit_status = 4
+
+
+BUG = "error[SSMC-X70]"
+
+
+def our_bug(error: BaseException) -> str:
+    """One line for an exception that nobody expected."""
+    fact = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"{BUG}: {fact}; this is our bug, please report it"

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from ssmc.errors import SsmcError, SsmcWarning
+from ssmc.errors import SsmcError, SsmcWarning, our_bug
 from ssmc.printable import printable
 
 OUR_BUG = 70
@@ -107,8 +107,7 @@ def describe(error: BaseException) -> tuple[str, int]:
         case MemoryError():
             fact = f"there is not enough memory ({error or 'no size given'})"
             return f"error[SSMC-U06]: {fact}; use a smaller model, fewer sequences or a larger machine", USAGE
-    fact = printable(" ".join(f"{type(error).__name__}: {error}".split()))
-    return f"error[SSMC-X70]: {fact}; this is our bug, please report it (SSMC_DEBUG=1 shows where)", OUR_BUG
+    return f"{printable(our_bug(error))} (SSMC_DEBUG=1 shows where)", OUR_BUG
 
 
 def _sentence(text: str) -> str:

@@ -12,13 +12,12 @@ from ssmc.bundle.compile import compile as compile_model
 from ssmc.bundle.folder import Bundle
 from ssmc.bundle.options import target_with
 from ssmc.data import Samples, load_samples
-from ssmc.errors import SsmcError, UsageError
+from ssmc.errors import SsmcError, our_bug
 from ssmc.quantize import QuantizeConfig, quantize
 from ssmc.report.units import flatten
 from ssmc.sweep.spec import QUANTIZE, Point, hardware_settings, target_options
 
 Figures = dict[str, float]
-BUG = "error[SSMC-X70]"
 #: figures of a cost that are no totals
 LEFT_OUT = ("comparison", "components", "critical_path", "decisions", "limit", "mapping", "matrices", "one_more_adc")
 
@@ -36,8 +35,7 @@ def evaluate_point(point: Point) -> dict[str, Any]:
         except SsmcError as refused:
             return {"figures": {}, "error": str(refused)}
         except Exception as fault:  # ours, or of a package that provides the target
-            fact = " ".join(f"{type(fault).__name__}: {fault}".split())
-            return {"figures": {}, "error": f"{BUG}: {fact}; this is our bug, please report it"}
+            return {"figures": {}, "error": our_bug(fault)}
 
 
 def _figures(point: Point) -> Figures:
@@ -47,7 +45,7 @@ def _figures(point: Point) -> Figures:
     found["size_bits"] = float(sum((op.weights - op.zero_weights) * op.weight_bits for op in bundle.report.ops))
     found |= {f"metrics.{key}": float(value) for key, value in flatten(bundle.report.metrics)}
     if point["data"]:
-        samples = load_samples(Path(point["data"]))
+        samples = load_samples(Path(point["data"]), inputs=bundle.compiled.program.inputs)
         found |= _accuracy(bundle, samples)
         if point["chips"]:
             found |= _noise(bundle, samples, point)
@@ -79,11 +77,9 @@ def _accuracy(bundle: Bundle, samples: Samples) -> Figures:
 
 def _noise(bundle: Bundle, samples: Samples, point: Point) -> Figures:
     from ssmc.targets.aimc.simulation.monte_carlo import monte_carlo
-    from ssmc.targets.aimc.target import AimcCompiled
+    from ssmc.targets.aimc.target import on_chip
 
-    if not isinstance(bundle.compiled, AimcCompiled):
-        fact = f"target '{bundle.target}' has no devices to be noisy"
-        raise UsageError("SSMC-U12", fact, "leave out chips, or compile for aimc")
+    on_chip(bundle.compiled, bundle.target)
     times = (float(point["time_s"]),)
     found = monte_carlo(bundle, samples, chips=int(point["chips"]), times_s=times, seed=int(point["seed"])).to_json()
     mean = found["at"][0]["accuracy"]

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssmc.errors import UsageError
-from ssmc.sweep.evaluate import BUG, Figures
+from ssmc.errors import BUG, UsageError
+from ssmc.sweep.evaluate import Figures
 from ssmc.sweep.spec import Point, Sweep
 
 SCHEMA = "ssmc.sweep-results/1"
