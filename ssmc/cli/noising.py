@@ -76,21 +76,19 @@ def noise(
     from ssmc.bundle.files import write_file
     from ssmc.bundle.folder import load
     from ssmc.data import load_samples
-    from ssmc.errors import UsageError
     from ssmc.report.facts import dump_json
     from ssmc.report.noise import noise_html, noise_text
     from ssmc.targets.aimc.simulation.monte_carlo import monte_carlo
-    from ssmc.targets.aimc.target import AimcCompiled
+    from ssmc.targets.aimc.target import on_chip
 
     moments = seconds(times)
     loaded = load(bundle)
     samples = load_samples(data, budgets, loaded.compiled.program.inputs)
-    if not isinstance(loaded.compiled, AimcCompiled):
-        raise UsageError("SSMC-U12", f"target '{loaded.target}' has no devices to be noisy", "compile for aimc")
+    compiled = on_chip(loaded.compiled, loaded.target)
     if alone:
-        _sensitivity(loaded.compiled, samples, chips, seed, as_json)
+        _sensitivity(compiled, samples, chips, seed, as_json)
         return
-    model = _model(loaded.compiled, device)
+    model = _model(compiled, device)
     with _workers(dask) as workers, counting(chips * len(moments), "chips") as advance:
         found = monte_carlo(
             loaded, samples, chips=chips, times_s=moments, noise=model, seed=seed, progress=advance, workers=workers

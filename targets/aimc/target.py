@@ -190,6 +190,17 @@ class AimcCompiled(Compiled):
         return data, once
 
 
+def on_chip(compiled: Compiled, target: str) -> AimcCompiled:
+    """What a bundle of this target runs.
+
+    Raises:
+        UsageError: SSMC-U12 for a bundle of another ``target``.
+    """
+    if not isinstance(compiled, AimcCompiled):
+        raise UsageError("SSMC-U12", f"target '{target}' has no devices to be noisy", "compile for aimc")
+    return compiled
+
+
 @dataclass(frozen=True)
 class AimcTarget(Target):
     """Tile program for analog crossbars: cost, ideal and noisy simulation.
