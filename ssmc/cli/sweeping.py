@@ -50,7 +50,14 @@ def sweep(
         rows = [[str(point.get(key, "")) for key in asked.varied] for point in asked.points]
         click.echo(columns(asked.varied, rows) or "1 point")
         return
-    with Store(output or file.with_suffix(".sqlite")) as store:
+    database = output or file.with_suffix(".sqlite")
+    kept = {path.resolve() for path in (file, database, *map(Path, asked.stamps))}
+    for path in (as_csv, html):
+        if path is not None and (path.is_dir() or path.resolve() in kept):
+            raise click.BadParameter(
+                f"{path} is a folder, or a file that the sweep reads or keeps; choose another name"
+            )
+    with Store(database) as store:
         known = len(asked.points) - len(store.open_points(asked))
         if known:
             click.echo(f"{known} of {len(asked.points)} points have results in {store.path}", err=True)

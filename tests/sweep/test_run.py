@@ -171,6 +171,14 @@ def test_the_command_writes_table_csv_and_page(tmp_path: Path) -> None:
     assert len(listed.stdout.splitlines()) == 2 + 6
 
 
+@pytest.mark.parametrize("name", ["points.sqlite", "points.toml", "model.onnx", "."])
+def test_a_table_replaces_nothing_that_the_sweep_needs(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path)
+    refused = run("sweep", path, "--csv", tmp_path / name)
+    assert (refused.exit_code, "choose another name" in refused.stderr) == (2, True)
+    assert not (tmp_path / "points.sqlite").exists()
+
+
 def test_without_labels_there_is_no_accuracy(tmp_path: Path) -> None:
     path = written(tmp_path, base='target = "int"', body="[grid]\nsteps = [1, 2]")
     results = done(path, tmp_path / "r.sqlite")
