@@ -61,6 +61,10 @@ class Arrays:
         if x.ndim != 3 or len(target) != len(x) or (lengths is not None and np.shape(lengths) != (len(x),)):
             shapes = f"x {x.shape}, target {target.shape}, lengths {None if lengths is None else np.shape(lengths)}"
             raise ValueError(f"{shapes}: give x (n, T, d) and as many targets and lengths")
+        if not np.isfinite(x).all():
+            raise ValueError("x has numbers that are not finite: leave these sequences out, or mend them")
+        if batch < 1:
+            raise ValueError(f"batch is {batch}: give 1 or more")
         self.x, self.batch, self.augment = np.asarray(x, np.float32), batch, augment
         whole = np.issubdtype(target.dtype, np.integer)
         self.target = np.asarray(target, np.int64 if whole else np.float32)

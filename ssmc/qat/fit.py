@@ -75,6 +75,8 @@ def fit(
     """
     y = np.asarray(y)
     classes = np.issubdtype(y.dtype, np.integer)
+    if y.dtype.kind not in "iuf" or (classes and y.min(initial=0) < 0):
+        raise ValueError("y holds neither numbers nor classes: give whole numbers from 0, or floats")
     data = Arrays(x, y if classes or y.ndim > 1 else y[:, None], lengths, batch=batch, held_out=held_out, seed=seed)
     torch.manual_seed(seed)
     model = S4DClassifier(config or _shape(data, classes))

@@ -74,6 +74,9 @@ def test_the_same_seed_gives_the_same_model() -> None:
     [
         (np.zeros((5, 3)), np.zeros(5, int), None, "give x"),
         (np.zeros((5, 3, 1)), np.zeros(4, int), None, "give x"),
+        (np.full((9, 3, 1), np.nan), np.zeros(9, int), None, "not finite"),
+        (np.zeros((9, 3, 1)), np.full(9, -1), None, "from 0"),
+        (np.zeros((9, 3, 1)), np.full(9, "a"), None, "from 0"),
         (np.zeros((2, 3, 1)), np.zeros(2, int), None, "hold out"),
         (np.zeros((9, 3, 1)), np.zeros(9, int), np.full(9, 4), "1 to 3"),
         (np.zeros((9, 3, 1)), np.zeros(9, int), np.zeros(9, int), "1 to 3"),
