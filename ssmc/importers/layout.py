@@ -159,7 +159,8 @@ def _transpose_output(model: ir.Model, order: list[int]) -> None:
     node = ir.node("Transpose", [old], {"perm": order}, name=f"{old.name}.turned")
     new = node.outputs[0]
     new.type = old.type
-    new.shape = None if old.shape is None else ir.Shape([old.shape.dims[axis] for axis in order])
+    if old.shape is not None and len(old.shape) == len(order):  # a file may say another rank than the output has
+        new.shape = ir.Shape([old.shape.dims[axis] for axis in order])
     graph.append(node)
     name = str(old.name)
     old.name = f"{name}.turned_from"

@@ -60,6 +60,12 @@ def test_outputs_in_another_layout(per_step: tuple[int, int, int]) -> None:
     assert np.array_equal(Executor(program_of(proto)).run(X), expected.transpose(np.argsort(per_step)))
 
 
+def test_an_output_whose_file_says_another_rank() -> None:
+    proto, lying = (laid_out((0, 1, 2), NAMES, per_step=(1, 0, 2)) for _ in range(2))
+    del lying.graph.output[0].type.tensor_type.shape.dim[0]
+    assert np.array_equal(Executor(program_of(lying)).run(X), Executor(program_of(proto)).run(X))
+
+
 @pytest.mark.parametrize("dims", [(1, "time", 2), ("batch", 9, 2), (1, 9, 2)])
 def test_sizes_that_are_declared_but_not_built_in(dims: tuple[str | int, ...]) -> None:
     proto = laid_out((0, 1, 2), dims, pooled=True)
