@@ -37,6 +37,11 @@ from ssmc.trial import try_model
 
 OPSETS = range(13, 26)
 IR_VERSION = 10
+#: attributes that are yes or no; who reads another number takes it as he likes
+FLAGS = frozenset(
+    "allowzero ceil_mode count_include_pad exclusive keepdims narrow noop_with_empty_axes reverse select_last_index "
+    "signed transA transB".split()
+)
 NONE: Mapping[str, str] = {}
 FOREIGN_DOMAINS = frozenset({"", "ai.onnx", *QONNX})
 
@@ -151,6 +156,10 @@ def _check_nodes(proto: onnx.ModelProto) -> None:
     for node in (node for graph in every_graph(proto) for node in graph.node):
         if node.op_type in ("QuantizeLinear", "DequantizeLinear") and (len(node.input) < 2 or not node.input[1]):
             raise ModelError("SSMC-Q01", f"{node.op_type} has no scale", "give it a scale input", proto_name(node))
+        for attribute in node.attribute:
+            if attribute.name in FLAGS and attribute.i not in (0, 1):
+                fact = f"{node.op_type}: {attribute.name} is {attribute.i}, not 0 or 1"
+                raise ModelError("SSMC-M03", fact, "export the model again", proto_name(node))
         training = any(attribute.name == "training_mode" and attribute.i for attribute in node.attribute)
         if node.op_type == "BatchNormalization" and training:
             fact = "batch norm is in training mode"

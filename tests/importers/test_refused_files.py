@@ -58,6 +58,14 @@ def test_an_invalid_graph() -> None:
     assert "nowhere" in error.fact
 
 
+def test_a_flag_that_is_neither_0_nor_1() -> None:
+    """onnxruntime takes keepdims = 128 for no, others for yes."""
+    g, u = start()
+    proto = end(g, g.op("ReduceMean", u, g.const([1], np.int64), keepdims=128))
+    error = refusal(proto)
+    assert (error.code, error.fact) == ("SSMC-M03", "ReduceMean: keepdims is 128, not 0 or 1")
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_weights_that_are_not_finite(value: float) -> None:
     g, u = start()
