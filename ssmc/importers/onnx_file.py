@@ -38,10 +38,8 @@ from ssmc.trial import try_model
 OPSETS = range(13, 26)
 IR_VERSION = 10
 #: attributes that are yes or no; who reads another number takes it as he likes
-FLAGS = frozenset(
-    {"allowzero", "ceil_mode", "count_include_pad", "exclusive", "keepdims", "narrow", "reverse", "signed"}
-)
-FLAGS |= {"noop_with_empty_axes", "select_last_index", "transA", "transB"}
+FLAGS = frozenset({"allowzero", "ceil_mode", "count_include_pad", "exclusive", "keepdims", "narrow", "reverse"})
+FLAGS |= {"noop_with_empty_axes", "select_last_index", "signed", "transA", "transB"}
 NONE: Mapping[str, str] = {}
 FOREIGN_DOMAINS = frozenset({"", "ai.onnx", *QONNX})
 
