@@ -103,6 +103,7 @@ def sections() -> dict[str, type]:
     return {name: kind for name, kind in hints.items() if name not in ("name", "description", "origins")}
 
 
+@cache
 def rules(section: str) -> dict[str, Rule]:
     """Key to rule of one table."""
     return {f.name: f.metadata["rule"] for f in fields(sections()[section])}

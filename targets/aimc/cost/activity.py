@@ -91,8 +91,8 @@ def conductance_seen(bank: Bank, hw: Hardware) -> FloatArray:
 def _others(bank: Bank, hw: Hardware) -> FloatArray:
     """Connected columns (groups,) that are driven with a group and hold no code of it."""
     at_once: dict[tuple[int, int], dict[int, int]] = defaultdict(lambda: defaultdict(int))
-    for tile in bank.tiles:
-        at_once[tile.array, tile.wave][tile.group] += bank.connected(tile, hw)
+    for tile, count in zip(bank.tiles, bank.codes_of_tiles, strict=True):
+        at_once[tile.array, tile.wave][tile.group] += count * hw.cells_per_code
     found = np.zeros(bank.groups)
     for held in at_once.values():
         every = sum(held.values()) + hw.reference_columns

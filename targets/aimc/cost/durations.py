@@ -97,13 +97,11 @@ def busiest_converter(bank: Bank, piece: int, hw: Hardware) -> int:
 
 
 def _busiest(bank: Bank, piece: int, hw: Hardware) -> int:
-    busiest: dict[int, int] = defaultdict(int)
-    loads: dict[tuple[int, int], IntArray] = {}
-    for tile in bank.tiles:
-        outputs = bank.outputs_in(tile)
-        positions = np.flatnonzero(bank.columns[tile.group, piece, outputs])
-        converters = converter_of(positions, piece, len(bank.gains), hw, tile.column)
-        load = np.bincount(converters, minlength=hw.adcs_per_array) + loads.get((tile.wave, tile.array), 0)
-        loads[tile.wave, tile.array] = load
-        busiest[tile.wave] = max(busiest[tile.wave], int(load.max()))
-    return sum(busiest.values())
+    held, place = bank.seats
+    on = bank.columns[:, piece]
+    column, wave, array = np.array([(tile.column, tile.wave, tile.array) for tile in bank.tiles]).T
+    tile = held[on]
+    converter = converter_of(place[on], piece, len(bank.gains), hw, column[tile])
+    loads = np.zeros((wave.max() + 1, np.ptp(array) + 1, hw.adcs_per_array), np.int64)
+    np.add.at(loads, (wave[tile], array[tile] - array.min(), converter), 1)
+    return int(loads.max((1, 2)).sum())

@@ -53,11 +53,10 @@ def charges(
     used = [charge for charge in found if charge.count and not _unused(charge, hw)]
     if not isinstance(i, isa.Drive | isa.Integrate) or i.bank not in factors:
         return used
-    return [replace(charge, spread=_spread(charge, factors[i.bank])) for charge in used]
-
-
-def _spread(charge: Charge, given: Factors) -> Span:
-    return {"array": given.cells, "dac": given.drivers}.get(charge.component.removesuffix("_bit"), ONCE)
+    given = factors[i.bank]
+    spreads = {"array": given.cells, "dac": given.drivers}
+    named = [(charge, charge.component.removesuffix("_bit")) for charge in used]
+    return [replace(charge, spread=spreads[name]) if name in spreads else charge for charge, name in named]
 
 
 def _unused(charge: Charge, hw: Hardware) -> bool:

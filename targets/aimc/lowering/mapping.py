@@ -128,18 +128,36 @@ class Bank:
         """Physical columns of a tile."""
         return len(self.outputs_in(tile)) * len(self.gains) * hw.cells_per_code
 
-    def connected(self, tile: Tile, hw: Hardware) -> int:
-        """Physical columns of a tile that hold a code: a slice may have none where others do."""
-        return int(self.columns[tile.group, :, slice(*tile.outputs)].sum()) * hw.cells_per_code
+    @cached_property
+    def codes_of_tiles(self) -> list[int]:
+        """Columns of each tile that hold a code, all slices together: a slice may have none where others do."""
+        before = np.zeros((self.groups, self.outputs + 1), np.int64)
+        np.cumsum(self.columns.sum(1), 1, out=before[:, 1:])
+        groups, starts, stops = np.array([(tile.group, *tile.outputs) for tile in self.tiles]).T
+        counts: list[int] = (before[groups, stops] - before[groups, starts]).tolist()
+        return counts
+
+    @cached_property
+    def seats(self) -> tuple[IntArray, IntArray]:
+        """Tile of every output, and its place among those that have columns there, (groups, outputs) each."""
+        held = np.zeros((self.groups, self.outputs), np.int64)
+        before = np.cumsum(self.columns.any(1), 1) - 1
+        place = before.copy()
+        for number, tile in enumerate(self.tiles):
+            start, stop = tile.outputs
+            held[tile.group, start:stop] = number
+            if start:
+                place[tile.group, start:stop] -= before[tile.group, start - 1] + 1
+        return held, place
 
     def conducting(self, hw: Hardware) -> tuple[int, int]:
         """(cells, columns) that carry current in one product: per wave and array, driven rows times its columns."""
         rows: dict[tuple[int, int], set[tuple[int, int]]] = {}
         columns: dict[tuple[int, int], int] = {}
-        for tile in self.tiles:
+        for tile, count in zip(self.tiles, self.codes_of_tiles, strict=True):
             at = tile.array, tile.wave
             rows.setdefault(at, set()).add((tile.group, tile.row))
-            columns[at] = columns.get(at, hw.reference_columns) + self.connected(tile, hw)
+            columns[at] = columns.get(at, hw.reference_columns) + count * hw.cells_per_code
         driven = self.driven.sum(1)
         cells = sum(int(driven[group]) * columns[at] for at, ranges in rows.items() for group, _ in ranges)
         return cells, sum(columns.values())
@@ -222,18 +240,19 @@ def _blocks(index: int, bank: Bank, plan: MatrixPlan, hw: Hardware) -> list[Bloc
     spans = cut(live, outputs_per_tile(len(bank.gains), hw))
     may_cut = len(plan.rows) > 1 or len(spans) > 1
     width, rows = len(bank.gains) * hw.cells_per_code, (bank.driven.sum(1) * hw.rows_per_input).tolist()
+    found = [np.split(np.nonzero(part)[1], np.cumsum(part.sum(1))[:-1]) for part in (live[:, a:b] for a, b in spans)]
     every = [
         Block(
             bank=index,
             group=group,
             outputs=(start, stop),
-            live=tuple((start + np.flatnonzero(live[group, start:stop])).tolist()),
+            live=tuple((start + inside[group]).tolist()),
             rows=rows[group],
             width=width,
             step=plan.step_of(group, (start, stop), hw),
             may_cut=may_cut,
         )
         for group in range(bank.groups)
-        for start, stop in spans
+        for (start, stop), inside in zip(spans, found, strict=True)
     ]
     return [block for block in every if block.live] or every[:1]

@@ -15,6 +15,7 @@ Where converters share a step (``adc.step``), blocks share an array only if thei
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -104,11 +105,11 @@ class Shelf:
     array: int
     step: object
     rooms: list[Room]
-    banks: list[int] = field(default_factory=list)
+    banks: Counter[int] = field(default_factory=Counter)
 
     def admits(self, block: Block, limit: int) -> bool:
         """Whether the block may join at all."""
-        return self.step == block.step and (not limit or self.banks.count(block.bank) < limit)
+        return (not limit or self.banks[block.bank] < limit) and self.step == block.step
 
 
 def pack(blocks: list[Block], packing: Packing, first: int, hw: Hardware) -> list[Placed]:
@@ -151,7 +152,7 @@ def _multiplexed(blocks: list[Block], limit: int, first: int, hw: Hardware) -> l
         if rest is not None:
             queue.insert(0, rest)
         placed.append(Placed(part, shelf.array, room.row, room.column))
-        shelf.banks.append(block.bank)
+        shelf.banks[block.bank] += 1
         shelf.rooms.remove(room)
         shelf.rooms += _left(room, part)
     return placed
@@ -159,24 +160,26 @@ def _multiplexed(blocks: list[Block], limit: int, first: int, hw: Hardware) -> l
 
 def _whole(block: Block, shelves: list[Shelf], limit: int) -> tuple[Shelf, Room] | None:
     """The smallest room that takes all outputs."""
+    rows, columns = block.rows, block.columns
     fitting = [
         (room.rows * room.columns, shelf.array, room.row, room.column, shelf, room)
         for shelf in shelves
         if shelf.admits(block, limit)
         for room in shelf.rooms
-        if room.rows >= block.rows and room.columns >= block.columns
+        if room.rows >= rows and room.columns >= columns
     ]
     return min(fitting, key=lambda f: f[:4])[4:] if fitting else None
 
 
 def _largest_cut(block: Block, shelves: list[Shelf], limit: int) -> tuple[Shelf, Room] | None:
     """The room that takes most outputs."""
+    rows, columns = block.rows, block.width
     fitting = [
         (-room.columns, shelf.array, room.row, room.column, shelf, room)
         for shelf in shelves
         if shelf.admits(block, limit)
         for room in shelf.rooms
-        if room.rows >= block.rows and room.columns >= block.width
+        if room.rows >= rows and room.columns >= columns
     ]
     return min(fitting, key=lambda f: f[:4])[4:] if fitting else None
 
@@ -203,5 +206,6 @@ def _waves(placed: list[Placed]) -> list[Placed]:
     out = []
     for p in placed:
         waves = seen.setdefault((p.block.bank, p.array), {})
-        out.append(replace(p, wave=waves.setdefault((p.block.group, p.row), len(waves))))
+        wave = waves.setdefault((p.block.group, p.row), len(waves))
+        out.append(Placed(p.block, p.array, p.row, p.column, wave))
     return out
