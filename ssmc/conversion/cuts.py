@@ -50,7 +50,9 @@ def outputs_per_tile(slice_count: int, hw: Hardware) -> int:
     return (hw.array.columns - hw.reference_columns) // (hw.cells_per_code * slice_count)
 
 
-def converter_of(output: Position, slice_index: int, slice_count: int, hw: Hardware, column: Position | int = 0) -> Position:
+def converter_of(
+    output: Position, slice_index: int, slice_count: int, hw: Hardware, column: Position | int = 0
+) -> Position:
     """Converter, within its array, of outputs counted from the tile's first, which starts at a physical column.
 
     Converters interleave the columns of an array, a pair being one: the next column goes to the next converter.

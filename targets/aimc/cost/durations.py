@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,6 @@ import numpy as np
 from ssmc.conversion.cuts import converter_of
 from ssmc.hardware.model import Hardware
 from ssmc.hardware.pulses import conversion_steps, pulse_steps, trains
-from ssmc.ir.rounding import IntArray
 from ssmc.targets.aimc.cost.energy_events import LANE_WORK, charges, converted_bits
 from ssmc.targets.aimc.lowering.mapping import Bank
 from ssmc.targets.aimc.tiles import instructions as isa
