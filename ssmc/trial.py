@@ -77,15 +77,22 @@ def try_model(model: ir.Model, budgets: Budgets, source: str) -> None:
 
     Raises:
         ModelError: SSMC-M05 where onnxruntime cannot run it, or it asks for more than `MOST_BYTES`; SSMC-M15 where a
-            value holds no number at all, which a quantizer behind it would hide.
+            value, or a channel of one, holds no number at all, which a quantizer behind it would hide.
         UsageError: SSMC-U07 where it takes more seconds of CPU than the budget.
     """
     proto, names = exposed(model)
     results = LimitedSession(proto, budgets, source).run(random_feeds(model, batch=1, steps=2), names)
     for name, value in zip(names, results, strict=True):
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size and np.isnan(value).all():
-            fact = "it is NaN, whatever the input"
-            raise ModelError("SSMC-M15", fact, "look for a division 0 / 0 or inf - inf before it", name)
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size and _holds_nothing(value):
+            fact = f"{'it' if np.isnan(value).all() else 'a channel of it'} is NaN, whatever the input"
+            raise ModelError("SSMC-M15", fact, "look for 0 / 0, inf - inf or the root of a negative number", name)
+
+
+def _holds_nothing(value: NDArray[np.floating]) -> bool:
+    """Whether all of it is NaN, or all at one place of an axis."""
+    lost = np.isnan(value)
+    axes = range(lost.ndim)
+    return bool(lost.all()) or any(lost.all(tuple(other for other in axes if other != axis)).any() for axis in axes)
 
 
 def _end_after(run: object, seconds: int, done: threading.Event) -> None:

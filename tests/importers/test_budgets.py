@@ -16,7 +16,7 @@ from ssmc.budgets import DEFAULT, NAMES, Budgets, with_budgets
 from ssmc.errors import ModelError, UsageError
 from ssmc.importers.onnx_file import import_model, load_model
 from tests.graph_writer import Graph
-from tests.importers.refusing import end, looped, plain, start
+from tests.importers.refusing import H, end, looped, plain, start
 from tests.importers.test_loops import BOOL, INT, ahead, body, value
 
 DOMAIN = "own"
@@ -162,3 +162,10 @@ def test_a_value_that_is_never_a_number_is_named() -> None:
     g, u = start()
     with pytest.raises(ModelError, match=r"SSMC-M15\]: guilty"):
         import_model(end(g, g.op("Mod", u, g.const(0.0), fmod=1, out="guilty")))
+
+
+def test_a_channel_that_is_never_a_number_is_named() -> None:
+    g, u = start()
+    divisor = g.const(np.array([1.0] * (H - 1) + [0.0], np.float32))
+    with pytest.raises(ModelError, match=r"SSMC-M15\]: guilty: a channel"):
+        import_model(end(g, g.op("Mod", u, divisor, fmod=1, out="guilty")))
