@@ -130,9 +130,7 @@ def write_file(path: Path, data: bytes) -> None:
     Raises:
         UsageError: SSMC-B05; also for a device, a pipe or a folder, which are not replaced.
     """
-    place = path.resolve()
-    if place.exists() and not place.is_file():
-        raise UsageError("SSMC-B05", f"is {_kind(place)}", "give the name of a file", str(path))
+    place = file_place(path)
     fresh = place.parent / _temporary(place.name)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -144,6 +142,18 @@ def write_file(path: Path, data: bytes) -> None:
     except OSError as cause:
         fresh.unlink(missing_ok=True)
         raise UsageError("SSMC-B05", f"cannot write: {cause.strerror}", "choose another place", str(path)) from cause
+
+
+def file_place(path: Path) -> Path:
+    """Where a file of that name goes; asked before long work, so that a wrong name is refused at once.
+
+    Raises:
+        UsageError: SSMC-B05 for a device, a pipe or a folder, which are not replaced.
+    """
+    place = path.resolve()
+    if place.exists() and not place.is_file():
+        raise UsageError("SSMC-B05", f"is {_kind(place)}", "give the name of a file", str(path))
+    return place
 
 
 def _kind(path: Path) -> str:

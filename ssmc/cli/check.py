@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ssmc.cli.progress import counting
-from ssmc.cli.types import budget_option
+from ssmc.cli.types import NewFile, budget_option
 
 if TYPE_CHECKING:
     from ssmc.budgets import Budgets
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Write the baseline instead of comparing; an existing one keeps its metrics and tolerances.",
 )
-@click.option("--junit", type=click.Path(path_type=Path), help="Also write the result as JUnit XML.")
+@click.option("--junit", type=NewFile(), help="Also write the result as JUnit XML.")
 @budget_option
 def check(bundle: Path, data: Path, baseline: Path, update: bool, junit: Path | None, budgets: Budgets) -> None:
     """Compare accuracy and costs of a BUNDLE with a baseline; exit status 4 if one leaves its tolerance.

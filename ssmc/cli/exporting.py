@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from ssmc.cli.types import NewFile
+
 LENGTH = re.compile(r"0*[1-9][0-9]{0,8}")
 
 
@@ -22,7 +24,7 @@ LENGTH = re.compile(r"0*[1-9][0-9]{0,8}")
 @click.option(
     "--output",
     "-o",
-    type=click.Path(path_type=Path),
+    type=NewFile(),
     default="model.onnx",
     show_default=True,
     help="ONNX file to write.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ssmc.cli.progress import counting
-from ssmc.cli.types import COUNT, SEED, budget_option
+from ssmc.cli.types import COUNT, SEED, NewFile, budget_option
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -50,8 +50,8 @@ UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
     help="Instead, one effect of real devices at a time, the most harmful first; --chips of each.",
 )
 @click.option("--dask", metavar="ADDRESS", default="", help="Dask scheduler whose workers simulate the chips.")
-@click.option("--json", "as_json", type=click.Path(path_type=Path), help="Also write the result as JSON to this file.")
-@click.option("--html", type=click.Path(path_type=Path), help="Also write an HTML page with plots to this file.")
+@click.option("--json", "as_json", type=NewFile(), help="Also write the result as JSON to this file.")
+@click.option("--html", type=NewFile(), help="Also write an HTML page with plots to this file.")
 @budget_option
 def noise(
     bundle: Path,

@@ -10,7 +10,7 @@ import click
 
 from ssmc.cli.progress import stages
 from ssmc.cli.states import STATE_HELP, named_states
-from ssmc.cli.types import COUNT, Finite, budget_option
+from ssmc.cli.types import COUNT, Finite, NewFile, budget_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,7 @@ WARN_DB = 10
 @click.option(
     "--output",
     "-o",
-    type=click.Path(path_type=Path),
+    type=NewFile(),
     default="quantized.onnx",
     show_default=True,
     help="ONNX file to write.",

@@ -9,7 +9,7 @@ import click
 
 from ssmc.cli.progress import stages
 from ssmc.cli.states import STATE_HELP, named_states
-from ssmc.cli.types import COUNT, budget_option
+from ssmc.cli.types import COUNT, NewFile, budget_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,9 +34,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Number of calibration sequences to use, evenly spaced.",
 )
-@click.option(
-    "--output", "-o", type=click.Path(path_type=Path), default="reduced.onnx", show_default=True, help="File to write."
-)
+@click.option("--output", "-o", type=NewFile(), default="reduced.onnx", show_default=True, help="File to write.")
 @click.option("--state", "state_pairs", multiple=True, metavar="IN:OUT", help=STATE_HELP)
 @budget_option
 def reduce(

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ssmc.cli.types import NewFile
+
 if TYPE_CHECKING:
     from ssmc.bundle.folder import Bundle
 
 
 @click.command(short_help="Print or redraw a bundle's report.")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--html", type=click.Path(path_type=Path), help="Write the report as an HTML page to this file instead.")
+@click.option("--html", type=NewFile(), help="Write the report as an HTML page to this file instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of tables.")
 def report(bundle: Path, html: Path | None, as_json: bool) -> None:
     """Print the report of a BUNDLE: passes, operations, kernels, cost.

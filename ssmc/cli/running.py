@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ssmc.cli.progress import counting
-from ssmc.cli.types import SEED, budget_option
+from ssmc.cli.types import SEED, NewFile, budget_option
 
 if TYPE_CHECKING:
     from ssmc.budgets import Budgets
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 )
 @click.option("--noise", is_flag=True, help="Simulate device noise (aimc).")
 @click.option("--seed", type=SEED, help="Seed of the simulated devices; needs --noise. Default: 0.")
-@click.option(
-    "--output", "-o", type=click.Path(path_type=Path), help="Write outputs and predictions to this file (.npz)."
-)
+@click.option("--output", "-o", type=NewFile(), help="Write outputs and predictions to this file (.npz).")
 @budget_option
 def run(bundle: Path, data: Path, noise: bool, seed: int | None, output: Path | None, budgets: Budgets) -> None:
     """Run a BUNDLE on the sequences of a data file; print the accuracy if the file has labels.

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ssmc.cli.progress import counting
-from ssmc.cli.types import COUNT
+from ssmc.cli.types import COUNT, NewFile
 
 
 @click.command("sweep", short_help="Compile many points, and show what is best at equal cost.")
@@ -21,8 +21,8 @@ from ssmc.cli.types import COUNT
 )
 @click.option("--jobs", "-j", type=COUNT, default=1, show_default=True, help="Processes of this machine to use.")
 @click.option("--dask", metavar="ADDRESS", default="", help="Dask scheduler whose workers to use instead.")
-@click.option("--csv", "as_csv", type=click.Path(path_type=Path), help="Also write all figures as CSV to this file.")
-@click.option("--html", type=click.Path(path_type=Path), help="Also write a page with Pareto plots to this file.")
+@click.option("--csv", "as_csv", type=NewFile(), help="Also write all figures as CSV to this file.")
+@click.option("--html", type=NewFile(), help="Also write a page with Pareto plots to this file.")
 @click.option("--list", "only_list", is_flag=True, help="Show the points of FILE without compiling any.")
 def sweep(
     file: Path, output: Path | None, jobs: int, dask: str, as_csv: Path | None, html: Path | None, only_list: bool

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +13,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ssmc.budgets import Budgets
+
+
+class NewFile(click.Path):
+    """A file to write; a folder or a device under that name is refused before the work."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path as given."""
+        from ssmc.bundle.files import file_place
+
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        file_place(path)
+        return path
 
 
 class Finite(click.FloatRange):

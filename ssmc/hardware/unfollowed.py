@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from ssmc.hardware.components import IDEAL_BITS
+
 if TYPE_CHECKING:
     from ssmc.hardware.model import Hardware
 
@@ -20,6 +22,8 @@ def unfollowed_keys(hardware: Hardware) -> tuple[str, ...]:
         return ()
     for name, bits, energy, area in _measured(hardware.name):
         if bits != adc.bits and (energy, area) == (adc.energy_pj.value, adc.area_um2.value):
+            if adc.bits == IDEAL_BITS:
+                return (f"an ideal converter is no circuit: it is charged as the {bits}-bit converter of '{name}'",)
             return (
                 f"adc.energy_pj and adc.area_um2 are those of the {bits}-bit converter of '{name}' and do not follow "
                 f'adc.bits = {adc.bits}; set adc.model to "isaac", "murmann" or "walden", or give figures of your own',

@@ -33,6 +33,7 @@ from typing import Any
 from ssmc.bundle.options import read_option
 from ssmc.bundle.registry import target_class
 from ssmc.errors import UsageError
+from ssmc.hardware.file import preset_names
 from ssmc.hardware.model import rules, sections
 from ssmc.importers.tensors import external_files
 from ssmc.quantize.config import QuantizeConfig
@@ -127,9 +128,11 @@ def _require_tables(path: Path, data: Any, base: Any, grid: Any, listed: Any) ->
     if unknown:
         fact = f"has a table '{sorted(unknown)[0]}'"
         raise UsageError("SSMC-W02", fact, "use [base], [grid] and [[points]]", str(path))
-    right = isinstance(base, dict) and isinstance(grid, dict) and isinstance(listed, list)
-    if not right or not all(isinstance(point, dict) for point in listed):
-        raise UsageError("SSMC-W02", "has tables of another kind", "use [base], [grid] and [[points]]", str(path))
+    for name, table in (("base", base), ("grid", grid)):
+        if not isinstance(table, dict):
+            raise UsageError("SSMC-W02", f"'{name}' is no table", f"write [{name}]", str(path))
+    if not isinstance(listed, list) or not all(isinstance(point, dict) for point in listed):
+        raise UsageError("SSMC-W02", "'points' is no list of tables", "write [[points]] for every point", str(path))
 
 
 def _raw_points(path: Path, base: Point, grid: Point, listed: list[Point]) -> Iterator[Point]:
@@ -171,6 +174,12 @@ def _point(path: Path, raw: Point) -> Point:
     if any(key.startswith(QUANTIZE) for key in raw) and not point["calibration"]:
         remedy = 'write calibration = "train.npz" in [base]'
         raise UsageError("SSMC-W03", "a point is quantized without sequences to calibrate on", remedy, str(path))
+    hardware = point.get("hardware", "")
+    if hardware and hardware not in preset_names() and not (path.parent / hardware).is_file():
+        fact = f"hardware '{hardware}' is no file, and no preset"
+        raise UsageError(
+            "SSMC-W03", fact, "give its path relative to the sweep file, or one of 'ssmc hardware list'", str(path)
+        )
     for key in PATHS:
         if point.get(key) and (key != "hardware" or (path.parent / point[key]).is_file()):
             point[key] = str((path.parent / point[key]).resolve())

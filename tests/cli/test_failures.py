@@ -119,6 +119,13 @@ def test_an_unwritable_output_leaves_nothing_behind(model: Path, tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize(
+    "command", [("quantize", "none.onnx", "--data", "none.npz", "-o"), ("run", "none", "--data", "none.npz", "-o")]
+)
+def test_a_folder_under_the_name_of_a_file_is_refused_before_the_work(command: tuple[str, ...], tmp_path: Path) -> None:
+    fails(2, "B05", *command, tmp_path)
+
+
 def test_a_folder_with_other_files_is_not_replaced(model: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     fails(2, "B01", "compile", model, "-o", tmp_path)

@@ -96,7 +96,9 @@ def test_hardware_and_ranges_may_be_files_beside_the_sweep(tmp_path: Path) -> No
         ("grid = 3", "SSMC-W03", "0 points"),
         ("[gird]\nsteps = [1]", "SSMC-W02", "gird"),
         ("[grid]\nsteps = [1, 2", "SSMC-W01", "TOML"),
-        ("[[grid]]\nsteps = 1", "SSMC-W02", "another kind"),
+        ("[[grid]]\nsteps = 1", "SSMC-W02", r"write \[grid\]"),
+        ("[points]\nsteps = 1", "SSMC-W02", r"write \[\[points\]\]"),
+        ('[grid]\nhardware = ["taox46"]', "SSMC-W03", "no preset"),
     ],
 )
 def test_what_a_file_may_not_say(tmp_path: Path, body: str, code: str, says: str) -> None:
