@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,9 +18,12 @@ from ssmc.ir.build import (
     required,
     ssmc_node,
 )
+from ssmc.ir.parts import Constants
 from ssmc.ir.rounding import FloatArray, round_half_even
 from ssmc.pipeline import Level, Pass, PassResult
+from ssmc.recognition.affine_parts import insert, move_bias_in_front
 from ssmc.recognition.axes import Axes, Exposed, Roles, name_axes
+from ssmc.recognition.output_grids import with_output_grids
 from ssmc.recognition.raised_scan import Groups, RaisedScan, by_group, recognise_scan
 from ssmc.recognition.recurrence import Recurrence
 from ssmc.recognition.states import GRID_ERROR
@@ -37,7 +39,7 @@ class RaiseRecurrences(Pass):
         state in codes, both forms in one equation (see `ssmc.ir.operations.StateSpace`).
     Preserves: the real-valued meaning, quantizers included; scales of the state move to the matrices.
     Refuses: bodies that are not affine with constant coefficients (SSMC-S01, naming the node), state updates of
-        another shape (SSMC-S02), nested loops and final states that are used (SSMC-S03), states or
+        another shape (SSMC-S02), nested loops (SSMC-S03), states or
         initial states that are not quantized (SSMC-Q06).
 
     Attributes:
@@ -69,8 +71,7 @@ class RaiseRecurrences(Pass):
 
 
 def _raise(model: ir.Model, node: ir.Node, axes: Axes, start: FloatArray, taken: set[str], quantized: bool) -> None:
-    _refuse(node)
-    found = recognise_scan(node, axes)
+    found = with_output_grids(node, recognise_scan(node, axes))
     if quantized and not found.kernel.step.all():
         raise ModelError(
             "SSMC-Q06", "the state is not quantized", "train with QAT or quantize the model", node_name(node)
@@ -93,15 +94,6 @@ def _start_codes(kernel: Recurrence, start: FloatArray, node: ir.Node) -> FloatA
             "SSMC-Q06", "the initial state is no code of the state's quantizer", "quantize it", node_name(node)
         )
     return whole
-
-
-def _refuse(node: ir.Node) -> None:
-    states = len(node.inputs) - node.attributes["num_scan_inputs"].as_int()
-    for out in node.outputs[:states]:
-        if out.uses() or out.is_graph_output():
-            raise ModelError(
-                "SSMC-S03", "the final state is used outside the loop", "use the outputs instead", node_name(node)
-            )
 
 
 def _initial(exposed: Exposed, loops: list[ir.Node]) -> list[FloatArray]:
@@ -135,17 +127,27 @@ def _states_of(node: ir.Node) -> list[ir.Value]:
 def _emit(graph: ir.Graph, node: ir.Node, found: RaisedScan, start: FloatArray, axes: Axes, name: str) -> None:
     """New values are called ``name.something`` and ``name.y.something``."""
     kernel, groups = found.kernel, found.groups
-    source = _collect_inputs(graph, node, axes, groups, name)
+    source, arrays = _collect_inputs(graph, node, axes, groups, name), _arrays(kernel, groups, start)
+    biases = not kernel.step.any()
+    if biases and arrays["offset"].any():
+        source, arrays = move_bias_in_front(graph, node, source, arrays, name)
+    added = arrays["offset_y"] if biases else np.zeros(0)
+    if added.any():
+        arrays["offset_y"] = np.zeros_like(added)
     new = ssmc_node(
         "StateSpaceAfter" if kernel.after else "StateSpace",
-        {"u": source, **_constants(graph, name, kernel, groups, start)},
+        {"u": source, **{key: add_constant(graph, f"{name}.{key}", array) for key, array in arrays.items()}},
         f"{name}.y",
         name=node_name(node),
         dtype=ir.DataType.FLOAT,
         extra_outputs=[f"{name}.registers"],
     )
     graph.insert_before(node, new)
-    _distribute(graph, node, new.outputs[0], axes, groups, found.output_shapes)
+    y = new.outputs[0]
+    if added.any():
+        bias = add_constant(graph, f"{name}.y.constant", added.ravel(), np.float32)
+        y = insert(graph, node, "Add", [y, bias], f"{name}.y.moved")
+    _distribute(graph, node, y, axes, groups, found.output_shapes)
     graph.remove(node, safe=True)
 
 
@@ -159,12 +161,10 @@ def _prefixes(graph: ir.Graph) -> set[str]:
     return found
 
 
-def _constants(
-    graph: ir.Graph, name: str, kernel: Recurrence, groups: Groups, start: FloatArray
-) -> dict[str, ir.Value]:
+def _arrays(kernel: Recurrence, groups: Groups, start: FloatArray) -> Constants:
     s, u, y = groups.states, groups.inputs, groups.outputs
     columns = np.concatenate([s, len(kernel.step) + u], 1)
-    arrays = {
+    return {
         "W": by_group(kernel.W, s, columns),
         "W_y": by_group(kernel.W_y, y, columns),
         "r0": start[s],
@@ -172,7 +172,6 @@ def _constants(
         **{key: getattr(kernel, key)[s] for key in ("dac_lo", "dac_hi", "reg_lo", "reg_hi")},
         **{key: getattr(kernel, key)[y] for key in ("step_y", "offset_y", "lo_y", "hi_y")},
     }
-    return {key: add_constant(graph, f"{name}.{key}", array) for key, array in arrays.items()}
 
 
 def _collect_inputs(graph: ir.Graph, node: ir.Node, axes: Axes, groups: Groups, name: str) -> ir.Value:
@@ -186,30 +185,21 @@ def _collect_inputs(graph: ir.Graph, node: ir.Node, axes: Axes, groups: Groups, 
         parts.append(_to_rows(graph, node, value, perm, f"{name}.u{number}"))
     joined = parts[0]
     if len(parts) > 1:
-        joined = _insert(graph, node, "Concat", parts, f"{name}.u_joined", axis=2)
+        joined = insert(graph, node, "Concat", parts, f"{name}.u_joined", axis=2)
     order = groups.inputs.ravel()
     if not np.array_equal(order, np.arange(len(order))):
         index = add_constant(graph, f"{name}.u_order", order, np.int64)
-        joined = _insert(graph, node, "Gather", [joined, index], f"{name}.u_sorted", axis=2)
+        joined = insert(graph, node, "Gather", [joined, index], f"{name}.u_sorted", axis=2)
     return joined
 
 
 def _to_rows(graph: ir.Graph, node: ir.Node, value: ir.Value, perm: list[int], name: str) -> ir.Value:
     """(N, T, rest flattened)."""
-    moved = _insert(graph, node, "Transpose", [value], f"{name}.rows", perm=perm)
+    moved = insert(graph, node, "Transpose", [value], f"{name}.rows", perm=perm)
     if len(perm) == 3:
         return moved
     shape = add_constant(graph, f"{name}.shape", [0, 0, -1], np.int64)
-    return _insert(graph, node, "Reshape", [moved, shape], f"{name}.flat")
-
-
-def _insert(
-    graph: ir.Graph, before: ir.Node, op_type: str, inputs: Sequence[ir.Value], name: str, **attributes: int | list[int]
-) -> ir.Value:
-    node = ir.node(op_type, inputs, attributes, name=name)
-    node.outputs[0].name = name
-    graph.insert_before(before, node)
-    return node.outputs[0]
+    return insert(graph, node, "Reshape", [moved, shape], f"{name}.flat")
 
 
 def _distribute(
@@ -219,7 +209,7 @@ def _distribute(
     order = np.argsort(groups.outputs.ravel())
     if not np.array_equal(order, np.arange(len(order))):
         index = add_constant(graph, f"{y.name}.order", order, np.int64)
-        y = _insert(graph, node, "Gather", [y, index], f"{y.name}.sorted", axis=2)
+        y = insert(graph, node, "Gather", [y, index], f"{y.name}.sorted", axis=2)
     start = 0
     for value, shape in zip(node.outputs[len(node.outputs) - len(shapes) :], shapes, strict=True):
         size = int(np.prod(shape))
@@ -238,7 +228,7 @@ def _channels(graph: ir.Graph, node: ir.Node, y: ir.Value, start: int, size: int
         add_constant(graph, f"{y.name}.{start}.{key}", [v], np.int64)
         for key, v in (("a", start), ("b", start + size), ("axis", 2))
     ]
-    return _insert(graph, node, "Slice", [y, *ends], f"{y.name}.{start}")
+    return insert(graph, node, "Slice", [y, *ends], f"{y.name}.{start}")
 
 
 def _restore(
@@ -247,7 +237,7 @@ def _restore(
     rest = [d for d, r in zip(shape, roles, strict=True) if r not in ("N", "T")]
     if len(rest) != 1:
         target = add_constant(graph, f"{name}.shape", [0, 0, *rest], np.int64)
-        part = _insert(graph, node, "Reshape", [part, target], f"{name}.unflat")
+        part = insert(graph, node, "Reshape", [part, target], f"{name}.unflat")
     others = iter(range(2, 2 + len(rest)))
     perm = [0 if r == "N" else 1 if r == "T" else next(others) for r in roles]
-    return _insert(graph, node, "Transpose", [part], f"{name}.time", perm=perm)
+    return insert(graph, node, "Transpose", [part], f"{name}.time", perm=perm)

@@ -208,7 +208,7 @@ def _budget(points: float | None, data: Path | None, budgets: Budgets, model: Pa
     from ssmc.bundle.pruning import Budget
     from ssmc.data import load_samples
     from ssmc.errors import UsageError
-    from ssmc.importers.inputs import file_parts
+    from ssmc.importers.onnx_file import file_parts
 
     if points is None or data is None:
         fact = "--prune-budget and --prune-data go together"

@@ -133,7 +133,7 @@ def quantize(
     """
     from ssmc.bundle.files import write_file
     from ssmc.data import load_samples
-    from ssmc.importers.inputs import file_parts
+    from ssmc.importers.onnx_file import file_parts
     from ssmc.printable import printable
     from ssmc.quantize import QuantizeConfig
     from ssmc.quantize import quantize as run
@@ -147,8 +147,8 @@ def quantize(
     else:
         config = _for_hardware(hardware, slices, given if bits is None else {**given, "converter_bits": bits})
     with stages("quantizing") as stage:
-        sequences = load_samples(data, budgets, file_parts(model, budgets)).spread(samples)
         states = named_states(state_pairs)
+        sequences = load_samples(data, budgets, file_parts(model, budgets, states)).spread(samples)
         done = run(model, sequences, config, stage, budgets, states, keep_scales=keep_scales)
     _require(done.fidelity, min_sqnr)
     write_file(output, done.model.SerializeToString(deterministic=True))

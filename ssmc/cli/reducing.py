@@ -59,14 +59,14 @@ def reduce(
     """
     from ssmc.bundle.files import write_file
     from ssmc.data import load_samples
-    from ssmc.importers.inputs import file_parts
+    from ssmc.importers.onnx_file import file_parts
     from ssmc.quantize.reduction import Goal
     from ssmc.quantize.reduction import reduce as run
 
     goal = Goal(count, error)
     with stages("reducing") as stage:
-        sequences = load_samples(data, budgets, file_parts(model, budgets)).spread(samples)
         states = named_states(state_pairs)
+        sequences = load_samples(data, budgets, file_parts(model, budgets, states)).spread(samples)
         done = run(model, sequences, goal, progress=stage, budgets=budgets, states=states)
     write_file(output, done.model.SerializeToString(deterministic=True))
     for line in _lines(done):

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.folding.emit import Emitter
-from ssmc.folding.operands import Operands, Rule, attribute, real_constant, refuse, signal_of
+from ssmc.folding.operands import Operands, Rule, attribute, part_role, part_size, real_constant, refuse, signal_of
 from ssmc.folding.signals import Coded, Ending, Grouped, Mapped, Picked, Signal, Sliding, Tokens
 from ssmc.ir.build import REAL_TYPES, WHOLE_TYPES, required
 from ssmc.ir.operations.downsample import RESTS, Rest
@@ -23,15 +23,19 @@ def _transpose(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Sign
     """Anywhere."""
     signal = signal_of(node, operands)
     perm = node.attributes["perm"].as_ints() if "perm" in node.attributes else range(len(signal.roles))[::-1]
+    parts = [axis for axis in perm if part_size(signal.roles[axis]) is not None]
+    if parts != sorted(parts):
+        fact = f"a transpose of the channels' own axes {signal.roles}"
+        raise refuse(node, fact, "keep the order of the axes that make up the channels", "SSMC-T01")
     return [replace(signal, roles=tuple(signal.roles[a] for a in perm))]
 
 
 def _reshape(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """Legal while batch, time and channels stay in order and whole."""
+    """Legal while batch, time and channels stay in order and whole; channels may stand on several axes."""
     signal = signal_of(node, operands)
-    measured = emitter.axes.roles[str(node.outputs[0].name)]
-    atoms = [atom for role in signal.roles for atom in (list(role) if role in ("NT", "TN") else [role]) if atom != "1"]
-    new = [atom for role in measured for atom in (["N", "T"] if role == "NT" else [role]) if atom != "1"]
+    name = str(node.outputs[0].name)
+    measured = _with_parts(emitter.axes.roles[name], emitter.axes.shapes[name])
+    atoms, new = _atoms(signal.roles), _atoms(measured)
     order = [a for a in atoms if a in ("N", "T")]
     apart = [a for a in new if a != "C"]  # merged axes keep their own order; axes that stand apart must show it
     if [a == "C" for a in atoms] != [a == "C" for a in new] or ("NT" not in measured and apart != order):
@@ -42,6 +46,22 @@ def _reshape(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal
     single = iter(order)
     roles = tuple(merged if role == "NT" else next(single) if role in ("N", "T") else role for role in measured)
     return [replace(signal, roles=roles)]
+
+
+def _with_parts(roles: Roles, shape: tuple[int, ...]) -> Roles:
+    """Measured roles; where the channels stand on several axes, their lengths."""
+    if roles.count("C") < 2:
+        return roles
+    return tuple(part_role(size) if role == "C" else role for role, size in zip(roles, shape, strict=True))
+
+
+def _atoms(roles: Roles) -> list[str]:
+    """Roles without axes of length 1, batch and time apart, and neighbouring axes of channels as one."""
+    found: list[str] = []
+    for role in roles:
+        atoms = list(role) if role in ("NT", "TN") else ["c" if part_size(role) else role]
+        found += [atom for atom in atoms if atom != "1" and not (atom == "c" and found[-1:] == ["c"])]
+    return ["C" if atom == "c" else atom for atom in found]
 
 
 def _identity(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
@@ -117,6 +137,8 @@ def _slice(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     if len(start) != 1 or axes is None or stride != 1:
         raise refuse(node, "a slice of several axes or with a stride", "slice channels one axis at a time", "SSMC-T01")
     axis = int(axes[0]) % len(signal.roles)
+    if start[0] == 0 and stop[0] >= ENDLESS:
+        return [signal]
     if signal.roles[axis] == "T" and start[0] < 0 and stop[0] >= ENDLESS and isinstance(signal, Coded):
         if start[0] < -1:
             return [Ending(signal.roles, signal.size, signal, -int(start[0]))]

@@ -60,12 +60,25 @@ def channel_axis(roles: Roles) -> int | None:
     return roles.index("C") if "C" in roles else None
 
 
+def part_role(size: int) -> str:
+    """The role of one of several axes that make up the channels: only changes of layout take them."""
+    return f"c{size}"
+
+
+def part_size(role: str) -> int | None:
+    """The length of such an axis; None for any other role."""
+    return int(role[1:]) if role.startswith("c") else None
+
+
 def per_channel(constant: FloatArray, signal: Signal, node: ir.Node) -> FloatArray:
     """A broadcast constant as one number per channel (size,)."""
     rank = len(signal.roles)
     if constant.ndim > rank:
         raise refuse(node, f"a constant of shape {constant.shape} widens the signal", "use a constant per channel")
     shape = (1,) * (rank - constant.ndim) + constant.shape
+    sizes = [part_size(role) for role in signal.roles]
+    if any(sizes):
+        constant, shape = _over_parts(constant, shape, sizes, node), (1,) * rank
     axis = channel_axis(signal.roles)
     if any(size != 1 for a, size in enumerate(shape) if a != axis):
         raise refuse(
@@ -75,6 +88,14 @@ def per_channel(constant: FloatArray, signal: Signal, node: ir.Node) -> FloatArr
             "SSMC-T01",
         )
     return np.broadcast_to(constant.reshape(-1), (signal.size,)).astype(np.float64)
+
+
+def _over_parts(constant: FloatArray, shape: tuple[int, ...], sizes: list[int | None], node: ir.Node) -> FloatArray:
+    """One number for every channel where several axes make them up."""
+    if any(length != 1 for length, size in zip(shape, sizes, strict=True) if size is None):
+        fact = f"a constant of shape {constant.shape} varies over time or batch"
+        raise refuse(node, fact, "use a constant per channel", "SSMC-T01")
+    return np.broadcast_to(constant.reshape(shape), [size or 1 for size in sizes]).reshape(-1)
 
 
 def attribute(node: ir.Node, name: str, default: int) -> int:

@@ -15,6 +15,7 @@ from ssmc.folding.pooling_rules import POOLING_RULES
 from ssmc.folding.signals import (
     Clamped,
     Coded,
+    Columns,
     Convolved,
     Dense,
     KernelOutput,
@@ -39,7 +40,18 @@ def _quant(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     signal = signal_of(node, operands)
     step, scale, lo, hi = (np.asarray(constant_array(v), np.float64) for v in node.inputs[1:])
     grid = Grid(per_channel(step, signal, node), per_channel(scale, signal, node), int(lo), int(hi))
-    return [emitter.close(signal, grid, str(node.outputs[0].name))]
+    name = str(node.outputs[0].name)
+    return [_columns(signal, grid, name, emitter) if isinstance(signal, Columns) else emitter.close(signal, grid, name)]
+
+
+def _columns(signal: Columns, grid: Grid, name: str, emitter: Emitter) -> Signal:
+    """All columns of the input with the step of these, then these."""
+    size, end = signal.source.size, signal.start + signal.size
+    step, scale = np.full(size, grid.step[0]), np.full(size, grid.scale[0])
+    step[signal.start : end], scale[signal.start : end] = grid.step, grid.scale
+    source = replace(signal.source, roles=signal.roles)
+    whole = emitter.close(source, replace(grid, step=step, scale=scale), f"{name}.whole")
+    return emitter.slice(whole, signal.start, end, name)
 
 
 def _split_operands(node: ir.Node, operands: Operands) -> tuple[Signal, FloatArray, int]:

@@ -51,6 +51,25 @@ class Raw(Signal):
         """Fold a positive factor."""
         return replace(self, factor=self.factor * factor) if (factor > 0).all() else None
 
+    def channels(self, index: IntArray) -> Signal | None:
+        """Neighbouring columns."""
+        alone = np.array_equal(index, np.arange(index[0], index[-1] + 1))
+        return Columns(self.roles, len(index), self, int(index[0])) if alone else None
+
+
+@dataclass(frozen=True)
+class Columns(Signal):
+    """Columns of the model's real input from ``start`` on, on their way to a quantizer of their own."""
+
+    source: Raw
+    start: int
+
+    def scaled(self, factor: FloatArray) -> Signal | None:
+        """Fold a positive factor."""
+        whole = self.source.factor.copy()
+        whole[self.start : self.start + self.size] *= factor
+        return replace(self, source=replace(self.source, factor=whole)) if (factor > 0).all() else None
+
 
 @dataclass(frozen=True)
 class Tokens(Signal):

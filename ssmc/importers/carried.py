@@ -31,7 +31,7 @@ def drop_carried_states(model: ir.Model) -> None:
     sequences = [value for value in graph.inputs if value not in starts]
     results = [value for value in graph.outputs if value not in ends]
     if not results and len(ends) == 1:  # the final state itself is the result
-        return
+        results = list(ends)
     if len(sequences) != 1 or len(results) != 1:
         inputs, outputs = (", ".join(str(v.name) for v in values) for values in (sequences, results))
         fact = f"besides states there are inputs ({inputs}) and outputs ({outputs})"

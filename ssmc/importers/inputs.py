@@ -9,7 +9,6 @@ that of the graph. `input_parts` says which columns are whose.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -17,10 +16,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx import helper
 
-from ssmc.budgets import DEFAULT, Budgets
 from ssmc.errors import ModelError
 from ssmc.importers.protos import proto_name
-from ssmc.reading import read_regular
 
 INPUTS = "ssmc.inputs"
 SMALL = {onnx.TensorProto.UINT8, onnx.TensorProto.INT8, onnx.TensorProto.UINT16, onnx.TensorProto.INT16}
@@ -46,19 +43,6 @@ def input_parts(proto: onnx.ModelProto) -> Parts:
     """
     kept = {entry.key: entry.value for entry in proto.metadata_props}.get(INPUTS, "")
     return text_parts(kept) if kept else _in_order(proto.graph, _sequences(proto.graph))
-
-
-def file_parts(path: str | Path, budgets: Budgets = DEFAULT) -> Parts:
-    """The same of an ONNX file; () where it cannot be read.
-
-    Raises:
-        UsageError: SSMC-U01, SSMC-U07.
-    """
-    data = read_regular(Path(path), "SSMC-U01", budgets, "model_bytes", "give the path of an ONNX file")
-    try:
-        return input_parts(onnx.load_model_from_string(data))
-    except Exception:  # what is wrong with it is said where it is imported
-        return ()
 
 
 def parts_of(model: ir.Model) -> Parts:

@@ -6,6 +6,7 @@ two free axes the one that a recurrence walks is time; without a recurrence the 
 
 from __future__ import annotations
 
+import math
 from itertools import combinations
 
 import numpy as np
@@ -15,7 +16,7 @@ import onnx_ir as ir
 
 from ssmc.budgets import Budgets
 from ssmc.errors import ModelError
-from ssmc.ir.build import is_op, known_shape, required
+from ssmc.ir.build import add_constant, is_op, known_shape, required
 from ssmc.trial import LimitedSession, shape_of
 
 NAMES = ("batch", "time")
@@ -113,6 +114,19 @@ def to_batch_time_features(model: ir.Model, budgets: Budgets, source: str) -> No
         _transpose_output(model, [roles.index(role) for role in "NTC"])
 
 
+def to_one_axis_of_features(model: ir.Model) -> None:
+    """A result of several axes of features, which come last, has them side by side in one."""
+    graph, old = model.graph, model.graph.outputs[0]
+    dims = () if old.shape is None else old.shape.dims
+    sizes = [dim for dim in dims if isinstance(dim, int)]
+    free = len(dims) - len(sizes)
+    if free not in (1, 2) or len(sizes) < 2 or list(dims[free:]) != sizes:
+        return
+    shape = add_constant(graph, f"{old.name}.shape", [*(0 for _ in range(free)), -1], np.int64)
+    node = ir.node("Reshape", [old, shape], name=f"{old.name}.flat")
+    _new_output(graph, node, ir.Shape([*dims[:free], math.prod(sizes)]))
+
+
 def _walked(model: ir.Model) -> list[tuple[str, int]]:
     """Names of what recurrences scan, and the axis that they walk."""
     found = []
@@ -157,10 +171,14 @@ def _transpose_output(model: ir.Model, order: list[int]) -> None:
     """The output with its axes in ``order``, under its name."""
     graph, old = model.graph, model.graph.outputs[0]
     node = ir.node("Transpose", [old], {"perm": order}, name=f"{old.name}.turned")
-    new = node.outputs[0]
-    new.type = old.type
-    if old.shape is not None and len(old.shape) == len(order):  # a file may say another rank than the output has
-        new.shape = ir.Shape([old.shape.dims[axis] for axis in order])
+    same = old.shape is not None and len(old.shape) == len(order)  # a file may say another rank than the output has
+    _new_output(graph, node, ir.Shape([known_shape(old).dims[axis] for axis in order]) if same else None)
+
+
+def _new_output(graph: ir.Graph, node: ir.Node, shape: ir.Shape | None) -> None:
+    """What a new node makes of the output in its place, under its name."""
+    old, new = graph.outputs[0], node.outputs[0]
+    new.type, new.shape = old.type, shape
     graph.append(node)
     name = str(old.name)
     old.name = f"{name}.turned_from"

@@ -58,6 +58,7 @@ class _Loop:
         self._check_condition(body, condition)
         for index, value in enumerate(carried):
             self._carry(body, index, value)
+        self._move_out(body)
         self._read_by_number(body, number)
         collected = [self._collected(body, index) for index in self.sequences]
         stacked = list(body.outputs[1 + len(carried) :])
@@ -88,6 +89,15 @@ class _Loop:
             self.sequences.append(index)
         else:
             self.states.append(index)
+
+    def _move_out(self, body: ir.Graph) -> None:
+        """What a step computes of outer values alone is the same in every step."""
+        for node in list(body):
+            inputs = [value for value in node.inputs if value is not None]
+            results = set(node.outputs) & set(body.outputs)
+            if inputs and not results and not any(_inside(value, body) for value in inputs):
+                body.remove(node)
+                self.main.insert_before(self.node, node)
 
     def _read_by_number(self, body: ir.Graph, number: ir.Value) -> None:
         """Every Gather of an outer sequence at the iteration's number becomes an input of the body."""
@@ -231,10 +241,13 @@ def _inside(value: ir.Value, body: ir.Graph) -> bool:
 
 def once(body: ir.Graph, values: list[ir.Value]) -> list[ir.Value]:
     """A body may not return one value twice, nor an outer one."""
-    out = []
+    out, taken = [], {node.name for node in body}
     for index, value in enumerate(values):
-        copy = ir.node("Identity", [value], name=f"{body.name}.result{index}")
-        copy.outputs[0].name = f"{body.name}.result{index}"
+        name = f"{body.name}.result{index}"
+        while name in taken:
+            name = f"{name}.once"
+        copy = ir.node("Identity", [value], name=name)
+        copy.outputs[0].name = name
         copy.outputs[0].type = value.type
         body.append(copy)
         out.append(copy.outputs[0])

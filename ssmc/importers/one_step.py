@@ -15,6 +15,8 @@ import onnx_ir as ir
 
 from ssmc.budgets import Budgets
 from ssmc.errors import ModelError
+from ssmc.importers.inputs import Parts
+from ssmc.importers.joined_steps import join_inputs
 from ssmc.importers.pairing import Shapes, pair_states
 from ssmc.ir.build import add_constant, is_op, remove_dead
 from ssmc.trial import LimitedSession, shape_of
@@ -26,8 +28,11 @@ BATCH = 3
 SCAN = "one_step"
 
 
-def one_step_to_scan(model: ir.Model, states: Mapping[str, str], budgets: Budgets, source: str) -> bool:
-    """Rewrite a model that takes one step; whether it is one. ``states``: names, input to output.
+def one_step_to_scan(model: ir.Model, states: Mapping[str, str], budgets: Budgets, source: str) -> Parts:
+    """Rewrite a model that takes one step. ``states``: names, input to output.
+
+    Returns:
+        The inputs whose columns it takes side by side, where it has several besides its states (`input_parts`).
 
     Raises:
         ModelError: SSMC-M14 where its states cannot be told, or have no batch axis.
@@ -35,11 +40,13 @@ def one_step_to_scan(model: ir.Model, states: Mapping[str, str], budgets: Budget
     """
     graph = model.graph
     if len(graph.inputs) < 2 or len(graph.outputs) < 2 or any(is_op(node, "Scan", "Loop") for node in graph):
-        return False
+        return ()
     shapes = _measured(model, budgets, source)
     pairs = pair_states(graph, shapes, states)
-    _Step(graph, shapes, pairs).rewrite()
-    return True
+    xs = [value for value in graph.inputs if value not in pairs]
+    joined, parts = join_inputs(graph, xs, shapes) if len(xs) > 1 else (shapes, ())
+    _Step(graph, joined, pairs).rewrite()
+    return parts
 
 
 def _measured(model: ir.Model, budgets: Budgets, source: str) -> dict[str, tuple[int, ...]]:
@@ -186,7 +193,9 @@ class _Step:
         self.fed = [flat if value is x else value for value in self.fed]
         self.shapes = {**self.shapes, f"{name}.flat": (BATCH, *x_dims)}
         first = next(node for node in graph if node in self.inside)
-        last = max((list(graph).index(p) for v in self.fed if (p := v.producer()) is not None), default=-1)
+        read = [*self.fed, *(v for node in self.inside for v in node.inputs if v not in self.stateful)]
+        makers = {value.producer() for value in read if value is not None} - set(self.inside)
+        last = max((list(graph).index(maker) for maker in makers if maker is not None), default=-1)
         place = list(graph)[max(last + 1, list(graph).index(first))]
         middle = _Nodes(graph, place)
         sizes = [self.shapes[str(value.name)][1:] for value in self.fed]

@@ -15,9 +15,10 @@ from ssmc.errors import ModelError
 from ssmc.importers.carried import drop_carried_states
 from ssmc.importers.einsum import einsum_to_matmul
 from ssmc.importers.ends import check_ends, check_input_type
+from ssmc.importers.final_states import stack_final_states
 from ssmc.importers.ids import widen_ids
-from ssmc.importers.inputs import INPUTS, input_parts, one_real_sequence, parts_text
-from ssmc.importers.layout import relaxed, to_batch_time_features
+from ssmc.importers.inputs import INPUTS, Parts, input_parts, one_real_sequence, parts_of, parts_text
+from ssmc.importers.layout import relaxed, to_batch_time_features, to_one_axis_of_features
 from ssmc.importers.loops import loops_to_scans
 from ssmc.importers.norms import fuse_norms
 from ssmc.importers.one_step import one_step_to_scan
@@ -103,18 +104,37 @@ def import_model(
     fused = fuse_norms(model)
     if loops_to_scans(model) or fused:
         require_same(free, model, budgets, source)
-    one_step_to_scan(model, states, budgets, source)
+    parts = one_step_to_scan(model, states, budgets, source) or parts
     drop_carried_states(model)
+    stack_final_states(model)
     check_ends(model, source)
     _check_weights(model)
     widen_ids(model)
     attach_bodies(model)
     to_batch_time_features(model, budgets, source)
+    to_one_axis_of_features(model)
     refuse_mixed_rates(model)
     try_model(model, budgets, source)
     if parts:
         model.metadata_props[INPUTS] = parts_text(parts)
     return model
+
+
+def file_parts(path: str | Path, budgets: Budgets = DEFAULT, states: Mapping[str, str] = NONE) -> Parts:
+    """The inputs of a file that are joined, with their numbers of columns; () where it has one or is no ONNX file.
+
+    Raises:
+        UsageError: SSMC-U01, SSMC-U07.
+        ModelError: as `import_model`, of a model that takes one step.
+    """
+    data = read_regular(Path(path), "SSMC-U01", budgets, "model_bytes", "give the path of an ONNX file")
+    try:
+        proto = onnx.load_model_from_string(data)
+        parts = input_parts(proto)
+    except Exception:  # what is wrong with it is said where it is imported
+        return ()
+    one_step = not parts and len(proto.graph.input) > len(proto.graph.output) > 1
+    return parts_of(load_model(path, budgets, states)) if one_step else parts
 
 
 def _cleaned(proto: onnx.ModelProto, source: str) -> ir.Model:

@@ -18,17 +18,18 @@ Shapes = Mapping[str, tuple[int, ...]]
 def pair_states(graph: ir.Graph, shapes: Shapes, given: Mapping[str, str]) -> dict[ir.Value, ir.Value]:
     """State inputs with the outputs that are their next values: as given, else by name, else by a unique shape.
 
-    Where every input has an output of its shape, the first input and the first output are sequence and result.
+    Where every input has an output of its shape, the first input and the first output are sequence and result. Several
+    inputs may be left over, with one result: sequences that are joined.
 
     Raises:
         UsageError: SSMC-U15 where a given name does not exist.
-        ModelError: SSMC-M14 where one sequence and one result are not left over; both sides are listed.
+        ModelError: SSMC-M14 where one result and a sequence are not left over; both sides are listed.
     """
     pairs = _given(graph, given)
     for key in (_numbered, _stem, lambda value: str(shapes[str(value.name)])):
         inputs = [v for v in graph.inputs if v not in pairs]
         outputs = [v for v in graph.outputs if v not in pairs.values()]
-        if len(inputs) == len(outputs) == 1:
+        if len(outputs) == 1:
             break
         for value in inputs:
             alike = [v for v in outputs if key(v) == key(value) and shapes[str(v.name)] == shapes[str(value.name)]]
@@ -37,7 +38,7 @@ def pair_states(graph: ir.Graph, shapes: Shapes, given: Mapping[str, str]) -> di
                 pairs[value] = alike[0]
     if len(pairs) == len(graph.inputs) and pairs.get(graph.inputs[0]) is graph.outputs[0] and not given:
         del pairs[graph.inputs[0]]
-    if len(graph.inputs) - len(pairs) != 1 or len(graph.outputs) - len(pairs) != 1:
+    if len(graph.inputs) == len(pairs) or len(graph.outputs) - len(pairs) != 1:
         have, make = (
             ", ".join(f"{value.name} {shapes[str(value.name)][1:]}" for value in values)
             for values in (graph.inputs, graph.outputs)

@@ -21,6 +21,7 @@ def emit(graph: ir.Graph, copies: Copies, last: Image, starts: list[ir.Value | N
     """
     name = f"{copies.nodes[PATTERN][0].name}.rolled"
     states = copies.states()
+    _read_results(graph, copies, last)
     left = _left(copies, last)
     body = _body(graph, copies, [*(c.entries[PATTERN] for c in copies.collected), *left], name)
     first = next(c.node for c in copies.collected) if copies.collected else _first_reader(graph, left)
@@ -36,12 +37,24 @@ def emit(graph: ir.Graph, copies: Copies, last: Image, starts: list[ir.Value | N
     for collected, value in zip(copies.collected, outputs, strict=False):
         _stack(graph, collected, value)
     for (value, uses), stacked in zip(left.values(), outputs[len(copies.collected) :], strict=True):
-        _take_last(graph, value, uses, _last(graph, stacked, 0, False, first))
+        _take_last(value, uses, _last(graph, stacked, 0, False, first))
     for sequence in copies.sequences:
         read = sequence[-1]
         uses = _outside(read.value, copies, last)
         if uses:
-            _take_last(graph, read.value, uses, _last(graph, read.source, read.axis, read.keeps, first))
+            _take_last(read.value, uses, _last(graph, read.source, read.axis, read.keeps, first))
+
+
+def _read_results(graph: ir.Graph, copies: Copies, last: Image) -> None:
+    """An Identity behind a value of the last step that is the model's result, so that something reads it."""
+    for value in list(graph.outputs):
+        if value in last.values() and value not in (c.node.outputs[0] for c in copies.collected):
+            node = ir.node("Identity", [value], name=f"{value.name}.result")
+            result, name = node.outputs[0], str(value.name)
+            result.type, result.shape = value.type, value.shape
+            graph.append(node)
+            graph.outputs[list(graph.outputs).index(value)] = result
+            value.name, result.name = f"{name}.unrolled", name
 
 
 def _left(copies: Copies, last: Image) -> dict[ir.Value, tuple[ir.Value, list[Use]]]:
@@ -49,7 +62,7 @@ def _left(copies: Copies, last: Image) -> dict[ir.Value, tuple[ir.Value, list[Us
     found = {}
     for old, new in last.items():
         uses = _outside(new, copies, last)
-        if old not in copies.reads(PATTERN) and (uses or new.is_graph_output()):
+        if old not in copies.reads(PATTERN) and uses:
             found[old] = new, uses
     return found
 
@@ -187,13 +200,8 @@ def _last(graph: ir.Graph, sequence: ir.Value, axis: int, keeps: bool, place: ir
     return node.outputs[0]
 
 
-def _take_last(graph: ir.Graph, value: ir.Value, uses: list[Use], new: ir.Value) -> None:
+def _take_last(value: ir.Value, uses: list[Use], new: ir.Value) -> None:
     """``new`` where a value of the last step is read behind the loop."""
     new.type, new.shape = value.type, value.shape
     for node, index in uses:
         node.replace_input_with(index, new)
-    for index, output in enumerate(graph.outputs):
-        if output is value:
-            name = str(value.name)
-            value.name, new.name = f"{name}.unrolled", name
-            graph.outputs[index] = new

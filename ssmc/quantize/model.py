@@ -153,9 +153,8 @@ def _kernel_of(node: ir.Node) -> Kernel:
     A, B, C, D = c["W"][..., :n], c["W"][..., n:], c["W_y"][..., :n], c["W_y"][..., n:]
     if c["step"].any() or c["step_y"].any():
         raise ModelError("SSMC-Q10", "the recurrence is quantized already", "give the float twin", name)
-    if c["offset"].any() or c["offset_y"].any() or c["r0"].any():
-        fact = "the recurrence has a bias or does not start at 0"
-        raise ModelError("SSMC-S05", fact, "add constants outside the loop, and start from zeros", name)
+    if c["r0"].any():
+        raise ModelError("SSMC-S05", "the recurrence does not start at 0", "start it from zeros", name)
     if node.op_type == "StateSpaceAfter":  # y reads the new state: C' = C A, D' = C B + D
         C, D = C @ A, C @ B + D
     require_decay(A, name)

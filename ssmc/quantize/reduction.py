@@ -133,9 +133,8 @@ def _channels(node: ir.Node) -> Channels:
     if D.shape[1:] != (1, 1):
         fact = f"the recurrence mixes channels: {D.shape[2]} inputs and {D.shape[1]} outputs in a group"
         raise ModelError("SSMC-T10", fact, "quantize it as it is, or train one kernel a channel", name)
-    if c["offset"].any() or c["offset_y"].any() or c["r0"].any():
-        fact = "the recurrence has a bias or does not start at 0"
-        raise ModelError("SSMC-S05", fact, "add constants outside the loop, and start from zeros", name)
+    if c["r0"].any():
+        raise ModelError("SSMC-S05", "the recurrence does not start at 0", "start it from zeros", name)
     if np.abs(np.linalg.eigvals(A)).max(initial=0.0) >= 1:
         fact = "a pole on or outside the unit circle"
         raise ModelError("SSMC-S04", fact, "only kernels that decay can be reduced", name)

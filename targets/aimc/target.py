@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -291,7 +291,7 @@ class AimcTarget(Target):
             ModelError: SSMC-A01..A04 where the program does not fit the hardware.
         """
         candidates = Candidates(program, self.chip, self.recorded, packings_of(self.packing))
-        return self._packed(place_matrices(candidates, self.place, self.minimise, self.budget))
+        return self._packed(place_matrices(candidates, self.place, self.minimise, self.budget), program.inputs)
 
     def emit_decided(self, program: Program, decided: object) -> AimcCompiled:
         """Pack and assemble what the pass that inserts partial sums placed and lowered.
@@ -302,9 +302,10 @@ class AimcTarget(Target):
         if not isinstance(decided, Placement):
             return self.emit(program)
         decided.require(program)
-        return self._packed(decided)
+        return self._packed(decided, program.inputs)
 
-    def _packed(self, placement: Placement) -> AimcCompiled:
+    def _packed(self, placement: Placement, inputs: tuple[tuple[str, int], ...]) -> AimcCompiled:
+        """Arrays, tiles and their report; ``inputs`` as `Program.inputs`, which graphs do not say."""
         packed = pack_arrays(placement.placed, self.packing, self.minimise, self.rate)
         options = Options(
             self.place,
@@ -317,7 +318,9 @@ class AimcTarget(Target):
         )
         choices = (*placement.choices, *packed.choices)
         hardware, candidates = placement.placed.hardware, placement.candidates
-        return AimcCompiled(placement.lowered, packed.packings, choices, packed.tiles, hardware, options, candidates)
+        lowered = placement.lowered
+        lowered = replace(lowered, program=replace(lowered.program, inputs=inputs))
+        return AimcCompiled(lowered, packed.packings, choices, packed.tiles, hardware, options, candidates)
 
     @classmethod
     def load(cls, program: Json, arrays: Mapping[str, NDArray[np.generic]]) -> AimcCompiled:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+import ssmc
+from ssmc.data import load_samples
 from ssmc.errors import ModelError
-from ssmc.importers.onnx_file import import_model
+from ssmc.importers.onnx_file import file_parts, import_model
 from ssmc.ir.executor import Executor
 from ssmc.ir.operations import StateSpace
 from ssmc.verify import run_onnx
@@ -104,4 +108,54 @@ def test_a_state_without_a_dynamic_batch() -> None:
     proto = step_model()
     proto.graph.input[1].type.tensor_type.shape.dim[0].dim_value = 1
     with pytest.raises(ModelError, match=r"SSMC-M14\]: s: .*dynamic batch"):
+        import_model(proto)
+
+
+def two_inputs(join: str, names: tuple[str, str]) -> onnx.ModelProto:
+    """s' = s/2 + a A + b B, y = s' C; the inputs joined in another order than the graph's, or added."""
+    g = Graph()
+    A, B = codes(2, H), codes(1, H)
+    if join == "concat":
+        u = g.op(
+            "MatMul",
+            g.quant(g.op("Concat", "b", "a", axis=-1), CODE, "xq"),
+            g.weight(np.concatenate([B, A]), 0.25, "W"),
+        )
+    else:
+        driven = {"a": A, "b": B}
+        parts = [g.op("MatMul", g.quant(x, CODE, f"{x}q"), g.weight(w, 0.25, f"W{x}")) for x, w in driven.items()]
+        u = g.op("Add", *(g.quant(part, CODE, f"{part}.u") for part in parts))
+    new = g.quant(decay(g, names[0], g.quant(u, CODE, "u")), CODE, names[1])
+    y = g.quant(g.op("MatMul", new, g.weight(codes(H, 4), 0.25, "C")), CODE, "y")
+    proto = g.finish(2, y, ("batch", 4))
+    del proto.graph.input[:]
+    ends(proto, {"a": ["batch", 2], names[0]: ["batch", H], "b": ["batch", 1]}, {names[1]: ["batch", H]})
+    return proto
+
+
+@pytest.mark.parametrize("join", ["concat", "sum"])
+@pytest.mark.parametrize("names", [("s", "s_next"), ("foo", "bar")])
+def test_several_inputs_a_step(join: str, names: tuple[str, str], tmp_path: Path) -> None:
+    proto = two_inputs(join, names)
+    onnx.save(proto, tmp_path / "m.onnx")
+    a, b = (np.random.default_rng(i).standard_normal((3, 7, n)).astype(np.float32) for i, n in ((1, 2), (2, 1)))
+    state, outputs = np.zeros((3, H), np.float32), []
+    for t in range(7):
+        y, state = run_onnx(proto, {"a": a[:, t], "b": b[:, t], names[0]: state})
+        outputs.append(y)
+    order = ("b", "a") if join == "concat" else ("a", "b")
+    np.savez(tmp_path / "x.npz", a=a, b=b)
+    assert file_parts(tmp_path / "m.onnx") == tuple((key, 1 + (key == "a")) for key in order)
+    for target in ("int", "aimc"):
+        ssmc.compile(tmp_path / "m.onnx", target=target).save(tmp_path / target)
+        loaded = ssmc.load(tmp_path / target)
+        samples = load_samples(tmp_path / "x.npz", inputs=loaded.compiled.program.inputs)
+        assert np.array_equal(loaded.run(samples.batch(np.arange(3))[0]), np.stack(outputs, 1))
+
+
+def test_an_input_that_is_neither_state_nor_sequence_of_numbers() -> None:
+    proto = two_inputs("sum", ("s", "s_next"))
+    ends(proto, {"gate": ["batch", 2, 2]}, {})
+    proto.graph.node.append(helper.make_node("ReduceSum", ["gate"], ["unread"], name="unread"))
+    with pytest.raises(ModelError, match=r"SSMC-M14.*gate"):
         import_model(proto)

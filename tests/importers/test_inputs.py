@@ -11,8 +11,7 @@ import pytest
 import ssmc
 from ssmc.data import Samples, load_samples
 from ssmc.errors import ModelError, UsageError
-from ssmc.importers.inputs import file_parts
-from ssmc.importers.onnx_file import import_model
+from ssmc.importers.onnx_file import file_parts, import_model
 from ssmc.quantize import quantize
 from ssmc.verify import run_onnx
 

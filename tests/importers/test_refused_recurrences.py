@@ -121,14 +121,6 @@ def test_a_reversed_scan(direction: str) -> None:
     assert "backwards" in error.fact
 
 
-def test_a_final_state_that_is_used() -> None:
-    g, u = start()
-    g.loop(u, [(H,)], lambda b, s, ut: ([plain(b, s[0], ut)[0]], s))
-    error = refusal(end(g, "scan.end0", ("batch", H)))
-    assert (error.code, error.node) == ("SSMC-S03", "scan")
-    assert "final state" in error.fact
-
-
 def test_an_initial_state_that_depends_on_the_input() -> None:
     g, u = start()
     g.loop(u, [(H,)], lambda b, s, ut: ([plain(b, s[0], ut)[0]], s))

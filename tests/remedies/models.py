@@ -323,25 +323,26 @@ def one_quantizer_of_the_state(folder: Path) -> None:
 
 
 @remedy("SSMC-S03")
-def the_output_of_every_step(folder: Path) -> None:
-    def made(final: bool) -> Proto:
+def start_from_constants(folder: Path) -> None:
+    def made(factor: float) -> Proto:
         g, u = start()
+        first = g.op("Mul", g.op("Gather", u, g.const(0, np.int64), axis=1), g.const(factor))
         (y,) = g.loop(u, [(H,)], lambda b, s, ut: ([plain(b, s[0], ut)[0]], s))
-        return end(g, "scan.end0" if final else y, ("batch", H) if final else ("batch", "time", H))
+        next(node for node in g.nodes if node.op_type == "Scan").input[0] = first
+        return end(g, y)
 
     with refused("SSMC-S03"):
-        compiled(made(True))
-    compiled(made(False))
+        compiled(made(1.0))
+    compiled(made(0.0))
 
 
-def float_recurrence(factor: float, bias: float = 0.0) -> Proto:
+def float_recurrence(factor: float, first: float = 0.0) -> Proto:
     g = Graph("qdq")
 
     def step(b: Graph, states: list[str], u: str) -> tuple[list[str], list[str]]:
-        new = b.op("Add", b.op("Mul", states[0], b.const(factor)), b.op("Add", u, b.const(bias)))
-        return [new], [b.op("Identity", states[0])]
+        return [b.op("Add", b.op("Mul", states[0], b.const(factor)), u)], [b.op("Identity", states[0])]
 
-    (y,) = g.loop("x", [(2,)], step)
+    (y,) = g.loop("x", [(2,)], step, start=first)
     return g.finish(2, y, ["batch", "time", 2])
 
 
@@ -352,17 +353,9 @@ def stable_poles(folder: Path) -> None:
 
 
 @remedy("SSMC-S05")
-def constants_outside_the_loop(folder: Path) -> None:
+def start_from_zeros(folder: Path) -> None:
     fails("SSMC-S05", "quantize", saved(float_recurrence(0.75, 0.5), folder / "a.onnx"), "--data", data(folder))
-    g = Graph("qdq")
-    moved = g.op("Add", "x", g.const(0.5))
-
-    def step(b: Graph, states: list[str], u: str) -> tuple[list[str], list[str]]:
-        return [b.op("Add", b.op("Mul", states[0], b.const(0.75)), u)], [b.op("Identity", states[0])]
-
-    (y,) = g.loop(moved, [(2,)], step)
-    path = saved(g.finish(2, y, ["batch", "time", 2]), folder / "b.onnx")
-    works("quantize", path, "--data", data(folder), "-o", folder / "q.onnx")
+    works("quantize", saved(float_recurrence(0.75), folder / "b.onnx"), "--data", data(folder), "-o", folder / "q.onnx")
 
 
 @remedy("SSMC-S06")
