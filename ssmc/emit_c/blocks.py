@@ -41,11 +41,12 @@ def read_rows(op: StateSpace) -> IntArray:
     return op.matrix.codes[:, op.n_state :] if op.output_matrix is None else op.output_matrix.codes
 
 
-def find_blocks(op: StateSpace) -> Blocks:
-    """Sort states into blocks: those that feed each other share one; those that no output can see are left out."""
+def find_blocks(op: StateSpace, least: int = 0) -> Blocks:
+    """Sort states into blocks of ``least`` or more: those that feed each other share one; unseen ones are left out."""
     n = op.n_state
     parts = [_components(a, c) for a, c in zip(op.matrix.codes[:, :n, :n], read_rows(op)[:, :, :n], strict=True)]
     size = max((len(part) for group in parts for part in group), default=0)
+    size = max(size, least) if size else 0
     bins = [_first_fit(group, size) for group in parts]
     count = max((len(group) for group in bins), default=0)
     order = np.full((op.matrix.groups, count * size), -1, np.int64)

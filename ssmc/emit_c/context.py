@@ -43,10 +43,10 @@ class Context:
         quant = self.program.values[value].quant
         return quant.lo, quant.hi
 
-    def define(self, op: Op, what: str, arguments: str, lines: list[str]) -> str:
-        """Add the function of a layer; returns its C name."""
-        name = self.file.name(op.name)
-        head = [f"/* {comment_text(what)} */", f"static void {name}({arguments})", "{"]
+    def define(self, op: Op, what: str, arguments: str, lines: list[str], *, apart: bool = False) -> str:
+        """Add the function of a layer, ``apart`` where it is not to be inlined; returns its C name."""
+        name, static = self.file.name(op.name), self.file.helper("apart") if apart else "static"
+        head = [f"/* {comment_text(what)} */", f"{static} void {name}({arguments})", "{"]
         self.file.functions.append("\n".join([*head, *lines, "}"]))
         return name
 

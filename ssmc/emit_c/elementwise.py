@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ssmc.emit_c.context import Context, arguments
-from ssmc.emit_c.requants import define_requant
+from ssmc.emit_c.requants import define_requant, saturated
 from ssmc.emit_c.source import Layer, block, literal
 from ssmc.emit_c.widths import INT64, accumulator
 from ssmc.errors import ModelError
@@ -91,12 +91,13 @@ def emit_sum(ctx: Context, op: Sum) -> Layer:
     terms += [] if number["offset"].always(0) else [number["offset"].at("c")]
     rounding = f"{file.helper(f'round_shift{wide.bits}')}(sum, {number['shift'].at('c')})"
     code = "sum" if number["shift"].always(0) else rounding
-    clamp = file.helper(f"clamp{wide.bits}")
+    clamp, ends = file.helper(f"clamp{wide.bits}") if wide == INT64 else "", (number["lo"], number["hi"])
+    code = f"{clamp}({code}, {ends[0].at('c')}, {ends[1].at('c')})" if clamp else saturated(file, code, ends, "c")
     out = ctx.ctype(op.output)
     lines = [
         f"for (int c = 0; c < {size}; ++c) {{",
         f"    const {wide.name} sum = {' + '.join(terms)};",
-        f"    y[c] = ({out.name}){clamp}({code}, {number['lo'].at('c')}, {number['hi'].at('c')});",
+        f"    y[c] = ({out.name}){code};",
         "}",
     ]
     kinds = [("const ", ctx.ctype(v), x) for v, x in zip(op.inputs, xs, strict=True)]

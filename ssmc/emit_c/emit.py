@@ -14,9 +14,11 @@ from ssmc.emit_c.elementwise import emit_concat, emit_product, emit_sum, emit_ta
 from ssmc.emit_c.fold import fold_multipliers
 from ssmc.emit_c.kernel import FEW_GROUPS
 from ssmc.emit_c.kernel_blocks import emit_blocks
+from ssmc.emit_c.kernel_pairs import emit_pairs
 from ssmc.emit_c.kernel_rows import emit_rows
 from ssmc.emit_c.linear import emit_linear
 from ssmc.emit_c.norm import emit_norm
+from ssmc.emit_c.pairs import find_pairs
 from ssmc.emit_c.rates import emit_downsample, emit_rest, first_place, flag_names, group_fields
 from ssmc.emit_c.reductions import emit_last_step, emit_mean, emit_sum_step
 from ssmc.emit_c.requants import define_requant
@@ -260,8 +262,10 @@ def _layer(ctx: Context, op: AnyOp, state: _State, held: dict[str, Field], membe
 
 def _kernel_layer(ctx: Context, op: StateSpace, state: _State, members: set[str]) -> Layer:
     name = unique(f"r_{op.name}", members)
-    emit_kernel = emit_rows if op.matrix.groups < FEW_GROUPS else emit_blocks
-    layer, registers = emit_kernel(ctx, op, name)
+    few = op.matrix.groups < FEW_GROUPS
+    pairs = None if few else find_pairs(ctx, op)
+    emit_kernel = emit_rows if few else emit_blocks
+    layer, registers = emit_kernel(ctx, op, name) if pairs is None else emit_pairs(ctx, op, name, pairs)
     if registers.start.size:
         state.fields.append(Field(name, registers.ctype, registers.start.size, f"{op.name}: registers"))
         start = ctx.file.param(f"{op.name}_start", registers.start, f"{op.name}: registers before the first step")

@@ -1,9 +1,33 @@
-"""The small C functions that layers share; a file gets those it uses. ``@`` stands for the prefix of its names."""
+"""The small C functions that layers share; a file gets those it uses.
+
+``@`` stands for the prefix of its names, ``@@`` for the same in capitals.
+"""
 
 from __future__ import annotations
 
+from ssmc.emit_c.pair_helpers import PAIR_HELPERS
+from ssmc.emit_c.row_pairs import ROW_HELPERS
+
+#: in front of helpers that have a second form for Arm's DSP extension
+DSP = """\
+/* Arm with the DSP extension (Cortex-M4, M7, M33 and later): the same integers in fewer instructions */
+#if defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && !defined(__ARM_BIG_ENDIAN)
+#include <arm_acle.h>
+#define @@_DSP
+#endif"""
+
 #: name -> (names of helpers it needs, text)
 HELPERS: dict[str, tuple[tuple[str, ...], str]] = {
+    "apart": (
+        (),
+        """\
+/* a function whose loops need all registers: inlined, they would be shared with those of the layers around it */
+#ifdef __GNUC__
+#define @_apart static __attribute__((noinline))
+#else
+#define @_apart static
+#endif""",
+    ),
     "clamp32": (
         (),
         """\
@@ -12,6 +36,45 @@ static inline int32_t @_clamp32(int32_t x, int32_t lo, int32_t hi)
 {
     x = x < lo ? lo : x;
     return x > hi ? hi : x;
+}""",
+    ),
+    "saturate": (
+        (),
+        """\
+/* x limited to the range of a signed integer of so many bits */
+#ifdef @@_DSP
+#define @_saturate(x, bits) ((int32_t)__builtin_arm_ssat(x, bits))
+#else
+static inline int32_t @_saturate(int32_t x, int bits)
+{
+    const int32_t hi = (INT32_C(1) << (bits - 1)) - 1;
+    x = x < -hi - 1 ? -hi - 1 : x;
+    return x > hi ? hi : x;
+}
+#endif""",
+    ),
+    "saturate_unsigned": (
+        (),
+        """\
+/* x limited to the range of an unsigned integer of so many bits */
+#ifdef @@_DSP
+#define @_saturate_unsigned(x, bits) ((int32_t)__builtin_arm_usat(x, bits))
+#else
+static inline int32_t @_saturate_unsigned(int32_t x, int bits)
+{
+    const int32_t hi = (int32_t)((UINT32_C(1) << bits) - 1);
+    x = x < 0 ? 0 : x;
+    return x > hi ? hi : x;
+}
+#endif""",
+    ),
+    "even_shift32": (
+        (),
+        """\
+/* x / 2^shift of x to which half a unit was added: rounded to nearest, ties (now whole) to even */
+static inline int32_t @_even_shift32(int32_t x, int32_t shift)
+{
+    return (x - ((x >> shift) & 1)) >> shift;
 }""",
     ),
     "clamp64": (
@@ -149,6 +212,32 @@ static inline void @_unpack4(const uint8_t *packed, int8_t *codes, int n)
     }
 }""",
     ),
+    "load": (
+        (),
+        """\
+#ifdef @@_DSP
+/* four bytes of any alignment as a word, the first lowest */
+static inline int32_t @_load(const void *bytes)
+{
+    int32_t word;
+    __builtin_memcpy(&word, bytes, sizeof word);
+    return word;
+}
+#endif""",
+    ),
+    **PAIR_HELPERS,
+    "widen": (
+        (),
+        """\
+/* n bytes as 16-bit integers */
+static inline void @_widen(const int8_t *bytes, int16_t *wide, int n)
+{
+    for (int i = 0; i < n; ++i) {
+        wide[i] = bytes[i];
+    }
+}""",
+    ),
+    **ROW_HELPERS,
     "multiply_wide": (
         (),
         """\
@@ -218,6 +307,8 @@ static inline uint64_t @_square_root(uint64_t x)
 def helper_text(used: set[str], prefix: str) -> str:
     """The helpers used, and those they need, in the order of the table."""
     needed = set(used)
-    for name in used:
-        needed.update(HELPERS[name][0])
-    return "\n\n".join(text.replace("@", prefix) for name, (_, text) in HELPERS.items() if name in needed)
+    for name in reversed(HELPERS):
+        needed.update(HELPERS[name][0] if name in needed else ())
+    texts = [text for name, (_, text) in HELPERS.items() if name in needed]
+    texts = [DSP, *texts] if any("@@_DSP" in text for text in texts) else texts
+    return "\n\n".join(texts).replace("@@", prefix.upper()).replace("@", prefix)

@@ -33,8 +33,8 @@ def emit_rows(ctx: Context, op: StateSpace, field: str) -> tuple[Layer, Register
         write = f"r[{row}] = {parts.write(f'r[{row}]', '{acc}', row)};"
         write_y = f"y[{row_y}] = ({out}){parts.requant_y}({{acc}}, {row_y});"
         named = (f"{op.name}_output_{g}", read_rows(op)[g]), (f"{op.name}_state_{g}", op.matrix.codes[g, :n])
-        outputs = _sums(ctx.file, *named[0], n, parts.factors_y, (parts.term_y, parts.acc_y), row_y, write_y)
-        states = _sums(ctx.file, *named[1], n, parts.factors, (parts.term, parts.acc), row, write)
+        outputs = _sums(ctx.file, *named[0], v, n, parts.factors_y, (parts.term_y, parts.acc_y), row_y, write_y)
+        states = _sums(ctx.file, *named[1], v, n, parts.factors, (parts.term, parts.acc), row, write)
         stored += [states, outputs]
         again = _gather(parts, g, v.name) if op.output_after else []
         lines += [*states.lines, *again, *outputs.lines] if op.output_after else [*outputs.lines, *states.lines]
@@ -50,19 +50,19 @@ def emit_rows(ctx: Context, op: StateSpace, field: str) -> tuple[Layer, Register
 
 
 def _sums(
-    file: SourceFile, name: str, codes: IntArray, states: int, factors: Factors, types: tuple[CType, CType], row: str,
-    finish: str,
+    file: SourceFile, name: str, codes: IntArray, v: CType, states: int, factors: Factors, types: tuple[CType, CType],
+    row: str, finish: str,
 ) -> Rows:  # fmt: skip
     """Rows of a matrix; where states and inputs have multipliers of their own, in two sums each.
 
-    ``types`` are those of a sum over a part and of the whole.
+    ``v`` is the type of the vector, ``types`` are those of a sum over a part and of the whole.
     """
     if factors.each is None:
-        return row_sums(file, name, codes, "v", types[1], finish)
+        return row_sums(file, name, codes, ("v", v), types[1], finish)
     total = f"total[{{j}}] = {factors.times(STATES, '{acc}', row)};"
     whole = finish.replace("{acc}", f"total[{{j}}] + {factors.times(INPUTS, '{acc}', row)}")
-    fed = row_sums(file, f"{name}_states", codes[:, :states], "v", types[0], total)
-    driven = row_sums(file, f"{name}_inputs", codes[:, states:], f"(v + {states})", types[0], whole)
+    fed = row_sums(file, f"{name}_states", codes[:, :states], ("v", v), types[0], total)
+    driven = row_sums(file, f"{name}_inputs", codes[:, states:], (f"(v + {states})", v), types[0], whole)
     inner = [f"{types[1].name} total[{len(codes)}];", *fed.lines, *driven.lines]
     lines = ["{", *(f"    {line}" for line in inner), "}"]
     scratch = types[1].bytes * len(codes) + max(fed.scratch, driven.scratch)

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ssmc.emit_c import row_pairs
 from ssmc.emit_c.context import Context, arguments, check_matrix, sum_type
 from ssmc.emit_c.packing import packed_bits
 from ssmc.emit_c.requants import define_requant
 from ssmc.emit_c.separate import reach_of
 from ssmc.emit_c.source import Layer, SourceFile, block
-from ssmc.emit_c.widths import CType, narrowest
+from ssmc.emit_c.widths import INT16, INT32, CType, narrowest
 from ssmc.ir.operations import Linear
 from ssmc.ir.rounding import IntArray
 
@@ -45,10 +46,34 @@ def is_sparse(codes: IntArray) -> bool:
     return smaller and filled < SPARSE_BELOW * codes.size
 
 
-def row_sums(file: SourceFile, name: str, codes: IntArray, x: str, acc: CType, finish: str) -> Rows:
-    """C that, for every row j of codes (rows, n), sums it over ``x`` and runs ``finish`` with {acc} and {j}."""
+def row_sums(file: SourceFile, name: str, codes: IntArray, x: tuple[str, CType], acc: CType, finish: str) -> Rows:
+    """C that, for every row j of codes (rows, n), sums it over ``x`` and runs ``finish`` with {acc} and {j}.
+
+    ``x`` is a C expression and the type of its elements.
+    """
     if is_sparse(codes):
-        return _sparse(file, name, codes, x, acc, finish)
+        return _sparse(file, name, codes, x[0], acc, finish)
+    if file.word == 8 and packed_bits(codes) == 8 and acc == INT32 and row_pairs.fits(codes, x[1]):
+        return _pairs(file, name, codes, x[0], finish)
+    return _dense(file, name, codes, x[0], acc, finish)
+
+
+def _pairs(file: SourceFile, name: str, codes: IntArray, x: str, finish: str) -> Rows:
+    """Two rows a word (`ssmc.emit_c.row_pairs`)."""
+    rows, n = codes.shape
+    what = f"{name}: weights, {rows} rows of {n}, two rows a word"
+    words = file.constant(f"{name}_weights", row_pairs.pack_pairs(codes), what, INT16)
+    pairs = -(-rows // 2)
+    lines = ["{", f"    int32_t sum[{2 * pairs}];", f"    int16_t wide[{n}];"]
+    lines += [f"    {file.helper('widen')}({x}, wide, {n});"]
+    lines += [f"    {file.helper(row_pairs.helper(n))}({words.name}, wide, {n}, {pairs}, sum);"]
+    done = finish.format(acc="sum[j]", j="j")
+    lines += [f"    for (int j = 0; j < {rows}; ++j) {{", f"        {done}", "    }", "}"]
+    return Rows(lines, codes.size, 8 * pairs + 2 * n, "dense, 8 bit, two rows a word")
+
+
+def _dense(file: SourceFile, name: str, codes: IntArray, x: str, acc: CType, finish: str) -> Rows:
+    """One row after the other, or four at once."""
     weights = file.weights(f"{name}_weights", codes, f"{name}: weights, {len(codes)} rows of {codes.shape[1]}")
     n, rows = codes.shape[1], len(codes)
     whole = rows - rows % UNROLLED if not weights.packed and n > 1 else 0
@@ -119,7 +144,9 @@ def emit_linear(ctx: Context, op: Linear) -> Layer:
         start, first = group * n, group * outputs
         finish = f"y[{_plus(first, '{j}')}] = ({out.name}){requant}({{acc}}, {_plus(first, '{j}')});"
         x = f"(x + {start})" if start else "x"
-        part = row_sums(ctx.file, f"{op.name}_{group}" if group else op.name, op.matrix.codes[group], x, acc, finish)
+        part = row_sums(
+            ctx.file, f"{op.name}_{group}" if group else op.name, op.matrix.codes[group], (x, in_), acc, finish
+        )
         lines += part.lines
         macs, scratch, stored = macs + part.macs, max(scratch, part.scratch), part.stored
     if groups > UNROLLED:

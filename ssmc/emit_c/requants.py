@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssmc.emit_c.source import Param, SourceFile, block, comment_text
-from ssmc.emit_c.widths import INT64, CType, accumulator
+from ssmc.emit_c.source import Param, SourceFile, block, comment_text, literal
+from ssmc.emit_c.widths import INT32, INT64, CType, accumulator
 from ssmc.errors import ModelError
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import IntArray
@@ -64,11 +64,12 @@ def define_requant(
     rows = _ordered(requant, order)
     wide = _width(rows, reach, acc, node)
     function = file.name(f"{name}_requant")
+    common = _common_shift(rows, reach) if wide == INT32 else 0
+    keys = ("multiplier", "offset", *(() if common else ("shift",)), "lo", "hi")
     tables = {
-        key: file.param(f"{name}_{key}", getattr(rows, key), f"requantization of {name}: {key} by row")
-        for key in ("multiplier", "offset", "shift", "lo", "hi")
+        key: file.param(f"{name}_{key}", getattr(rows, key), f"requantization of {name}: {key} by row") for key in keys
     }
-    body = _body(file, name, rows, tables, wide, reach)
+    body = _aligned(file, name, rows, tables, common, reach) if common else _body(file, name, rows, tables, wide, reach)
     text = [f"/* accumulator to code: {comment_text(name)} */"]
     text += [f"static inline int32_t {function}({acc.name} acc, int row)", "{", block(body), "}"]
     file.functions.append("\n".join(text))
@@ -85,6 +86,31 @@ def _width(rows: _Rows, reach: IntArray, acc: CType, node: str) -> CType:
     top = max(s + e for s, e in zip(sums, extra.tolist(), strict=True))
     fits = accumulator(top) if rows.shift.max() <= 30 else INT64
     return INT64 if acc == INT64 else fits
+
+
+def _common_shift(rows: _Rows, reach: IntArray) -> int:
+    """The largest shift S, where 32 bits hold ``(M acc + b) 2^(S - shift) + 2^(S - 1)`` of every row; else 0."""
+    common = int(rows.shift.max())
+    if rows.kinds() != {"shift"} or not 0 < common <= 30:
+        return 0
+    numbers = zip(rows.multiplier.tolist(), reach.tolist(), rows.offset.tolist(), rows.shift.tolist(), strict=True)
+    tops = [((abs(m) * a + abs(b)) << (common - s)) + (1 << (common - 1)) for m, a, b, s in numbers]
+    return common if accumulator(max(tops)) == INT32 else 0
+
+
+def _aligned(
+    file: SourceFile, name: str, rows: _Rows, tables: dict[str, Param], common: int, reach: IntArray
+) -> list[str]:
+    """``((M acc + b) 2^(S - shift) + 2^(S - 1)) / 2^S``: one shift S for all rows, whose rounding is then constant."""
+    left = file.param(
+        f"{name}_left", common - rows.shift, f"requantization of {name}: left shift by row, to 2^-{common}"
+    )
+    scaled = _scaled(tables, INT32)
+    if not left.always(0):
+        scaled = f"({scaled}) * (INT32_C(1) << {left.at('row')})"
+    lines = [f"const int32_t scaled = {scaled} + {literal(1 << (common - 1))};"]
+    code = f"{file.helper('even_shift32')}(scaled, {common})"
+    return _ignore_row([*lines, f"return {_clamped(file, code, rows, tables, INT32, reach)};"])
 
 
 def _body(
@@ -127,7 +153,20 @@ def _clamped(
 ) -> str:
     if reach is not None and _never_saturates(rows, reach):
         return code if wide != INT64 else f"(int32_t){code}"
+    if wide == INT32:
+        return saturated(file, code, (tables["lo"], tables["hi"]), "row")
     return f"{file.helper(f'clamp{wide.bits}')}({code}, {tables['lo'].at('row')}, {tables['hi'].at('row')})"
+
+
+def saturated(file: SourceFile, code: str, ends: tuple[Param, Param], row: str) -> str:
+    """An int32_t limited to ``ends``; one instruction on Arm where these are the range of an integer of any width."""
+    lo, hi = ends
+    bits = hi.hi.bit_length() + 1
+    if lo.always(-1 << (bits - 1)) and hi.always((1 << (bits - 1)) - 1) and 1 < bits < 32:
+        return f"{file.helper('saturate')}({code}, {bits})"
+    if lo.always(0) and hi.always((1 << (bits - 1)) - 1) and 1 < bits < 32:
+        return f"{file.helper('saturate_unsigned')}({code}, {bits - 1})"
+    return f"{file.helper('clamp32')}({code}, {lo.at(row)}, {hi.at(row)})"
 
 
 def _never_saturates(rows: _Rows, reach: IntArray) -> bool:

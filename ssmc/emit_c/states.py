@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssmc.emit_c.source import SourceFile
-from ssmc.emit_c.widths import CType, narrowest
+from ssmc.emit_c.requants import saturated
+from ssmc.emit_c.source import SourceFile, literal
+from ssmc.emit_c.widths import INT32, CType, accumulator, narrowest
 from ssmc.ir.operations import StateSpace
 from ssmc.ir.rounding import IntArray, round_shift
 
@@ -56,14 +57,21 @@ def define_registers(file: SourceFile, field: str, op: StateSpace, order: IntArr
 
 def _read(file: SourceFile, name: str, picked: dict[str, IntArray], low: IntArray, high: IntArray) -> str:
     """R(r) = clip(round_shift(r, shift), dac_lo, dac_hi), without what can have no effect."""
-    text = "{r}"
-    if picked["shift"].any():
+    text, common = "{r}", int(picked["shift"].max())
+    top = int(np.abs(np.stack([low, high])).max())
+    if common and accumulator((top + 1) << common) == INT32:
+        left = file.param(
+            f"{name}_unit", common - picked["shift"], f"{name}: log2 of 2^-{common} read-outs per register unit"
+        )
+        scaled = "{r}" if left.always(0) else f"{{r}} * (INT32_C(1) << {left.at('{row}')})"
+        text = f"{file.helper('even_shift32')}({scaled} + {literal(1 << (common - 1))}, {common})"
+    elif common:
         shift = file.param(f"{name}_unit", picked["shift"], f"{name}: log2 of register units per read-out unit")
         text = f"{file.helper('round_shift32')}({{r}}, {shift.at('{row}')})"
     lowest, highest = round_shift(low, picked["shift"]), round_shift(high, picked["shift"])
     if (lowest < picked["dac_lo"]).any() or (highest > picked["dac_hi"]).any():
-        ends = [file.param(f"{name}_{key}", picked[key], f"{name}: {key} by state") for key in ("dac_lo", "dac_hi")]
-        text = f"{file.helper('clamp32')}({text}, {ends[0].at('{row}')}, {ends[1].at('{row}')})"
+        lo, hi = (file.param(f"{name}_{key}", picked[key], f"{name}: {key} by state") for key in ("dac_lo", "dac_hi"))
+        text = saturated(file, text, (lo, hi), "{row}")
     return text
 
 
@@ -74,9 +82,9 @@ def _update(file: SourceFile, op: StateSpace, picked: dict[str, IntArray], ctype
     codes = op.requant.lo.min(), op.requant.hi.max()
     inside = codes[0] >= picked["register_lo"].max() and codes[1] <= picked["register_hi"].min()
     if not keep.always(0) or not inside:
-        ends = [
+        lo, hi = (
             file.param(f"{op.name}_{key}", picked[key], f"{op.name}: {key} by state")
             for key in ("register_lo", "register_hi")
-        ]
-        text = f"{file.helper('clamp32')}({text}, {ends[0].at('{row}')}, {ends[1].at('{row}')})"
+        )
+        text = saturated(file, text, (lo, hi), "{row}")
     return f"({ctype.name})({text})" if not text.startswith(file.prefix) else f"({ctype.name}){text}"

@@ -67,15 +67,18 @@ def reference(program: Program, codes: IntArray, lengths: IntArray) -> Values:
     return walk(Executor(program), codes, lengths)
 
 
-def _in_folder(run: Callable[..., Values], program: Program, codes: IntArray, lengths: IntArray) -> Values:
+def _in_folder(
+    run: Callable[..., Values], program: Program, codes: IntArray, lengths: IntArray, **options: tuple[str, ...]
+) -> Values:
     with tempfile.TemporaryDirectory(prefix="ssmc-codes-") as folder:
-        return run(program, codes, Path(folder), lengths=lengths)
+        return run(program, codes, Path(folder), lengths=lengths, **options)
 
 
 BACKENDS: dict[str, Backend] = {
     "fast executor, 8-bit words": lambda *given: walk(NativeExecutor(given[0], word=8), *given[1:]),
     "fast executor, 16-bit words": lambda *given: walk(NativeExecutor(given[0], word=16), *given[1:]),
     "C on the host, ASan and UBSan": lambda *given: _in_folder(harness.run, *given),
+    "the same, DSP instructions in C": lambda *given: _in_folder(harness.run, *given, flags=harness.EMULATED),
     CORTEX_M: lambda *given: _in_folder(harness.run_on_board, *given),
 }
 

@@ -20,6 +20,8 @@ from ssmc.ir.rounding import IntArray
 from ssmc.native.build import STRICT
 
 SANITIZE = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+#: take the text's branch for Arm's DSP extension, with its instructions in C
+EMULATED = ("-D__ARM_FEATURE_DSP=1", f"-I{Path(__file__).parent / 'emulated'}")
 BOARD = Path(__file__).parents[3] / "examples" / "cortex_m"
 
 _MAIN = """\
@@ -94,12 +96,17 @@ def _when(program: Program, field: Field) -> int:
 
 
 def run(
-    program: Program, codes: IntArray, folder: Path, compiler: str = "gcc", lengths: IntArray | None = None
+    program: Program,
+    codes: IntArray,
+    folder: Path,
+    compiler: str = "gcc",
+    lengths: IntArray | None = None,
+    flags: tuple[str, ...] = (),
 ) -> dict[str, IntArray]:
     """Values of input codes (N, T, inputs) with sanitizers on: name -> (N, T, size), per-sequence ones (N, size)."""
     model = emit(program, "m", share=False)
     write_sources(model, folder)
-    subprocess.run([compiler, *STRICT, *SANITIZE, "m.c", "main.c", "-o", "m"], cwd=folder, check=True)
+    subprocess.run([compiler, *STRICT, *SANITIZE, *flags, "m.c", "main.c", "-o", "m"], cwd=folder, check=True)
     steps = _write_codes(model, codes, lengths, folder)
     subprocess.run(["./m"], cwd=folder, check=True)
     return _read_values(model, steps, codes.shape[1], folder)
