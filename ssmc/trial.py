@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ssmc.budgets import Budgets
 from ssmc.errors import ModelError
+from ssmc.ir.build import is_op, node_name
 from ssmc.verify import exposed, random_feeds, refusals, serialized, session_options
 
 MOST_BYTES = 4 << 30
@@ -73,26 +74,77 @@ def shape_of(result: Any) -> tuple[int, ...]:
 
 
 def try_model(model: ir.Model, budgets: Budgets, source: str) -> None:
-    """Run an imported model once on two steps of one sequence.
+    """Run an imported model on two steps of one sequence, then of two.
 
     Raises:
         ModelError: SSMC-M05 where onnxruntime cannot run it, or it asks for more than `MOST_BYTES`; SSMC-M15 where a
-            value, or a channel of one, holds no number at all, which a quantizer behind it would hide.
+            value holds no number at all, or one that no input reaches is no number somewhere, which a quantizer behind
+            it would hide; SSMC-M18 where the result of a sequence depends on another of its batch.
         UsageError: SSMC-U07 where it takes more seconds of CPU than the budget.
     """
     proto, names = exposed(model)
-    results = LimitedSession(proto, budgets, source).run(random_feeds(model, batch=1, steps=2), names)
+    session = LimitedSession(proto, budgets, source)
+    results = session.run(random_feeds(model, batch=1, steps=2), names)
+    reached = _reached(model)
     for name, value in zip(names, results, strict=True):
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size and _holds_nothing(value):
-            fact = f"{'it' if np.isnan(value).all() else 'a channel of it'} is NaN, whatever the input"
+        if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or not value.size:
+            continue
+        lost = np.isnan(value)
+        if lost.all() or (lost.any() and name not in reached):
+            fact = "it is NaN, whatever the input"
             raise ModelError("SSMC-M15", fact, "look for 0 / 0, inf - inf or the root of a negative number", name)
+    _require_apart(model, session)
 
 
-def _holds_nothing(value: NDArray[np.floating]) -> bool:
-    """Whether all of it is NaN, or all at one place of an axis."""
-    lost = np.isnan(value)
-    axes = range(lost.ndim)
-    return bool(lost.all()) or any(lost.all(tuple(other for other in axes if other != axis)).any() for axis in axes)
+def _require_apart(model: ir.Model, session: LimitedSession) -> None:
+    """What a Scan makes of the first of two sequences is the same whatever it makes of the second.
+
+    The same numbers: shapes and operations are the same. Sequences that are mixed elsewhere are found where they are.
+    """
+    scans = [node for node in model.graph if is_op(node, "Scan")]
+    ends = {node_name(node): _sequences_of(node) for node in scans}
+    names = list(dict.fromkeys(name for pair in ends.values() for name, _ in (*pair[0], *pair[1])))
+    if not names:
+        return
+    feeds = [random_feeds(model, seed, batch=2, steps=2) for seed in (0, 1)]
+    for name, data in feeds[1].items():
+        data[0] = feeds[0][name][0]
+    try:
+        before, after = (dict(zip(names, session.run(feed, names), strict=True)) for feed in feeds)
+    except ModelError:  # it takes no batch of two: later checks say more
+        return
+
+    def moves(ends: list[tuple[str, int]]) -> bool:
+        firsts = [[np.moveaxis(values[name], axis, 0)[:, :1] for values in (before, after)] for name, axis in ends]
+        return any(not np.array_equal(old, new, equal_nan=True) for old, new in firsts)
+
+    for node, (inputs, outputs) in ends.items():
+        if moves(outputs) and not moves(inputs):
+            fact = "what the loop makes of a sequence depends on the others of its batch"
+            raise ModelError("SSMC-M18", fact, "keep the batch axis out of means, sums and reshapes", node)
+
+
+def _sequences_of(scan: ir.Node) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    """Names of what a Scan reads and writes step by step, with the axis of the steps."""
+    read = scan.attributes["num_scan_inputs"].as_int()
+    written = len(scan.outputs) - (len(scan.inputs) - read)
+    ends = []
+    for values, key in ((scan.inputs[-read:], "scan_input_axes"), (scan.outputs[-written:], "scan_output_axes")):
+        axes = scan.attributes[key].as_ints() if key in scan.attributes else [0] * len(values)
+        ends.append([(str(value.name), axis) for value, axis in zip(values, axes, strict=True) if value is not None])
+    return ends[0], ends[1]
+
+
+def _reached(model: ir.Model) -> set[str]:
+    """Names of the values of the main graph that may depend on an input: loops and branches may read it inside."""
+    found = {str(value.name) for value in model.graph.inputs}
+    for node in model.graph:
+        holds_graph = any(
+            isinstance(value, ir.Attr) and value.type is ir.AttributeType.GRAPH for value in node.attributes.values()
+        )
+        if holds_graph or found & {str(value.name) for value in node.inputs if value is not None}:
+            found |= {str(value.name) for value in node.outputs}
+    return found
 
 
 def _end_after(run: object, seconds: int, done: threading.Event) -> None:

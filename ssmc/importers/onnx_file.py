@@ -39,8 +39,8 @@ from ssmc.trial import try_model
 OPSETS = range(13, 26)
 IR_VERSION = 10
 #: attributes that are yes or no; who reads another number takes it as he likes
-FLAGS = frozenset({"allowzero", "ceil_mode", "count_include_pad", "exclusive", "keepdims", "narrow", "reverse"})
-FLAGS |= {"noop_with_empty_axes", "select_last_index", "signed", "transA", "transB"}
+FLAGS = frozenset({"allowzero", "ceil_mode", "count_include_pad", "exclusive", "keepdims", "reverse"})
+FLAGS |= {"noop_with_empty_axes", "select_last_index", "transA", "transB"}
 NONE: Mapping[str, str] = {}
 FOREIGN_DOMAINS = frozenset({"", "ai.onnx", *QONNX})
 
@@ -72,7 +72,7 @@ def import_model(
     Raises:
         UsageError: SSMC-U07 where it is over a budget.
         ModelError: SSMC-M01 no UTF-8, SSMC-M02 opset, SSMC-M03 invalid graph, SSMC-M04 NaN or infinite weights,
-            SSMC-M05 and SSMC-M15 from `try_model`, SSMC-M06 inputs or outputs, SSMC-M07 unknown operator domain,
+            SSMC-M05, SSMC-M15 and SSMC-M18 from `try_model`, SSMC-M06 inputs or outputs, SSMC-M07 an unknown domain,
             SSMC-M12 external data, SSMC-M13 float64, SSMC-M14 states that cannot be paired, SSMC-Q01 no scale.
     """
     wrong = undecodable(proto)
@@ -207,6 +207,13 @@ def _check_domains(model: ir.Model) -> None:
 
 
 def _check_weights(model: ir.Model) -> None:
+    for node in model.graph:
+        if node.op_type == "BatchNormalization":
+            variance, epsilon = constant_array(node.inputs[4]), node.attributes.get("epsilon")
+            least = -(epsilon.as_float() if epsilon else 1e-5)
+            if variance is not None and (variance.astype(np.float64) <= least).any():
+                fact = "a variance of this batch norm is not positive"
+                raise ModelError("SSMC-M04", fact, "train again or load another checkpoint", node_name(node))
     for name, value in model.graph.initializers.items():
         array = constant_array(value)
         if array is not None and array.dtype.kind == "f" and not np.isfinite(array.astype(np.float64)).all():

@@ -51,10 +51,18 @@ def sparse_tensors(proto: onnx.ModelProto) -> Iterator[onnx.SparseTensorProto]:
 
 
 def undecodable(message: Message) -> bytes | None:
-    """The first text in a message that is no UTF-8; None where all are. protobuf hands such a text out as bytes."""
+    """The first text in a message that is no UTF-8; None where all are. protobuf hands such a text out as bytes.
+
+    Texts of attributes are bytes in the format, and UTF-8 by its rules.
+    """
     stack = [message]
     while stack:
-        for field, value in stack.pop().ListFields():
+        part = stack.pop()
+        if isinstance(part, onnx.AttributeProto):
+            wrong = next((text for text in (part.s, *part.strings) if not _is_utf8(text)), None)
+            if wrong is not None:
+                return wrong
+        for field, value in part.ListFields():
             if field.message_type is not None:
                 stack += [value] if isinstance(value, Message) else value
             elif field.type == FieldDescriptor.TYPE_STRING:
@@ -63,6 +71,14 @@ def undecodable(message: Message) -> bytes | None:
                 if wrong is not None:
                     return bytes(wrong)
     return None
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def proto_name(node: onnx.NodeProto) -> str:

@@ -164,8 +164,8 @@ def test_a_value_that_is_never_a_number_is_named() -> None:
         import_model(end(g, g.op("Mod", u, g.const(0.0), fmod=1, out="guilty")))
 
 
-def test_a_channel_that_is_never_a_number_is_named() -> None:
+def test_a_weight_that_becomes_no_number_is_named() -> None:
     g, u = start()
-    divisor = g.const(np.array([1.0] * (H - 1) + [0.0], np.float32))
-    with pytest.raises(ModelError, match=r"SSMC-M15\]: guilty: a channel"):
-        import_model(end(g, g.op("Mod", u, divisor, fmod=1, out="guilty")))
+    root = g.op("Sqrt", g.const(np.array([1.0] * (H - 1) + [-1.0], np.float32)), out="guilty")
+    with pytest.raises(ModelError, match=r"SSMC-M15\]: guilty"):
+        import_model(end(g, g.op("Mul", u, root)))

@@ -43,6 +43,15 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert (caught.value.code, caught.value.exit_status) == ("SSMC-U01", 2)
 
 
+def test_an_attribute_that_is_no_utf8() -> None:
+    g, u = start("qonnx")
+    proto = end(g, u)
+    quantizer = next(node for node in proto.graph.node if node.op_type == "Quant")
+    next(a for a in quantizer.attribute if a.name == "rounding_mode").s = b"ROU\xed"
+    error = refusal(proto)
+    assert (error.code, "no UTF-8" in error.fact) == ("SSMC-M01", True)
+
+
 def test_a_wrong_opset() -> None:
     proto = model(Spec())
     proto.opset_import[0].version = 9
@@ -130,6 +139,17 @@ def test_an_unknown_operator_domain() -> None:
     proto.opset_import.append(helper.make_opsetid("com.example", 1))
     error = refusal(proto)
     assert (error.code, error.node) == ("SSMC-M07", "guilty")
+
+
+def test_a_batch_norm_whose_variance_is_not_positive() -> None:
+    proto = model(Spec(norm=True))
+    name = next(n for n in proto.graph.node if n.op_type == "BatchNormalization").input[4]
+    variance = next(tensor for tensor in proto.graph.initializer if tensor.name == name)
+    array = onnx.numpy_helper.to_array(variance).copy()
+    array[0] = -1
+    variance.CopyFrom(onnx.numpy_helper.from_array(array, name))
+    error = refusal(proto)
+    assert (error.code, error.node) == ("SSMC-M04", "l0.bn")
 
 
 def test_batch_norm_in_training_mode() -> None:

@@ -214,6 +214,20 @@ def no_division_of_0_by_0(folder: Path) -> None:
     import_model(divided(1.0))
 
 
+@remedy("SSMC-M18")
+def means_apart_from_the_batch(folder: Path) -> None:
+    def centred(axes: list[int]) -> Proto:
+        def step(b: Graph, state: str, u: str) -> tuple[str, str]:
+            mean = b.op("ReduceMean", state, b.const(axes, np.int64))
+            return b.quant(decay(b, state, u), CODE, "next"), b.op("Sub", state, mean)
+
+        return looped(step)
+
+    with refused("SSMC-M18"):
+        program_of(centred([0, 1]))
+    program_of(centred([1]))
+
+
 @remedy("SSMC-M17")
 def one_scan_of_equal_steps(folder: Path) -> None:
     with refused("SSMC-M17"):
