@@ -59,7 +59,7 @@ def undecodable(message: Message) -> bytes | None:
     while stack:
         part = stack.pop()
         if isinstance(part, onnx.AttributeProto):
-            wrong = next((text for text in (part.s, *part.strings) if not _is_utf8(text)), None)
+            wrong = next((bytes(text) for text in (part.s, *part.strings) if not _is_utf8(text)), None)
             if wrong is not None:
                 return wrong
         for field, value in part.ListFields():
