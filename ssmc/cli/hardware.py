@@ -65,7 +65,7 @@ def show(hardware: str, toml: bool, settings: tuple[str, ...]) -> None:
       ssmc hardware show isaac128
       ssmc hardware show taox64 --set adc.bits=6 --toml
     """
-    from ssmc.hardware.file import hardware_data, load_hardware
+    from ssmc.hardware.file import entries, load_hardware
     from ssmc.hardware.schema import file_text
     from ssmc.hardware.settings import with_settings
     from ssmc.printable import printable
@@ -75,11 +75,9 @@ def show(hardware: str, toml: bool, settings: tuple[str, ...]) -> None:
     if toml:
         click.echo(file_text(loaded), nl=False)
         return
-    tables = {name: table for name, table in hardware_data(loaded).items() if isinstance(table, dict)}
     rows = [
-        (f"{name}.{key}", _shown(entry["value"]), _interval(entry), loaded.origins[f"{name}.{key}"])
-        for name, table in tables.items()
-        for key, entry in table.items()
+        (key, _shown(entry["value"]), _interval(entry), loaded.origins.get(key, ""))
+        for key, entry in entries(loaded).items()
     ]
     title = printable(f"{loaded.name}: {loaded.description}")
     click.echo(f"{title}\n\n{columns(('key', 'value', 'low to high', 'from'), rows)}")

@@ -18,8 +18,10 @@ from ssmc.entry_points import Registry
 from ssmc.hardware.adc_models import figures
 from ssmc.hardware.checks import check_together, refuse
 from ssmc.hardware.components import NOT_GIVEN, Quantity, Rule
+from ssmc.hardware.custom import TABLE, custom_data
 from ssmc.hardware.model import Hardware, rules, sections
 from ssmc.hardware.node_scaling import NODES_NM, SOURCE, SUPPLY_V, area_factor, energy_factor
+from ssmc.hardware.read_custom import customs
 from ssmc.reading import read_text
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ def hardware_from_data(data: dict[str, Any], file: str) -> Hardware:
     """Hardware from parsed TOML, or from what `hardware_data` wrote. Raises as `load_hardware`."""
     if data.get("schema") != SCHEMA:
         refuse("SSMC-H02", file, f"has schema {data.get('schema')!r}", f'this ssmc reads schema = "{SCHEMA}"')
-    _check_keys(file, "", data, (*HEADER, *sections()))
+    _check_keys(file, "", {key: value for key, value in data.items() if key != TABLE}, (*HEADER, *sections()))
     for key in HEADER[1:]:
         if not isinstance(data[key], str) or not data[key]:
             refuse("SSMC-H05", f"{file}: {key}", f"is {data[key]!r}", "write a text")
@@ -80,7 +82,8 @@ def hardware_from_data(data: dict[str, Any], file: str) -> Hardware:
     origins: dict[str, str] = {}
     at = Node(*(_number(file, data, f"technology.{key}") for key in ("node_nm", "supply_v")))
     tables = {name: _section(file, name, data[name], origins, at) for name in sections()}
-    hardware = Hardware(name=data["name"], description=data["description"], origins=origins, **tables)
+    own = customs(file, data.get(TABLE, []), lambda key, entry, rule: _entry(file, key, entry, rule, origins, at))
+    hardware = Hardware(name=data["name"], description=data["description"], origins=origins, customs=own, **tables)
     check_together(file, hardware)
     return hardware
 
@@ -93,7 +96,21 @@ def hardware_data(hardware: Hardware) -> dict[str, Any]:
         data[section] = {
             f.name: _written(f"{section}.{f.name}", getattr(table, f.name), hardware) for f in fields(table)
         }
+    if hardware.customs:
+        data[TABLE] = [custom_data(one) for one in hardware.customs]
     return data
+
+
+def entries(hardware: Hardware) -> dict[str, dict[str, Any]]:
+    """Every key with what its file says: ``value``, and ``low`` and ``high`` where it is physical."""
+    data = hardware_data(hardware)
+    tables = {name: table for name, table in data.items() if isinstance(table, dict)}
+    for one in data.get(TABLE, []):
+        name = one.pop("name")
+        tables[f"{TABLE}.{name}"] = {
+            key: {"value": rule} if isinstance(rule, str) else rule for key, rule in one.items()
+        }
+    return {f"{name}.{key}": entry for name, table in tables.items() for key, entry in table.items()}
 
 
 def _written(key: str, value: Any, hardware: Hardware) -> dict[str, Any]:
@@ -216,7 +233,7 @@ def _entry(file: str, key: str, entry: Any, rule: Rule, origins: dict[str, str],
 
 def _from_node(where: str, key: str, entry: dict[str, Any], at: Node) -> tuple[float, str]:
     """The factor for a figure of another node, and the text that its origin gets."""
-    section, name = key.split(".")
+    section, _, name = key.rpartition(".")
     energy = "energy" in name
     if section not in SCALED or not (energy or "area" in name):
         fact = "is not the energy or area of logic, so from_nm does not scale it"

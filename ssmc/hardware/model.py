@@ -21,11 +21,17 @@ from ssmc.hardware.components import (
     ShiftAdd,
     Technology,
 )
+from ssmc.hardware.custom import TABLE, Custom, On
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """A crossbar chip. ``origins`` says for every ``table.key`` where its value comes from."""
+    """A crossbar chip.
+
+    Attributes:
+        origins: says for every ``table.key`` where its value comes from.
+        customs: components that the tables do not name.
+    """
 
     name: str
     description: str
@@ -40,6 +46,7 @@ class Hardware:
     memory: Memory
     noise: NoiseFigures
     origins: dict[str, str]
+    customs: tuple[Custom, ...] = ()
 
     @property
     def cells_per_code(self) -> int:
@@ -77,6 +84,11 @@ class Hardware:
         """Converters of one array."""
         return -(-self.array.columns // self.adc.columns_per_adc)
 
+    def per_array(self, on: On) -> int:
+        """How many of a component with this rule an array has; none of what the chip has one of."""
+        counts = {"array": 1, "row": self.array.rows, "column": self.array.columns, "converter": self.adcs_per_array}
+        return counts.get(on, 0)
+
     @property
     def level_us(self) -> float:
         """Conductance between neighbouring levels, microsiemens: one code unit."""
@@ -89,9 +101,10 @@ class Hardware:
             yield from (value for f in fields(table) if isinstance(value := getattr(table, f.name), Quantity))
 
     def quantity(self, key: str) -> Quantity:
-        """The physical number at ``table.key``."""
-        table, name = key.split(".")
-        found = getattr(getattr(self, table), name)
+        """The physical number at ``table.key``, or at ``component.NAME.key``."""
+        table, _, name = key.rpartition(".")
+        custom = next((one for one in self.customs if table == f"{TABLE}.{one.name}"), None)
+        found = getattr(custom or getattr(self, table), name)
         assert isinstance(found, Quantity), key
         return found
 
@@ -100,7 +113,7 @@ class Hardware:
 def sections() -> dict[str, type]:
     """Table name to dataclass, in the order of the file."""
     hints = get_type_hints(Hardware)
-    return {name: kind for name, kind in hints.items() if name not in ("name", "description", "origins")}
+    return {name: kind for name, kind in hints.items() if name not in ("name", "description", "origins", "customs")}
 
 
 @cache

@@ -62,6 +62,7 @@ def peak(hw: Hardware, in_bits: int, out_bits: int, *, overlap: bool = False) ->
     ns = product_ns(hw, in_bits, out_bits, overlap=overlap)
     area = hw.array.area_um2.value + hw.array.rows * hw.dac.area_um2.value
     area += hw.array.columns * hw.sample_hold.area_um2.value + hw.adcs_per_array * hw.adc.area_um2.value
+    area += sum(hw.per_array(one.on) * one.area_um2.value for one in hw.customs if one.on and one.area_um2)
     return Peak(OPS_PER_MAC * rows * outputs, ns, product_pj(hw, rows, outputs, in_bits, out_bits), area)
 
 
@@ -80,7 +81,14 @@ def product_pj(hw: Hardware, rows: int, outputs: int, in_bits: int, out_bits: in
     cell = hw.array.read_energy_fj_per_cell.value + bits * hw.array.read_energy_fj_per_cell_bit.value
     hold = hw.sample_hold.energy_pj.value + bits * hw.sample_hold.energy_pj_per_bit.value
     steps = conversion_steps(out_bits, in_bits, hw)
+    events = {"drive": rows, "cell": rows * columns, "column": columns, "conversion": outputs}
+    own = {
+        one.name: phases * events[one.per] * one.energy_pj.value
+        for one in hw.customs
+        if one.energy_pj and one.per in events
+    }
     return {
+        **own,
         "dac": phases * rows * (hw.dac.energy_pj.value + bits * hw.dac.energy_pj_per_bit.value),
         "array": phases * rows * columns * cell * 1e-3,
         "sample_hold": phases * columns * (hold + pulses * hw.sample_hold.energy_pj_per_pulse.value),

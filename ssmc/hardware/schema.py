@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ssmc.hardware.components import NOT_GIVEN, Quantity, Rule
+from ssmc.hardware.custom import NAME, ON, PER, RULES, TABLE, Custom, custom_data
 from ssmc.hardware.file import SCALED, SCHEMA, load_hardware, preset_names
 from ssmc.hardware.model import Hardware, rules, sections
 from ssmc.hardware.node_scaling import NODES_NM, SUPPLY_V
@@ -20,6 +21,15 @@ from ssmc.hardware.node_scaling import NODES_NM, SUPPLY_V
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 BEGIN, END = "<!-- keys: made by python -m ssmc.hardware.schema -->", "<!-- end of keys -->"
 LAWS = ("energy_pj", "area_um2")
+OWN = f"""\
+# A component that no table names (docs/hardware.md); as many as there are.
+# [[{TABLE}]]
+# name = "tia"
+# per = "column"  # counted for the energy: {", ".join(PER)}
+# energy_pj = {{ value = 0.1, assumed = "template" }}
+# on = "column"  # has one, for area and power: {", ".join(ON)}
+# area_um2 = {{ value = 50, assumed = "template" }}
+# power_uw = {{ value = 0.01, assumed = "template" }}"""
 JSON_TYPES = {int: "integer", float: "number", bool: "boolean", str: "string"}
 
 
@@ -37,6 +47,7 @@ def hardware_schema() -> dict[str, Any]:
             "name": {"type": "string", "minLength": 1},
             "description": {"type": "string", "minLength": 1},
             **tables,
+            TABLE: {"type": "array", "items": _custom_schema()},
         },
     }
 
@@ -51,6 +62,22 @@ def _table_schema(section: str) -> dict[str, Any]:
         "additionalProperties": False,
         "required": required,
         "properties": {key: _entry_schema(rule, section in SCALED) for key, rule in found.items()},
+    }
+
+
+def _custom_schema() -> dict[str, Any]:
+    """Of one ``[[component]]``; which rule goes with which figure is checked at load only."""
+    return {
+        "type": "object",
+        "description": str(Custom.__doc__).strip().splitlines()[0],
+        "additionalProperties": False,
+        "required": ["name"],
+        "properties": {
+            "name": {"type": "string", "pattern": f"^{NAME.pattern}$"},
+            "per": {"type": "string", "enum": list(PER)},
+            "on": {"type": "string", "enum": list(ON)},
+            **{key: _entry_schema(rule, False) for key, rule in RULES.items()},
+        },
     }
 
 
@@ -125,6 +152,7 @@ def template() -> str:
             lines += _meaning(rule)
             value = getattr(getattr(example, section), key)
             lines.append(f'{optional}{key} = {{ {_figures(value, short=True)}, assumed = "template" }}')
+    lines += ["", *OWN.splitlines()]
     return "\n".join(lines) + "\n"
 
 
@@ -143,7 +171,18 @@ def file_text(hardware: Hardware) -> str:
             value = getattr(getattr(hardware, section), key)
             lines += _meaning(rule)
             lines.append(f"{absent}{key} = {{ {_figures(value)}, {kind} = {_quoted(text)} }}")
+    for one in hardware.customs:
+        lines += ["", f"[[{TABLE}]]", *_custom_lines(one)]
     return "\n".join(lines) + "\n"
+
+
+def _custom_lines(one: Custom) -> Iterator[str]:
+    for key, value in custom_data(one).items():
+        if isinstance(value, dict):
+            kind, _, text = getattr(one, key).origin.partition(": ")
+            yield f"{key} = {{ {_figures(getattr(one, key))}, {kind} = {_quoted(text)} }}"
+        else:
+            yield f"{key} = {_quoted(value)}"
 
 
 def _meaning(rule: Rule) -> list[str]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ssmc.data import Samples, load_samples
 from ssmc.errors import UsageError
 from ssmc.hardware.conductances import IDEAL, NoiseModel, noise_of
-from ssmc.hardware.file import hardware_data, hardware_from_data, load_hardware, preset_names
+from ssmc.hardware.file import entries, hardware_data, hardware_from_data, load_hardware, preset_names
 from ssmc.hardware.model import Hardware
 from ssmc.hardware.settings import with_settings
 from ssmc.hardware.unfollowed import unfollowed_keys
@@ -164,13 +164,11 @@ class AimcCompiled(Compiled):
 
     def settings(self) -> dict[str, str]:
         """Every key of the hardware file: its value, with its interval where it is physical."""
-        tables = {name: table for name, table in hardware_data(self.hardware).items() if isinstance(table, dict)}
         return {
-            f"{name}.{key}": " ".join(f"{entry[end]:g}" for end in ("low", "value", "high"))
+            key: " ".join(f"{entry[end]:g}" for end in ("low", "value", "high"))
             if "low" in entry
             else str(entry["value"])
-            for name, table in tables.items()
-            for key, entry in table.items()
+            for key, entry in entries(self.hardware).items()
         }
 
     def files(self) -> tuple[Json, Arrays]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ssmc.hardware.custom import key_of
 from ssmc.hardware.model import Hardware
 from ssmc.targets.aimc.tiles import instructions as isa
 from ssmc.targets.aimc.tiles.instructions import TileProgram
@@ -37,6 +38,11 @@ def areas(tiles: TileProgram, hw: Hardware) -> list[Area]:
             _area(op, "sample_hold", count * hw.array.columns, "sample_hold.area_um2", hw),
             _area(op, "adc", count * hw.adcs_per_array, "adc.area_um2", hw),
         ]
+        found += [
+            _area(op, one.name, count * hw.per_array(one.on), key_of(one.name, "area_um2"), hw)
+            for one in hw.customs
+            if one.area_um2 and one.on and one.on != "chip"
+        ]
         if op in added:
             found.append(_area(op, "shift_add", count * hw.adcs_per_array, "shift_add.area_um2", hw))
     for op, register in tiles.registers.items():
@@ -50,6 +56,11 @@ def areas(tiles: TileProgram, hw: Hardware) -> list[Area]:
     buffered = sum(value.size * value.bits for value in tiles.values.values() if value.buffered)
     found.append(_area(CHIP, "buffer", buffered, "memory.buffer_area_um2_per_bit", hw))
     found.append(_area(CHIP, "digital_unit", 1, "digital.area_um2", hw))
+    found += [
+        _area(CHIP, one.name, 1, key_of(one.name, "area_um2"), hw)
+        for one in hw.customs
+        if one.area_um2 and one.on == "chip"
+    ]
     return found
 
 

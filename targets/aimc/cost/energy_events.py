@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ssmc.hardware.custom import key_of
 from ssmc.hardware.digital_models import mac_scale, memory_scale
 from ssmc.hardware.model import Hardware, rules
 from ssmc.hardware.pulses import conversion_steps, magnitude_bits, pulse_steps
@@ -20,6 +21,8 @@ from ssmc.targets.aimc.tiles.instructions import TileProgram
 
 PJ_PER_FJ = 1e-3
 AS_GIVEN: Mapping[str, Factors] = {}
+#: the component whose events a rule of a file's own component counts
+COUNTED_AS = {"drive": "dac", "cell": "array", "column": "sample_hold", "conversion": "adc", "mac": "mac"}
 LANE_WORK = ("adder", "multiplier", "mac", "requantize", "table", "divider")
 
 
@@ -51,12 +54,31 @@ def charges(
     arithmetic = [*_analog(i, tiles, hw), *_products(i, tiles, hw), *_digital(i, tiles)]
     found = [*arithmetic, *_registers(i, tiles), *_buffer(i, tiles)]
     used = [charge for charge in found if charge.count and not _unused(charge, hw)]
+    used += _customs(found, hw)
     if not isinstance(i, isa.Drive | isa.Integrate) or i.bank not in factors:
         return used
     given = factors[i.bank]
     spreads = {"array": given.cells, "dac": given.drivers}
     named = [(charge, charge.component.removesuffix("_bit")) for charge in used]
     return [replace(charge, spread=spreads[name]) if name in spreads else charge for charge, name in named]
+
+
+def _customs(found: list[Charge], hw: Hardware) -> Iterator[Charge]:
+    """The components of the file's own that count the events of another one."""
+    for one in hw.customs:
+        for charge in found:
+            if one.energy_pj and charge.count and charge.component == COUNTED_AS.get(str(one.per)):
+                phases = 1 if one.per == "mac" else hw.array.phases
+                yield Charge(one.name, charge.unit, charge.count, key_of(one.name, "energy_pj"), phases)
+
+
+def step_charges(hw: Hardware) -> list[Charge]:
+    """Events of a step that belong to no instruction."""
+    return [
+        Charge(one.name, "step", 1, key_of(one.name, "energy_pj"))
+        for one in hw.customs
+        if one.energy_pj and one.per == "step"
+    ]
 
 
 def _unused(charge: Charge, hw: Hardware) -> bool:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from ssmc.errors import UsageError
 from ssmc.targets.aimc.cost.activity import Span
+from ssmc.targets.aimc.cost.area import CHIP
 from ssmc.targets.aimc.cost.durations import duration_ns, terms
-from ssmc.targets.aimc.cost.energy_events import charges
+from ssmc.targets.aimc.cost.energy_events import charges, step_charges
 from ssmc.targets.aimc.cost.schedule import dataflow, loop_paths, resources, sites_of
 from ssmc.targets.aimc.cost.static_costs import leakage, programming
 from ssmc.targets.aimc.cost.totals import BITS, Cost
@@ -106,6 +107,8 @@ def _events(found: Cost, steps: int) -> dict[Slot, int]:
         for c in charges(i, found.tiles, found.hardware, found.factors):
             slot = i.op, type(i).__name__, c.unit, c.key, c.scale, c.spread
             counts[slot] = counts.get(slot, 0) + c.count * times
+    for c in step_charges(found.hardware):
+        counts[CHIP, "(step)", c.unit, c.key, c.scale, c.spread] = c.count * steps
     return counts
 
 

@@ -1,7 +1,9 @@
 """Costs of a program that do not belong to a step: writing the cells once, and leakage while it is on.
 
     programming:  cells x cell.write_energy_pj;  cells / cell.write_parallel x cell.write_ns, one array after the other
-    leakage:      arrays x array.leakage_uw + digital.leakage_uw;  a step leaks that power for its initiation interval
+    leakage:      arrays x array.leakage_uw + digital.leakage_uw + instances x power_uw of the file's own components
+
+A step leaks that power for its initiation interval.
 
 A key missing from the hardware file omits the figure; it is not reported as zero.
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ssmc.hardware.components import Quantity
+from ssmc.hardware.custom import key_of
 from ssmc.hardware.model import Hardware
 from ssmc.targets.aimc.lowering.mapping import Bank
 from ssmc.targets.aimc.tiles.instructions import TileProgram
@@ -51,8 +54,13 @@ def written_cells(bank: Bank, hw: Hardware) -> int:
 
 
 def leakage(tiles: TileProgram, hw: Hardware) -> tuple[Share, ...]:
-    """Power of the arrays in use, and of the digital unit."""
-    parts = ((tiles.arrays, "array.leakage_uw"), (1, "digital.leakage_uw"))
+    """Power of the arrays in use, of the digital unit, and of the file's own components."""
+    own = [
+        (1 if one.on == "chip" else tiles.arrays * hw.per_array(one.on), key_of(one.name, "power_uw"))
+        for one in hw.customs
+        if one.power_uw and one.on
+    ]
+    parts = ((tiles.arrays, "array.leakage_uw"), (1, "digital.leakage_uw"), *own)
     return tuple(_share("(chip)", count, key, hw) for count, key in parts if hw.quantity(key).high)
 
 

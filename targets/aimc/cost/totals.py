@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 import numpy as np
 
+from ssmc.hardware.custom import TABLE
 from ssmc.hardware.model import Hardware
 from ssmc.hardware.not_modelled import costs_not_modelled, effects_not_modelled
 from ssmc.ir.rates import period, seen_at_end
 from ssmc.targets.aimc.cost.activity import Factors, Span, expected
 from ssmc.targets.aimc.cost.area import CHIP, Area, areas
 from ssmc.targets.aimc.cost.basis import area_parts, assumed_share, at_pace, latency_parts
-from ssmc.targets.aimc.cost.energy_events import charges
+from ssmc.targets.aimc.cost.energy_events import Charge, charges, step_charges
 from ssmc.targets.aimc.cost.schedule import Timing, schedule
 from ssmc.targets.aimc.cost.static_costs import leakage, leaked_pj, programming, programming_ns, total
 from ssmc.targets.aimc.tiles import instructions as isa
@@ -73,7 +74,7 @@ class Cost:
     def rates(self, steps: int) -> dict[str, int]:
         """How often the instructions of each op run in a sequence of ``steps`` steps, those of the list of a step."""
         ops = dict.fromkeys(i.op for i in self.tiles.per_step)
-        return {op: int(seen_at_end(self.tiles.clocks.get(op, ()), np.array(steps))) for op in ops}
+        return {CHIP: steps, **{op: int(seen_at_end(self.tiles.clocks.get(op, ()), np.array(steps))) for op in ops}}
 
     @property
     def step_energy_pj(self) -> float:
@@ -92,7 +93,7 @@ def cost(tiles: TileProgram, hw: Hardware, measured: Mapping[str, Factors] | Non
     return Cost(
         hw,
         tiles,
-        lines(tiles.per_step, tiles, hw, factors),
+        lines(tiles.per_step, tiles, hw, factors, step_charges(hw)),
         lines(tiles.per_sequence, tiles, hw, factors),
         tuple(areas(tiles, hw)),
         schedule(tiles.per_step, tiles, hw),
@@ -110,13 +111,18 @@ def _at_the_end(tiles: TileProgram) -> tuple[isa.Instruction, ...]:
 
 
 def lines(
-    code: Iterable[isa.Instruction], tiles: TileProgram, hw: Hardware, factors: Mapping[str, Factors]
+    code: Iterable[isa.Instruction],
+    tiles: TileProgram,
+    hw: Hardware,
+    factors: Mapping[str, Factors],
+    once: Iterable[Charge] = (),
 ) -> tuple[Line, ...]:
-    """Charges of one pass, summed per op, component and key."""
+    """Charges of one pass, those of no instruction ``once``, summed per op, component and key."""
     counts: dict[tuple[str, str, str, str, float, Span], int] = {}
-    for i in code:
-        for charge in charges(i, tiles, hw, factors):
-            slot = (i.op, charge.component, charge.unit, charge.key, charge.scale, charge.spread)
+    every = chain(((i.op, charges(i, tiles, hw, factors)) for i in code), [(CHIP, once)])
+    for op, found in every:
+        for charge in found:
+            slot = (op, charge.component, charge.unit, charge.key, charge.scale, charge.spread)
             counts[slot] = counts.get(slot, 0) + charge.count
     out = []
     for (op, component, unit, key, scale, spread), count in counts.items():
@@ -225,8 +231,10 @@ def _totals(lines: Sequence[tuple[Line, float]]) -> Json:
         found: float = sum(times * getattr(line, field) for line, times in lines if line.component in components)
         return found
 
+    own = tuple({line.component for line, _ in lines if line.key.startswith(f"{TABLE}.")})
+
     return {
-        "energy_pj": {name: total(CHARGED, name) for name in ("high", "low", "nominal")},
+        "energy_pj": {name: total((*CHARGED, *own), name) for name in ("high", "low", "nominal")},
         "adc_conversions": total(("adc",), "count"),
         "adc_conversion_bits": total(("adc",), "bits"),
         "dac_drives": total(("dac",), "count"),
