@@ -1,4 +1,4 @@
-"""Channel-wise operations in C: tables, products, sums, values side by side."""
+"""Channel-wise operations in C: products, sums, values side by side."""
 
 from __future__ import annotations
 
@@ -6,52 +6,10 @@ import numpy as np
 
 from ssmc.emit_c.context import Context, arguments
 from ssmc.emit_c.requants import define_requant, saturated
-from ssmc.emit_c.source import Layer, block, literal
+from ssmc.emit_c.source import Layer, block
 from ssmc.emit_c.widths import INT64, accumulator
 from ssmc.errors import ModelError
-from ssmc.ir.operations import Concat, Product, Sum, Table
-
-
-def emit_table(ctx: Context, op: Table) -> Layer:
-    """``y[c] = table[row of c][x[c] - lo]``; equal rows are stored once."""
-    (x,) = op.inputs
-    size, levels = ctx.size(op.output), op.table.shape[1]
-    lo, hi = ctx.ends(x)
-    if lo < op.lo or hi >= op.lo + levels:
-        fact = f"codes {lo}..{hi} reach beyond the table of {op.lo}..{op.lo + levels - 1}"
-        raise ModelError("SSMC-C23", fact, "report it: the importer made this table", op.name)
-    if ctx.size(x) < size:
-        return _emit_embedding(ctx, op)
-    rows, row_of = np.unique(op.table, axis=0, return_inverse=True)
-    row_of = np.broadcast_to(row_of.ravel(), (size,)).astype(np.int64)
-    table = ctx.file.constant(f"{op.name}_table", rows, f"{op.name}: values of codes from {op.lo}, {len(rows)} rows")
-    index = f"x[c] - {op.lo}" if op.lo >= 0 else f"x[c] + {-op.lo}"
-    if len(rows) > 1:
-        row = ctx.file.constant(f"{op.name}_row", row_of, f"{op.name}: the table's row by channel")
-        index = f"{row.name}[c] * {levels} + {index}"
-    in_, out = ctx.ctype(x), ctx.ctype(op.output)
-    cast = "" if table.ctype == out else f"({out.name})"
-    lines = [f"for (int c = 0; c < {size}; ++c) {{", f"    y[c] = {cast}{table.name}[{index}];", "}"]
-    what = f"{op.name}: a function of one code, by table"
-    name = ctx.define(op, what, arguments(("const ", in_, "x"), ("", out, "y")), [block(lines)])
-    return Layer(op.name, ctx.call(name, op), requants={"look-ups": size})
-
-
-def _emit_embedding(ctx: Context, op: Table) -> Layer:
-    """``y[c] = table[x - lo][c]``: the row of one code, stored row after row."""
-    size, (x,) = ctx.size(op.output), op.inputs
-    table = ctx.file.constant(f"{op.name}_table", op.table.T, f"{op.name}: {size} values of every code from {op.lo}")
-    in_, out = ctx.ctype(x), ctx.ctype(op.output)
-    cast = "" if table.ctype == out else f"({out.name})"
-    lines = [
-        f"const {table.ctype.name} *row = {table.name} + {size} * ((int32_t)x[0] - {literal(op.lo)});",
-        f"for (int c = 0; c < {size}; ++c) {{",
-        f"    y[c] = {cast}row[c];",
-        "}",
-    ]
-    what = f"{op.name}: the row of a code (embedding)"
-    name = ctx.define(op, what, arguments(("const ", in_, "x"), ("", out, "y")), [block(lines)])
-    return Layer(op.name, ctx.call(name, op), requants={"look-ups": size})
+from ssmc.ir.operations import Concat, Product, Sum
 
 
 def emit_product(ctx: Context, op: Product) -> Layer:

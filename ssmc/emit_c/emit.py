@@ -10,7 +10,7 @@ import numpy as np
 
 from ssmc.emit_c.buffers import Field, Planner, input_type
 from ssmc.emit_c.context import Context
-from ssmc.emit_c.elementwise import emit_concat, emit_product, emit_sum, emit_table
+from ssmc.emit_c.elementwise import emit_concat, emit_product, emit_sum
 from ssmc.emit_c.fold import fold_multipliers
 from ssmc.emit_c.kernel import FEW_GROUPS
 from ssmc.emit_c.kernel_blocks import emit_blocks
@@ -25,6 +25,7 @@ from ssmc.emit_c.requants import define_requant
 from ssmc.emit_c.sliding_mean import emit_sliding_mean
 from ssmc.emit_c.source import Layer, SourceFile, unique
 from ssmc.emit_c.states import Registers
+from ssmc.emit_c.tables import emit_table
 from ssmc.emit_c.text import header_text, output_type, source_text
 from ssmc.emit_c.widths import INT32, INT64, CType, narrowest
 from ssmc.errors import ModelError

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from ssmc.emit_c.pair_helpers import PAIR_HELPERS
+from ssmc.emit_c.row_codes import CODE_HELPERS
 from ssmc.emit_c.row_pairs import ROW_HELPERS
 
 #: in front of helpers that have a second form for Arm's DSP extension
@@ -212,6 +213,16 @@ static inline void @_unpack4(const uint8_t *packed, int8_t *codes, int n)
     }
 }""",
     ),
+    "in_register": (
+        (),
+        """\
+/* a constant that stays in a register, where another operand of the instruction can be shifted or added to */
+#ifdef @@_DSP
+#define @_in_register(constant) __asm__("" : "+r"(constant))
+#else
+#define @_in_register(constant) (void)(constant)
+#endif""",
+    ),
     "load": (
         (),
         """\
@@ -238,6 +249,16 @@ static inline void @_widen(const int8_t *bytes, int16_t *wide, int n)
 }""",
     ),
     **ROW_HELPERS,
+    **CODE_HELPERS,
+    "half_byte": (
+        (),
+        """\
+/* a number of 4 bits, of two a byte, the first lowest */
+static inline int32_t @_half_byte(const uint8_t *packed, int32_t index)
+{
+    return packed[index >> 1] >> (4 * (index & 1)) & 15;
+}""",
+    ),
     "multiply_wide": (
         (),
         """\

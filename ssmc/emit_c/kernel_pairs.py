@@ -42,7 +42,7 @@ def emit_pairs(ctx: Context, op: StateSpace, field: str, pairs: Pairs) -> tuple[
     stream = define_stream(ctx.file, name, pairs, read_rows(op)[:, 0, op.n_state])
     text, output = _Text(pairs, stream, ctx.file), _output_requant(ctx, op)
     kind = pairs.register.name
-    lines = [f"const int8_t *w = {stream.name};", f"for (int h = 0; h < {groups}; ++h) {{"]
+    lines = [f"const int8_t *w = {stream.name};", *_halves(text), f"for (int h = 0; h < {groups}; ++h) {{"]
     loops = [(turned, stop) for turned, stop in ((False, "turning"), (True, "end")) if turned in pairs.turned]
     for place, (turned, stop) in enumerate(loops):
         lines += [f"    const {kind} *const {stop} = {loops[0][1] if place else 'r'} + 2 * w[{2 if turned else 1}];"]
@@ -62,6 +62,14 @@ def emit_pairs(ctx: Context, op: StateSpace, field: str, pairs: Pairs) -> tuple[
     work = {"requantizations": int(pairs.real.sum()) + groups, "read-outs": roundings}
     layer = Layer(name, ctx.call(function, op, f"state->{field}"), 8 * len(pairs.channel) + groups, work, 0, stored)
     return layer, Registers(field, pairs.register, start, "", "", 0, 0, roundings)
+
+
+def _halves(t: _Text) -> Iterator[str]:
+    """Half a unit of both roundings, in registers: multiply-accumulates begin with it."""
+    p = t.pairs
+    halves = {"half": p.shift, **({"half_unit": p.unit_shift} if p.unit_shift else {})}
+    yield f"int32_t {', '.join(f'{name} = {1 << (shift - 1)}' for name, shift in halves.items())};"
+    yield from (f"{t.call('in_register', name)};" for name in halves)
 
 
 def _output_requant(ctx: Context, op: StateSpace) -> str:
@@ -89,7 +97,7 @@ def _pair(t: _Text, turned: bool) -> Iterator[str]:
     row = ("dual_turned", "a") if turned else ("dual", "row")
     yield f"const int32_t a1 = {t.call(*row, 'x', 'b1 * u0')};"
     for state, numbers in ((0, 0), (1, second)):
-        scaled = f"a{state} * {_factor(t, numbers)} + {1 << (p.shift - 1)}"
+        scaled = f"a{state} * {_factor(t, numbers)} + half"
         yield f"const int32_t q{state} = {t.call('saturate', t.call('even_shift32', scaled, p.shift), p.code_bits)};"
     yield f"sum = {t.call('dual', 'c', 'x', 'sum')};"
     yield from _update(t, wide)
@@ -102,7 +110,7 @@ def _read(t: _Text, second: int) -> Iterator[str]:
         yield f"const int32_t x = {t.call('saturate_pair', 'held', p.read_bits)};"
         return
     for state, times, numbers in ((0, "times_low", 0), (1, "times_high", second)):
-        scaled = t.call(times, "held", t.number("scale", numbers), 1 << (p.unit_shift - 1))
+        scaled = t.call(times, "held", t.number("scale", numbers), "half_unit")
         rounded = t.call("even_shift32", scaled, p.unit_shift)
         yield f"const int32_t x{state} = {t.call('saturate', rounded, p.read_bits)};"
     yield f"const int32_t x = {t.call('pair', 'x0', 'x1')};"

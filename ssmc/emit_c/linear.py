@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssmc.emit_c import row_pairs
+from ssmc.emit_c import row_codes, row_pairs
 from ssmc.emit_c.context import Context, arguments, check_matrix, sum_type
 from ssmc.emit_c.packing import packed_bits
 from ssmc.emit_c.requants import define_requant
 from ssmc.emit_c.separate import reach_of
 from ssmc.emit_c.source import Layer, SourceFile, block
-from ssmc.emit_c.widths import INT16, INT32, CType, narrowest
+from ssmc.emit_c.widths import INT16, INT32, UINT32, CType, narrowest
 from ssmc.ir.operations import Linear
 from ssmc.ir.rounding import IntArray
 
@@ -53,9 +53,28 @@ def row_sums(file: SourceFile, name: str, codes: IntArray, x: tuple[str, CType],
     """
     if is_sparse(codes):
         return _sparse(file, name, codes, x[0], acc, finish)
-    if file.word == 8 and packed_bits(codes) == 8 and acc == INT32 and row_pairs.fits(codes, x[1]):
+    bits = packed_bits(codes)
+    if file.word == 8 and acc == INT32 and bits == 8 and row_pairs.fits(codes, x[1]):
         return _pairs(file, name, codes, x[0], finish)
+    if file.word == 8 and acc == INT32 and row_codes.fits(codes, bits, x[1]):
+        return _codes(file, name, codes, x[0], finish)
     return _dense(file, name, codes, x[0], acc, finish)
+
+
+def _codes(file: SourceFile, name: str, codes: IntArray, x: str, finish: str) -> Rows:
+    """Several codes a half word (`ssmc.emit_c.row_codes`)."""
+    (rows, n), bits = codes.shape, packed_bits(codes)
+    what = (
+        f"{name}: weights, {rows} rows of {n}; {bits}-bit codes, {row_codes.per_word(bits)} a word, by pairs of inputs"
+    )
+    words = file.constant(f"{name}_weights", row_codes.pack_words(codes, bits), what, UINT32)
+    whole = row_codes.padded(n, bits)
+    lines = ["{", f"    int32_t sum[{rows}];", f"    int16_t wide[{whole}]{'' if whole == n else ' = { 0 }'};"]
+    lines += [f"    {file.helper('widen')}({x}, wide, {n});"]
+    lines += [f"    {file.helper(f'rows{bits}')}({words.name}, wide, {whole}, {rows}, sum);"]
+    done = finish.format(acc="sum[j]", j="j")
+    lines += [f"    for (int j = 0; j < {rows}; ++j) {{", f"        {done}", "    }", "}"]
+    return Rows(lines, codes.size, 4 * rows + 2 * whole, f"dense, {bits} bit, by pairs")
 
 
 def _pairs(file: SourceFile, name: str, codes: IntArray, x: str, finish: str) -> Rows:

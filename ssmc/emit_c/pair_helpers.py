@@ -9,7 +9,13 @@ PAIR_HELPERS: dict[str, tuple[tuple[str, ...], str]] = {
 /* two 16-bit numbers in a word, the first lowest */
 static inline int32_t @_pair(int32_t low, int32_t high)
 {
+#if defined(@@_DSP) && defined(__arm__) /* no intrinsic has this instruction */
+    int32_t both;
+    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(both) : "r"(low), "r"(high));
+    return both;
+#else
     return (int32_t)(((uint32_t)low & 0xffffu) | ((uint32_t)high << 16));
+#endif
 }""",
     ),
     "even_bytes": (
@@ -31,7 +37,11 @@ static inline int32_t @_even_bytes(const int8_t *four)
 /* the second and the fourth of four bytes, as a pair */
 static inline int32_t @_odd_bytes(const int8_t *four)
 {
-#ifdef @@_DSP
+#if defined(@@_DSP) && defined(__arm__) /* the intrinsic does not rotate */
+    int32_t odd, word = @_load(four);
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(odd) : "r"(word));
+    return odd;
+#elif defined(@@_DSP)
     return __sxtb16(@_load(four) >> 8);
 #else
     return @_pair(four[1], four[3]);
@@ -53,16 +63,26 @@ static inline int32_t @_low4(int32_t byte)
 /* a 16-bit integer of any alignment, the lower byte first */
 static inline int32_t @_int16_at(const int8_t *bytes)
 {
+#ifdef @@_DSP
+    int16_t number;
+    __builtin_memcpy(&number, bytes, sizeof number);
+    return number;
+#else
     return bytes[1] * 256 + (uint8_t)bytes[0];
+#endif
 }""",
     ),
     "int32_at": (
-        ("int16_at",),
+        ("int16_at", "load"),
         """\
 /* a 32-bit integer of any alignment, the lowest byte first */
 static inline int32_t @_int32_at(const int8_t *bytes)
 {
+#ifdef @@_DSP
+    return @_load(bytes);
+#else
     return @_int16_at(bytes + 2) * 65536 + (uint16_t)@_int16_at(bytes);
+#endif
 }""",
     ),
     "times_low": (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ssmc.emit_c.source import Param, SourceFile, block, comment_text, literal
-from ssmc.emit_c.widths import INT32, INT64, CType, accumulator
+from ssmc.emit_c.widths import INT32, INT64, CType, accumulator, holding
 from ssmc.errors import ModelError
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import IntArray
@@ -65,7 +65,7 @@ def define_requant(
     wide = _width(rows, reach, acc, node)
     function = file.name(f"{name}_requant")
     common = _common_shift(rows, reach) if wide == INT32 else 0
-    keys = ("multiplier", "offset", *(() if common else ("shift",)), "lo", "hi")
+    keys = ("lo", "hi") if common else ("multiplier", "offset", "shift", "lo", "hi")
     tables = {
         key: file.param(f"{name}_{key}", getattr(rows, key), f"requantization of {name}: {key} by row") for key in keys
     }
@@ -102,15 +102,30 @@ def _aligned(
     file: SourceFile, name: str, rows: _Rows, tables: dict[str, Param], common: int, reach: IntArray
 ) -> list[str]:
     """``((M acc + b) 2^(S - shift) + 2^(S - 1)) / 2^S``: one shift S for all rows, whose rounding is then constant."""
-    left = file.param(
-        f"{name}_left", common - rows.shift, f"requantization of {name}: left shift by row, to 2^-{common}"
-    )
-    scaled = _scaled(tables, INT32)
-    if not left.always(0):
-        scaled = f"({scaled}) * (INT32_C(1) << {left.at('row')})"
-    lines = [f"const int32_t scaled = {scaled} + {literal(1 << (common - 1))};"]
+    numbers = {"multiplier": rows.multiplier, "offset": rows.offset, "left": common - rows.shift}
+    host = next((key for key in ("offset", "multiplier") if _has_room(numbers[key], numbers["left"])), "")
+    lines, params = [], {}
+    if host:
+        both = 32 * numbers[host] + numbers.pop("left")
+        what = f"requantization of {name}: 32 {host} + left shift to 2^-{common}, by row"
+        table = file.constant(f"{name}_{host}", both, what, INT32)
+        lines, numbers[host] = [f"const int32_t number = {table.name}[row];"], both
+        params["left"] = Param("(number & 31)", True, 0, 31)
+    for key, values in numbers.items():
+        what = f"requantization of {name}: {f'left shift to 2^-{common}' if key == 'left' else key} by row"
+        hosted = Param("(number >> 5)", True, int(values.min()), int(values.max()))
+        params[key] = hosted if key == host else file.param(f"{name}_{key}", values, what)
+    scaled = _scaled(params, INT32)
+    if not params["left"].always(0):
+        scaled = f"({scaled}) * (INT32_C(1) << {params['left'].at('row')})"
+    lines += [f"const int32_t scaled = {scaled} + {literal(1 << (common - 1))};"]
     code = f"{file.helper('even_shift32')}(scaled, {common})"
     return _ignore_row([*lines, f"return {_clamped(file, code, rows, tables, INT32, reach)};"])
+
+
+def _has_room(values: IntArray, left: IntArray) -> bool:
+    """Whether values that take 32 bits leave five of them for the left shifts."""
+    return holding(values) == INT32 and bool((np.abs(values) < 1 << 26).all() and (left != left[0]).any())
 
 
 def _body(

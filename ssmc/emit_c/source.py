@@ -82,7 +82,7 @@ class Param:
     """A number per row that a layer needs: written out where all rows have the same, else a table.
 
     Attributes:
-        text: of the literal or the name of the table.
+        text: of the literal, the name of the table, or an expression of the row at hand in brackets.
         table: rows differ.
         lo, hi: smallest and largest.
     """
@@ -94,7 +94,7 @@ class Param:
 
     def at(self, index: str) -> str:
         """The number of a row."""
-        return f"{self.text}[{index}]" if self.table else self.text
+        return f"{self.text}[{index}]" if self.table and not self.text.startswith("(") else self.text
 
     def always(self, value: int) -> bool:
         """Whether every row has this value."""

@@ -49,6 +49,7 @@ INT8, UINT8, INT16, UINT16, INT32, INT64 = (
     CType(f"{'' if signed else 'u'}int{bits}_t", bits, signed)
     for bits, signed in ((8, True), (8, False), (16, True), (16, False), (32, True), (64, True))
 )
+UINT32 = CType("uint32_t", 32, False)
 STORED = (INT8, UINT8, INT16, UINT16, INT32, INT64)
 
 

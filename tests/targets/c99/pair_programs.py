@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 
 from ssmc.ir.matrix import Matrix
-from ssmc.ir.operations import Dequantize, Linear, Quantize, StateSpace
+from ssmc.ir.operations import Dequantize, Linear, Quantize, StateSpace, Table
 from ssmc.ir.program import Program
 from ssmc.ir.quant import Codes, QuantType
 from ssmc.ir.requant import make_requant
@@ -22,21 +22,34 @@ def signed(bits: int) -> QuantType:
 
 
 def pair_program(seed: int) -> Program:
-    """Inputs, a kernel whose states come in pairs, and a dense matrix, with every extreme code among the weights."""
+    """A kernel whose states come in pairs, a table with constant ends, a dense matrix of 2, 4 or 8 bits."""
     rng = np.random.default_rng(seed)
-    groups, code = int(rng.choice([4, 5, 8])), signed(int(rng.choice([5, 8])))
-    kernel = pair_kernel(rng, groups, code)
-    outputs = int(rng.integers(2, 12))
-    codes = rng.integers(-128, 128, (1, outputs, groups))
-    codes[:, ::2] = np.maximum(codes[:, ::2], -127)
-    low, high = Matrix(codes).reach(np.full((1, groups), code.lo), np.full((1, groups), code.hi))
+    groups, code = int(rng.choice([4, 5, 8, 14, 16])), signed(int(rng.choice([5, 8])))
+    table, linear = bent_table(rng, groups, code), dense(rng, groups, code)
+    first, last = Quantize("q", ("x",), "u", code), Dequantize("o", ("z",), "out", np.asarray(1.0))
+    sizes = {"u": groups, "y": groups, "t": groups, "z": len(linear.requant)}
+    values = {name: Codes(n, code, "step") for name, n in sizes.items()}
+    ops = (first, pair_kernel(rng, groups, code), table, linear, last)
+    return Program("x", groups, "out", sizes["z"], ops, values)
+
+
+def bent_table(rng: Rng, size: int, code: QuantType) -> Table:
+    """Functions that rise between two codes and are constant beyond, by channel; few or many values, or one."""
+    x, top = np.arange(code.lo, code.hi + 1), int(rng.choice([code.hi, 7, 0]))
+    low, step = int(rng.choice([code.lo, -8, 0])), rng.integers(1, 4, (int(rng.choice([1, size])), 1))
+    return Table("table", ("y",), "t", np.clip(x // step + rng.integers(-2, 3), max(low, code.lo), top), code.lo)
+
+
+def dense(rng: Rng, inputs: int, code: QuantType) -> Linear:
+    """A matrix of codes of 2, 4 or 8 bits, the extremes among them."""
+    outputs, top = int(rng.integers(2, 12)), 1 << int(rng.choice([1, 3, 7]))
+    codes = rng.integers(-top, top, (1, outputs, inputs))
+    codes[:, ::2] = np.maximum(codes[:, ::2], 1 - top)
+    low, high = Matrix(codes).reach(np.full((1, inputs), code.lo), np.full((1, inputs), code.hi))
     ratio = [Fraction(1, 1 << int(s)) for s in rng.integers(0, 16, outputs)]
     bias = [Fraction(int(b), 4) for b in rng.integers(-9, 10, outputs)]
     requant = make_requant(ratio, bias, code.lo, code.hi, (low.ravel(), high.ravel()))
-    linear = Linear("dense", ("y",), "z", Matrix(codes), requant)
-    ops = (Quantize("q", ("x",), "u", code), kernel, linear, Dequantize("o", ("z",), "out", np.asarray(1.0)))
-    sizes = {"u": groups, "y": groups, "z": outputs}
-    return Program("x", groups, "out", outputs, ops, {name: Codes(n, code, "step") for name, n in sizes.items()})
+    return Linear("dense", ("t",), "z", Matrix(codes), requant)
 
 
 def pair_kernel(rng: Rng, groups: int, code: QuantType) -> StateSpace:
