@@ -111,7 +111,7 @@ def _layout() -> Iterator[str]:
     yield "- *sparse*: the codes other than zero, the input of each, and where each row begins."
     yield "- *dense, two rows a word*: 256 times the code of one row plus that of the next; of two such pairs of rows"
     yield "  (one, at the end) two inputs each in turn."
-    yield "- *dense, by pairs*: 32-bit words of four rows (one, at the end) in turn; a word has the codes of pairs of inputs,"
+    yield "- *dense, by pairs*: 32-bit words of four rows (one, at the end) in turn; a word has codes of pairs of inputs,"
     yield "  from the highest bits of both halves down."
     yield "- *pairs of states*: a stream of bytes, channel by channel, described in the comment above it."
     yield "- *[blocks][A, B, C][channels]*: states that feed each other form a block; per block A, B and C, row by row,"
