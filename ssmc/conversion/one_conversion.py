@@ -9,7 +9,8 @@ recorded inputs show a better one, the step is ``unit`` accumulator units, a sho
 
     c = clip(round(acc / unit), first, last),    q = clip(round(ratio unit c + bias), lo, hi)   (requantized)
 
-and the digital unit multiplies, adds and rounds once more.
+and the digital unit multiplies, adds and rounds once more. Where cells hold k times the codes of a column
+(`column_factors`), ``acc`` above is what they add up to and ``ratio`` a k-th.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ssmc.conversion.column_factors import Factors
 from ssmc.conversion.column_sums import POINTS, Inputs
 from ssmc.conversion.converter_steps import (
     Columns,
@@ -99,21 +101,49 @@ class Quantizers(NamedTuple):
         return np.where(self.live, step, 1.0), zero
 
 
-def one_conversion(matrix: Matrix, requant: Requant, inputs: Inputs, hw: Hardware, node: str) -> tuple[Matrix, Requant]:
+def one_conversion(
+    matrix: Matrix, requant: Requant, factor: IntArray, inputs: Inputs, hw: Hardware, node: str
+) -> tuple[Matrix, Requant]:
     """The matrix with its converter, and the requantization of the converter's codes.
 
     Without recorded inputs it takes the quantizer's range where the hardware can have that step, else the step of least
-    error over that range; with them the step and range of least error on what was recorded.
+    error over that range; with them the step and range of least error on what was recorded. The converter counts
+    accumulator units of the matrix; its cells hold ``factor`` (C,) times the codes.
 
     Raises:
         ModelError: SSMC-R01 where no realisation fits 62-bit integers.
     """
-    steps, first = chosen_steps(matrix.codes, requant, inputs, hw)
-    return _realised(matrix, requant, steps, first, inputs, hw, node)
+    steps, first = chosen_steps(matrix.codes, requant, factor, inputs, hw)
+    return _realised(matrix, requant, factor, steps, first, inputs, hw, node)
 
 
-def chosen_steps(codes: IntArray, following: Following, inputs: Inputs, hw: Hardware) -> tuple[Steps, IntArray]:
-    """Steps and first codes (C,) of the converters of codes (G, out, in), C = G out."""
+def chosen_factors(codes: IntArray, following: Following, hw: Hardware) -> tuple[str, IntArray]:
+    """Why converters of codes (G, out, in) cannot be the quantizer, empty where they can; and the factors (C,)."""
+    factors = Factors.of(codes, following.ratio, hw)
+    alike = factors.alike
+    why = why_not_quantizer(codes, following if alike is None else _held(following, alike), hw)
+    return why, factors.freely if why or alike is None else alike
+
+
+class _Held(NamedTuple):
+    """`Following` of what cells hold."""
+
+    ratio: Sequence[Fraction]
+    bias: Sequence[Fraction | float]
+    lo: IntArray
+    hi: IntArray
+
+
+def _held(following: Following, factor: IntArray) -> _Held:
+    ratio = [Fraction(r) / k for r, k in zip(following.ratio, factor.tolist(), strict=True)]
+    return _Held(ratio, following.bias, following.lo, following.hi)
+
+
+def chosen_steps(
+    codes: IntArray, following: Following, factor: IntArray, inputs: Inputs, hw: Hardware
+) -> tuple[Steps, IntArray]:
+    """Steps and first codes (C,) of the converters of ``factor`` (C,) times codes (G, out, in), C = G out."""
+    codes, following = codes * factor.reshape(*codes.shape[:2], 1), _held(following, factor)
     q = _quantizers(codes, following, hw)
     alike = same_ratios(following.ratio, np.where(q.live, q.sets, -1).tolist())
     columns = _expected(codes, q, inputs)
@@ -197,11 +227,19 @@ def _free(q: Quantizers, columns: Columns, hw: Hardware) -> Iterator[Steps]:
 
 
 def _realised(
-    matrix: Matrix, requant: Requant, steps: Steps, first: IntArray, inputs: Inputs, hw: Hardware, node: str
+    matrix: Matrix,
+    requant: Requant,
+    factor: IntArray,
+    steps: Steps,
+    first: IntArray,
+    inputs: Inputs,
+    hw: Hardware,
+    node: str,
 ) -> tuple[Matrix, Requant]:
     """In exact rationals; a converter that gives every sum itself is a partial sum with step 1."""
     last = first + (1 << hw.adc.bits) - 1
-    columns = zip(requant.ratio, requant.bias, steps.shift.tolist(), steps.unit.tolist(), strict=True)
+    each = factor.tolist(), steps.shift.tolist(), steps.unit.tolist()
+    columns = zip(requant.ratio, requant.bias, *each, strict=True)
     numbers = [realised_steps(*column, hw) for column in columns]
     ratio, bias, back, offset = (tuple(column) for column in zip(*numbers, strict=True))
     if all(r == 1 for r in ratio) and not any(bias):
@@ -217,11 +255,15 @@ def _realised(
 
 
 def realised_steps(
-    ratio: Fraction, bias: Fraction, shift: int, unit: float, hw: Hardware
+    ratio: Fraction, bias: Fraction, factor: int, shift: int, unit: float, hw: Hardware
 ) -> tuple[Fraction, Fraction, Fraction, Fraction]:
-    """Ratio and bias of the converter, then of what is behind it."""
+    """Ratio and bias of the converter, then of what is behind it, which multiplies by float64 numbers."""
     if shift < 0:
-        return 1 / Fraction(unit), Fraction(0), ratio * Fraction(unit), bias
+        counted = Fraction(unit) / factor
+        back = ratio * counted
+        if Fraction(float(counted)) != counted:
+            back, bias = Fraction(float(back)), Fraction(float(bias))
+        return 1 / counted, Fraction(0), back, bias
     if hw.adc.offset:
         return ratio / (1 << shift), bias / (1 << shift), Fraction(1 << shift), Fraction(0)
     return ratio / (1 << shift), Fraction(0), Fraction(1 << shift), Fraction(float(bias))

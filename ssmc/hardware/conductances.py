@@ -9,6 +9,7 @@ product is a part of it: what stays during a run has the rest of its variance.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,26 @@ def conductance(levels: Real, draws: Draws, hw: Hardware, noise: NoiseModel, tim
     g = np.where(draws.stuck < noise.stuck_low, base, g)
     g = np.where(draws.stuck >= 1 - noise.stuck_high, top, g) if noise.stuck_high else g
     return np.asarray(g / unit)
+
+
+def moments(levels: Real, hw: Hardware, noise: NoiseModel) -> tuple[Real, Real]:
+    """Mean and variance of `conductance` when programming ends, read once, in code units; stuck cells left out.
+
+    Of max(0, g + sigma z) with p = P(z > -g / sigma) and f the density there: g p + sigma f, and the mean square
+    (g^2 + sigma^2) p + g sigma f. 1/f noise and a read are off by a share of that: the share of its root.
+    """
+    unit, top = hw.level_us, hw.cell.g_max_us.value
+    g = hw.cell.g_min_us.value + unit * _written_level(levels, hw, noise)
+    sigma = programming_sigma(levels, g / top, noise) * top
+    normal, ratio = NormalDist(), np.divide(g, sigma, out=np.full_like(g, np.inf), where=sigma > 0)
+    above, density = (np.vectorize(f, otypes=[np.float64])(ratio) for f in (normal.cdf, normal.pdf))
+    mean = g * above + sigma * density
+    variance = sigma**2 * above + (g - mean) * mean
+    fresh = np.full_like(g, noise.read**2)
+    device = DEVICES.get(noise.device)
+    if device is not None and device.flicker is not None:
+        fresh = np.maximum(device.flicker.sigma(np.sqrt(variance + mean**2) / top, device.t0_s) ** 2, fresh)
+    return mean / unit, (variance + fresh * (variance + mean**2)) / unit**2
 
 
 def programming_sigma(levels: Real, relative: Real, noise: NoiseModel, time_s: float = 0.0) -> Real:

@@ -138,6 +138,24 @@ def stacked(parts: Sequence[Requant]) -> Requant:
     )
 
 
+def rescaled(
+    requant: Requant, factor: Sequence[Fraction], acc_range: tuple[IntArray, IntArray], node: str = ""
+) -> Requant:
+    """The same codes from accumulators that count ``factor`` times as much, within ``acc_range``, (n,) each.
+
+    Raises:
+        ModelError: SSMC-R01 as `make_requant`.
+    """
+    rows = np.array([row for row, one in enumerate(factor) if one != 1], np.int64)
+    ratio = [requant.ratio[row] / factor[row] for row in rows.tolist()]
+    bias = [requant.bias[row] for row in rows.tolist()]
+    low, high = (end[rows] for end in acc_range)
+    new = make_requant(ratio, bias, requant.lo[rows], requant.hi[rows], (low, high), node)
+    index = np.arange(len(requant))
+    index[rows] = len(requant) + np.arange(len(rows))
+    return stacked([requant, new]).take(index)
+
+
 def make_requant(
     ratio: Sequence[Fraction],
     bias: Sequence[Fraction],

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ssmc.conversion.column_factors import Factors
 from ssmc.conversion.cuts import slice_gains, slices
+from ssmc.conversion.one_conversion import chosen_factors
 from ssmc.hardware.conductances import Real, conductance, draws_of, noise_of
+from ssmc.hardware.model import Hardware
 from ssmc.ir.connectivity import Mask, live_columns, live_rows, on_paths
-from ssmc.ir.rounding import IntArray
+from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.qat.config import QuantConfig
 
 LEAST_S = 1.0
@@ -55,8 +59,8 @@ class CellNoise(nn.Module):
         return self.training if self.always is None else self.always
 
     @torch.no_grad()
-    def write(self, codes: Tensor, states: int = 0) -> Written:
-        """Codes (G, out, in) in the cells of a new chip; torch's generator seeds it.
+    def write(self, codes: Tensor, behind: Behind, states: int = 0) -> Written:
+        """Codes (G, out, in) in the cells of a new chip, in front of quantizers; torch's generator seeds it.
 
         The first ``states`` of outputs and inputs are those of a kernel: dead ones have no cells.
         """
@@ -64,8 +68,8 @@ class CellNoise(nn.Module):
         rng = np.random.default_rng(int(torch.randint(1 << 62, ())))
         whole = codes.detach().double().cpu().numpy().astype(np.int64)
         time_s = self._time(rng)
-        whole, common = reduced(lowered(whole, states))
-        weight, variance = (x * common[..., None] ** k for k, x in enumerate(self._cells(whole, rng, time_s), 1))
+        held = Held.of(lowered(whole, states), behind, self.config.hardware)
+        weight, variance = (x * held.worth**k for k, x in enumerate(self._cells(held.cells, rng, time_s), 1))
         noise = noise_of(self.config.hardware)
         z = rng.standard_normal((3, *whole.shape[:2]))
         return Written(
@@ -123,10 +127,65 @@ def lowered(codes: IntArray, n: int) -> IntArray:
     return codes if live is None else np.where(live[:, :, None] & live[:, None, :], codes, 0)
 
 
-def reduced(codes: IntArray) -> tuple[IntArray, IntArray]:
-    """Codes (G, out, in) without the common factor (G, out) of every column, as the compiler reads them."""
-    common = np.maximum(np.gcd.reduce(np.abs(codes), axis=-1), 1)
-    return codes // common[..., None], common
+class Behind(NamedTuple):
+    """The quantizers behind columns in float (`ssmc.conversion.one_conversion.Following`), (G * out,) each."""
+
+    ratio: list[float]
+    bias: list[float]
+    lo: IntArray
+    hi: IntArray
+
+    @classmethod
+    def of(cls, ratio: Tensor, bias: Tensor, ends: tuple[int, int]) -> Behind:
+        """Of ratio and bias (G, out), all with the same range."""
+        r, b = (x.detach().double().cpu().ravel().tolist() for x in (ratio, bias))
+        one = np.ones(len(r), np.int64)
+        return cls(r, b, ends[0] * one, ends[1] * one)
+
+
+class Held(NamedTuple):
+    """Codes of a matrix as the compiler writes them into cells.
+
+    Attributes:
+        codes: without the common factor of every column, as the compiler reads them, (G, out, in).
+        common: that factor, (G * out,).
+        factor: what the cells hold of the codes without it, (G * out,).
+        behind: the quantizers behind ``codes``.
+        why: why the converters are not those quantizers; empty where they are.
+    """
+
+    codes: IntArray
+    common: IntArray
+    factor: IntArray
+    behind: Behind
+    why: str
+
+    @classmethod
+    def of(cls, codes: IntArray, behind: Behind, hw: Hardware) -> Held:
+        """Of the codes (G, out, in) that a model is trained with."""
+        common = np.maximum(np.gcd.reduce(np.abs(codes), axis=-1), 1)
+        whole, ratio = codes // common[..., None], np.array(behind.ratio) * common.ravel()
+        behind = behind._replace(ratio=ratio.tolist())
+        if in_parts(whole, hw):
+            why, factor = "several conversions", Factors.of(whole, behind.ratio, hw).common
+        else:
+            why, factor = chosen_factors(whole, behind, hw)
+        return cls(whole, common.ravel(), factor, behind, why)
+
+    @property
+    def cells(self) -> IntArray:
+        """What the cells of a column hold together, (G, out, in)."""
+        return self.codes * self.factor.reshape(*self.codes.shape[:2], 1)
+
+    @property
+    def worth(self) -> FloatArray:
+        """Codes that one level stands for, (G, out, 1)."""
+        return np.asarray((self.common / self.factor).reshape(*self.codes.shape[:2], 1))
+
+
+def in_parts(codes: IntArray, hw: Hardware) -> bool:
+    """Whether a sum of codes (G, out, in) takes several conversions."""
+    return codes.shape[2] > hw.inputs_per_array or len(slice_gains(codes, hw)) > 1 or hw.dac.bit_serial
 
 
 def _tensor(x: Real, like: Tensor) -> Tensor:

@@ -13,31 +13,20 @@ every c clipped to its converter's range, every q to lo..hi.
 from __future__ import annotations
 
 import warnings
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ssmc.conversion.column_sums import Inputs
-from ssmc.conversion.cuts import slice_gains
-from ssmc.conversion.one_conversion import Steps, chosen_steps, why_not_quantizer
+from ssmc.conversion.one_conversion import Steps, chosen_steps
 from ssmc.errors import SsmcWarning
 from ssmc.ir.rounding import IntArray
-from ssmc.qat.cells import lowered, reduced
+from ssmc.qat.cells import Behind, Held, in_parts, lowered
 from ssmc.qat.columns import Columns
 from ssmc.qat.config import QuantConfig
 
 KEPT_CALLS = 64
-
-
-class _Following(NamedTuple):
-    """`ssmc.conversion.one_conversion.Following` in float."""
-
-    ratio: list[float]
-    bias: list[float]
-    lo: IntArray
-    hi: IntArray
 
 
 class Converters:
@@ -92,18 +81,16 @@ class Converters:
         if key == self._key:
             return
         self._key, self._plan = key, None
-        one = np.ones(r.size, np.int64)
-        cells, common = reduced(lowered(whole.astype(np.int64), states))
-        hw, factor = self.config.hardware, common.ravel()
-        following = _Following((r.ravel() * factor).tolist(), b.ravel().tolist(), ends[0] * one, ends[1] * one)
+        hw = self.config.hardware
         assert hw is not None
-        parts = cells.shape[2] > hw.inputs_per_array or len(slice_gains(cells, hw)) > 1 or hw.dac.bit_serial
-        if parts:
+        held = Held.of(lowered(whole.astype(np.int64), states), Behind.of(ratio, bias, ends), hw)
+        cells = held.codes
+        if in_parts(cells, hw):
             words = "a column takes several conversions: what those lose is left out of training"
             warnings.warn(SsmcWarning(f"{hw.name}: {words}"), stacklevel=2)
-        elif why_not_quantizer(cells, following, hw):
-            steps, first = chosen_steps(cells, following, Inputs(drives, self.seen), hw)
-            self._plan = Steps(steps.shift, steps.unit * factor), first
+        elif held.why:
+            steps, first = chosen_steps(cells, held.behind, held.factor, Inputs(drives, self.seen), hw)
+            self._plan = Steps(steps.shift, steps.unit * held.worth.ravel()), first
 
     def _taken(self, steps: Steps, first: IntArray, ratio: Tensor, bias: Tensor, ends: tuple[int, int]) -> Columns:
         hw = self.config.hardware

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ssmc.qat.cells import CellNoise
+from ssmc.qat.cells import Behind, CellNoise
 from ssmc.qat.columns import Columns
 from ssmc.qat.config import Grid, Mode, QuantConfig
 from ssmc.qat.converters import Converters
@@ -61,7 +61,7 @@ class QuantLinear(nn.Module):
         columns = self.converters.columns(cells, ratio, offset, ends, drives, self.training)
         v, spread = x / x_scale, None
         if self.cells.active:
-            written = self.cells.write(cells)
+            written = self.cells.write(cells, Behind.of(ratio, offset, ends))
             columns = (columns or Columns.quantizer(ratio, offset, ends)).deviating(written)
             weight = straight_to(written.weight, cells)[0].T
             spread = columns.spread(v.detach(), written.variance)

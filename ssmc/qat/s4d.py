@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ssmc.ir.rounding import IntArray
-from ssmc.qat.cells import CellNoise, inside
+from ssmc.qat.cells import Behind, CellNoise, inside
 from ssmc.qat.columns import Columns, Crossbar
 from ssmc.qat.config import Mode, QuantConfig, signed_range
 from ssmc.qat.converters import Converters
@@ -191,7 +191,7 @@ class S4D(nn.Module):
         noise = self.config.adc_noise if self.training else 0.0
         if not self.cells.active:
             return None if columns is None else Crossbar(self.noise(codes, self.limits[0]), columns, None, noise)
-        written = self.cells.write(codes, 2 * self.C.shape[1])
+        written = self.cells.write(codes, Behind.of(ratio, bias, ranges.adc), 2 * self.C.shape[1])
         columns = columns or Columns.quantizer(ratio, bias, ranges.adc)
         stable = inside(codes.detach(), written.weight, ratio.detach(), self.scales().dac_step, self.keep)
         cells = straight_to(written.weight, codes)

@@ -12,12 +12,18 @@ torch = pytest.importorskip("torch")
 from ssmc.hardware.conductances import noise_of  # noqa: E402
 from ssmc.hardware.file import load_hardware  # noqa: E402
 from ssmc.qat import ModelConfig, QuantConfig, S4DClassifier, calibrate, set_device_noise  # noqa: E402
-from ssmc.qat.cells import CellNoise, inside  # noqa: E402
+from ssmc.qat.cells import Behind, CellNoise, Held, inside  # noqa: E402
 from ssmc.qat.training import DivergedError, Phase, Trainer  # noqa: E402
 from ssmc.targets.aimc.lowering.mapping import Bank, Tile  # noqa: E402
 from ssmc.targets.aimc.simulation.noise import program_cells, read_variance  # noqa: E402
 
 CODES = np.array([[[0, 1, -32], [64, -127, 96]], [[5, 0, 1], [-7, 0, 127]]])
+
+
+def behind(codes):
+    """Quantizers of one ratio."""
+    one = torch.ones(codes.shape[:2])
+    return Behind.of(one, 0 * one, (-128, 127))
 
 
 def writer(name, **changes):
@@ -27,15 +33,16 @@ def writer(name, **changes):
 def simulated(name, seed):
     hw, rng = load_hardware(name), np.random.default_rng(seed)
     tiles = tuple(Tile(0, group, (0, 2)) for group in range(2))
-    cells = program_cells(Bank("b", "b", (0, 3), (1,), tiles, CODES[:, None]), hw, noise_of(hw), rng)
-    return cells.weight[:, 0], read_variance(cells, noise_of(hw))[0][:, 0]
+    held = Held.of(CODES, behind(CODES), hw)
+    cells = program_cells(Bank("b", "b", (0, 3), (1,), tiles, held.cells[:, None]), hw, noise_of(hw), rng)
+    return cells.weight[:, 0] * held.worth, read_variance(cells, noise_of(hw))[0][:, 0] * held.worth**2
 
 
 @pytest.mark.parametrize("name", ["hermes64", "analogai", "neurram", "taox64"])
 def test_cells_in_training_spread_as_those_of_the_simulator(name):
     noise, codes = writer(name), torch.from_numpy(CODES).float()
     torch.manual_seed(0)
-    drawn = [noise.write(codes) for _ in range(600)]
+    drawn = [noise.write(codes, behind(codes)) for _ in range(600)]
     expected = [simulated(name, seed) for seed in range(600)]
     for found, wanted in zip(
         (np.stack([w.weight.numpy() for w in drawn]), np.stack([w.variance.numpy() for w in drawn])),
@@ -55,16 +62,17 @@ def test_the_mean_of_drifted_cells_is_made_good_by_one_factor():
     found = []
     for seed in range(40):
         torch.manual_seed(seed)
-        found.append(float(noise.write(codes).weight.abs().sum() / codes.abs().sum()))
+        found.append(float(noise.write(codes, behind(codes)).weight.abs().sum() / codes.abs().sum()))
     np.testing.assert_allclose(found, 1, atol=0.05)
 
 
 def test_a_common_factor_of_a_column_is_no_part_of_its_cells():
-    """The compiler reads codes 3, 0, 120 as 1, 0, 40 in steps of 3: noise is three times as large."""
+    """The compiler reads codes 3, 0, 120 as 1, 0, 40 in steps of 3, and their cells hold 3, 0, 120 either way."""
     noise, spreads = writer("taox64"), []
     for factor in (1, 3):
         torch.manual_seed(0)
-        spreads.append(noise.write(factor * torch.tensor([[[1.0, 0, 40]]])).weight)
+        codes = factor * torch.tensor([[[1.0, 0, 40]]])
+        spreads.append(noise.write(codes, behind(codes)).weight)
     torch.testing.assert_close(spreads[1], 3 * spreads[0])
 
 
@@ -72,7 +80,7 @@ def test_a_state_that_the_compiler_prunes_has_no_cells():
     """State 1 is fed by nothing, so y reads noise of its cells on no chip."""
     codes = torch.tensor([[[-9.0, 0, 100], [0, -1, 0], [5, 127, 11]]])
     torch.manual_seed(0)
-    weight = writer("hermes64").write(codes, 2).weight
+    weight = writer("hermes64").write(codes, behind(codes), 2).weight
     assert torch.equal(weight[0, :, 1], torch.zeros(3))
     assert torch.equal(weight[0, 1], torch.zeros(3))
     assert weight[0, 0, 0] != 0
@@ -86,7 +94,8 @@ def test_converters_of_a_chip_are_not_alike():
     )
     noise = writer(hw)
     torch.manual_seed(0)
-    drawn = noise.write(torch.ones(1, 5000, 2))
+    codes = torch.ones(1, 5000, 2)
+    drawn = noise.write(codes, behind(codes))
     for part, size in ((drawn.gain - 1, 0.02), (drawn.offset, 0.5), (drawn.bow, 0.3)):
         assert abs(float(part.std()) - size) < 0.05 * size
 

@@ -16,7 +16,8 @@ from ssmc.export import export_onnx  # noqa: E402
 from ssmc.hardware.file import load_hardware  # noqa: E402
 from ssmc.ir.executor import Executor  # noqa: E402
 from ssmc.qat import S4D, ModelConfig, QuantConfig, QuantLinear, S4DClassifier, calibrate  # noqa: E402
-from ssmc.qat.cells import live_states  # noqa: E402
+from ssmc.qat.cells import CellNoise, Held, live_states  # noqa: E402
+from ssmc.qat.cells import lowered as reduced_states  # noqa: E402
 from ssmc.targets.aimc.lowering.partial_sums import lower  # noqa: E402
 from ssmc.targets.aimc.lowering.recorded_inputs import recorded_inputs  # noqa: E402
 from ssmc.targets.aimc.target import AimcTarget  # noqa: E402
@@ -88,6 +89,39 @@ def test_ranges_that_data_choose_are_those_of_the_lowered_program(exported, step
     expected = Executor(found.program).run(x.numpy())
     assert np.array_equal(model(x).detach().numpy(), expected)
     assert not np.array_equal(Executor(lower(source, hw, "analog").program).run(x.numpy()), expected)
+
+
+@pytest.mark.parametrize("name", ["hermes64", "neurram", "taox64", "array"])
+def test_the_cells_of_training_are_those_of_the_lowered_program(exported, name):
+    """Codes, and what a converter counts, are those of the file; columns that hold nothing are as they are."""
+    weights, path = exported
+    hw = chip(8, step="per_array") if name == "array" else replace(load_hardware(name))
+    model = calibrated(QuantConfig(hardware=hw, device_noise=True))
+    model.load_state_dict(weights)
+    found = lowered(path, hw).lowered.plans
+    written = [m for m in model.modules() if isinstance(m, CellNoise)]
+    seen = {}
+    for module in written:
+        module.always = True
+        module.write = kept(module, seen)
+    model(signal(1, 5))
+    assert len(seen) == len(found)
+    for held, plan in zip(seen.values(), found.values(), strict=True):
+        live = [np.abs(cells[cells.any(-1)]).sum(-1) for cells in (held.cells, plan.cells)]
+        assert np.array_equal(*live)
+    assert any(plan.factor for plan in found.values())
+
+
+def kept(module, seen):
+    """The module's own write, and in ``seen`` what the compiler's cells should be."""
+    write = module.write
+
+    def keep(codes, behind, states=0):
+        whole = reduced_states(codes.detach().double().numpy().astype(np.int64), states)
+        seen[module] = Held.of(whole, behind, module.config.hardware)
+        return write(codes, behind, states)
+
+    return keep
 
 
 def wide(drives, module):

@@ -1,6 +1,7 @@
 """The full scale of every converter: in codes, in accumulator units, and in microampere and volt where they are known.
 
-An accumulator unit is one cell code times one driver step. With V the row voltage of the largest driver code d,
+An accumulator unit is one level of a cell times one driver step: a code, or what the cells hold for it
+(`MatrixPlan.factor`). With V the row voltage of the largest driver code d,
 
     microampere per unit = microsiemens per cell code x V / d
 
@@ -33,10 +34,10 @@ def full_scales(lowered: Lowered, hw: Hardware) -> list[Json]:
 
 def _converters(plan: MatrixPlan) -> Iterator[tuple[FloatArray, IntArray, IntArray]]:
     """Accumulator units a code (0: the column adds nothing), smallest and largest code, of every conversion."""
-    for part in plan.matrix.parts:
-        yield part.step.ravel().astype(np.float64), part.lo.ravel(), part.hi.ravel()
+    for part, step in zip(plan.matrix.parts, plan.steps, strict=True):
+        yield step.ravel().astype(np.float64), part.lo.ravel(), part.hi.ravel()
     if not plan.matrix.parts:
-        converter = plan.matrix.converter or plan.requant
+        converter = plan.at_converter
         units = [abs(float(1 / ratio)) if ratio else 0.0 for ratio in converter.ratio]
         yield np.array(units), converter.lo, converter.hi
 

@@ -68,8 +68,9 @@ def lowered_constants(plan: MatrixPlan, node: Mapping[str, FloatArray], suffix: 
         return parts_to_constants(matrix, suffix)
     shape, size = (matrix.groups, matrix.outputs), matrix.groups * matrix.outputs
     given = {key: np.broadcast_to(node[f"{key}{suffix}"].ravel(), (size,)) for key in ("gain", "step", "offset")}
+    factors = plan.factor or (Fraction(1),) * size
     columns = [
-        _column(matrix.converter, plan.requant, plan.exact, k, *(float(given[key][k]) for key in given))
+        _column(matrix.converter, plan.requant, plan.exact, k, factors[k], *(float(given[key][k]) for key in given))
         for k in range(size)
     ]
     numbers = np.array(columns).T
@@ -82,15 +83,26 @@ def lowered_constants(plan: MatrixPlan, node: Mapping[str, FloatArray], suffix: 
 
 
 def _column(
-    converter: Requant, requant: Requant, exact: Requant, k: int, gain: float, step: float, offset: float
+    converter: Requant,
+    requant: Requant,
+    exact: Requant,
+    k: int,
+    factor: Fraction,
+    gain: float,
+    step: float,
+    offset: float,
 ) -> tuple[float, ...]:
     """Gain, step, offset of the converter, accumulator units that its code is worth; gain, step, offset behind it.
 
-    Either the code counts steps of the quantizer, or accumulator units: then the quantizer behind it stays as it is.
+    Either the code counts steps of the quantizer, or accumulator units. Then the quantizer behind it stays as it is;
+    where a code is no float64 number of units, since cells hold a multiple of the codes, it is the one of the plan.
     """
     unit = 1 / converter.ratio[k] if converter.ratio[k] else Fraction(0)
     if not converter.bias[k] and requant.bias[k] == exact.bias[k] and unit and Fraction(float(unit)) == unit:
         return 1.0, float(unit), 0.0, float(unit), gain, step, offset
+    counted, behind = unit * factor, (requant.ratio[k], requant.bias[k])
+    if not converter.bias[k] and counted and all(Fraction(float(x)) == x for x in (counted, *behind)):
+        return float(factor), float(counted), 0.0, 1.0, float(behind[0]), 1.0, float(behind[1])
     coarser = float(requant.ratio[k])
     moved = offset / coarser if converter.bias[k] else 0.0
     return gain, step * coarser, moved, 1.0, coarser, 1.0, float(requant.bias[k])

@@ -10,20 +10,23 @@ Rounding a sum is not the sum of roundings (semantics.md §3). Four outcomes:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
 
+from ssmc.conversion.column_factors import Factors, multiplied
 from ssmc.conversion.column_sums import Inputs
 from ssmc.conversion.cuts import drive_planes, outputs_per_tile, slice_gains, slices
-from ssmc.conversion.one_conversion import one_conversion, realised_over, why_not_quantizer
+from ssmc.conversion.one_conversion import chosen_factors, one_conversion, realised_over
 from ssmc.errors import ModelError
 from ssmc.hardware.model import Hardware
 from ssmc.ir.connectivity import cut, live_columns, live_rows
 from ssmc.ir.matrix import Matrix
-from ssmc.ir.requant import Requant
+from ssmc.ir.requant import Requant, rescaled
 from ssmc.ir.rounding import IntArray
 from ssmc.targets.aimc.lowering.partial_conversions import Cut, every_cut, lossless_parts, lossy_parts
 
@@ -45,6 +48,10 @@ class MatrixPlan:
         slice_gains: integer weight of each slice.
         planes: (bit, gain) of each serial drive; empty where whole codes are driven.
         why: why the matrix is not converted once; empty where it is.
+        factor: what the cells of every column hold, over its codes, G * out entries; empty where all are 1
+            (`ssmc.conversion.column_factors`).
+        held: requantization, by the converter, of what such columns add up to; None where they hold their codes, or
+            are converted in parts.
     """
 
     name: str
@@ -57,11 +64,40 @@ class MatrixPlan:
     slice_gains: tuple[int, ...] = ()
     planes: tuple[tuple[int, int], ...] = ()
     why: str = ""
+    factor: tuple[Fraction, ...] = ()
+    held: Requant | None = None
+
+    @property
+    def cells(self) -> IntArray:
+        """What the cells of a column hold together, (groups, outputs, inputs): its codes times its factor."""
+        return self.matrix.codes if not self.factor else multiplied(self.matrix.codes, self.factor)
 
     @cached_property
     def digits(self) -> IntArray:
         """What the cells hold: signed digits, (groups, slices, outputs, inputs)."""
-        return np.stack(slices(self.matrix.codes, self.slice_gains), 1)
+        return np.stack(slices(self.cells, self.slice_gains), 1)
+
+    @property
+    def steps(self) -> tuple[IntArray, ...]:
+        """Of every part, held units that a converter code counts, (G, out)."""
+        if not self.factor:
+            return tuple(part.step for part in self.matrix.parts)
+        return tuple(multiplied(part.step[..., None], self.factor)[..., 0] for part in self.matrix.parts)
+
+    @property
+    def at_converter(self) -> Requant:
+        """Requantization, by the converter of a matrix that is converted once, of what a column holds."""
+        return self.held or self.matrix.converter or self.requant
+
+    def with_factor(self, factor: Sequence[Fraction], inputs: Inputs) -> MatrixPlan:
+        """The same codes from columns that are multiplied, (C,)."""
+        if all(one == 1 for one in factor):
+            return self
+        plan = replace(self, factor=tuple(factor))
+        if plan.matrix.parts:
+            return plan
+        ends = tuple(end.ravel() for end in Matrix(plan.cells).reach(*inputs.ends))
+        return replace(plan, held=rescaled(self.at_converter, plan.factor, (ends[0], ends[1]), self.name))
 
     def step_of(self, group: int, outputs: tuple[int, int], hw: Hardware) -> object:
         """The step settings of these outputs' converters, equal for all blocks of an array; None where they may differ.
@@ -75,10 +111,9 @@ class MatrixPlan:
         columns = (
             start + outputs[0] + np.flatnonzero(live_columns(self.matrix.codes[group, slice(*outputs)]))
         ).tolist()
-        steps: list[object] = [step for part in self.matrix.parts for step in part.step.ravel()[columns].tolist()]
+        steps: list[object] = [step for each in self.steps for step in each.ravel()[columns].tolist()]
         if not self.matrix.parts:
-            ratio = (self.matrix.converter or self.requant).ratio
-            steps = [ratio[column] for column in columns]
+            steps = [self.at_converter.ratio[column] for column in columns]
         unlike = set(map(str, steps))
         return unlike.pop() if len(unlike) == 1 else (self.name, group, outputs)
 
@@ -101,18 +136,22 @@ def analog_plan(name: str, op: str, matrix: Matrix, requant: Requant, inputs: In
             SSMC-R01 a lossy sum cannot be requantized.
     """
     rows, gains, planes, cuts = cuts_of(name, matrix, inputs, hw)
-    why = why_not_single(matrix, requant, rows, gains, planes, hw)
+    why = why_in_parts(matrix, rows, gains, planes, hw)
+    factor = common = Factors.of(matrix.codes, requant.ratio, hw).common
     if not why:
-        return MatrixPlan(name, op, "single", matrix, requant, requant, rows, gains, planes)
-    parts = lossless_parts(cuts, inputs.ends, hw)
+        why, factor = chosen_factors(matrix.codes, requant, hw)
+    parts = lossless_parts(cuts, inputs.ends, hw) if why else ()
+    kind: Kind = "lossless" if parts else "lossy" if why else "single"
+    lowered, behind = Matrix(matrix.codes, parts), requant
     if parts:
-        return MatrixPlan(name, op, "lossless", Matrix(matrix.codes, parts), requant, requant, rows, gains, planes, why)
-    if len(cuts) == 1:
-        lowered, behind = one_conversion(matrix, requant, inputs, hw, name)
-    else:
+        factor = common
+    elif why and len(cuts) == 1:
+        lowered, behind = one_conversion(matrix, requant, factor, inputs, hw, name)
+    elif why:
         lowered = Matrix(matrix.codes, lossy_parts(cuts, requant, inputs, hw))
         behind = realised_over(requant, lowered, inputs, name)
-    return MatrixPlan(name, op, "lossy", lowered, behind, requant, rows, gains, planes, why)
+    plan = MatrixPlan(name, op, kind, lowered, behind, requant, rows, gains, planes, why)
+    return plan.with_factor(list(map(Fraction, factor.tolist())), inputs)
 
 
 class Cuts(NamedTuple):
@@ -140,19 +179,16 @@ def cuts_of(name: str, matrix: Matrix, inputs: Inputs, hw: Hardware) -> Cuts:
     return Cuts(rows, gains, planes, every_cut(matrix.codes, rows, gains, planes))
 
 
-def why_not_single(
+def why_in_parts(
     matrix: Matrix,
-    requant: Requant,
     rows: tuple[tuple[int, int], ...],
     gains: tuple[int, ...],
     planes: tuple[tuple[int, int], ...],
     hw: Hardware,
 ) -> str:
-    """The first reason why the converter cannot be the quantizer itself; empty where it can."""
+    """The first reason why a sum takes several conversions; empty where it takes one."""
     if len(rows) > 1:
         return f"{matrix.inputs} inputs, {hw.inputs_per_array} rows"
     if len(gains) > 1:
         return f"{matrix.weight_bits}-bit weights, {hw.cell.levels} cell levels"
-    if planes:
-        return "bit-serial drive"
-    return why_not_quantizer(matrix.codes, requant, hw)
+    return "bit-serial drive" if planes else ""

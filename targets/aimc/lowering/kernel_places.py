@@ -8,8 +8,9 @@
 
 With the poles digital, B u has converters of its own. Their code counts ``step`` accumulator units, and the state's
 code is one rounding of ``ratio (A R + step q_B)``: N + p conversions a channel. The step is the greatest common divisor
-of a column's weights where the converter then covers every sum (nothing is lost: with one input the code is that of the
-input), else 2^e of least squared error. Where a sum takes several conversions they are added up as they are.
+of a column's weights where the converters that share a step then cover every sum (nothing is lost: with one input the
+code is that of the input), else 2^e of least squared error. The cells hold the weights over that divisor, times what
+`ssmc.conversion.column_factors` says. Where a sum takes several conversions they are added up as they are.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
+from ssmc.conversion.column_factors import Factors
 from ssmc.conversion.column_sums import Inputs
 from ssmc.conversion.converter_steps import Columns, step_sets, window_error
 from ssmc.hardware.model import Hardware
@@ -105,23 +107,26 @@ def _input_plan(op: StateSpace, fed: Inputs, hw: Hardware) -> tuple[MatrixPlan, 
     why = f"{len(cuts)} conversions a sum" if len(cuts) > 1 else ""
     if len(cuts) == 1:
         window = _converter(matrix, op.requant, fed, hw)
-        requant, step = _as_requant(window, matrix, fed, name), np.where(live, window.step, 0)
+        requant, step, factor = _as_requant(window, matrix, fed, name), np.where(live, window.step, 0), window.factor
     else:
         parts = lossless_parts(cuts, fed.ends, hw) or lossy_parts(cuts, op.requant, fed, hw)
+        factor = tuple(map(Fraction, Factors.of(matrix.codes, op.requant.ratio, hw).common.tolist()))
         matrix = Matrix(matrix.codes, parts)
         low, high = (end.ravel() for end in matrix.reach(*fed.ends))
         one = [Fraction(1)] * len(low)
         requant, step = make_requant(one, [Fraction(0)] * len(low), low, high, (low, high), name), live.astype(np.int64)
     kind: Kind = "lossless" if matrix.parts else "single"
-    return MatrixPlan(name, op.name, kind, matrix, requant, requant, rows, gains, planes, why), step
+    plan = MatrixPlan(name, op.name, kind, matrix, requant, requant, rows, gains, planes, why)
+    return plan.with_factor(factor, fed), step
 
 
 class _Window(NamedTuple):
-    """Converters of B: accumulator units of a code, the first and the last code, (H, n) each."""
+    """Converters of B: accumulator units of a code, the first and the last code, (H, n) each; factors (H * n,)."""
 
     step: IntArray
     first: IntArray
     last: IntArray
+    factor: tuple[Fraction, ...]
 
 
 def _as_requant(window: _Window, matrix: Matrix, fed: Inputs, name: str) -> Requant:
@@ -133,31 +138,35 @@ def _as_requant(window: _Window, matrix: Matrix, fed: Inputs, name: str) -> Requ
 
 
 def _converter(matrix: Matrix, requant: Requant, fed: Inputs, hw: Hardware) -> _Window:
-    """Steps and ranges: with the common divisor of a set of columns where that loses nothing, else of least error."""
+    """Steps and ranges: with the common divisor of each column where that loses nothing, else of least error."""
     sets = step_sets(live_columns(matrix.codes), 1, hw).ravel()
     low, high = (end.ravel() for end in matrix.reach(*fed.ends))
-    step = _common_divisors(matrix.codes, sets)
+    step = np.maximum(np.gcd.reduce(matrix.codes, axis=-1).ravel(), 1)
     found = [
         whole_window(lo // by, hi // by, hw)
         for lo, hi, by in zip(low.tolist(), high.tolist(), step.tolist(), strict=True)
     ]
     short = np.zeros(int(sets.max(initial=0)) + 1, np.bool_)
     np.logical_or.at(short, sets, [window is None for window in found])
-    first = np.array([window[0] if window else 0 for window in found], np.int64)
+    first, divisor = np.array([window[0] if window else 0 for window in found], np.int64), step
     if short.any():
         coarse, at = _coarse(matrix, requant, fed, hw, sets)
         step, first = (np.where(short[sets], b, a) for a, b in ((step, coarse), (first, at)))
+        divisor = np.where(short[sets], 1, divisor)
     shape = matrix.codes.shape[:2]
     first = first.reshape(shape)
-    return _Window(step.reshape(shape), first, first + (1 << hw.adc.bits) - 1)
+    factor = _factors(matrix.codes, divisor, requant, sets, hw)
+    return _Window(step.reshape(shape), first, first + (1 << hw.adc.bits) - 1, factor)
 
 
-def _common_divisors(codes: IntArray, sets: IntArray) -> IntArray:
-    """Of all weights of the columns (C,) that share a step; 1 where there is none."""
-    each = np.gcd.reduce(codes, axis=-1).ravel()
-    shared = np.zeros(int(sets.max(initial=0)) + 1, np.int64)
-    np.gcd.at(shared, sets, each)
-    return np.maximum(shared[sets], 1)
+def _factors(
+    codes: IntArray, divisor: IntArray, requant: Requant, sets: IntArray, hw: Hardware
+) -> tuple[Fraction, ...]:
+    """Of columns that are divided first (C,): one for all that share a step."""
+    reduced = codes // divisor.reshape(*codes.shape[:2], 1)
+    ratio = [r * by for r, by in zip(requant.ratio, divisor.tolist(), strict=True)]
+    shared = Factors(reduced, ratio, sets, hw).common.tolist()
+    return tuple(Fraction(k, by) for k, by in zip(shared, divisor.tolist(), strict=True))
 
 
 def _coarse(matrix: Matrix, requant: Requant, fed: Inputs, hw: Hardware, sets: IntArray) -> tuple[IntArray, IntArray]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,8 @@ class _Written:
     planes: tuple[tuple[int, int], ...]
     why: str
     exact: Requant | None
+    factor: tuple[Fraction, ...] = ()
+    held: Requant | None = None
 
 
 def lowered_to_json(lowered: Lowered) -> tuple[Json, Arrays]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from ssmc.hardware.conductances import Real
 from ssmc.ir.matrix import Matrix
 from ssmc.ir.operations import AnyOp, Linear, StateSpace
 from ssmc.ir.program import Program
+from ssmc.ir.rounding import IntArray
 from ssmc.targets.aimc.lowering.mapping import Bank
 from ssmc.targets.aimc.tiles.instructions import Accumulate, Convert, Drive, Instruction, Integrate
 
@@ -31,12 +33,18 @@ def shorten(code: tuple[Instruction, ...], banks: Mapping[str, Bank]) -> tuple[I
     dropped: set[str] = set()
     out: list[Instruction] = []
     makers = {i.writes: i for i in code if isinstance(i, Convert)}
+    planes = _planes(code)
     for i in code:
         if isinstance(i, Accumulate) and i.lossless:
-            names = dict.fromkeys(makers[name].bank for name in i.reads)
+            parts = [
+                Summed(makers[name].bank, makers[name].slice, planes[name], makers[name].step, gain)
+                for name, gain in zip(i.reads, i.gains, strict=True)
+            ]
+            names = dict.fromkeys(part.bank for part in parts)
             dropped.update(names)
             sources = next(d.reads for d in code if isinstance(d, Drive) and d.bank in names)
-            out.append(ExactProduct(i.op, sources, i.writes, whole_matrix([banks[name] for name in names])))
+            weight = whole_codes(parts, banks).transpose(0, 2, 1).astype(np.float64)
+            out.append(ExactProduct(i.op, sources, i.writes, np.ascontiguousarray(weight)))
         else:
             out.append(i)
     return tuple(i for i in out if not (isinstance(i, Drive | Integrate | Convert) and i.bank in dropped))
@@ -73,8 +81,38 @@ def _whole(op: AnyOp) -> AnyOp:
     return op
 
 
-def whole_matrix(banks: list[Bank]) -> Real:
-    """The matrix (groups, inputs, outputs) that row splits and slices stand for."""
-    splits = [np.tensordot(np.array(bank.gains), bank.codes, (0, 1)) for bank in banks]
-    joined: Real = np.concatenate(splits, -1).transpose(0, 2, 1).astype(np.float64)
-    return np.ascontiguousarray(joined)
+class Summed(NamedTuple):
+    """One conversion of a sum: its slice and bit (-1: whole codes), ``step`` and the ``gain`` of its code, (G, out)."""
+
+    bank: str
+    slice: int
+    plane: int
+    step: IntArray
+    gain: IntArray
+
+
+def _planes(code: Iterable[Instruction]) -> dict[str, int]:
+    """The bit that was driven for every conversion, by what it writes."""
+    driven: dict[str, int] = {}
+    found: dict[str, int] = {}
+    for i in code:
+        if isinstance(i, Drive):
+            driven[i.bank] = -1 if i.plane is None else i.plane
+        elif isinstance(i, Convert):
+            found[i.writes] = driven[i.bank]
+    return found
+
+
+def whole_codes(parts: Iterable[Summed], banks: Mapping[str, Bank]) -> IntArray:
+    """The codes (groups, outputs, inputs) that row splits and slices stand for.
+
+    A digit d adds gain / step d to the sum, over the weight of the bit that drives it: cells may hold multiples of
+    codes, and steps are multiples of the same.
+    """
+    found: dict[str, dict[int, IntArray]] = {}
+    for part in parts:
+        digits = banks[part.bank].codes[:, part.slice]
+        weight = np.abs(part.gain), part.step << max(part.plane, 0)
+        each = digits * weight[0][..., None] // weight[1][..., None]
+        found.setdefault(part.bank, {})[part.slice] = each
+    return np.concatenate([np.sum(list(pieces.values()), 0) for pieces in found.values()], -1)

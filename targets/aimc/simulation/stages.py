@@ -14,6 +14,7 @@ import numpy as np
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import IntArray
 from ssmc.targets.aimc.lowering.mapping import Bank
+from ssmc.targets.aimc.simulation.exact_products import Summed, whole_codes
 from ssmc.targets.aimc.tiles import instructions as isa
 
 
@@ -149,11 +150,10 @@ class _Grouper:
         if isinstance(total, isa.MatVec):
             return Product(i.op, name, total.reads, i.writes, (), total.codes, i.requant, True)
         pairs = [(gain, *self.parts[name]) for gain, name in zip(total.gains, total.reads, strict=True)]
-        parts = tuple(Part(p.bank, p.slice, p.plane, p.step, p.lo, p.hi, gain) for gain, p, _ in pairs)
-        names = dict.fromkeys(part.bank for part in parts)
-        splits = [np.tensordot(np.array(self.banks[n].gains), self.banks[n].codes, (0, 1)) for n in names]
-        reads = pairs[0][2].reads
-        return Product(i.op, name, reads, i.writes, parts, np.concatenate(splits, -1), i.requant, total.lossless)
+        parts = tuple(replace(part, gain=gain) for gain, part, _ in pairs)
+        each = [Summed(p.bank, p.slice, p.plane, p.step, p.gain) for p in parts if p.step is not None]
+        whole = whole_codes(each, self.banks)
+        return Product(i.op, name, pairs[0][2].reads, i.writes, parts, whole, i.requant, total.lossless)
 
     def _behind_converter(self, i: isa.Requantize) -> Product:
         """The conversion that came last, and what the digital unit makes of its code."""

@@ -214,9 +214,10 @@ class _Assembler:
                 drive_width = width if plane is None else 1
                 out += [Drive(op, sources, "", bank.name, plane, drive_width), Integrate(op, (), "", bank.name)]
                 for piece in range(len(plan.slice_gains)):
-                    part = plan.matrix.parts[_part_index(plan, split, piece, index)]
+                    number = _part_index(plan, split, piece, index)
+                    part, step = plan.matrix.parts[number], plan.steps[number]
                     wire = self._wire(f"{plan.name}/part{len(names)}", size, self.hardware.adc.bits)
-                    out.append(Convert(op, (), wire, bank.name, piece, part.step, part.lo, part.hi))
+                    out.append(Convert(op, (), wire, bank.name, piece, step, part.lo, part.hi))
                     names.append(wire)
                     gains.append(part.weight)
         out.append(Accumulate(op, tuple(names), total, np.stack(gains), plan.kind == "lossless"))
@@ -225,12 +226,11 @@ class _Assembler:
     def _converted_once(
         self, plan: MatrixPlan, requant: Requant, sources: tuple[str, ...], target: str, width: int, bank: str
     ) -> list[Instruction]:
-        op, converter = plan.op, plan.matrix.converter
-        drive = [Drive(op, sources, "", bank, None, width), Integrate(op, (), "", bank)]
-        if converter is None:
-            return [*drive, ConvertQuantize(op, (), target, bank, requant)]
-        code = self._wire(f"{plan.name}/code", len(requant), self.hardware.adc.bits)
-        return [*drive, ConvertQuantize(op, (), code, bank, converter), Requantize(op, (code,), target, requant)]
+        op, whole = plan.op, plan.matrix.converter is None
+        code = target if whole else self._wire(f"{plan.name}/code", len(requant), self.hardware.adc.bits)
+        drive = Drive(op, sources, "", bank, None, width), Integrate(op, (), "", bank)
+        converted = [*drive, ConvertQuantize(op, (), code, bank, plan.at_converter)]
+        return converted if whole else [*converted, Requantize(op, (code,), target, requant)]
 
     def _wire(self, name: str, size: int, bits: int) -> str:
         self.values[name] = Value(size, bits, False)

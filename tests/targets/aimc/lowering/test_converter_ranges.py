@@ -21,7 +21,6 @@ from ssmc.ir.executor import Executor
 from ssmc.ir.operations import StateSpace
 from ssmc.ir.program import Program
 from ssmc.ir.read_program import read_program
-from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import FloatArray
 from ssmc.pipeline import run_pipeline
 from ssmc.targets.aimc.lowering.partial_sums import Lowered, lower
@@ -145,14 +144,12 @@ def test_sequences_that_do_not_fit_are_refused(program_of: Programs) -> None:
 
 
 def test_a_step_is_shared_as_far_as_the_hardware_says(taox64: Hardware, program_of: Programs) -> None:
-    """Step in accumulator units: one for each array, whatever the ratios of its columns."""
+    """Step in units that cells hold: one for each array, whatever the ratios of its columns."""
     program = program_of(n=3, channels=3)
-    (shared, own) = (
-        lower(program, replace(taox64, adc=replace(taox64.adc, bits=5, step=step))).plans["ssm"].matrix.converter
+    shared, own = (
+        lower(program, replace(taox64, adc=replace(taox64.adc, bits=5, step=step))).plans["ssm"].at_converter
         for step in ("per_array", "per_column")
     )
-    assert isinstance(shared, Requant)
-    assert isinstance(own, Requant)
     arrays = np.array(shared.ratio).reshape(3, -1)
     assert [len(set(row)) for row in arrays.tolist()] == [1, 1, 1]
     assert len(set(own.ratio)) > 3

@@ -1,0 +1,155 @@
+"""By which whole number the cells of a column hold its codes, so that what is wrong about cells weighs least.
+
+A column of codes w_i can be written as k w_i where its converter counts steps k times as large: the code is
+
+    round(ratio acc + bias) = round((ratio / k) (k acc) + bias),    acc = sum_i w_i v_i
+
+exactly as before. What is wrong about the cells is not k times as large. With e(d)^2 the mean squared error of the
+cells of digit d, in levels (`digit_errors`), and rows driven alike, the column's error in codes of its quantizer is
+
+    E(k) = (ratio / k)^2 sum_i e(k w_i)^2        (per squared drive)
+
+and k is the smallest number with the least E of those with k max |w_i| <= the largest digit. Columns whose converters
+share a step and have equal ratios keep them equal: they share k, of the least sum. A column that is cut to slices keeps
+its codes (docs/design/0014).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from math import gcd, lcm
+
+import numpy as np
+
+from ssmc.conversion.converter_steps import same_ratios, step_sets
+from ssmc.conversion.cuts import slice_gains
+from ssmc.hardware.conductances import moments, noise_of
+from ssmc.hardware.model import Hardware
+from ssmc.ir.connectivity import live_columns, live_rows
+from ssmc.ir.rounding import FloatArray, IntArray
+
+EQUAL = 1 + 1e-9
+
+
+def digit_errors(hw: Hardware) -> FloatArray:
+    """Mean squared error of the cells of digits -D..D, in levels: writing them, and reading them once.
+
+    Of a pair of cells g+ and g-, or of a cell and that of the offset column.
+    """
+    noise = noise_of(hw)
+    digits = np.arange(-hw.largest_digit, hw.largest_digit + 1, dtype=np.float64)
+    pair = hw.cell.scheme == "differential_columns"
+    zero = np.full_like(digits, hw.largest_digit)
+    cells = (np.maximum(digits, 0), np.maximum(-digits, 0)) if pair else (digits + zero, zero)
+    (plus, one), (minus, other) = (moments(levels, hw, noise) for levels in cells)
+    return np.asarray((plus - minus - digits) ** 2 + one + other)
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What the columns of codes (G, out, in) could be multiplied by.
+
+    Attributes:
+        codes: the codes; columns without any take 1.
+        ratio: codes of the quantizer that follows per accumulator unit, (C,), C = G out.
+        sets: which columns' converters share a step, (C,).
+        hw: the cells.
+    """
+
+    codes: IntArray
+    ratio: Sequence[Fraction | float]
+    sets: IntArray
+    hw: Hardware
+
+    @classmethod
+    def of(cls, codes: IntArray, ratio: Sequence[Fraction | float], hw: Hardware) -> Factors:
+        """Of a matrix whose columns share steps as the hardware says."""
+        return cls(codes, ratio, step_sets(live_columns(codes), 1, hw).ravel(), hw)
+
+    @cached_property
+    def most(self) -> IntArray:
+        """The largest factor of every column (C,) that its cells hold."""
+        top = np.abs(self.codes).max(-1, initial=0).ravel()
+        whole = len(slice_gains(self.codes, self.hw)) == 1
+        return np.where((top > 0) & np.array(whole), self.hw.largest_digit // np.maximum(top, 1), 1)
+
+    @cached_property
+    def errors(self) -> FloatArray:
+        """E(k) without the ratio, (C, K) for k = 1..K; infinite where the cells do not hold k times the codes."""
+        each, middle = digit_errors(self.hw), self.hw.largest_digit
+        flat = self.codes.reshape(-1, self.codes.shape[-1])
+        driven = np.repeat(live_rows(self.codes), self.codes.shape[1], 0)
+        found = np.full((len(flat), int(self.most.max(initial=1))), np.inf)
+        found[:, 0] = 0.0  # where there is no choice
+        for k in range(1, found.shape[1] + 1):
+            rows = np.flatnonzero(self.most >= max(k, 2))
+            found[rows, k - 1] = (each[k * flat[rows] + middle] * driven[rows]).sum(-1) / k**2
+        return found
+
+    @property
+    def own(self) -> IntArray:
+        """Each column for itself, (C,)."""
+        return _least(self.errors)
+
+    @property
+    def common(self) -> IntArray:
+        """One for all columns that share a step, (C,): their steps stay in the proportion that they have."""
+        live = live_columns(self.codes).ravel()
+        weighted = np.array([float(r) for r in self.ratio])[:, None] ** 2 * self.errors
+        total = np.zeros((int(self.sets.max(initial=0)) + 1, weighted.shape[1]))
+        beyond = np.isinf(self.errors)
+        np.add.at(total, self.sets[live], np.where(beyond, 0.0, weighted)[live])
+        closed = np.zeros(total.shape, np.bool_)
+        np.logical_or.at(closed, self.sets[live], beyond[live])
+        return np.where(live, _least(np.where(closed, np.inf, total))[self.sets], 1)
+
+    @property
+    def freely(self) -> IntArray:
+        """Each column for itself, unless ratios are equal that a shared step needs equal, (C,)."""
+        sets = np.where(live_columns(self.codes).ravel(), self.sets, -1)
+        return self.common if same_ratios(self.ratio, sets.tolist()) else self.own
+
+    @property
+    def alike(self) -> IntArray | None:
+        """Such that columns that share a step have equal ratios (C,); None where no factors do that."""
+        if len(np.unique(self.sets)) == len(self.sets):
+            return self.own
+        members: dict[int, list[int]] = {}
+        for column in np.flatnonzero(live_columns(self.codes)).tolist():
+            members.setdefault(int(self.sets[column]), []).append(column)
+        found = np.ones(len(self.sets), np.int64)
+        for columns in members.values():
+            factors = self._alike(columns)
+            if factors is None:
+                return None
+            found[columns] = factors
+        return found
+
+    def _alike(self, columns: list[int]) -> IntArray | None:
+        """Of one set: multiples of ratio / greatest common divisor of the ratios."""
+        each = [Fraction(self.ratio[column]) for column in columns]
+        if min(each) <= 0:
+            return None if len(set(each)) > 1 else np.ones(len(each), np.int64)
+        shared = Fraction(gcd(*(r.numerator for r in each)), lcm(*(r.denominator for r in each)))
+        times = np.array([min(int(r / shared), 1 << 40) for r in each])
+        largest = int((self.most[columns] // times).min())
+        if largest < 1:
+            return None
+        picks = np.arange(1, largest + 1) * times[:, None]
+        weighted = self.errors[np.array(columns)[:, None], picks - 1] * np.array(each, np.float64)[:, None] ** 2
+        return np.asarray(times * _least(weighted.sum(0, keepdims=True))[0])
+
+
+def multiplied(codes: IntArray, factor: Sequence[Fraction]) -> IntArray:
+    """Codes (G, out, in) of which every column is multiplied by its factor, (G * out); the products are whole."""
+    over = (np.array([getattr(one, part) for one in factor]) for part in ("numerator", "denominator"))
+    top, bottom = (part.reshape(*codes.shape[:2], 1) for part in over)
+    return np.asarray(codes * top // bottom, np.int64)
+
+
+def _least(errors: FloatArray) -> IntArray:
+    """The smallest k = 1..K of nearly the least error of each row (.., K)."""
+    return np.asarray(1 + (errors <= errors.min(-1, keepdims=True) * EQUAL).argmax(-1), np.int64)
