@@ -79,11 +79,13 @@ class Factors:
     @cached_property
     def errors(self) -> FloatArray:
         """E(k) without the ratio, (C, K) for k = 1..K; infinite where the cells do not hold k times the codes."""
-        each, middle = digit_errors(self.hw), self.hw.largest_digit
         flat = self.codes.reshape(-1, self.codes.shape[-1])
         driven = np.repeat(live_rows(self.codes), self.codes.shape[1], 0)
         found = np.full((len(flat), int(self.most.max(initial=1))), np.inf)
         found[:, 0] = 0.0  # where there is no choice
+        if found.shape[1] == 1:
+            return found
+        each, middle = digit_errors(self.hw), self.hw.largest_digit
         for k in range(1, found.shape[1] + 1):
             rows = np.flatnonzero(self.most >= max(k, 2))
             found[rows, k - 1] = (each[k * flat[rows] + middle] * driven[rows]).sum(-1) / k**2

@@ -117,11 +117,11 @@ def one_conversion(
     return _realised(matrix, requant, factor, steps, first, inputs, hw, node)
 
 
-def chosen_factors(codes: IntArray, following: Following, hw: Hardware) -> tuple[str, IntArray]:
-    """Why converters of codes (G, out, in) cannot be the quantizer, empty where they can; and the factors (C,)."""
-    factors = Factors.of(codes, following.ratio, hw)
+def chosen_factors(factors: Factors, following: Following) -> tuple[str, IntArray]:
+    """Why the converters cannot be the quantizer that follows, empty where they can; and the factors taken (C,)."""
     alike = factors.alike
-    why = why_not_quantizer(codes, following if alike is None else _held(following, alike), hw)
+    held = following if alike is None else _held(following, alike)
+    why = why_not_quantizer(factors.codes, held, factors.hw)
     return why, factors.freely if why or alike is None else alike
 
 

@@ -16,7 +16,7 @@ Codes of more than 12 bits that have none get the finest shift that 62 bits hold
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 
@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from ssmc.errors import ModelError
 from ssmc.ir.fixed_point import LIMIT as LIMIT  # of every accumulator and what is made of it
 from ssmc.ir.fixed_point import fixed_point
-from ssmc.ir.rounding import IntArray, round_divide, round_fraction, round_shift, saturate
+from ssmc.ir.rounding import IntArray, bit_length, round_divide, round_fraction, round_shift, saturate
 from ssmc.ir.thresholds import shift_threshold, shift_thresholds, sign_of, signed_range, thresholds
 
 SEARCHED_LEVELS = 1 << 12
@@ -141,16 +141,44 @@ def stacked(parts: Sequence[Requant]) -> Requant:
 def rescaled(
     requant: Requant, factor: Sequence[Fraction], acc_range: tuple[IntArray, IntArray], node: str = ""
 ) -> Requant:
-    """The same codes from accumulators that count ``factor`` times as much, within ``acc_range``, (n,) each.
+    """The same codes from x = f acc, with the factor f = p / q of each output, for x that come of a whole acc.
+
+    ``(M acc + b) / d = (M q x + b p) / (d p)``; where 62 bits do not hold that, realised anew.
+
+    Args:
+        requant: of acc.
+        factor: f > 0 of every output.
+        acc_range: smallest and largest x, (n,) each.
+        node: name for error messages.
 
     Raises:
         ModelError: SSMC-R01 as `make_requant`.
     """
-    rows = np.array([row for row, one in enumerate(factor) if one != 1], np.int64)
-    ratio = [requant.ratio[row] / factor[row] for row in rows.tolist()]
-    bias = [requant.bias[row] for row in rows.tolist()]
-    low, high = (end[rows] for end in acc_range)
-    new = make_requant(ratio, bias, requant.lo[rows], requant.hi[rows], (low, high), node)
+    p, q = (np.array([getattr(f, part) for f in factor], np.int64) for part in ("numerator", "denominator"))
+    ratio = tuple(r if f == 1 else r / f for r, f in zip(requant.ratio, factor, strict=True))
+    shifts = (requant.shift >= 0) & (p & (p - 1) == 0)
+    divisor = np.where(requant.shift >= 0, np.left_shift(1, np.maximum(requant.shift, 0)), requant.divisor) * p
+    found = replace(
+        requant,
+        ratio=ratio,
+        multiplier=requant.multiplier * q,
+        offset=requant.offset * p,
+        shift=np.where(shifts, requant.shift + bit_length(p) - 1, -1),
+        divisor=np.where(shifts, 0, divisor),
+        thresholds={row: -(-steps * p[row] // q[row]) for row, steps in requant.thresholds.items()},
+    )
+    reach, top, by = np.maximum(np.abs(acc_range[0]), np.abs(acc_range[1])), p.astype(np.float64), q.astype(np.float64)
+    scale = np.where(requant.shift >= 0, np.exp2(requant.shift), requant.divisor)
+    room = np.abs(requant.multiplier) * by * reach + (np.abs(requant.offset) + scale) * top
+    wide = np.flatnonzero((room >= LIMIT / 4) & (p != q))
+    return found if not len(wide) else _renewed(found, wide, acc_range, node)
+
+
+def _renewed(requant: Requant, rows: IntArray, acc_range: tuple[IntArray, IntArray], node: str) -> Requant:
+    """Some rows realised anew."""
+    ratio, bias = ([exact[row] for row in rows.tolist()] for exact in (requant.ratio, requant.bias))
+    ends = acc_range[0][rows], acc_range[1][rows]
+    new = make_requant(ratio, bias, requant.lo[rows], requant.hi[rows], ends, node)
     index = np.arange(len(requant))
     index[rows] = len(requant) + np.arange(len(rows))
     return stacked([requant, new]).take(index)

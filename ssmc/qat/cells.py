@@ -166,10 +166,9 @@ class Held(NamedTuple):
         common = np.maximum(np.gcd.reduce(np.abs(codes), axis=-1), 1)
         whole, ratio = codes // common[..., None], np.array(behind.ratio) * common.ravel()
         behind = behind._replace(ratio=ratio.tolist())
-        if in_parts(whole, hw):
-            why, factor = "several conversions", Factors.of(whole, behind.ratio, hw).common
-        else:
-            why, factor = chosen_factors(whole, behind, hw)
+        factors = Factors.of(whole, behind.ratio, hw)
+        parts = in_parts(whole, hw)
+        why, factor = ("several conversions", factors.common) if parts else chosen_factors(factors, behind)
         return cls(whole, common.ravel(), factor, behind, why)
 
     @property

@@ -8,9 +8,10 @@ from math import floor
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from ssmc.errors import ModelError
-from ssmc.ir.requant import Requant, make_requant
+from ssmc.ir.requant import Requant, make_requant, rescaled
 from ssmc.ir.thresholds import thresholds
 from tests.strategies import Conversion, conversions
 
@@ -73,6 +74,29 @@ def test_rows_do_not_disturb_each_other(first: Conversion, second: Conversion, t
     accs = np.stack([rng.integers(r.acc_min, r.acc_max + 1, 40) for r in rows], -1)
     apart = np.stack([realise(r).apply(accs[:, i : i + 1])[:, 0] for i, r in enumerate(rows)], -1)
     assert np.array_equal(together.apply(accs), apart)
+
+
+@settings(max_examples=300)
+@given(conversions(most_bits=16), st.integers(1, 127), st.sampled_from([1, 1, 3, 40, 64]))
+@example(SIXTH, 3, 1)
+@example(Conversion(Fraction(1, 64), Fraction(0), -128, 127, -(1 << 40), 1 << 40), 127, 64)
+def test_larger_units_give_the_same_codes(row: Conversion, p: int, q: int) -> None:
+    """Of x = p / q acc, wherever that is whole."""
+    old, factor = realise(row), Fraction(p, q)
+    ends = [np.array([int(factor * end)]) for end in (row.acc_min, row.acc_max)]
+    new = rescaled(old, [factor], (ends[0], ends[1]))
+    assert new.ratio[0] * factor == row.ratio
+    acc = np.unique([acc // factor.denominator * factor.denominator for acc in probes(row)])
+    acc = acc[(acc >= row.acc_min) & (acc <= row.acc_max)]
+    x = acc // factor.denominator * factor.numerator
+    assert np.array_equal(new.apply(x[:, None]), old.apply(acc[:, None]))
+
+
+def test_a_power_of_two_of_larger_units_is_one_shift_more() -> None:
+    old = make_requant([Fraction(3, 8)] * 2, [Fraction(1, 4)] * 2, -8, 7, (-100, 100))
+    new = rescaled(old, [Fraction(4), Fraction(3)], (np.full(2, -400), np.full(2, 400)))
+    assert new.kinds == ("shift", "divide")
+    assert new.shift[0] == old.shift[0] + 2
 
 
 def test_a_sixth_has_no_shift_and_is_divided() -> None:

@@ -137,14 +137,13 @@ def analog_plan(name: str, op: str, matrix: Matrix, requant: Requant, inputs: In
     """
     rows, gains, planes, cuts = cuts_of(name, matrix, inputs, hw)
     why = why_in_parts(matrix, rows, gains, planes, hw)
-    factor = common = Factors.of(matrix.codes, requant.ratio, hw).common
-    if not why:
-        why, factor = chosen_factors(matrix.codes, requant, hw)
+    factors = Factors.of(matrix.codes, requant.ratio, hw)
+    why, factor = (why, factors.common) if why else chosen_factors(factors, requant)
     parts = lossless_parts(cuts, inputs.ends, hw) if why else ()
     kind: Kind = "lossless" if parts else "lossy" if why else "single"
     lowered, behind = Matrix(matrix.codes, parts), requant
     if parts:
-        factor = common
+        factor = factors.common
     elif why and len(cuts) == 1:
         lowered, behind = one_conversion(matrix, requant, factor, inputs, hw, name)
     elif why:
