@@ -108,11 +108,11 @@ def test_the_reason_why_a_matrix_is_not_converted_once(
     assert plan.kind in {"lossless", "lossy"}
 
 
-def linear(ratios: list[Fraction], outputs: int, bias: Fraction = Fraction(0)) -> Program:
+def linear(ratios: list[Fraction], outputs: int, bias: Fraction = Fraction(0), weight: int = 3) -> Program:
     """x -> W x with one ratio per output."""
     code = QuantType(-128, 127, np.asarray(1.0))
-    matrix = Matrix(np.full((1, outputs, 2), 3))
-    requant = make_requant(ratios, [bias] * outputs, -128, 127, (-2000, 2000))
+    matrix = Matrix(np.full((1, outputs, 2), weight))
+    requant = make_requant(ratios, [bias] * outputs, -128, 127, (-40_000, 40_000))
     ops = (
         Quantize("q", ("x",), "u", code),
         Linear("w", ("u",), "y", matrix, requant),
@@ -121,11 +121,23 @@ def linear(ratios: list[Fraction], outputs: int, bias: Fraction = Fraction(0)) -
     return Program("x", 2, "out", outputs, ops, {"u": Codes(2, code, "step"), "y": Codes(outputs, code, "step")})
 
 
-@pytest.mark.parametrize(("step", "kind"), [("per_column", "single"), ("per_adc", "single"), ("per_array", "lossy")])
-def test_outputs_share_a_step_as_far_as_the_converter_does(taox64: Hardware, step: Any, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("step", "weight", "kind"),
+    [
+        ("per_column", 100, "single"),
+        ("per_adc", 100, "single"),
+        ("per_array", 100, "lossy"),
+        ("per_array", 3, "single"),
+    ],
+)
+def test_outputs_share_a_step_as_far_as_the_converter_does(taox64: Hardware, step: Any, weight: int, kind: str) -> None:
+    """Ratios 1/4 and 1/5 of small codes are those of one step: cells hold 40 and 32 times the codes."""
     adc = replace(taox64.adc, step=step, columns_per_adc=4, offset=False)
-    program = linear([Fraction(1, 4)] * 2 + [Fraction(1, 5)] * 2, 4)
-    assert lower(program, replace(taox64, adc=adc)).plans["w"].kind == kind
+    program = linear([Fraction(1, 4)] * 2 + [Fraction(1, 5)] * 2, 4, weight=weight)
+    plan = lower(program, replace(taox64, adc=adc)).plans["w"]
+    assert plan.kind == kind
+    if step == "per_array" and kind == "single":
+        assert [int(factor) for factor in plan.factor] == [40, 40, 32, 32]
 
 
 @pytest.mark.parametrize("bias", [Fraction(0), Fraction(7, 3)])
