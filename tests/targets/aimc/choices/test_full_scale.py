@@ -23,7 +23,7 @@ def volt(key: str, value: float) -> Quantity:
 
 
 def test_a_full_scale_is_its_codes_times_their_step(taox64: Hardware, program_of: Programs) -> None:
-    """`dac.read_v` volt at code 128 on every row; 2 V over the 2^8 codes of the converter."""
+    """`dac.read_v` volt at code 128 on every row; 2 V over the 2^8 codes; cells hold multiples of codes."""
     hw = replace(
         taox64,
         dac=replace(taox64.dac, read_v=volt("dac.read_v", 0.2)),
@@ -31,8 +31,10 @@ def test_a_full_scale_is_its_codes_times_their_step(taox64: Hardware, program_of
     )
     lowered = lower(program_of(), hw)
     found = {one["matrix"]: one for one in full_scales(lowered, hw)}["ssm"]
-    requant = lowered.plans["ssm"].requant
-    units = np.array([1 / float(r) for r in requant.ratio])
+    plan = lowered.plans["ssm"]
+    held = np.array([float(factor) for factor in plan.factor])
+    units = held * np.array([1 / float(r) for r in plan.requant.ratio])
+    assert held.max() > 1
     assert np.allclose(found["accumulator_units"], 256 * units)
     assert np.allclose(found["full_scale_ua"], 256 * units * hw.level_us * 0.2 / 128)
     assert (found["full_scale_v"], found["first_code"], found["last_code"]) == ([2.0], [-128], [127])
