@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ssmc.cli.progress import counting
+from ssmc.cli.say import say
 from ssmc.cli.types import NewFile, budget_option
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def check(bundle: Path, data: Path, baseline: Path, update: bool, junit: Path | 
     metrics = _measure(bundle, data, budgets)
     if update:
         write_file(baseline, gate.baseline_text(gate.make_baseline(metrics, old)).encode())
-        click.echo(f"wrote {baseline}")
+        say(f"wrote {baseline}")
         return
     assert old is not None
     moved = gate.compare(metrics, old)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ssmc.cli.progress import stages
+from ssmc.cli.say import say
 from ssmc.cli.states import STATE_HELP, named_states
 from ssmc.cli.types import DECIBEL, STEPS, Finite, Rate, budget_option, settings_option
 
@@ -199,7 +200,7 @@ def compile_(
     click.echo(f"\n{pipeline_table(bundle.report, bundle.trace)}")
     for line in bundle.report.cost.get("warnings", ()):
         click.echo(f"warning: {line}", err=True)
-    click.echo(f"\nwrote {output}; look at {output / 'report.html'}")
+    say(f"\nwrote {output}; look at {output / 'report.html'}")
 
 
 def _budget(points: float | None, data: Path | None, budgets: Budgets, model: Path) -> Budget | None:

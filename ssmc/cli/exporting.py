@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ssmc.cli.say import say
 from ssmc.cli.types import NewFile
 
 LENGTH = re.compile(r"0*[1-9][0-9]{0,8}")
@@ -56,7 +57,7 @@ def export(factory: str, checkpoint: Path | None, example: str, output: Path) ->
     rows = [(s.layer or "the model", s.kind, s.adapter, str(s.states), f"{s.error:.1e}", s.convention) for s in swaps]
     if rows:
         click.echo(columns(("layer", "class", "adapter", "states", "error", "convention"), rows))
-    click.echo(f"wrote {output}")
+    say(f"wrote {output}")
 
 
 def _shape(text: str) -> tuple[int, ...]:

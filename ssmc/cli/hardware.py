@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ssmc.cli.say import say
 from ssmc.cli.types import Finite, settings_option
 
 NODE = "technology.node_nm"
@@ -129,7 +130,7 @@ def new(file: Path, source: str | None, node: float | None, settings: tuple[str,
     except OSError as cause:
         fact = f"cannot be written ({type(cause).__name__})"
         raise UsageError("SSMC-H10", fact, "choose a folder that exists", str(file)) from cause
-    click.echo(f"wrote {file}; replace the values, then: ssmc hardware validate {file}")
+    say(f"wrote {file}; replace the values, then: ssmc hardware validate {file}")
 
 
 def _text(source: str | None, settings: tuple[str, ...]) -> str:

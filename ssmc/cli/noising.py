@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ssmc.cli.progress import counting
+from ssmc.cli.say import say
 from ssmc.cli.types import COUNT, SEED, NewFile, budget_option
 
 if TYPE_CHECKING:
@@ -97,10 +98,10 @@ def noise(
     click.echo(noise_text(result))
     if as_json is not None:
         write_file(as_json, dump_json(result).encode())
-        click.echo(f"wrote {as_json}")
+        say(f"wrote {as_json}")
     if html is not None:
         write_file(html, noise_html(result).encode())
-        click.echo(f"wrote {html}")
+        say(f"wrote {html}")
 
 
 @contextmanager
@@ -126,7 +127,7 @@ def _sensitivity(compiled: AimcCompiled, samples: Samples, chips: int, seed: int
     click.echo(sensitivity_text(rows))
     if as_json is not None:
         write_file(as_json, dump_json({"schema": "ssmc.sensitivity/1", "effects": rows}).encode())
-        click.echo(f"wrote {as_json}")
+        say(f"wrote {as_json}")
 
 
 def _model(compiled: AimcCompiled, device: str | None) -> NoiseModel:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ssmc.cli.say import say
 from ssmc.cli.types import COUNT, budget_option
 
 if TYPE_CHECKING:
@@ -43,6 +44,4 @@ def program(bundle: Path, data: Path, output: Path, samples: int, budgets: Budge
         raise UsageError("SSMC-U12", f"target '{loaded.target}' has no devices to program", "compile for aimc")
     made = laboratory(compiled.lowered, compiled.tiles, compiled.hardware, sequences)
     write_folder(output, made.files())
-    click.echo(
-        f"wrote {output}: {len(made.conductances)} arrays, {len(sequences)} sequences; see {output / 'README.md'}"
-    )
+    say(f"wrote {output}: {len(made.conductances)} arrays, {len(sequences)} sequences; see {output / 'README.md'}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ssmc.cli.say import say
 from ssmc.cli.types import NewFile
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def _show(loaded: Bundle, html: Path | None, as_json: bool) -> None:
 
     if html is not None:
         write_file(html, render_html(loaded.report).encode())
-        click.echo(f"wrote {html}")
+        say(f"wrote {html}")
     elif as_json:
         click.echo(dump_json(loaded.report.to_json()), nl=False)
     else:

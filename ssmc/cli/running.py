@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ssmc.cli.progress import counting
+from ssmc.cli.say import say
 from ssmc.cli.types import SEED, NewFile, budget_option
 
 if TYPE_CHECKING:
@@ -67,4 +68,4 @@ def run(bundle: Path, data: Path, noise: bool, seed: int | None, output: Path | 
         more = {"lengths": rows} if outputs.ndim == 3 else {}
         given = apply_head(loaded.compiled.program.head, outputs)
         write_file(output, npz_bytes({"output": given, "prediction": last.argmax(-1), **more}))
-        click.echo(f"wrote {output}")
+        say(f"wrote {output}")

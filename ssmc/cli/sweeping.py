@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ssmc.cli.progress import counting
+from ssmc.cli.say import say
 from ssmc.cli.types import COUNT, NewFile
 
 
@@ -68,4 +69,4 @@ def sweep(
     for path, text in ((as_csv, csv_text(asked, results)), (html, as_html(asked, results, file.stem))):
         if path is not None:
             write_file(path, text.encode())
-            click.echo(f"wrote {path}")
+            say(f"wrote {path}")

@@ -229,3 +229,10 @@ def test_our_bug_is_said_to_be_ours() -> None:
     assert "Traceback" not in result.stderr
     assert "Traceback" in CliRunner().invoke(group, ["crash"], env={"SSMC_DEBUG": "1"}).stderr
     assert CliRunner().invoke(group, ["unproven"]).exit_code == 3
+
+
+def test_a_name_that_reorders_text_is_spelled_out(model: Path, tmp_path: Path) -> None:
+    result = ssmc("compile", model, "-o", tmp_path / "\u202eout")
+    assert result.exit_code == 0, result.output
+    assert "\u202e" not in result.output
+    assert "\\u202eout" in result.output
