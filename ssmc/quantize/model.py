@@ -32,6 +32,7 @@ from ssmc.quantize.bases import Kernel
 from ssmc.quantize.config import QuantizeConfig, signed_range
 from ssmc.quantize.given import given_step, spell_quantizers
 from ssmc.quantize.kernel import quantize_kernel
+from ssmc.quantize.means import biases, correct
 from ssmc.quantize.modes import require_decay
 from ssmc.quantize.nodes import Nodes, float_scan, quantized_scan
 from ssmc.quantize.read_back import Fidelity, input_dtype, read_back
@@ -111,10 +112,15 @@ def quantize(
     kernels = {node: _kernel_of(node) for node in plan.kernels}
     progress("calibrate")
     source = ir.to_proto(load_model(path, budgets, states))
-    seen, deviation = _calibrate(source, model, plan, kernels, samples)
+    moved = biases(plan)
+    seen, deviation = _calibrate(source, model, [*plan.points, *(bias.value for bias in moved)], kernels, samples)
+    wanted = [np.mean([bias.mean(x) for x in seen[str(bias.value.name)]], 0) for bias in moved]
     progress("quantize")
     choices = _rewrite(model, plan, kernels, seen, config, parts)
     _tidy(model)
+    progress("correct biases")
+    correct(model, moved, wanted, samples, input_dtype(source))
+    remove_dead(model.graph)
     progress("read back")
     model.metadata_props.update({INPUTS: parts_text(parts)} if parts else {})
     made = ir.to_proto(model)
@@ -162,9 +168,9 @@ def _kernel_of(node: ir.Node) -> Kernel:
 
 
 def _calibrate(
-    original: onnx.ModelProto, model: ir.Model, plan: Plan, kernels: dict[ir.Node, Kernel], samples: Samples
+    original: onnx.ModelProto, model: ir.Model, shown: list[ir.Value], kernels: dict[ir.Node, Kernel], samples: Samples
 ) -> tuple[dict[str, list[FloatArray]], float]:
-    """Values of the float model at every point and kernel input, by name, one array a sequence."""
+    """Values ``shown`` of the float model, and inputs of kernels, by name, one array a sequence."""
     raised = ir.from_proto(ir.to_proto(model))
     by_name = {node.name: node for node in raised.graph}
     for node, matrices in kernels.items():
@@ -173,7 +179,7 @@ def _calibrate(
         _replace(raised.graph, twin, y)
     _standard(raised)
     proto = ir.to_proto(raised)
-    names = list(dict.fromkeys([*(str(v.name) for v in plan.points), *(str(required(k, 0).name) for k in kernels)]))
+    names = list(dict.fromkeys([*(str(v.name) for v in shown), *(str(required(k, 0).name) for k in kernels)]))
     source, output = proto.graph.input[0].name, proto.graph.output[0].name
     known = {source, output}
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)

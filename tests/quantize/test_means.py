@@ -1,0 +1,73 @@
+"""Biases take back what quantization moves in the mean: E[z'] = E[z] on the calibration data, for every matrix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from ssmc.data import Samples
+from ssmc.importers import load_model
+from ssmc.quantize import QuantizeConfig, quantize
+from ssmc.quantize import means as corrections
+from ssmc.verify import run_onnx
+from tests.quantize.floats import FEATURES, float_model
+
+LENGTHS = (40, 25, 40, 0, 31)
+COARSE = QuantizeConfig(*[5] * 6)
+
+
+@pytest.fixture
+def samples() -> Samples:
+    x = np.random.default_rng(5).standard_normal((sum(LENGTHS), FEATURES)).astype(np.float32)
+    return Samples(x, np.cumsum([0, *LENGTHS]))
+
+
+def sums(proto: onnx.ModelProto, samples: Samples) -> list[np.ndarray]:
+    """Mean over the sequences of what every matrix of the main graph delivers with its bias."""
+    constant = {tensor.name for tensor in proto.graph.initializer if len(tensor.dims) == 1}
+    products = {node.output[0] for node in proto.graph.node if node.op_type == "MatMul"}
+    names = [
+        node.output[0]
+        for node in proto.graph.node
+        if node.op_type == "Add" and set(node.input) & constant and set(node.input) & products
+    ]
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    x = [samples.sequence(index)[None] for index in range(len(samples)) if LENGTHS[index]]
+    each = [run_onnx(proto, {proto.graph.input[0].name: one}, names) for one in x]
+    return [np.mean([v.reshape(-1, v.shape[-1]).mean(0) for v in some], 0) for some in zip(*each, strict=True)]
+
+
+def saved(folder: Path, **spec: object) -> Path:
+    path = folder / "float.onnx"
+    onnx.save(float_model(3, **spec), path)  # type: ignore[arg-type]
+    return path
+
+
+def test_means_are_those_of_the_float_model(tmp_path: Path, samples: Samples) -> None:
+    path = saved(tmp_path)
+    wanted, found = sums(ir.to_proto(load_model(path)), samples), sums(quantize(path, samples, COARSE).model, samples)
+    assert len(wanted) == len(found) >= 3
+    for old, new in zip(wanted, found, strict=True):
+        assert np.abs(new - old).max() <= 1e-5 * max(1, np.abs(old).max())
+
+
+def test_without_them_the_means_are_off(tmp_path: Path, samples: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path)
+    good = quantize(path, samples, COARSE).fidelity.sqnr_db
+    monkeypatch.setattr("ssmc.quantize.model.correct", lambda *given: None)
+    bad = quantize(path, samples, COARSE)
+    assert bad.fidelity.sqnr_db < good
+    wanted, found = sums(ir.to_proto(load_model(path)), samples), sums(bad.model, samples)
+    assert max(np.abs(new - old).max() for old, new in zip(wanted, found, strict=True)) > 0.01
+
+
+def test_neighbours_are_corrected_together_where_there_are_many(
+    tmp_path: Path, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corrections, "MOST_RUNS", 1)
+    path = saved(tmp_path)
+    assert quantize(path, samples, COARSE).fidelity.sqnr_db > 0
