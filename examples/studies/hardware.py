@@ -7,7 +7,8 @@
 Widths are those that the hardware gives (`QuantConfig.for_hardware`). With --noise every batch meets another chip:
 cells, read noise and converters by the law of the hardware file. Everything is chosen on the training part; the row
 holds the accuracy of the integer program with the hardware's converters on the 300 official test recordings, and with
---noise that of many chips, freshly programmed and later. Rows go to hardware.json of the task; models and checkpoints,
+--noise that of many chips, freshly programmed and later, with kernels on the crossbar and with their poles in the
+digital unit. Rows go to hardware.json of the task; models and checkpoints,
 from which a training that was stopped goes on, to runs/.
 """
 
@@ -37,6 +38,7 @@ from ssmc.hardware.settings import with_settings
 from ssmc.hardware.widths import widths
 from ssmc.qat import Mode, QuantConfig, S4DClassifier, calibrate, set_device_noise, set_mode
 from ssmc.qat.training import Phase, evaluate
+from ssmc.targets.aimc.lowering.kernel_places import Place
 from ssmc.targets.aimc.simulation.monte_carlo import monte_carlo
 from ssmc.targets.aimc.target import AimcCompiled, AimcTarget
 
@@ -45,7 +47,10 @@ TIMES = (0.0, DAY, 30 * DAY)
 PAGE = EXAMPLES.parent / "docs" / "hardware.md"
 BEGIN, END = "<!-- made by examples/studies/hardware.py --write -->", "<!-- end of trained models -->"
 PLAIN = ("trained for", "epochs", "held out", "test")
-NOISY = ("trained for", "epochs", "held out, on chips", "test, ideal", "chips", "programmed", "1 day", "30 days")
+NOISY = (
+    *("trained for", "epochs", "held out, on chips", "test, ideal", "chips", "programmed", "1 day", "30 days"),
+    *("poles digital, programmed", "poles digital, 30 days"),
+)
 FOLDER = RUNS / "spoken_digits" / "hardware"
 
 
@@ -92,6 +97,8 @@ def main(data: Path, hardware: str, settings: tuple[str, ...], noise: bool, **ch
         "held_out": held_out,
         **measured(path, hw, task.data.samples(), chosen["chips"] if noise else 0),
     }
+    if noise:
+        row["poles_digital"] = measured(path, hw, task.data.samples(), chosen["chips"], "digital-poles")["on_chips"]
     document = begun(task.folder / "hardware.json", {"task": task.name}, {"rows": {}})
     document["rows"][name] = row
     written(task.folder / "hardware.json", document)
@@ -107,8 +114,10 @@ def table(document: dict[str, Any]) -> str:
     for name, row in sorted(document["rows"].items()):
         shown = [name, str(row["epochs"]), f"{100 * row['held_out']:.1f}", f"{100 * row['test']:.1f}"]
         if row["noise"]:
-            on = (f"{100 * mean:.1f} ({100 * lo:.0f} to {100 * hi:.0f})" for mean, lo, hi in row["on_chips"].values())
-            noisy.append((*shown, str(row["chips"]), *on))
+            on, apart = (
+                [interval(*found) for found in row.get(key, {}).values()] for key in ("on_chips", "poles_digital")
+            )
+            noisy.append((*shown, str(row["chips"]), *on, *(apart[::2] or ("not measured",) * 2)))
         else:
             plain.append(tuple(shown))
     return "\n\n".join(
@@ -116,6 +125,11 @@ def table(document: dict[str, Any]) -> str:
         for lines in (plain, noisy)
         if lines[1:]
     )
+
+
+def interval(mean: float, low: float, high: float) -> str:
+    """In percent."""
+    return f"{100 * mean:.1f} ({100 * low:.0f} to {100 * high:.0f})"
 
 
 def prepared(
@@ -146,9 +160,9 @@ def resumed(task: Task, quant: QuantConfig, path: Path) -> S4DClassifier:
     return model.eval()
 
 
-def measured(path: Path, hw: Hardware, samples: Samples, chips: int) -> dict[str, Any]:
+def measured(path: Path, hw: Hardware, samples: Samples, chips: int, place: Place = "analog") -> dict[str, Any]:
     """Accuracy of the program with the hardware's converters; with ``chips``, of that many, over time."""
-    bundle = ssmc.compile(path, AimcTarget(hw), steps=samples.mean_steps, oracle=False)
+    bundle = ssmc.compile(path, AimcTarget(hw, place=place), steps=samples.mean_steps, oracle=False)
     assert isinstance(bundle.compiled, AimcCompiled)
     assert samples.label is not None
     kinds = sorted({plan.kind for plan in bundle.compiled.lowered.plans.values()})
