@@ -19,6 +19,7 @@ from ssmc.importers.final_states import stack_final_states
 from ssmc.importers.ids import widen_ids
 from ssmc.importers.inputs import INPUTS, Parts, input_parts, one_real_sequence, parts_of, parts_text
 from ssmc.importers.layout import relaxed, to_batch_time_features, to_one_axis_of_features
+from ssmc.importers.loop_layers import split_loops
 from ssmc.importers.loops import loops_to_scans
 from ssmc.importers.norms import fuse_norms
 from ssmc.importers.one_step import one_step_to_scan
@@ -107,6 +108,7 @@ def import_model(
     parts = one_step_to_scan(model, states, budgets, source) or parts
     drop_carried_states(model)
     stack_final_states(model)
+    split_loops(model, budgets, source)
     check_ends(model, source)
     _check_weights(model)
     widen_ids(model)

@@ -26,7 +26,7 @@ def pair_states(graph: ir.Graph, shapes: Shapes, given: Mapping[str, str]) -> di
         ModelError: SSMC-M14 where one result and a sequence are not left over; both sides are listed.
     """
     pairs = _given(graph, given)
-    for key in (_numbered, _stem, lambda value: str(shapes[str(value.name)])):
+    for key in (_numbered, stem, lambda value: str(shapes[str(value.name)])):
         inputs = [v for v in graph.inputs if v not in pairs]
         outputs = [v for v in graph.outputs if v not in pairs.values()]
         if len(outputs) == 1:
@@ -63,7 +63,7 @@ def _numbered(value: ir.Value) -> str:
     return " ".join(word for word in words if word not in SAME)
 
 
-def _stem(value: ir.Value) -> str:
+def stem(value: ir.Value) -> str:
     """The name without numbers and without the words that tell old from new: ``state`` of ``state_out.3``."""
     words = re.split(r"[^a-z]+", str(value.name).lower())
     return " ".join(word for word in words if word not in SAME)

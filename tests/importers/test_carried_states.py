@@ -106,7 +106,7 @@ def test_states_that_cannot_be_told_are_listed() -> None:
 
 def test_a_state_without_a_dynamic_batch() -> None:
     proto = step_model()
-    proto.graph.input[1].type.tensor_type.shape.dim[0].dim_value = 1
+    proto.graph.input[1].type.tensor_type.shape.dim[0].dim_value = 2
     with pytest.raises(ModelError, match=r"SSMC-M14\]: s: .*dynamic batch"):
         import_model(proto)
 
