@@ -16,6 +16,8 @@ import onnx_ir as ir
 
 from ssmc.budgets import Budgets
 from ssmc.errors import ModelError
+from ssmc.importers.protos import every_graph
+from ssmc.importers.zero_starts import expand_zero_starts
 from ssmc.ir.build import add_constant, is_op, known_shape, required
 from ssmc.trial import LimitedSession, shape_of
 
@@ -61,12 +63,17 @@ def _freed(proto: onnx.ModelProto, axes: tuple[int, ...]) -> onnx.ModelProto:
     model = onnx.ModelProto()
     model.CopyFrom(proto)
     dims = model.graph.input[0].type.tensor_type.shape.dim
+    expand_zero_starts(model.graph, {axis: dims[axis].dim_value for axis in axes})
     for axis in axes:
         dims[axis].dim_param = next(n for n in (*NAMES, "free") if all(d.dim_param != n for d in dims))
     del model.graph.value_info[:]
     for output in model.graph.output:
         for dim in output.type.tensor_type.shape.dim:
             dim.Clear()
+    for body in [graph for graph in every_graph(model) if graph is not model.graph]:
+        del body.value_info[:]
+        for value in (*body.input, *body.output):
+            value.type.tensor_type.ClearField("shape")
     return onnx.shape_inference.infer_shapes(model)
 
 

@@ -29,6 +29,7 @@ from ssmc.importers.qonnx import QONNX, attach_bodies
 from ssmc.importers.rates import refuse_mixed_rates
 from ssmc.importers.refusals import refuse_early, refuse_float64
 from ssmc.importers.rewritten import require_same
+from ssmc.importers.scan_axes import scan_first_axes
 from ssmc.importers.shapes import with_shapes
 from ssmc.importers.sizes import check_elements, check_nodes
 from ssmc.importers.tensors import check_tensors, read_external
@@ -101,6 +102,7 @@ def import_model(
     _check_domains(model)
     refuse_early(model)
     raise_opset(model)
+    scan_first_axes(model, budgets, source)
     einsum_to_matmul(model.graph)
     fused = fuse_norms(model)
     if loops_to_scans(model) or fused:

@@ -137,7 +137,16 @@ class _Layer:
             if count <= 1:
                 found.add(node)
                 matrices |= {out: count for out in node.outputs}
+        for node in reversed(list(self.graph)):
+            if node in found and self._repeats(node, found | between):
+                found.remove(node)
         return found
+
+    def _repeats(self, node: ir.Node, chosen: set[ir.Node]) -> bool:
+        """Whether it is the last of the body, and all that it reads is handed out to others besides."""
+        alone = all(use.node not in chosen for out in node.outputs for use in out.uses())
+        read = [value for value in node.inputs if value is not None and value in self.stateful]
+        return alone and all(any(use.node not in chosen for use in value.uses()) for value in read)
 
     def _is_affine(self, node: ir.Node) -> bool:
         """Whether it is linear in what changes, without a constant added."""

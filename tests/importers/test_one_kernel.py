@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.build import is_op
@@ -137,7 +137,36 @@ def unrolled(step: Step, shapes: list[list[int]]) -> onnx.ModelProto:
     return finish(g, ["batch", T, H], g.op("Concat", *ys, axis=1), ["batch", T, H])
 
 
-FORMS = {f.__name__: f for f in (scan, loop, one_step, unrolled, channels_first, time_first)}
+def second_axis(step: Step, shapes: list[list[int]]) -> onnx.ModelProto:
+    """A Scan that walks the second axis, and stacks along the last but one."""
+    proto = scan(step, shapes)
+    back = next(node for node in proto.graph.node if node.op_type == "Transpose" and node.input[0] == "scan.out0")
+    node = next(node for node in proto.graph.node if node.op_type == "Scan")
+    node.attribute.extend(
+        [helper.make_attribute("scan_input_axes", [1]), helper.make_attribute("scan_output_axes", [-2])]
+    )
+    node.input[-1] = "x"
+    back.CopyFrom(helper.make_node("Identity", ["scan.out0"], list(back.output)))
+    return proto
+
+
+def fixed_batch(step: Step, shapes: list[list[int]]) -> onnx.ModelProto:
+    """Exported for a batch of 1: the states start from constants of that size, and the body says it."""
+    proto = scan(step, shapes)
+    node = next(node for node in proto.graph.node if node.op_type == "Scan")
+    for index, shape in enumerate(shapes):
+        zero = numpy_helper.from_array(np.zeros((1, *shape), np.float32), f"zero{index}")
+        proto.graph.initializer.append(zero)
+        node.input[index] = zero.name
+    body = next(attribute.g for attribute in node.attribute if attribute.name == "body")
+    for value, shape in zip(body.input, [*shapes, [H]], strict=True):
+        value.type.CopyFrom(helper.make_tensor_type_proto(TensorProto.FLOAT, [1, *shape]))
+    for value in (proto.graph.input[0], proto.graph.output[0]):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    return proto
+
+
+FORMS = {f.__name__: f for f in (scan, loop, one_step, unrolled, channels_first, time_first, second_axis, fixed_batch)}
 
 
 @pytest.mark.parametrize("spelling", STEPS)
