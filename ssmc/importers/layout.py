@@ -73,7 +73,8 @@ def _freed(proto: onnx.ModelProto, axes: tuple[int, ...]) -> onnx.ModelProto:
     for body in [graph for graph in every_graph(model) if graph is not model.graph]:
         del body.value_info[:]
         for value in (*body.input, *body.output):
-            value.type.tensor_type.ClearField("shape")
+            for dim in value.type.tensor_type.shape.dim:
+                dim.Clear()
     return onnx.shape_inference.infer_shapes(model)
 
 
