@@ -24,7 +24,8 @@ from ssmc.pipeline import Level, Pass, PassResult
 from ssmc.recognition.affine_parts import insert, move_bias_in_front
 from ssmc.recognition.axes import Axes, Exposed, Roles, name_axes
 from ssmc.recognition.output_grids import with_output_grids
-from ssmc.recognition.raised_scan import Groups, RaisedScan, by_group, recognise_scan
+from ssmc.recognition.raised_scan import Groups, by_group, recognise_scan
+from ssmc.recognition.read_outs import ReadOuts, with_read_outs
 from ssmc.recognition.recurrence import Recurrence
 from ssmc.recognition.states import GRID_ERROR
 from ssmc.verify import random_feeds
@@ -81,7 +82,7 @@ def _raise(model: ir.Model, node: ir.Node, axes: Axes, start: FloatArray, taken:
     while name in taken:
         name = f"{name}.raised"
     taken |= {name, f"{name}.y"}
-    _emit(model.graph, node, found, codes, axes, name)
+    _emit(model.graph, node, with_read_outs(node, found, axes), codes, axes, name)
 
 
 def _start_codes(kernel: Recurrence, start: FloatArray, node: ir.Node) -> FloatArray:
@@ -124,9 +125,9 @@ def _states_of(node: ir.Node) -> list[ir.Value]:
     return [required(node, index) for index in range(count)]
 
 
-def _emit(graph: ir.Graph, node: ir.Node, found: RaisedScan, start: FloatArray, axes: Axes, name: str) -> None:
+def _emit(graph: ir.Graph, node: ir.Node, read: ReadOuts, start: FloatArray, axes: Axes, name: str) -> None:
     """New values are called ``name.something`` and ``name.y.something``."""
-    kernel, groups = found.kernel, found.groups
+    kernel, groups = read.found.kernel, read.found.groups
     source, arrays = _collect_inputs(graph, node, axes, groups, name), _arrays(kernel, groups, start)
     biases = not kernel.step.any()
     if biases and arrays["offset"].any():
@@ -147,8 +148,8 @@ def _emit(graph: ir.Graph, node: ir.Node, found: RaisedScan, start: FloatArray, 
     if added.any():
         bias = add_constant(graph, f"{name}.y.constant", added.ravel(), np.float32)
         y = insert(graph, node, "Add", [y, bias], f"{name}.y.moved")
-    _distribute(graph, node, y, axes, groups, found.output_shapes)
-    graph.remove(node, safe=True)
+    _distribute(graph, node, y, axes, read)
+    remove_dead(graph)
 
 
 def _prefixes(graph: ir.Graph) -> set[str]:
@@ -202,16 +203,17 @@ def _to_rows(graph: ir.Graph, node: ir.Node, value: ir.Value, perm: list[int], n
     return insert(graph, node, "Reshape", [moved, shape], f"{name}.flat")
 
 
-def _distribute(
-    graph: ir.Graph, node: ir.Node, y: ir.Value, axes: Axes, groups: Groups, shapes: list[tuple[int, ...]]
-) -> None:
-    """Give every scan output its layout back."""
+def _distribute(graph: ir.Graph, node: ir.Node, y: ir.Value, axes: Axes, read: ReadOuts) -> None:
+    """Give every output its layout back."""
+    groups, shapes = read.found.groups, read.shapes
     order = np.argsort(groups.outputs.ravel())
+    if read.behind is not None:
+        y, order = _read(graph, node, y, groups, *read.behind), np.arange(len(read.behind[1]))
     if not np.array_equal(order, np.arange(len(order))):
         index = add_constant(graph, f"{y.name}.order", order, np.int64)
         y = insert(graph, node, "Gather", [y, index], f"{y.name}.sorted", axis=2)
     start = 0
-    for value, shape in zip(node.outputs[len(node.outputs) - len(shapes) :], shapes, strict=True):
+    for value, shape in zip(read.values, shapes, strict=True):
         size = int(np.prod(shape))
         part = y if size == len(order) else _channels(graph, node, y, start, size)
         start += size
@@ -221,6 +223,17 @@ def _distribute(
             value.name = f"{name}.scan"
             replace_value(graph, value, back)
             back.name = name
+
+
+def _read(graph: ir.Graph, node: ir.Node, y: ir.Value, groups: Groups, rows: FloatArray, bias: FloatArray) -> ir.Value:
+    """A matrix of all outputs, which stand group by group."""
+    matrix = add_constant(graph, f"{y.name}.C", rows[:, groups.outputs.ravel()].T, np.float32)
+    given = insert(graph, node, "Identity", [y], f"{y.name}.given")
+    product = insert(graph, node, "MatMul", [given, matrix], f"{y.name}.read")
+    if not bias.any():
+        return product
+    constant = add_constant(graph, f"{y.name}.bias", bias, np.float32)
+    return insert(graph, node, "Add", [product, constant], f"{y.name}.biased")
 
 
 def _channels(graph: ir.Graph, node: ir.Node, y: ir.Value, start: int, size: int) -> ir.Value:

@@ -35,7 +35,8 @@ def _reshape(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal
     signal = signal_of(node, operands)
     name = str(node.outputs[0].name)
     measured = _with_parts(emitter.axes.roles[name], emitter.axes.shapes[name])
-    atoms, new = _atoms(signal.roles), _atoms(measured)
+    one = {"C": "1"} if signal.size == 1 else {}  # an axis of one channel may come and go
+    atoms, new = (_atoms(tuple(one.get(role, role) for role in roles)) for roles in (signal.roles, measured))
     order = [a for a in atoms if a in ("N", "T")]
     apart = [a for a in new if a != "C"]  # merged axes keep their own order; axes that stand apart must show it
     if [a == "C" for a in atoms] != [a == "C" for a in new] or ("NT" not in measured and apart != order):

@@ -12,10 +12,10 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.errors import ModelError
+from ssmc.importers.loop_reads import PASSED_ON, aliases, ends_slices, read_at
 from ssmc.ir.build import add_constant, constant_array, is_op, node_name, remove_dead, required
 
 REMEDY = "write the recurrence as one Scan over time (torch._higher_order_ops.scan), or one step with its state"
-PASSED_ON = ("Identity", "Cast")
 
 
 def loops_to_scans(model: ir.Model) -> bool:
@@ -61,6 +61,8 @@ class _Loop:
         self._move_out(body)
         self._read_by_number(body, number)
         collected = [self._collected(body, index) for index in self.sequences]
+        makers = {index: body.outputs[1 + index].producer() for index in self.sequences}
+        grown = {index: node if is_op(node, "Concat") else None for index, node in makers.items()}
         stacked = list(body.outputs[1 + len(carried) :])
         new_states = [body.outputs[1 + index] for index in self.states]
         states = [carried[index] for index in self.states]
@@ -69,7 +71,7 @@ class _Loop:
         body.outputs.clear()
         body.outputs.extend(once(body, [*new_states, *stacked, *collected]))
         remove_dead(body)
-        self._emit(body, len(stacked))
+        self._emit(body, len(stacked), grown)
 
     def _check_condition(self, body: ir.Graph, condition: ir.Value) -> None:
         given, after = self.node.inputs[1], body.outputs[0]
@@ -85,7 +87,7 @@ class _Loop:
         if _source(after) is value:
             value.replace_all_uses_with(given)
             self.node.outputs[index].replace_all_uses_with(given)
-        elif is_op(producer, "SequenceInsert"):
+        elif is_op(producer, "SequenceInsert") or _grows(producer, value):
             self.sequences.append(index)
         else:
             self.states.append(index)
@@ -101,20 +103,19 @@ class _Loop:
 
     def _read_by_number(self, body: ir.Graph, number: ir.Value) -> None:
         """Every Gather of an outer sequence at the iteration's number becomes an input of the body."""
-        for alias in _aliases(number):
+        for alias in aliases(number):
             for use in list(alias.uses()):
                 node = use.node
-                if not is_op(node, "Gather") or use.idx != 1:
-                    if not is_op(node, *PASSED_ON, "Unsqueeze", "Reshape"):
+                read = read_at(node, use.idx, alias, number)
+                if read is None:
+                    if not is_op(node, *PASSED_ON, "Unsqueeze", "Reshape") and not ends_slices(node, number):
                         raise self.refuse(f"{node_name(node)} computes with the number of the step")
                     continue
-                source = required(node, 0)
-                if _inside(source, body):
+                if _inside(read.source, body):
                     raise self.refuse(f"{node_name(node)} reads a step of what the loop computes")
-                axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
-                inner = ir.val(f"{node.outputs[0].name}.scanned", dtype=source.dtype)
-                self.scanned.append((source, axis, inner))
-                self._replace_read(body, node, alias is not number and _widened(alias, number), axis, inner)
+                inner = ir.val(f"{node.outputs[0].name}.scanned", dtype=node.outputs[0].dtype)
+                self.scanned.append((read.source, read.axis, inner))
+                self._replace_read(body, node, read.keeps, read.axis, inner)
         if not self.scanned:
             raise self.refuse("it reads no sequence step by step")
 
@@ -130,9 +131,11 @@ class _Loop:
         body.remove(node, safe=True)
 
     def _collected(self, body: ir.Graph, index: int) -> ir.Value:
-        """What a step inserts at the end of a sequence that begins empty and that nothing else reads."""
+        """What a step inserts at the end of a sequence, or tensor, that begins empty and that nothing else reads."""
         insert = body.outputs[1 + index].producer()
         assert insert is not None
+        if is_op(insert, "Concat"):
+            return required(insert, 1)
         empty = required(self.node, 2 + index).producer()
         carried = body.inputs[2 + index]
         at_end = len(insert.inputs) < 3 or insert.inputs[2] is None
@@ -141,7 +144,8 @@ class _Loop:
             raise self.refuse(f"{node_name(insert)} does more than append to an empty sequence")
         return required(insert, 1)
 
-    def _emit(self, body: ir.Graph, stacked: int) -> None:
+    def _emit(self, body: ir.Graph, stacked: int, grown: dict[int, ir.Node | None]) -> None:
+        """``grown``: the Concat by which a tensor grows, in place of a sequence."""
         given = [required(self.node, 2 + index) for index in self.states]
         outer = [self._time_first(value, axis) for value, axis, _ in self.scanned]
         attributes: dict[str, ir.Graph | int] = {"body": body, "num_scan_inputs": len(outer)}
@@ -156,8 +160,13 @@ class _Loop:
         first = count - len(self.sequences)
         for value, new in zip(old[:first], scan.outputs[:first], strict=True):
             value.replace_all_uses_with(new, replace_graph_outputs=True)
-        for value, new in zip(old[first:], scan.outputs[first:], strict=True):
-            self._stack(value, new)
+        for index, value, new in zip(self.sequences, old[first:], scan.outputs[first:], strict=True):
+            insert = grown[index]
+            if insert is None:
+                self._stack(value, new)
+            else:
+                joined = self._joined(insert, new, insert.attributes["axis"].as_int())
+                value.replace_all_uses_with(joined, replace_graph_outputs=True)
         self.main.remove(self.node, safe=True)
 
     def _time_first(self, value: ir.Value, axis: int) -> ir.Value:
@@ -178,14 +187,33 @@ class _Loop:
         for use in list(sequence.uses()):
             node = use.node
             new_axis = node.attributes["new_axis"].as_int() if "new_axis" in node.attributes else 0
-            if not is_op(node, "ConcatFromSequence") or not new_axis:
-                raise self.refuse(f"{node_name(node)} reads the sequence of outputs other than as a new axis")
+            if not is_op(node, "ConcatFromSequence"):
+                raise self.refuse(f"{node_name(node)} reads the sequence of outputs other than as one tensor")
             axis = node.attributes["axis"].as_int()
             value = stacked
-            if axis:
+            if not new_axis:
+                value = self._joined(node, stacked, axis)
+            elif axis:
                 value = self._moved(node, stacked, axis)
             node.outputs[0].replace_all_uses_with(value, replace_graph_outputs=True)
             self.main.remove(node, safe=True)
+
+    def _joined(self, node: ir.Node, stacked: ir.Value, axis: int) -> ir.Value:
+        """Outputs of length 1 along ``axis`` of each step, joined along it."""
+        if axis < 0:
+            raise self.refuse(f"{node_name(node)} counts its axis from the end")
+        axes = add_constant(self.main, f"{stacked.name}.axis", [axis + 1], np.int64)
+        narrow = ir.node("Squeeze", [stacked, axes], name=f"{stacked.name}.narrow")
+        narrow.outputs[0].name, narrow.outputs[0].type = f"{stacked.name}.narrow", stacked.type
+        self.main.insert_before(self.node, narrow)
+        if not axis:
+            return narrow.outputs[0]
+        rank = len(stacked.shape) - 1 if stacked.shape is not None else 3
+        perm = [*range(1, axis + 1), 0, *range(axis + 1, rank)]
+        turned = ir.node("Transpose", narrow.outputs, {"perm": perm}, name=f"{stacked.name}.joined")
+        turned.outputs[0].name, turned.outputs[0].type = f"{stacked.name}.joined", stacked.type
+        self.main.insert_before(self.node, turned)
+        return turned.outputs[0]
 
     def _moved(self, node: ir.Node, stacked: ir.Value, axis: int) -> ir.Value:
         if axis < 0 and node.outputs[0].shape is None:
@@ -213,25 +241,10 @@ def _is_true(value: ir.Value) -> bool:
     return array is not None and bool(array.all())
 
 
-def _aliases(number: ir.Value) -> list[ir.Value]:
-    """The number of the iteration and what is the same in another type or with an axis more."""
-    found = [number]
-    for value in found:
-        for use in value.uses():
-            if is_op(use.node, *PASSED_ON, "Unsqueeze", "Reshape") and use.idx == 0:
-                found.append(use.node.outputs[0])
-    return found
-
-
-def _widened(alias: ir.Value, number: ir.Value) -> bool:
-    """Whether it has an axis more than the number."""
-    while alias is not number:
-        producer = alias.producer()
-        assert producer is not None
-        if is_op(producer, "Unsqueeze", "Reshape"):
-            return True
-        alias = required(producer, 0)
-    return False
+def _grows(node: ir.Node | None, value: ir.Value) -> bool:
+    """Whether a node appends to a carried tensor that nothing else reads."""
+    joins = node is not None and is_op(node, "Concat") and len(node.inputs) == 2
+    return joins and node is not None and node.inputs[0] is value and len(value.uses()) == 1
 
 
 def _inside(value: ir.Value, body: ir.Graph) -> bool:

@@ -30,11 +30,14 @@ class RaisedScan:
         kernel: the recurrence over all states, inputs and outputs.
         groups: which of them belong together.
         output_shapes: per-step shape of every scan output, for one sample.
+        state_shapes, input_shapes: of states and scanned inputs.
     """
 
     kernel: Recurrence
     groups: Groups
     output_shapes: list[Shape]
+    state_shapes: list[Shape]
+    input_shapes: list[Shape]
 
 
 def recognise_scan(node: ir.Node, axes: Axes) -> RaisedScan:
@@ -54,7 +57,8 @@ def recognise_scan(node: ir.Node, axes: Axes) -> RaisedScan:
     body = analyse(node.attributes["body"].as_graph(), state_shapes, scanned)
     kernel = Recogniser(body, node_name(node)).recognise()
     outputs = [form.shape for form in body.outputs]
-    return RaisedScan(kernel, group_channels(kernel, state_shapes, scanned, outputs), outputs)
+    groups = group_channels(kernel, state_shapes, scanned, outputs)
+    return RaisedScan(kernel, groups, outputs, state_shapes, scanned)
 
 
 def _sample_axes(axes: Axes, value: ir.Value, node: ir.Node) -> tuple[Roles, tuple[int, ...]]:

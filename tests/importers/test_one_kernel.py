@@ -25,6 +25,7 @@ A = np.stack([np.stack([P, -Q], -1), np.stack([Q, P], -1)], 1)
 B, C, D = RNG.standard_normal((H, 2)), RNG.standard_normal((H, 2)), RNG.standard_normal(H)
 
 Step = Callable[[Graph, list[str], str], tuple[list[str], str]]
+Write = Callable[[Graph, Graph, str], tuple[str, str]]  # what a step hands on, and what it begins with
 
 
 def pairs(b: Graph, s: list[str], u: str) -> tuple[list[str], str]:
@@ -97,24 +98,65 @@ def zeros(g: Graph, shape: list[int]) -> str:
 
 
 def loop(step: Step, shapes: list[list[int]]) -> onnx.ModelProto:
+    """Reads by Gather, outputs stacked."""
+    return looped(step, shapes, lambda b: b.op("Gather", "x", "i", axis=1), lambda g, b, y: (y, ""))
+
+
+def loop_of_slices(step: Step, shapes: list[list[int]]) -> onnx.ModelProto:
+    """Reads x[:, i : i + 1], and appends every output to a tensor."""
+
+    def read(b: Graph) -> str:
+        zero, one = b.const([0], np.int64), b.const([1], np.int64)
+        start = b.op("Unsqueeze", "i", zero)
+        return b.op("Squeeze", b.op("Slice", "x", start, b.op("Add", start, one), one), one)
+
+    def write(g: Graph, b: Graph, y: str) -> tuple[str, str]:
+        size = g.op("Concat", g.op("Shape", "x", start=0, end=1), g.const([0, H], np.int64), axis=0)
+        g.op("ConstantOfShape", size, out="none")
+        return b.op("Concat", "kept", b.op("Unsqueeze", y, b.const([1], np.int64)), axis=1), "none"
+
+    return looped(step, shapes, read, write)
+
+
+def loop_of_entries(step: Step, shapes: list[list[int]]) -> onnx.ModelProto:
+    """Reads entries of a sequence, and appends every output to another."""
+
+    def write(g: Graph, b: Graph, y: str) -> tuple[str, str]:
+        wide = b.op("Unsqueeze", y, b.const([1], np.int64))
+        return b.op("SequenceInsert", "kept", wide), g.op("SequenceEmpty", out="none")
+
+    return looped(step, shapes, lambda b: b.op("SequenceAt", "entries", "i"), write)
+
+
+def looped(step: Step, shapes: list[list[int]], read: Callable[[Graph], str], write: Write) -> onnx.ModelProto:
     g = Graph()
+    g.op("SplitToSequence", "x", axis=1, keepdims=0, out="entries")
     states = [f"s{i}" for i in range(len(shapes))]
     starts = [zeros(g, shape) for shape in shapes]
     steps = g.op("Squeeze", g.op("Shape", "x", start=1, end=2))
     b = g.inner("in.")
-    new, y = step(b, states, b.op("Gather", "x", "i", axis=1))
+    new, y = step(b, states, read(b))
+    out, first = write(g, b, y)
     values = [
         helper.make_tensor_value_info("i", TensorProto.INT64, []),
         helper.make_tensor_value_info("go", TensorProto.BOOL, []),
     ]
     floats = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in states]
-    ends = [b.op("Identity", value) for value in (*new, y)]
-    on = helper.make_tensor_value_info(b.op("Identity", "go"), TensorProto.BOOL, [])
+    kind = helper.make_tensor_sequence_value_info if out.startswith("in.sequence") else helper.make_tensor_value_info
+    floats += [kind("kept", TensorProto.FLOAT, None)] if first else []
+    ends = [b.op("Identity", value) for value in new]
     outs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ends]
+    outs.append(kind(out, TensorProto.FLOAT, None))
+    on = helper.make_tensor_value_info(b.op("Identity", "go"), TensorProto.BOOL, [])
     body = helper.make_graph(b.nodes, "body", [*values, *floats], [on, *outs])
     names = [*(f"end{i}" for i in range(len(shapes))), "ys"]
-    g.nodes.append(helper.make_node("Loop", [steps, "", *starts], names, name="loop", body=body))
-    return finish(g, ["batch", "time", H], g.op("Transpose", "ys", perm=[1, 0, 2]), ["batch", "time", H])
+    given = [steps, "", *starts, *([first] if first else [])]
+    g.nodes.append(helper.make_node("Loop", given, names, name="loop", body=body))
+    if not first:
+        result = g.op("Transpose", "ys", perm=[1, 0, 2])
+    else:
+        result = g.op("ConcatFromSequence", "ys", axis=1) if "sequence" in out else "ys"
+    return finish(g, ["batch", "time", H], g.op("Identity", result, out="y"), ["batch", "time", H])
 
 
 def one_step(step: Step, shapes: list[list[int]]) -> onnx.ModelProto:
