@@ -50,11 +50,11 @@ def _full_rate(
     if groups == source.size == size:
         return Convolved(roles, size, source, taps[:, 0], offset, tail)
     states = (taps.shape[2] - 1) * source.size
-    if groups != 1 or tail or states > MOST_STATES:
+    if groups != 1 or states > MOST_STATES:
         fact = f"a convolution in {groups} groups that keeps {states} past inputs"
         remedy = f"use a depthwise convolution, or a dense one that keeps at most {MOST_STATES}"
         raise refuse(node, fact, remedy, "SSMC-T01")
-    return Mixed(roles, size, source, taps, offset)
+    return Mixed(roles, size, source, taps, offset, tail)
 
 
 def _over_time(node: ir.Node, key: str) -> int:

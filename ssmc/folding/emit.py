@@ -20,11 +20,11 @@ from ssmc.folding.signals import (
     Mapped,
     Mean,
     Mixed,
+    Newest,
     Norm,
     Picked,
     Product,
     Raw,
-    Recent,
     Signal,
     Sliding,
     Sum,
@@ -118,9 +118,8 @@ class Emitter:
         if isinstance(signal, Picked):
             whole = self.close(signal.source, grid, f"{name}.whole")
             return replace(self.picked(whole, signal.k, signal.phase, name), roles=signal.roles)
-        if isinstance(signal, Recent):
-            source, factors = signal.source, (signal.coefficient, signal.offset, signal.width)
-            every = self.close(Sliding(source.roles, signal.size, source, *factors), grid, f"{name}.sliding")
+        if isinstance(signal, Newest):
+            every = self.close(signal.source, grid, f"{name}.every")
             return replace(self.last(every, name), roles=signal.roles)
         if not signal.size:
             raise ModelError("SSMC-T02", "the quantized value has no channels", "leave it out of the model", name)
@@ -228,8 +227,6 @@ class Emitter:
 
     def _convolved(self, signal: Convolved, grid: Grid, name: str) -> ir.Value:
         """A finite impulse response is a state space whose states are the last K - 1 inputs: s' = [u, s_1, ...]."""
-        if signal.tail:
-            raise ModelError("SSMC-T01", "a convolution looks ahead", "keep its first T steps only", name)
         scale = signal.source.scale[:, None, None]
         rows = np.concatenate([signal.taps[:, 1:], signal.taps[:, :1]], 1)[:, None] * scale
         return self._shift_register(signal, (rows, 1), grid, name)
@@ -245,6 +242,8 @@ class Emitter:
         self, signal: Convolved | Mixed, read: tuple[FloatArray, int], grid: Grid, name: str
     ) -> ir.Value:
         """States that keep the last inputs; ``read``: rows (G, p, n + m) of [states, inputs], and m."""
+        if signal.tail:
+            raise ModelError("SSMC-T01", "a convolution looks ahead", "keep its first T steps only", name)
         rows, m = read
         size, p, n = len(rows), rows.shape[1], rows.shape[2] - m
         shift = np.zeros((size, n, n + m))

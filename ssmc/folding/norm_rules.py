@@ -11,7 +11,7 @@ from ssmc.folding import rules
 from ssmc.folding.convolutions import convolved
 from ssmc.folding.emit import Emitter
 from ssmc.folding.operands import Operands, Rule, channel_axis, per_channel, real_constant, refuse
-from ssmc.folding.signals import Coded, Convolved, Mapped, Norm, Padded, Signal, Statistic
+from ssmc.folding.signals import Coded, Convolved, Mapped, Mixed, Norm, Padded, Signal, Statistic
 
 
 def _norm_source(node: ir.Node, signal: Signal | None) -> Coded:
@@ -137,7 +137,7 @@ def _pad(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
 def _slice(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     """Of neighbouring channels, of the last step, or of a convolution's tail that was padded behind."""
     signal = operands[0]
-    if not isinstance(signal, Convolved) or not signal.tail:
+    if not isinstance(signal, Convolved | Mixed) or not signal.tail:
         return rules.RULES["", "Slice"](node, operands, emitter)
     before, after = (emitter.axes.shapes[str(v.name)] for v in (node.inputs[0], node.outputs[0]) if v is not None)
     start = real_constant(node.inputs[1], node)

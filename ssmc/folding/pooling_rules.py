@@ -1,4 +1,4 @@
-"""Rules for what ends time: sum, mean and largest value of a sequence, and the mean of its last steps."""
+"""Rules for what ends time: sum, mean and largest value of a sequence, and sum and mean of its last steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import onnx_ir as ir
 from ssmc.folding.emit import Emitter
 from ssmc.folding.layout_rules import without
 from ssmc.folding.operands import Operands, Rule, attribute, real_constant, refuse
-from ssmc.folding.signals import Coded, Ending, Mean, Recent, Signal, Total
+from ssmc.folding.signals import Coded, Convolved, Ending, Mean, Newest, Signal, Sliding, Total
 from ssmc.recognition.axes import Roles
 
 
@@ -38,26 +38,28 @@ def _mean(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     signal, roles = _time(node, operands)
     if isinstance(signal, Coded):
         return [Mean(roles, signal.size, signal, signal.scale, signal.offset)]
-    return [Recent(roles, signal.size, signal.source, signal.source.scale, signal.source.offset, signal.width)]
-
-
-def _whole(node: ir.Node, operands: Operands) -> tuple[Coded, Roles]:
-    """As `_time`, of the whole sequence."""
-    signal, roles = _time(node, operands)
-    if isinstance(signal, Ending):
-        raise refuse(node, f"{node.op_type} of the last steps alone", "take their mean", "SSMC-T01")
-    return signal, roles
+    source = signal.source
+    means = Sliding(source.roles, source.size, source, source.scale, source.offset, signal.width)
+    return [Newest(roles, source.size, means)]
 
 
 def _total(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """Over time, of a quantized value."""
-    signal, roles = _whole(node, operands)
-    return [Total(roles, signal.size, signal, signal.scale, signal.offset)]
+    """Over time, of a quantized value, or of its last steps ``x[:, -k:]``."""
+    signal, roles = _time(node, operands)
+    if isinstance(signal, Coded):
+        return [Total(roles, signal.size, signal, signal.scale, signal.offset)]
+    source = signal.source
+    if source.offset.any():
+        raise refuse(node, "a sum over time of a value plus a constant", "quantize the value itself")
+    ones = np.ones((source.size, signal.width))
+    return [Newest(roles, source.size, Convolved(source.roles, source.size, source, ones, source.offset))]
 
 
 def _largest(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     """Over time, of a quantized value: the largest code of each channel."""
-    signal, roles = _whole(node, operands)
+    signal, roles = _time(node, operands)
+    if isinstance(signal, Ending):
+        raise refuse(node, f"{node.op_type} of the last steps alone", "take their mean or sum", "SSMC-T01")
     if (signal.scale <= 0).any():
         raise refuse(node, "the largest of a negated value", "quantize it after the negation", "SSMC-Q06")
     return [replace(emitter.largest(signal, str(node.outputs[0].name)), roles=roles)]

@@ -238,15 +238,28 @@ class Sliding(Mean):
 
 @dataclass(frozen=True)
 class Ending(Signal):
-    """The last ``width`` steps of a code value, all where there are fewer: on its way into a mean."""
+    """The last ``width`` steps of a code value, all where there are fewer: on its way into a mean or sum."""
 
     source: Coded
     width: int
 
 
 @dataclass(frozen=True)
-class Recent(Sliding):
-    """``coefficient * mean of code over the last width steps + offset``, at the end of the sequence alone."""
+class Newest(Signal):
+    """The last step of another signal, which is quantized at every step."""
+
+    source: Signal
+
+    def scaled(self, factor: FloatArray) -> Signal | None:
+        """Scale the source."""
+        return self._of(self.source.scaled(factor))
+
+    def shifted(self, offset: FloatArray) -> Signal | None:
+        """Shift the source."""
+        return self._of(self.source.shifted(offset))
+
+    def _of(self, source: Signal | None) -> Signal | None:
+        return None if source is None else replace(self, source=source)
 
 
 @dataclass(frozen=True)
@@ -337,11 +350,15 @@ class Convolved(Signal):
 
 @dataclass(frozen=True)
 class Mixed(Signal):
-    """Causal convolution over all channels: ``sum_c,k taps[o, c, k] x[c, t - k] + offset``; taps (size, C, K)."""
+    """Causal convolution over all channels: ``sum_c,k taps[o, c, k] x[c, t - k] + offset``; taps (size, C, K).
+
+    ``tail`` as in `Convolved`.
+    """
 
     source: Coded
     taps: FloatArray
     offset: FloatArray
+    tail: int = 0
 
     def scaled(self, factor: FloatArray) -> Signal:
         """Scale both terms."""

@@ -33,6 +33,9 @@ POOLS = {
     "mean of the last 8": (
         "s = Slice (u, m8, end, one)\n z = ReduceMean <keepdims: int = 0> (s, one)", lambda u: u[:, -8:].mean(1),
     ),
+    "sum of the last 3": (
+        "s = Slice (u, m3, end, one)\n z = ReduceSum <keepdims: int = 0> (s, one)", lambda u: u[:, -3:].sum(1),
+    ),
     "global average": (f"{TO_CHANNELS_FIRST}\n g = GlobalAveragePool (t)\n z = Squeeze (g, two)", lambda u: u.mean(1)),
     "global maximum": (f"{TO_CHANNELS_FIRST}\n g = GlobalMaxPool (t)\n z = Squeeze (g, two)", lambda u: u.max(1)),
 }  # fmt: skip
@@ -109,7 +112,9 @@ def test_a_float_model_with_a_pooling_is_quantized(body, meaning, tmp_path: Path
 
 
 REFUSED = {
-    "sum of the last steps": ("s = Slice (u, m3, end, one)\n z = ReduceSum <keepdims: int = 0> (s, one)", "SSMC-T01"),
+    "largest of the last steps": (
+        "s = Slice (u, m3, end, one)\n z = ReduceMax <keepdims: int = 0> (s, one)", "SSMC-T01",
+    ),
     "smallest": ("z = ReduceMin <keepdims: int = 0> (u, one)", "SSMC-T02"),
     "largest of a negation": (
         "n = Neg (u)\n z = ReduceMax <keepdims: int = 0> (n, one)", "SSMC-T01",

@@ -305,6 +305,18 @@ def test_a_matrix_over_channels_in_any_layout(build: Callable[[Graph, str], str]
     assert sum(isinstance(op, Linear) for op in ops) == 2
 
 
+@pytest.mark.parametrize("end", [-2, "length"])
+def test_a_dense_convolution_that_is_padded_on_both_sides_and_cut(end: int | str) -> None:
+    def build(g: Graph, u: str) -> str:
+        weight = g.const(np.stack([A * 2, A, -A], -1))
+        turned = g.op("Transpose", u, perm=[0, 2, 1])
+        y = g.op("Conv", turned, weight, kernel_shape=[3], pads=[2, 2])
+        stop = ints(g, -2) if end == -2 else g.op("Shape", turned, start=2, end=3)
+        return g.op("Transpose", g.op("Slice", y, ints(g, 0), stop, ints(g, 2)), perm=[0, 2, 1])
+
+    assert sum(isinstance(op, StateSpace) for op in equal(tail(build))) == 1
+
+
 def test_taking_channels_apart() -> None:
     def build(g: Graph, u: str) -> str:
         first = g.op("Slice", u, ints(g, 0), ints(g, 1), ints(g, 2))
