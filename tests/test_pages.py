@@ -11,7 +11,8 @@ from ssmc.data import load_samples
 from tests.pages import RECORDINGS, ROOT, run_page
 
 pytest.importorskip("torch")
-PAGES = ["training.md", *sorted(f"tutorials/{page.name}" for page in (ROOT / "docs" / "tutorials").glob("*.md"))]
+TUTORIALS = sorted(f"tutorials/{page.name}" for page in (ROOT / "docs" / "tutorials").glob("*.md"))
+PAGES = ["onnx-examples.md", "training.md", *TUTORIALS]
 
 
 @pytest.fixture(scope="module")
