@@ -102,7 +102,7 @@ def _applied(node: ir.Node, forms: dict[ir.Value, Affine], axes: Axes) -> dict[i
         return None
     try:
         results = apply(node, operands)
-    except (ModelError, ValueError):  # a product of two outputs, or a constant that varies over time
+    except (ModelError, ValueError, IndexError, RuntimeError):  # a product of outputs, or what varies over time
         return None
     pairs = dict(zip(node.outputs, results, strict=True))
     whole = all(isinstance(form, Affine) and form.shape == _sample(out, axes) for out, form in pairs.items())
