@@ -1,7 +1,8 @@
 """Instructions that a step needs on a Cortex-M4, item by item; loops, addresses and spilled registers are left out.
 
-The bound is of these exact numbers as they lie in flash (8 bits a weight, numbers shared by index), computed with dual
-multiply-accumulates, and rounded by shifts: nothing is recomputed, everything that is used twice stays in a register.
+The bound is of these exact numbers with weights of so many bits in flash, computed with dual multiply-accumulates, and
+rounded by shifts: nothing is recomputed, everything that is used twice stays in a register. Also left out: taking apart
+the 4-bit codes of a kernel, and reading numbers by index, which are a choice of less flash.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ BOUND: dict[str, tuple[float, str]] = {
     "macs of 2-bit rows": (1.0625, "per sixteen: load, 8 masks, 8 dual multiply-accumulates"),
     "inputs of rows": (0.75, "per four: load, sign-extend two pairs"),
     "pairs that turn": (
-        35,
-        "load registers, A and C, 2 of B, index, scale, factor (7), sign-extend 2; 2 products, 3 dual ones (5); "
+        34,
+        "load registers, A and C, 2 of B, scale, factor (6), sign-extend 2; 2 products, 3 dual ones (5); "
         "twice, for read-outs and codes: 2 of scale and half, odd bit, subtract, saturate, and 1 pack (18); "
         "add, saturate, store both (3)",
     ),
-    "other pairs": (40, "as above; load A's second row (2), pack, index, factor"),
+    "other pairs": (38, "as above; load A's second row (2), pack, factor"),
     "channels of pairs": (5, "load u, D and two counts, multiply"),
     "macs of other kernels": (2, "load a weight, multiply-accumulate"),
     "states of other kernels": (15, "load and store the register, read-out (5), code (6), add, saturate"),

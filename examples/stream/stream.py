@@ -144,7 +144,7 @@ def score(stream: Stream, said: Sequence[Word]) -> dict[str, float]:
 @click.option("--recordings", default=300, help="How many.")
 @click.option("--window", default=64, help="Steps of the sliding mean that is compared.")
 @click.option("--board/--no-board", default=False, help="Also detect.c on a Cortex-M4 in QEMU.")
-@click.option("--result", type=click.Path(path_type=Path), default=Path(__file__).with_name("results.json"))
+@click.option("--result", type=click.Path(path_type=Path), default=Path(__file__).with_name("stream.json"))
 def main(noise: Sequence[float], seed: int, recordings: int, window: int, board: bool, result: Path) -> None:
     """Run and write."""
     samples, rows, hours = load_samples(DIGITS / "test.npz").head(recordings), [], 0.0

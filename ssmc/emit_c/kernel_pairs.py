@@ -9,7 +9,7 @@ import numpy as np
 
 from ssmc.emit_c.blocks import read_rows
 from ssmc.emit_c.context import Context, arguments, bound
-from ssmc.emit_c.pair_stream import HEAD, KIND, Stream, define_stream, number
+from ssmc.emit_c.pair_stream import KIND, Stream, define_stream, number
 from ssmc.emit_c.pairs import Pairs
 from ssmc.emit_c.requants import define_requant
 from ssmc.emit_c.separate import reach_of
@@ -43,12 +43,11 @@ def emit_pairs(ctx: Context, op: StateSpace, field: str, pairs: Pairs) -> tuple[
     text, output = _Text(pairs, stream, ctx.file), _output_requant(ctx, op)
     kind = pairs.register.name
     lines = [f"const int8_t *w = {stream.name};", *_halves(text), f"for (int h = 0; h < {groups}; ++h) {{"]
-    loops = [(turned, stop) for turned, stop in ((False, "turning"), (True, "end")) if turned in pairs.turned]
-    for place, (turned, stop) in enumerate(loops):
-        lines += [f"    const {kind} *const {stop} = {loops[0][1] if place else 'r'} + 2 * w[{2 if turned else 1}];"]
-    lines += ["    const int32_t u0 = u[h];", "    int32_t sum = w[0] * u0;", f"    w += {HEAD};"]
-    for turned, stop in loops:
-        lines += [f"    for (; r != {stop}; r += 2, w += {stream.step(turned)}) {{"]
+    lines += ["    const int32_t u0 = u[h];", "    int32_t sum = *w++ * u0;"]
+    for turned in (turned for turned in (False, True) if turned in pairs.turned):
+        lines += [
+            f"    for (const {kind} *const stop = r + 2 * *w++; r != stop; r += 2, w += {stream.step(turned)}) {{"
+        ]
         lines += [*(f"        {line}" for line in _pair(text, turned)), "    }"]
     lines += [f"    y[h] = ({ctx.ctype(op.output).name}){output}(sum, h);", "}"]
     form = {"delta": "registers add up increments", "direct": "codes replace the state"}.get(op.form, "mixed form")

@@ -1,6 +1,6 @@
 """The constants of a kernel of pairs: one stream of bytes in the order of their use, so that one pointer reads them.
 
-- By channel D, how many pairs do not turn, how many do.
+- By channel D; how many pairs do not turn, and these; how many do, and these (what no channel has is left out).
 - By pair a00 c0 a01 c1, b0 b1 and the numbers of the first state; of a pair that does not turn then a10 a11 and the
   numbers of the second. Codes of 4 bits lie two a byte, the first in the lower half.
 
@@ -21,7 +21,6 @@ from ssmc.emit_c.source import SourceFile, literal
 from ssmc.emit_c.widths import INT8, CType, holding
 from ssmc.ir.rounding import IntArray
 
-HEAD = 3
 KIND = "kind"
 
 
@@ -106,9 +105,14 @@ def _stream(pairs: Pairs, direct: IntArray, numbers: IntArray) -> IntArray:
     for h, d in enumerate(direct.tolist()):
         own = np.flatnonzero(pairs.channel == h).tolist()
         turned = int(pairs.turned[own].sum())
-        parts.append(np.array([d, len(own) - turned, turned]))
-        for k in own:
-            parts += [codes[k], numbers[k], *([rows[k], seconds[k]] if k in rows else [])]
+        parts.append(np.array([d]))
+        if general.size:
+            parts.append(np.array([len(own) - turned]))
+        for k in own[: len(own) - turned]:
+            parts += [codes[k], numbers[k], rows[k], seconds[k]]
+        if general.size < count:
+            parts.append(np.array([turned]))
+        parts += [part for k in own[len(own) - turned :] for part in (codes[k], numbers[k])]
     return np.concatenate(parts)
 
 
@@ -124,8 +128,8 @@ def _comment(name: str, pairs: Pairs, fields: dict[str, tuple[int, CType]]) -> s
     numbers = "".join(f", {key} ({ctype.bits} bit)" for key, (_, ctype) in fields.items())
     width = "" if pairs.bits == 8 else ", two codes a byte"
     return (
-        f"{name}: by channel D, pairs that do not turn, pairs that turn; by pair a00 c0 a01 c1 b0 b1{width}{numbers}; "
-        f"of those that do not turn also a10 a11{numbers}"
+        f"{name}: by channel D, the number of pairs that do not turn, and these, that of those that turn, and these; "
+        f"by pair a00 c0 a01 c1 b0 b1{width}{numbers}; of those that do not turn also a10 a11{numbers}"
     )
 
 

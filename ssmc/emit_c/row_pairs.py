@@ -13,7 +13,7 @@ from ssmc.emit_c.widths import INT8, INT16, CType
 from ssmc.ir.rounding import IntArray
 
 #: inputs of one pass of the innermost loop; the first that divides their number is used
-UNROLLED = (8, 4)
+UNROLLED = (16, 8, 4)
 #: pairs of rows that share what was loaded of x
 TOGETHER = 2
 

@@ -14,9 +14,15 @@ from ssmc.ir.rounding import IntArray
 Columns = dict[str, IntArray]
 
 
+#: bytes that an index must save of every entry: reading by index takes three instructions more
+WORTH = 1.2
+
+
 def indexed(columns: Columns) -> tuple[str, ...]:
-    """Those that had better share an index: of all choices the one of the fewest bytes."""
-    return min(_choices(columns), key=lambda chosen: (size(columns, chosen), len(chosen)))
+    """Those that had better share an index: of all choices the one of the fewest bytes, where it saves enough."""
+    entries = len(next(iter(columns.values())))
+    best = min(_choices(columns), key=lambda chosen: (size(columns, chosen), len(chosen)))
+    return best if size(columns, ()) - size(columns, best) >= WORTH * entries else ()
 
 
 def size(columns: Columns, chosen: tuple[str, ...]) -> int:
