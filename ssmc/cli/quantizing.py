@@ -91,7 +91,7 @@ WARN_DB = 10
     "--refit/--no-refit",
     default=True,
     show_default=True,
-    help="Refit C and D to the quantized states on the calibration data.",
+    help="Fit C and D to the quantized states, and matrices to quantized inputs, on the calibration data.",
 )
 @click.option("--state", "state_pairs", multiple=True, metavar="IN:OUT", help=STATE_HELP)
 @click.option(

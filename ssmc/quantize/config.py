@@ -31,7 +31,8 @@ class QuantizeConfig:
         form: of every mode, or ``auto``: whichever predicts less noise.
         granularity: what shares a scale within a kernel.
         power_of_two: scales are powers of two, so that float32 arithmetic is exact.
-        refit: C and D are fitted to the quantized states by least squares on the calibration data.
+        refit: C and D are fitted to the quantized states, and layers to what those in front of them give
+            (`ssmc.quantize.layers`), by least squares on the calibration data.
     """
 
     kernel_bits: int = 8

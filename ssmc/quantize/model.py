@@ -32,7 +32,7 @@ from ssmc.quantize.bases import Kernel
 from ssmc.quantize.config import QuantizeConfig, signed_range
 from ssmc.quantize.given import given_step, spell_quantizers
 from ssmc.quantize.kernel import quantize_kernel
-from ssmc.quantize.means import biases, correct
+from ssmc.quantize.layers import fit, layers
 from ssmc.quantize.modes import require_decay
 from ssmc.quantize.nodes import Nodes, float_scan, quantized_scan
 from ssmc.quantize.read_back import Fidelity, input_dtype, read_back
@@ -112,14 +112,14 @@ def quantize(
     kernels = {node: _kernel_of(node) for node in plan.kernels}
     progress("calibrate")
     source = ir.to_proto(load_model(path, budgets, states))
-    moved = biases(plan)
-    seen, deviation = _calibrate(source, model, [*plan.points, *(bias.value for bias in moved)], kernels, samples)
-    wanted = [np.mean([bias.mean(x) for x in seen[str(bias.value.name)]], 0) for bias in moved]
+    fittable = layers(plan) if config.refit else []
+    seen, deviation = _calibrate(source, model, [*plan.points, *(layer.value for layer in fittable)], kernels, samples)
+    fittable = [layer.with_sums(seen[str(layer.value.name)]) for layer in fittable]
     progress("quantize")
     choices = _rewrite(model, plan, kernels, seen, config, parts)
     _tidy(model)
-    progress("correct biases")
-    correct(model, moved, wanted, samples, input_dtype(source))
+    progress("fit layers")
+    fit(model, fittable, samples, input_dtype(source), config)
     remove_dead(model.graph)
     progress("read back")
     model.metadata_props.update({INPUTS: parts_text(parts)} if parts else {})

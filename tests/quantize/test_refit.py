@@ -131,7 +131,7 @@ def test_a_kernel_whose_poles_moved_is_recovered() -> None:
 
 @pytest.mark.parametrize("granularity", ["mode", "tensor"])
 def test_the_compiled_program_comes_nearer(tmp_path: Path, granularity: str) -> None:
-    proto = float_model(seed=2)
+    proto = float_model(seed=3)
     path = save(proto, tmp_path)
     configs = (QuantizeConfig(kernel_bits=4, refit=refit, granularity=granularity) for refit in (True, False))  # type: ignore[arg-type]
     fitted_, nearest = (distance(tmp_path, proto, quantize(path, samples(), config).model) for config in configs)
