@@ -19,17 +19,19 @@ from ssmc.export.continuous import complex_of
 from ssmc.export.layouts import TimeAxis, time_axes
 from ssmc.export.linear_scan import ModalScan
 
-GAMMAS: dict[str, Callable[[Tensor], Tensor]] = {
-    "exp(gamma_log)": torch.exp,
-    "gamma_log as gamma": lambda x: x,
-    "no gamma": torch.ones_like,
+PARTS = (("re", "im"), ("real", "imag"))
+GAMMAS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # of what the layer holds, and of the modes
+    "exp(gamma_log)": lambda held, a: held.exp(),
+    "gamma_log as gamma": lambda held, a: held,
+    "no gamma": lambda held, a: torch.ones_like(held),
+    "gamma = sqrt(1 - |a|^2)": lambda held, a: (1 - a.abs() ** 2).sqrt(),
 }
 
 
 def adapt(layer: nn.Module) -> Iterator[Candidate] | None:
     """Every reading of the layer; None for any other layer."""
     names = layer._parameters.keys()
-    matrices = all(name in names or {f"{name}_re", f"{name}_im"} <= names for name in "BC")
+    matrices = all(name in names or any({f"{name}_{re}", f"{name}_{im}"} <= names for re, im in PARTS) for name in "BC")
     return _readings(layer) if {"nu_log", "theta_log"} <= names and matrices else None
 
 
@@ -37,7 +39,8 @@ def _matrix(layer: Any, name: str) -> Tensor:
     whole = layer._parameters.get(name)
     if whole is not None:
         return complex_of(whole)
-    return torch.complex(*(layer._parameters[f"{name}_{part}"].detach().double() for part in ("re", "im")))
+    parts = next(pair for pair in PARTS if f"{name}_{pair[0]}" in layer._parameters)
+    return torch.complex(*(layer._parameters[f"{name}_{part}"].detach().double() for part in parts))
 
 
 def _feedthrough(layer: Any, outputs: int, inputs: int) -> Tensor:
@@ -53,12 +56,12 @@ def _readings(layer: Any) -> Iterator[Candidate]:
     b, c = _matrix(layer, "B"), _matrix(layer, "C")
     d = _feedthrough(layer, len(c), b.shape[1])
     size, raw_angle = layer.nu_log.detach().double().exp(), layer.theta_log.detach().double()
-    gamma_log = layer._parameters.get("gamma_log")
+    gamma_log = layer._parameters.get("gamma_log", layer._parameters.get("gamma"))
     gamma_log = torch.zeros_like(size) if gamma_log is None else gamma_log.detach().double().flatten()
     angles = {"": raw_angle.exp(), ", theta_log as theta": raw_angle}
     for angle, gamma, before, gain in product(angles, GAMMAS, (False, True), (1.0, 2.0)):
         a = torch.exp(torch.complex(-size, angles[angle]))
-        scaled = GAMMAS[gamma](gamma_log)[:, None] * b
+        scaled = GAMMAS[gamma](gamma_log, a)[:, None] * b
         scan = ModalScan(a[None], scaled[None], c[None], d[None], gain, before)
         when = "before" if before else "after"
         words = f"{gamma}, output {when} the update{', conjugates' if gain == 2 else ''}{angle}"

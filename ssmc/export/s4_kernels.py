@@ -49,16 +49,19 @@ class Kernel:
 def find_kernel(layer: nn.Module) -> Kernel | None:
     """The kernel of a layer: its child ``kernel``, or one inside that; None where no module has the parameters."""
     child = getattr(layer, "kernel", None)
+    if child is None and holds_kernel(layer):
+        return _read(layer)
     if not isinstance(child, nn.Module):
         return None
-    return next((_read(module) for module in child.modules() if _holds_kernel(module)), None)
+    return next((_read(module) for module in child.modules() if holds_kernel(module)), None)
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
     return {**module._buffers, **module._parameters}  # type: ignore[dict-item]  # None is not looked up
 
 
-def _holds_kernel(module: nn.Module) -> bool:
+def holds_kernel(module: nn.Module) -> bool:
+    """Whether a module has the parameters itself."""
     names = _tensors(module).keys()
     return "C" in names and any(n in names for n in STEP_NAMES) and any(n in names for n in REAL_NAMES)
 
@@ -79,7 +82,8 @@ def _read(module: nn.Module) -> Kernel:
     p = complex_of(held["P"]) if "P" in held else None
     p = None if p is None else p.repeat(1, h // p.shape[1], 1)
     real, imag, b = (value.repeat(h // len(value), 1) for value in (real, imag, b))
-    return Kernel(module, dt.reshape(h, -1), real, imag, b, c, p, _kernel_lengths(module))
+    dt = dt.expand(h, 1) if dt.numel() == 1 else dt.reshape(h, -1)
+    return Kernel(module, dt, real, imag, b, c, p, _kernel_lengths(module))
 
 
 def _kernel_lengths(source: nn.Module) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ssmc.export.adapters import Candidate
-from ssmc.export.layouts import time_axes
+from ssmc.export.layouts import TimeAxis, time_axes
 from ssmc.export.linear_scan import LinearScan
 from ssmc.export.s4_kernels import Kernel, find_kernel, scans
 
@@ -47,9 +47,18 @@ def adapt(layer: nn.Module) -> Iterator[Candidate] | None:
     """Every reading of the layer; None for any other layer."""
     d = layer._parameters.get("D")
     kernel = find_kernel(layer) if d is not None else None
-    if d is None or kernel is None or not all(isinstance(getattr(layer, part, None), nn.Module) for part in PARTS):
+    if d is None or kernel is None:
         return None
-    return _readings(layer, kernel, d)
+    if all(isinstance(getattr(layer, part, None), nn.Module) for part in PARTS):
+        return _readings(layer, kernel, d)
+    return _alone(layer, kernel, d) if kernel.source is layer else None
+
+
+def _alone(layer: nn.Module, kernel: Kernel, d: Tensor) -> Iterator[Candidate]:
+    """Of a layer that holds the parameters itself and is the kernel and D, nothing behind it."""
+    for convention, scan in scans(kernel, d.reshape(-1, len(kernel.c)).T):
+        for transposed in time_axes(layer):
+            yield Candidate(convention, TimeAxis(scan, transposed))
 
 
 def _readings(layer: nn.Module, kernel: Kernel, d: Tensor) -> Iterator[Candidate]:

@@ -19,6 +19,7 @@ from ssmc.export.layouts import TimeAxis, time_axes
 from ssmc.export.linear_scan import ModalScan
 
 SPECTRA = ({"Lambda"}, {"Lambda_re", "Lambda_im"})
+STEPS = ("log_step", "log_dt", "log_Delta")
 
 
 def adapt(layer: nn.Module) -> Iterator[Candidate] | None:
@@ -39,7 +40,7 @@ def _core(layer: nn.Module) -> Any | None:
 def _holds(layer: nn.Module) -> bool:
     names = layer._parameters.keys()
     has_c = "C" in names or {"C1", "C2"} <= names
-    return any(spectrum <= names for spectrum in SPECTRA) and {"B", "log_step"} <= names and has_c
+    return any(spectrum <= names for spectrum in SPECTRA) and "B" in names and has_c and not names.isdisjoint(STEPS)
 
 
 def _refuse(core: Any) -> None:
@@ -61,7 +62,7 @@ def _readings(layer: nn.Module, core: Any) -> Iterator[Candidate]:
     held = core._parameters
     a = complex_of(held["Lambda"]) if "Lambda" in held else torch.complex(core.Lambda_re, core.Lambda_im)
     a, b, c = a.detach().to(torch.complex128).flatten(), complex_of(core.B), _output_matrix(core)
-    dt = core.log_step.detach().double().exp().flatten()
+    dt = next(held[name] for name in STEPS if name in held).detach().double().exp().flatten()
     d = held["D"].detach().double() if held.get("D") is not None else a.real.new_zeros(len(c))
     d = torch.diag(d) if d.ndim == 1 else d
     clipped = torch.complex(a.real.clamp(max=-1e-4), a.imag)
