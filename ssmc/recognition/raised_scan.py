@@ -63,6 +63,9 @@ def recognise_scan(node: ir.Node, axes: Axes) -> RaisedScan:
 
 def _sample_axes(axes: Axes, value: ir.Value, node: ir.Node) -> tuple[Roles, tuple[int, ...]]:
     """Roles of a scanned value and its per-step shape for one sample."""
+    if str(value.name) not in axes.roles:
+        fact, remedy = "the loop runs over a constant, not over the sequence", "scan the sequence"
+        raise ModelError("SSMC-S03", fact, remedy, node_name(node))
     roles, shape = axes.roles[str(value.name)], axes.shapes[str(value.name)]
     if roles[0] != "T":
         raise ModelError(

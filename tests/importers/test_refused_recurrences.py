@@ -142,6 +142,16 @@ def test_an_initial_state_with_a_fixed_batch() -> None:
     assert error.code in {"SSMC-S03", "SSMC-M05"}
 
 
+def test_a_loop_over_a_constant() -> None:
+    g, u = start()
+    g.loop(u, [(H,)], lambda b, s, ut: ([plain(b, s[0], ut)[0]], s))
+    scan = next(node for node in g.nodes if node.op_type == "Scan")
+    scan.input[1] = g.const(np.ones(H))
+    error = refusal(end(g, g.op("Add", u, g.op("ReduceMean", "scan.out0.batch", g.const([1], np.int64)))))
+    assert (error.code, error.node) == ("SSMC-S03", "scan")
+    assert "constant" in error.fact
+
+
 def test_other_loops() -> None:
     g, u = start()
     body = helper.make_graph(
