@@ -65,6 +65,9 @@ def _ends(value: ir.Value) -> Carried | None:
     while node is not None and node.op_type in LAYOUT:
         value = required(node, 0)
         node = value.producer()
+    if node is not None and is_op(node, "Concat"):  # the states of all layers in one tensor
+        parts = [_ends(part) for part in node.inputs if part is not None]
+        return parts[0] if all(part is not None for part in parts) else None
     if node is None or not is_op(node, "Scan"):
         return None
     index = list(node.outputs).index(value)

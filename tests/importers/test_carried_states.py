@@ -48,6 +48,30 @@ def test_a_sequence_model_starts_at_zero() -> None:
     assert np.array_equal(Executor(program_of(proto)).run(X), expected)
 
 
+def test_the_states_of_two_layers_in_one_tensor() -> None:
+    g = Graph()
+    h = g.quant(g.op("MatMul", g.quant("x", CODE, "xq"), g.weight(codes(2, H), 0.25, "enc")), CODE, "u")
+    ends_of = []
+    for layer in range(2):
+
+        def step(b: Graph, s: list[str], ut: str, name: str = f"s{layer}") -> tuple[list[str], list[str]]:
+            new = b.quant(b.op("Add", b.op("Mul", s[0], b.const(0.5)), ut), CODE, name)
+            return [new], [new]
+
+        (y,) = g.loop(h, [(H,)], step, f"scan{layer}")
+        scan = next(node for node in g.nodes if node.name == f"scan{layer}")
+        scan.input[0] = f"first{layer}"
+        entry = ["h0", g.const(layer, np.int64)]
+        g.nodes.insert(0, helper.make_node("Gather", entry, [f"first{layer}"], axis=0, name=f"first{layer}"))
+        ends_of.append(g.op("Unsqueeze", f"scan{layer}.end0", g.const([0], np.int64)))
+        h = g.quant(g.op("Relu", g.quant(y, CODE, f"y{layer}")), CODE, f"act{layer}")
+    g.op("Concat", *ends_of, axis=0, out="hn")
+    proto = g.finish(2, h, ("batch", "time", H))
+    ends(proto, {"h0": [2, "batch", H]}, {"hn": [2, "batch", H]})
+    expected = run_onnx(proto, {"x": X, "h0": np.zeros((2, 3, H), np.float32)})[0]
+    assert np.array_equal(Executor(program_of(proto)).run(X), expected)
+
+
 def test_an_input_that_is_no_state() -> None:
     proto = sequence_model()
     proto.graph.node.append(helper.make_node("Add", ["out", "shift"], ["moved"], name="shifted"))
