@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import onnx
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from ssmc.analysis.refit import fitted, least_rounded
 from ssmc.data import Samples
@@ -165,9 +166,9 @@ def _seen(proto: onnx.ModelProto, some: list[Layer], samples: Samples, kind: np.
     session, found = Session(proto), {name: [np.zeros((0, 0))] * len(samples) for name in shown}
     for indices in _batches(samples):
         batch = np.stack([samples.sequence(index) for index in indices]).astype(kind)
-        for name, values in zip(shown, session.run({source: batch}, shown), strict=True):
-            for index, one in zip(indices, values.astype(np.float64), strict=True):
-                found[name][index] = one[None]
+        for name, values in zip(shown, _of_each(session, source, batch, shown), strict=True):
+            for index, one in zip(indices, values, strict=True):
+                found[name][index] = one.astype(np.float64)
     full = [index for index, length in enumerate(samples.lengths.tolist()) if length]
     return [
         _Seen(
@@ -176,6 +177,19 @@ def _seen(proto: onnx.ModelProto, some: list[Layer], samples: Samples, kind: np.
         )
         for layer, name, x, one in zip(some, names, inputs, plain, strict=True)
     ]
+
+
+def _of_each(
+    session: Session, source: str, batch: NDArray[np.generic], names: list[str]
+) -> list[list[NDArray[np.generic]]]:
+    """Values of every sequence as a run of it alone gives them; all at once where each begins with the batch."""
+    first = session.run({source: batch[:1]}, names)
+    if all(one.shape[:1] == (1,) for one in first):
+        every = session.run({source: batch}, names)
+        if all(values.shape[:1] == (len(batch),) for values in every):
+            return [[one[None] for one in values] for values in every]
+    others = [session.run({source: batch[index : index + 1]}, names) for index in range(1, len(batch))]
+    return [list(values) for values in zip(first, *others, strict=True)]
 
 
 def _batches(samples: Samples) -> Iterator[list[int]]:

@@ -14,6 +14,7 @@ from ssmc.importers import load_model
 from ssmc.quantize import QuantizeConfig, quantize
 from ssmc.quantize import layers as fitting
 from ssmc.verify import run_onnx
+from tests.graph_writer import Graph
 from tests.quantize.floats import FEATURES, float_model
 
 LENGTHS = (40, 25, 40, 0, 31)
@@ -97,3 +98,23 @@ def test_neighbours_are_corrected_together_where_there_are_many(
     monkeypatch.setattr(fitting, "MOST_RUNS", 1)
     path = saved(tmp_path)
     assert quantize(path, samples, COARSE).fidelity.sqnr_db > 0
+
+
+@pytest.mark.parametrize("layout", ["rows of all steps", "time first"])
+def test_values_that_do_not_begin_with_the_batch(layout: str, tmp_path: Path) -> None:
+    """A linear layer on (batch * time, features), and one on (time, batch, features)."""
+    rng = np.random.default_rng(0)
+    g = Graph()
+    rows = (
+        g.op("Reshape", "x", g.const([-1, 3], np.int64)) if layout[0] == "r" else g.op("Transpose", "x", perm=[1, 0, 2])
+    )
+    h = g.op("Add", g.op("MatMul", rows, g.const(rng.standard_normal((3, 4)))), g.const(rng.standard_normal(4)))
+    y = g.op("Add", g.op("MatMul", g.op("Gelu", h), g.const(rng.standard_normal((4, 2)))), g.const([0.5, -0.5]))
+    shape = g.op("Concat", g.op("Shape", "x", start=0, end=2), g.const([2], np.int64), axis=0)
+    out = g.op("Reshape", y, shape) if layout[0] == "r" else g.op("Transpose", y, perm=[1, 0, 2])
+    proto = g.finish(3, out, ["batch", "time", 2])
+    onnx.save(proto, tmp_path / "m.onnx")
+    x = rng.standard_normal((4, 20, 3)).astype(np.float32)
+    made = quantize(tmp_path / "m.onnx", Samples(x.reshape(-1, 3), np.arange(5) * 20)).model
+    real = run_onnx(proto, {"x": x})[0]
+    assert np.linalg.norm(run_onnx(made, {"x": x})[0] - real) < 0.03 * np.linalg.norm(real)
