@@ -20,7 +20,7 @@ from examples.lib.options import Numbers
 from examples.lib.parents import Task, save_parameters
 from examples.lib.ragged import Part, Ragged
 from examples.lib.recipe import FirstBatches, Recipe, Shape, shortened
-from examples.studies import fewer
+from examples.studies import fewer, post_training
 from ssmc.analysis.bases import literal
 from ssmc.analysis.qs4d_metrics import fp32_twin, qs4d_figures
 from ssmc.qat import ModelConfig, S4DClassifier
@@ -131,3 +131,13 @@ def test_literal_counts_states_that_differ_by_channel():
     assert more.size_bits - few.size_bits == 3 * 2 * 32
     assert more.adc - few.adc == 3 * 32
     assert more.ace - few.ace == 3 * 2 * 32 * 32
+
+
+def test_post_training_measures_every_width(task, tmp_path, monkeypatch):
+    monkeypatch.setitem(post_training.TASKS, "smnist", lambda path: task)
+    line = ["--task", "smnist", "--data", str(FEWER), "--bits", "8,5", "--out", str(tmp_path / "rows.json")]
+    ran = CliRunner().invoke(post_training.main, line, catch_exceptions=False)
+    assert ran.exit_code == 0, ran.output
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert [row["bits"] for row in rows] == ["float", "8", "5"]
+    assert rows[1]["sqnr_db"] > rows[2]["sqnr_db"]
