@@ -175,7 +175,8 @@ def test_the_command_writes_table_csv_and_page(tmp_path: Path) -> None:
 def test_a_table_replaces_nothing_that_the_sweep_needs(tmp_path: Path, name: str) -> None:
     path = written(tmp_path)
     refused = run("sweep", path, "--csv", tmp_path / name)
-    assert (refused.exit_code, "choose another name" in refused.stderr) == (2, True)
+    assert refused.exit_code == 2
+    assert "choose another name" in refused.stderr or "give the name of a file" in refused.stderr
     assert not (tmp_path / "points.sqlite").exists()
 
 
