@@ -49,7 +49,7 @@ KEYS: dict[str, tuple[dict[str, int], tuple[str, ...], object]] = {
     **dict.fromkeys(["array.leakage_uw", "digital.leakage_uw"], (LEAKAGE, (), None)),
     **{f"noise.{name}": (NOISE, (), 0.25) for name in rules("noise") if name not in ("device", "writable_levels")},
     "noise.device": (NOISE, (), "pcm"),
-    "noise.writable_levels": (NOISE, (), 8),
+    "noise.writable_levels": (NOISE | {"energy": 0}, (), 8),  # columns are held where fewer levels round them least
     "adc.energy_pj": (ENERGY, (), 60),
     "adc.rate_msps": ({"latency": -1, "interval": -1}, (), None),
     "digital.clock_mhz": ({"latency": -1, "interval": -1}, (), None),
