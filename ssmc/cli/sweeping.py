@@ -54,10 +54,8 @@ def sweep(
     database = output or file.with_suffix(".sqlite")
     kept = {path.resolve() for path in (file, database, *map(Path, asked.stamps))}
     for path in (as_csv, html):
-        if path is not None and (path.is_dir() or path.resolve() in kept):
-            raise click.BadParameter(
-                f"{path} is a folder, or a file that the sweep reads or keeps; choose another name"
-            )
+        if path is not None and path.resolve() in kept:
+            raise click.BadParameter(f"{path} is a file that the sweep reads or keeps; choose another name")
     with Store(database) as store:
         known = len(asked.points) - len(store.open_points(asked))
         if known:

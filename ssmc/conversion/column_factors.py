@@ -32,6 +32,8 @@ from ssmc.ir.connectivity import live_columns, live_rows
 from ssmc.ir.rounding import FloatArray, IntArray
 
 EQUAL = 1 + 1e-9
+#: factors that are weighed at most: of cells of thousands of levels, that many of even distance
+MOST_TRIES = 256
 
 
 def digit_errors(hw: Hardware) -> FloatArray:
@@ -77,24 +79,35 @@ class Factors:
         return np.where((top > 0) & np.array(whole), self.hw.largest_digit // np.maximum(top, 1), 1)
 
     @cached_property
+    def tries(self) -> IntArray:
+        """The factors that are weighed, ascending from 1."""
+        return _evenly(int(self.most.max(initial=1)))
+
+    @cached_property
     def errors(self) -> FloatArray:
-        """E(k) without the ratio, (C, K) for k = 1..K; infinite where the cells do not hold k times the codes."""
-        flat = self.codes.reshape(-1, self.codes.shape[-1])
-        driven = np.repeat(live_rows(self.codes), self.codes.shape[1], 0)
-        found = np.full((len(flat), int(self.most.max(initial=1))), np.inf)
-        found[:, 0] = 0.0  # where there is no choice
-        if found.shape[1] == 1:
+        """E(k) without the ratio, (C, K) for k in `tries`; infinite where the cells do not hold k times the codes."""
+        return self._errors(np.arange(len(self.most)), self.tries)
+
+    def _errors(self, columns: IntArray, tries: IntArray) -> FloatArray:
+        """Of some columns, (len(columns), len(tries)); ``tries`` (K,), or (len(columns), K)."""
+        tries = np.broadcast_to(tries, (len(columns), tries.shape[-1]))
+        flat = self.codes.reshape(-1, self.codes.shape[-1])[columns]
+        driven = np.repeat(live_rows(self.codes), self.codes.shape[1], 0)[columns]
+        most = self.most[columns]
+        found = np.where(tries == 1, 0.0, np.inf)  # where there is no choice
+        if most.max(initial=1) == 1:
             return found
         each, middle = digit_errors(self.hw), self.hw.largest_digit
-        for k in range(1, found.shape[1] + 1):
-            rows = np.flatnonzero(self.most >= max(k, 2))
-            found[rows, k - 1] = (each[k * flat[rows] + middle] * driven[rows]).sum(-1) / k**2
+        for at in range(tries.shape[1]):
+            rows = np.flatnonzero(most >= np.maximum(tries[:, at], 2))
+            k = tries[rows, at, None]
+            found[rows, at] = (each[k * flat[rows] + middle] * driven[rows]).sum(-1) / k[:, 0] ** 2
         return found
 
     @property
     def own(self) -> IntArray:
         """Each column for itself, (C,)."""
-        return _least(self.errors)
+        return self.tries[_least(self.errors)]
 
     @property
     def common(self) -> IntArray:
@@ -106,7 +119,7 @@ class Factors:
         np.add.at(total, self.sets[live], np.where(beyond, 0.0, weighted)[live])
         closed = np.zeros(total.shape, np.bool_)
         np.logical_or.at(closed, self.sets[live], beyond[live])
-        return np.where(live, _least(np.where(closed, np.inf, total))[self.sets], 1)
+        return np.where(live, self.tries[_least(np.where(closed, np.inf, total))][self.sets], 1)
 
     @property
     def freely(self) -> IntArray:
@@ -140,9 +153,15 @@ class Factors:
         largest = int((self.most[columns] // times).min())
         if largest < 1:
             return None
-        picks = np.arange(1, largest + 1) * times[:, None]
-        weighted = self.errors[np.array(columns)[:, None], picks - 1] * np.array(each, np.float64)[:, None] ** 2
-        return np.asarray(times * _least(weighted.sum(0, keepdims=True))[0])
+        tries = _evenly(largest)
+        errors = self._errors(np.array(columns), tries * times[:, None])
+        weighted = errors * np.array(each, np.float64)[:, None] ** 2
+        return np.asarray(times * tries[_least(weighted.sum(0, keepdims=True))[0]])
+
+
+def _evenly(largest: int) -> IntArray:
+    """The whole numbers 1 to ``largest``, or `MOST_TRIES` of them, evenly spread, with both ends."""
+    return np.unique(np.linspace(1, largest, min(largest, MOST_TRIES)).astype(np.int64))
 
 
 def multiplied(codes: IntArray, factor: Sequence[Fraction]) -> IntArray:
@@ -153,5 +172,5 @@ def multiplied(codes: IntArray, factor: Sequence[Fraction]) -> IntArray:
 
 
 def _least(errors: FloatArray) -> IntArray:
-    """The smallest k = 1..K of nearly the least error of each row (.., K)."""
-    return np.asarray(1 + (errors <= errors.min(-1, keepdims=True) * EQUAL).argmax(-1), np.int64)
+    """Index of the first of each row (.., K) that is nearly the least."""
+    return np.asarray((errors <= errors.min(-1, keepdims=True) * EQUAL).argmax(-1), np.int64)

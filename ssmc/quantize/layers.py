@@ -82,7 +82,10 @@ def layers(plan: Plan) -> list[Layer]:
 def _layer(matrix: ir.Node, position: int) -> Layer | None:
     if matrix.op_type in ("Conv", "Gemm"):
         bias = constant_array(matrix.inputs[2]) if len(matrix.inputs) > 2 else None
-        return None if bias is None or bias.ndim != 1 else Layer(matrix.outputs[0], 1, matrix, 2, matrix, None)
+        beta = matrix.attributes.get("beta")
+        if bias is None or bias.ndim != 1 or (beta is not None and beta.as_float() != 1):
+            return None
+        return Layer(matrix.outputs[0], 1, matrix, 2, matrix, None)
     uses = list(matrix.outputs[0].uses())
     if len(uses) != 1 or not is_op(uses[0].node, "Add"):
         return None

@@ -5,13 +5,11 @@ from __future__ import annotations
 import pytest
 
 from ssmc.errors import UsageError
-from ssmc.hardware.custom import TAKEN
 from ssmc.hardware.file import entries, hardware_data, hardware_from_data, load_hardware, parse_hardware
 from ssmc.hardware.model import Hardware
 from ssmc.hardware.peak import peak
 from ssmc.hardware.schema import file_text
 from ssmc.hardware.settings import with_settings
-from ssmc.targets.aimc.cost.totals import CHARGED
 
 TIA = """
 [[component]]
@@ -44,10 +42,6 @@ def test_what_is_written_reads_the_same() -> None:
 
 def test_other_keys_may_be_set_beside_them() -> None:
     assert with_settings(chip(), ("noise.wire_ohm=1",)).customs == chip().customs
-
-
-def test_the_names_of_charged_components_are_taken() -> None:
-    assert set(CHARGED) < TAKEN
 
 
 def test_peak_figures_have_them() -> None:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from ssmc.hardware.custom import TABLE
 from ssmc.hardware.model import Hardware
 from ssmc.hardware.not_modelled import costs_not_modelled, effects_not_modelled
 from ssmc.ir.rates import period, seen_at_end
@@ -29,10 +28,6 @@ from ssmc.targets.aimc.tiles.instructions import TileProgram
 from ssmc.targets.base import Json
 
 SCHEMA = "ssmc.cost.aimc/1"
-CHARGED = (
-    "dac", "dac_bit", "array", "array_bit", "sample_hold", "hold_bit", "hold_pulse", "adc", "adc_step", "shift_add",
-    "adder", "multiplier", "mac", "requantize", "table", "divider", "register", "buffer", "bus", "weights",
-)  # fmt: skip
 BITS = ("register", "buffer", "weights")
 
 
@@ -231,10 +226,9 @@ def _totals(lines: Sequence[tuple[Line, float]]) -> Json:
         found: float = sum(times * getattr(line, field) for line, times in lines if line.component in components)
         return found
 
-    own = tuple({line.component for line, _ in lines if line.key.startswith(f"{TABLE}.")})
-
+    every = tuple({line.component for line, _ in lines})
     return {
-        "energy_pj": {name: total((*CHARGED, *own), name) for name in ("high", "low", "nominal")},
+        "energy_pj": {name: total(every, name) for name in ("high", "low", "nominal")},
         "adc_conversions": total(("adc",), "count"),
         "adc_conversion_bits": total(("adc",), "bits"),
         "dac_drives": total(("dac",), "count"),

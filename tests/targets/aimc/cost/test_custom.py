@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
+from ssmc.hardware.custom import TAKEN
 from ssmc.hardware.file import load_hardware, parse_hardware
 from ssmc.hardware.model import Hardware
 from ssmc.hardware.schema import file_text
 from ssmc.ir.program import Program
 from ssmc.targets.aimc.cost.explain import explain
 from ssmc.targets.aimc.cost.totals import Cost, cost
+from ssmc.targets.aimc.lowering.kernel_places import Place
 from ssmc.targets.aimc.lowering.partial_sums import lower
 from ssmc.targets.aimc.tiles import instructions as isa
 from ssmc.targets.aimc.tiles.assemble import assemble
@@ -56,6 +58,16 @@ def test_energy_by_rule(preset: str, per: str, program_of: Callable[..., Program
     assert more["high"] == pytest.approx(more["nominal"] * 4)
     rows = explain(found, "component.own.energy_pj", STEPS)
     assert sum(row.nominal for row in rows) == pytest.approx(more["nominal"])
+
+
+@pytest.mark.parametrize("place", ["analog", "digital"])
+@pytest.mark.parametrize("preset", ["taox64", "isaac128", "neurram", "puma"])
+def test_the_names_of_what_is_charged_are_taken(preset: str, place: Place, program_of: Callable[..., Program]) -> None:
+    program, hw = program_of(form="delta"), load_hardware(preset)
+    places = dict.fromkeys((op.name for op in program.ops), place)
+    found = cost(assemble(lower(program, hw, places), hw), hw)
+    charged = {line.component for line in (*found.per_step, *found.finish)} | {area.component for area in found.areas}
+    assert charged <= TAKEN
 
 
 @pytest.mark.parametrize("on", ["chip", "array", "row", "column", "converter"])

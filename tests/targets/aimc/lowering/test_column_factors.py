@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssmc.conversion.column_factors import Factors, digit_errors
+from ssmc.conversion.column_factors import MOST_TRIES, Factors, digit_errors
 from ssmc.conversion.column_sums import Inputs
 from ssmc.hardware.components import Quantity
 from ssmc.hardware.conductances import IDEAL, noise_of
 from ssmc.hardware.file import load_hardware, preset_names
 from ssmc.hardware.model import Hardware
+from ssmc.hardware.settings import with_settings
 from ssmc.ir.matrix import Matrix
 from ssmc.ir.program import Program
 from ssmc.ir.requant import Requant, make_requant
@@ -181,3 +182,14 @@ def test_blocks_share_an_array_if_the_steps_of_their_cells_are_equal() -> None:
     steps = [plan.step_of(group, (0, 1), hw) for group in range(3)]
     assert [int(f) for f in plan.factor] == [2, 5, 2]
     assert steps[0] == steps[2] != steps[1]
+
+
+def test_many_levels_are_weighed_at_even_distances() -> None:
+    """Cells of 65,536 levels would have 32,767 factors of a ternary column."""
+    hw = with_settings(load_hardware("taox64"), ("cell.levels=65536",))
+    codes = np.array([[[1, -1, 0], [1, 0, 1]]])
+    factors = Factors.of(codes, [Fraction(1, 2)] * 2, hw)
+    assert len(factors.tries) == MOST_TRIES
+    assert factors.tries[0] == 1
+    assert factors.tries[-1] == factors.most.max() == hw.largest_digit
+    assert (factors.own == hw.largest_digit).all()
