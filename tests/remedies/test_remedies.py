@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.remedies import chips, commands, models  # noqa: F401 - they fill the table
+from tests.remedies import chips, commands, files, graphs, models  # noqa: F401 - they fill the table
 from tests.remedies.following import FOLLOWED
 
 if find_spec("torch") is not None:
