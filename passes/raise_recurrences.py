@@ -10,6 +10,7 @@ import onnx_ir as ir
 from ssmc.errors import ModelError
 from ssmc.ir.build import (
     add_constant,
+    carried,
     constant_array,
     is_op,
     node_name,
@@ -121,8 +122,7 @@ def _initial(exposed: Exposed, loops: list[ir.Node]) -> list[FloatArray]:
 
 
 def _states_of(node: ir.Node) -> list[ir.Value]:
-    count = len(node.inputs) - node.attributes["num_scan_inputs"].as_int()
-    return [required(node, index) for index in range(count)]
+    return [required(node, index) for index in range(carried(node))]
 
 
 def _emit(graph: ir.Graph, node: ir.Node, read: ReadOuts, start: FloatArray, axes: Axes, name: str) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ssmc.budgets import Budgets
 from ssmc.errors import ModelError
-from ssmc.ir.build import is_op, node_name
+from ssmc.ir.build import carried, is_op, node_name
 from ssmc.verify import exposed, random_feeds, refusals, serialized, session_options
 
 MOST_BYTES = 4 << 30
@@ -126,10 +126,8 @@ def _require_apart(model: ir.Model, session: LimitedSession) -> None:
 
 def _sequences_of(scan: ir.Node) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
     """Names of what a Scan reads and writes step by step, with the axis of the steps."""
-    read = scan.attributes["num_scan_inputs"].as_int()
-    written = len(scan.outputs) - (len(scan.inputs) - read)
-    ends = []
-    for values, key in ((scan.inputs[-read:], "scan_input_axes"), (scan.outputs[-written:], "scan_output_axes")):
+    count, ends = carried(scan), []
+    for values, key in ((scan.inputs[count:], "scan_input_axes"), (scan.outputs[count:], "scan_output_axes")):
         axes = scan.attributes[key].as_ints() if key in scan.attributes else [0] * len(values)
         ends.append([(str(value.name), axis) for value, axis in zip(values, axes, strict=True) if value is not None])
     return ends[0], ends[1]

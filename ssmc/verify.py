@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -87,9 +87,14 @@ def exposed(model: ir.Model) -> tuple[onnx.ModelProto, list[str]]:
     """The model with every value of its main graph as an output, and the names of those that nodes make."""
     proto = ir.to_proto(model)
     names = [out for node in proto.graph.node for out in node.output if out]
-    known = {out.name for out in proto.graph.output}
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    show(proto, names)
     return proto, names
+
+
+def show(proto: onnx.ModelProto, names: Iterable[str]) -> None:
+    """Make outputs of values of the main graph, in place, where they are none."""
+    known = {value.name for value in (*proto.graph.input, *proto.graph.output)}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
 
 
 def run_onnx(

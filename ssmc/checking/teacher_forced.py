@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ssmc.checking.ties import code_distance, float_error, matrix_distance, tie_distance
 from ssmc.errors import UsageError, VerificationError
-from ssmc.ir.build import constant_array, is_op, node_name, required
+from ssmc.ir.build import carried, constant_array, is_op, node_name, required
 from ssmc.ir.levels import Level
 from ssmc.ir.operations import AnyOp, Downsample, SlidingMean, StateSpace, Table
 from ssmc.ir.operations.operation import Reduction, Stateless
@@ -178,8 +178,7 @@ def _quantized(canonical: ir.Model) -> dict[str, tuple[str, FloatArray]]:
 
 
 def _state_roles(node: ir.Node, axes: Axes) -> list[Roles]:
-    count = len(node.inputs) - node.attributes["num_scan_inputs"].as_int()
-    return [axes.roles[str(required(node, index).name)] for index in range(count)]
+    return [axes.roles[str(required(node, index).name)] for index in range(carried(node))]
 
 
 def _expose_states(node: onnx.NodeProto) -> list[str]:

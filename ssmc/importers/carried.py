@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.errors import ModelError
-from ssmc.ir.build import add_constant, is_op, known_shape, remove_dead, required
+from ssmc.ir.build import add_constant, carried, is_op, known_shape, remove_dead, required
 
 LAYOUT = frozenset({"Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Flatten", "Slice", "Gather"})
 Carried = tuple[ir.Node, int]
@@ -50,8 +50,7 @@ def _starts(value: ir.Value) -> Carried | None:
     for use in value.uses():
         node = use.node
         if is_op(node, "Scan"):
-            carried = len(node.inputs) - node.attributes["num_scan_inputs"].as_int()
-            return (node, use.idx) if use.idx < carried else None
+            return (node, use.idx) if use.idx < carried(node) else None
         if node.op_type in LAYOUT and use.idx == 0:
             found = _starts(node.outputs[0])
             if found is not None:
@@ -71,8 +70,7 @@ def _ends(value: ir.Value) -> Carried | None:
     if node is None or not is_op(node, "Scan"):
         return None
     index = list(node.outputs).index(value)
-    carried = len(node.inputs) - node.attributes["num_scan_inputs"].as_int()
-    return (node, index) if index < carried else None
+    return (node, index) if index < carried(node) else None
 
 
 def _start_at_zero(graph: ir.Graph, state: ir.Value, sequence: ir.Value) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.importers.loops import once
-from ssmc.ir.build import add_constant, is_op, node_name, remove_dead, replace_value
+from ssmc.ir.build import add_constant, carried, is_op, node_name, remove_dead, replace_value
 
 
 def stack_final_states(model: ir.Model) -> None:
@@ -22,11 +22,6 @@ def stack_final_states(model: ir.Model) -> None:
         states = [index for index, out in enumerate(node.outputs[: carried(node)]) if used(out)]
         if states:
             _stack(graph, node, states)
-
-
-def carried(node: ir.Node) -> int:
-    """How many states a Scan has."""
-    return len(node.inputs) - node.attributes["num_scan_inputs"].as_int()
 
 
 def used(value: ir.Value) -> bool:

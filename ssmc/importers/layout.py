@@ -20,6 +20,7 @@ from ssmc.importers.protos import every_graph
 from ssmc.importers.zero_starts import expand_zero_starts
 from ssmc.ir.build import add_constant, is_op, known_shape, required
 from ssmc.trial import LimitedSession, shape_of
+from ssmc.verify import show
 
 NAMES = ("batch", "time")
 SIZES = (3, 5)
@@ -151,8 +152,7 @@ def _measured(model: ir.Model, free: list[int], names: list[str], limits: tuple[
     proto = ir.to_proto(model)
     given = str(model.graph.inputs[0].name)
     wanted = [name for name in dict.fromkeys(names) if name != given]
-    known = {out.name for out in proto.graph.output}
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name not in known)
+    show(proto, wanted)
     session, dims = LimitedSession(proto, *limits), list(known_shape(model.graph.inputs[0]))
     measured = []
     for sizes in (SIZES, *MORE):

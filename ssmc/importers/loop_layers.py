@@ -17,8 +17,9 @@ from ssmc.budgets import Budgets
 from ssmc.importers.qonnx import QONNX
 from ssmc.importers.rewritten import require_same
 from ssmc.importers.step_layers import ELEMENTWISE, JOINS, MATRICES, Nodes, Steps, behind
-from ssmc.ir.build import is_op, known_shape, node_name, remove_dead, required
+from ssmc.ir.build import carried, is_op, known_shape, node_name, remove_dead, required
 from ssmc.trial import LimitedSession, shape_of
+from ssmc.verify import show
 
 LINEAR = frozenset((*ELEMENTWISE, *MATRICES, *JOINS, "ReduceMean", "Flatten"))
 QUANTIZERS = frozenset(("Round", "Clip", "Max", "Min", "QuantizeLinear", "DequantizeLinear"))
@@ -54,7 +55,7 @@ def split_loops(model: ir.Model, budgets: Budgets, source: str) -> None:
 
 def _can_be_split(node: ir.Node) -> bool:
     """Whether a body holds more than linear operations and quantizers, but nothing else lies between its states."""
-    body, count = node.attributes["body"].as_graph(), len(node.inputs) - _scanned(node)
+    body, count = node.attributes["body"].as_graph(), carried(node)
     states, rows = body.inputs[:count], body.inputs[count:]
     pairs = dict(zip(states, body.outputs[:count], strict=True))
     signals = behind(body, body.inputs)
@@ -81,14 +82,10 @@ def _shapes_by_batch(
     wanted = list(dict.fromkeys(str(v.name) for node in scans for v in (*node.inputs, *node.outputs) if v is not None))
     for at in (0, 1):
         shapes = _measured(proto, model, at, TIME, wanted, budgets, source)
-        walked = [str(required(node, -1 - i).name) for node in scans for i in range(_scanned(node))]
+        walked = [str(required(node, -1 - i).name) for node in scans for i in range(len(node.inputs) - carried(node))]
         if all(len(shapes[name]) > 1 and shapes[name][1] == BATCH != shapes[name][0] for name in walked):
             return at, shapes
     return None
-
-
-def _scanned(node: ir.Node) -> int:
-    return node.attributes["num_scan_inputs"].as_int()
 
 
 def _measured(
@@ -99,10 +96,9 @@ def _measured(
     sizes = iter((BATCH, time) if at == 0 else (time, BATCH))
     dims = [dim if isinstance(dim, int) else next(sizes, 1) for dim in known_shape(value)]
     exposed.CopyFrom(proto)
-    known = {out.name for out in proto.graph.output} | {str(value.name)}
     stored = {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
     wanted = [name for name in names if name not in stored and name != value.name]
-    exposed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name not in known)
+    show(exposed, wanted)
     feeds = {str(value.name): np.zeros(dims, (value.dtype or ir.DataType.FLOAT).numpy())}
     results = LimitedSession(exposed, budgets, source).run(feeds, wanted)
     return stored | {str(value.name): tuple(dims)} | {n: shape_of(x) for n, x in zip(wanted, results, strict=True)}
@@ -111,7 +107,7 @@ def _measured(
 def _inline(graph: ir.Graph, node: ir.Node, shapes: dict[str, tuple[int, ...]], name: str) -> Steps:
     """A body's nodes on rows, in place of its Scan: right at one step, at which every state has its first value."""
     body = node.attributes["body"].as_graph()
-    count = len(node.inputs) - _scanned(node)
+    count = carried(node)
     nodes = Nodes(graph)
     turned = [_batch_first(nodes, required(node, i), shapes, f"{name}.in{i}") for i in range(count, len(node.inputs))]
     lengths = nodes.op("Shape", [turned[0]], f"{name}.lengths", start=0, end=2)

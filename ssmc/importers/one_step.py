@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 
 from ssmc.budgets import Budgets
@@ -17,6 +16,7 @@ from ssmc.importers.stacked_states import unstack_states
 from ssmc.importers.step_layers import Nodes, Steps
 from ssmc.ir.build import is_op, known_shape, remove_dead
 from ssmc.trial import LimitedSession, shape_of
+from ssmc.verify import exposed
 
 BATCH = 3
 SCAN = "one_step"
@@ -48,10 +48,7 @@ def one_step_to_scan(model: ir.Model, states: Mapping[str, str], budgets: Budget
 def _measured(model: ir.Model, budgets: Budgets, source: str) -> dict[str, tuple[int, ...]]:
     """Shapes of every value at a batch of 3; a batch of 1 that a model declares is free where it runs at 3."""
     fixed = _free_batch(model.graph)
-    proto = ir.to_proto(model)
-    names = [out for node in proto.graph.node for out in node.output if out]
-    known = {out.name for out in proto.graph.output}
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    proto, names = exposed(model)
     feeds = {}
     for value in model.graph.inputs:
         dims = [BATCH, *(int(dim) if isinstance(dim, int) else 1 for dim in known_shape(value).dims[1:])]

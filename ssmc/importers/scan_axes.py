@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import onnx
 import onnx_ir as ir
 
 from ssmc.budgets import Budgets
-from ssmc.ir.build import is_op, node_name, required
+from ssmc.ir.build import carried, is_op, node_name, required
 from ssmc.trial import LimitedSession, shape_of
-from ssmc.verify import random_feeds
+from ssmc.verify import random_feeds, show
 
 AXES = ("scan_input_axes", "scan_output_axes")
 Ranks = dict[str, int]
@@ -24,7 +23,7 @@ def scan_first_axes(model: ir.Model, budgets: Budgets, source: str) -> None:
     scans = [node for node in model.graph if is_op(node, "Scan") and any(key in node.attributes for key in AXES)]
     if not scans:
         return
-    first = [len(node.inputs) - node.attributes["num_scan_inputs"].as_int() for node in scans]
+    first = [carried(node) for node in scans]
     read = [[required(n, i) for i in range(start, len(n.inputs))] for n, start in zip(scans, first, strict=True)]
     made = [list(node.outputs[start:]) for node, start in zip(scans, first, strict=True)]
     ranks = _ranks(model, [value for values in (*read, *made) for value in values], budgets, source)
@@ -39,8 +38,7 @@ def _ranks(model: ir.Model, values: list[ir.Value], budgets: Budgets, source: st
     names = [str(value.name) for value in values if str(value.name) not in known]
     if names:
         proto = ir.to_proto(model)
-        there = {out.name for out in proto.graph.output}
-        proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in there)
+        show(proto, names)
         results = LimitedSession(proto, budgets, source).run(random_feeds(model, batch=2, steps=2), names)
         known |= {name: len(shape_of(result)) for name, result in zip(names, results, strict=True)}
     return known

@@ -92,6 +92,11 @@ def ssmc_node(
     return ir.node(op_type, ordered, domain=DOMAIN, outputs=outputs, name=name or output)
 
 
+def carried(scan: ir.Node) -> int:
+    """How many states a Scan has."""
+    return len(scan.inputs) - scan.attributes["num_scan_inputs"].as_int()
+
+
 def is_op(node: ir.Node | None, *op_types: str, domain: str = "") -> bool:
     """Whether a node is one of the op types of a domain."""
     return node is not None and node.op_type in op_types and node.domain in {domain, "ai.onnx"} | {domain}

@@ -30,7 +30,7 @@ from ssmc.ir.rounding import FloatArray
 from ssmc.quantize.config import QuantizeConfig, weight_limit
 from ssmc.quantize.nodes import Nodes
 from ssmc.quantize.steps import weight_codes
-from ssmc.verify import Session
+from ssmc.verify import Session, show
 
 #: runs of the model at most: where there are more layers, neighbours are fitted together
 MOST_RUNS = 12
@@ -163,9 +163,8 @@ def _seen(proto: onnx.ModelProto, some: list[Layer], samples: Samples, kind: np.
     names = [str(layer.value.name) for layer in some]
     inputs = [str(required(layer.matrix, 0).name) for layer in some]
     shown = list(dict.fromkeys([*names, *(name for name, one in zip(inputs, plain, strict=True) if one)]))
-    known = {output.name for output in proto.graph.output}
     source = proto.graph.input[0].name
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in shown if name not in known)
+    show(proto, shown)
     session, found = Session(proto), {name: [np.zeros((0, 0))] * len(samples) for name in shown}
     for indices in _batches(samples):
         batch = np.stack([samples.sequence(index) for index in indices]).astype(kind)

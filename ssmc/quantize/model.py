@@ -38,7 +38,7 @@ from ssmc.quantize.nodes import Nodes, float_scan, quantized_scan
 from ssmc.quantize.read_back import Fidelity, input_dtype, read_back
 from ssmc.quantize.steps import best_step, weight_codes
 from ssmc.recognition.axes import name_axes
-from ssmc.verify import Session, run_onnx
+from ssmc.verify import Session, run_onnx, show
 
 MOST_DEVIATION = 1e-3
 MOST_VALUES = 1 << 16
@@ -181,8 +181,7 @@ def _calibrate(
     proto = ir.to_proto(raised)
     names = list(dict.fromkeys([*(str(v.name) for v in shown), *(str(required(k, 0).name) for k in kernels)]))
     source, output = proto.graph.input[0].name, proto.graph.output[0].name
-    known = {source, output}
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    show(proto, names)
     seen: dict[str, list[FloatArray]] = {name: [] for name in names}
     deviation = 0.0
     wanted = [name for name in names if name != source]

@@ -27,7 +27,7 @@ from ssmc.passes.fold_constants import FoldConstants
 from ssmc.passes.raise_recurrences import RaiseRecurrences
 from ssmc.quantize.modes import Modes
 from ssmc.quantize.nodes import float_scan
-from ssmc.verify import Session
+from ssmc.verify import Session, show
 
 KERNELS = ("StateSpace", "StateSpaceAfter")
 MOST_LAGS = 2048
@@ -148,8 +148,7 @@ def _inputs(model: ir.Model, names: list[str], samples: Samples) -> dict[str, Fl
     proto = ir.to_proto(model)
     source = proto.graph.input[0].name
     wanted = [name for name in dict.fromkeys(names) if name != source]
-    known = {value.name for value in proto.graph.output}
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name not in known)
+    show(proto, wanted)
     sequences = [samples.sequence(index).astype(np.float32)[None] for index in range(len(samples))]
     sequences = [x for x in sequences if x.shape[1]]
     lags = min(MOST_LAGS, max((x.shape[1] for x in sequences), default=1))

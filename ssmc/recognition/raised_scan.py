@@ -11,7 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ssmc.errors import ModelError
-from ssmc.ir.build import node_name, required
+from ssmc.ir.build import carried, node_name, required
 from ssmc.ir.rounding import FloatArray
 from ssmc.ir.sparse import Sparse
 from ssmc.recognition.axes import Axes, Roles
@@ -46,9 +46,8 @@ def recognise_scan(node: ir.Node, axes: Axes) -> RaisedScan:
     Raises:
         ModelError: SSMC-S01, S02 or S03, naming the guilty node.
     """
-    count = node.attributes["num_scan_inputs"].as_int()
     given = [required(node, index) for index in range(len(node.inputs))]
-    states, inputs = given[: len(given) - count], given[len(given) - count :]
+    states, inputs = given[: carried(node)], given[carried(node) :]
     if not states:
         remedy = "apply the operations to the whole sequence"
         raise ModelError("SSMC-S02", "the loop carries no state", remedy, node_name(node))
