@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 Batch = tuple[Tensor, Tensor | None, Tensor]  # x (N, T, d), lengths (N) or None where all are T, target (N, ...)
@@ -49,28 +49,35 @@ class Arrays:
 
     def __init__(
         self,
-        x: NDArray[np.floating],
-        target: NDArray[np.generic],
-        lengths: NDArray[np.integer] | None = None,
+        x: ArrayLike,
+        target: ArrayLike,
+        lengths: ArrayLike | None = None,
         *,
         batch: int = 32,
         held_out: float = 0.2,
         seed: int = 0,
         augment: Callable[[NDArray[np.float32], np.random.Generator], NDArray[np.float32]] | None = None,
     ) -> None:
-        if x.ndim != 3 or len(target) != len(x) or (lengths is not None and np.shape(lengths) != (len(x),)):
-            shapes = f"x {x.shape}, target {target.shape}, lengths {None if lengths is None else np.shape(lengths)}"
+        x, target = _array("x", x), _array("target", target)
+        lengths = None if lengths is None else _array("lengths", lengths)
+        if x.ndim != 3 or target.shape[:1] != x.shape[:1] or (lengths is not None and lengths.shape != x.shape[:1]):
+            shapes = f"x {x.shape}, target {target.shape}, lengths {None if lengths is None else lengths.shape}"
             raise ValueError(f"{shapes}: give x (n, T, d) and as many targets and lengths")
-        if not np.isfinite(x).all():
-            raise ValueError("x has numbers that are not finite: leave these sequences out, or mend them")
+        if 0 in x.shape:
+            raise ValueError(f"x is {x.shape}: give at least one sequence, step and feature")
+        for name, values in (("x", x), ("target", target)):
+            if not np.isfinite(values).all():
+                raise ValueError(f"{name} has numbers that are not finite: leave these sequences out, or mend them")
         if batch < 1:
             raise ValueError(f"batch is {batch}: give 1 or more")
         self.x, self.batch, self.augment = np.asarray(x, np.float32), batch, augment
-        whole = np.issubdtype(target.dtype, np.integer)
+        whole = target.dtype.kind in "biu"
         self.target = np.asarray(target, np.int64 if whole else np.float32)
         self.lengths = None if lengths is None else np.asarray(lengths, np.int64)
-        if lengths is not None and not (np.min(lengths) >= 1 and np.max(lengths) <= x.shape[1]):
-            raise ValueError(f"lengths are {np.min(lengths)} to {np.max(lengths)}: give 1 to {x.shape[1]}")
+        if lengths is not None and not (lengths.min() >= 1 and lengths.max() <= x.shape[1]):
+            raise ValueError(f"lengths are {lengths.min()} to {lengths.max()}: give 1 to {x.shape[1]}")
+        if lengths is not None and (lengths != self.lengths).any():
+            raise ValueError("lengths has fractions: give whole numbers of steps")
         order, kept = np.random.default_rng(seed).permutation(len(x)), round(held_out * len(x))
         if not 0 < kept < len(x):
             raise ValueError(f"{len(x)} sequences leave {kept} to hold out: give more, or another share")
@@ -91,6 +98,21 @@ class Arrays:
             x = np.ascontiguousarray(self.augment(x, rng), np.float32)
         lengths = None if self.lengths is None else torch.from_numpy(self.lengths[rows])
         return torch.from_numpy(x), lengths, torch.from_numpy(self.target[rows])
+
+
+def _array(name: str, values: ArrayLike) -> NDArray[Any]:
+    """Numbers as an array.
+
+    Raises:
+        ValueError: something else, or nested lists of unequal length.
+    """
+    try:
+        found = np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{name} has rows of unequal length: pad them to the longest, and give lengths") from None
+    if found.dtype.kind not in "biuf":
+        raise ValueError(f"{name} holds no numbers: give floats, or classes as whole numbers from 0")
+    return found
 
 
 class Loaders:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from torch import nn
 
 from ssmc.qat.calibration import Calibration, calibrate
@@ -24,6 +24,7 @@ from ssmc.qat.training import Phase, Trainer, evaluate
 FLOAT_LR, QAT_LR, POLES = 4e-3, 1e-3, 0.25  # rates; of poles, as a share of the others
 TEACHER = 0.5  # its share of the loss of quantized training
 CALIBRATED = 64  # sequences
+MOST_UNSEEN = 10  # class numbers for each class that occurs
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,11 @@ class Fitted:
 
 
 def fit(
-    x: NDArray[np.floating],
-    y: NDArray[np.generic],
+    x: ArrayLike,
+    y: ArrayLike,
     config: ModelConfig | None = None,
     *,
-    lengths: NDArray[np.integer] | None = None,
+    lengths: ArrayLike | None = None,
     epochs: tuple[int, int] = (30, 10),
     held_out: float = 0.2,
     batch: int = 32,
@@ -73,13 +74,16 @@ def fit(
         ValueError: arrays that do not fit each other or the configuration.
         DivergedError: the loss is not finite.
     """
-    y = np.asarray(y)
-    classes = np.issubdtype(y.dtype, np.integer)
-    if y.dtype.kind not in "iuf" or (classes and y.min(initial=0) < 0):
-        raise ValueError("y holds neither numbers nor classes: give whole numbers from 0, or floats")
-    data = Arrays(x, y if classes or y.ndim > 1 else y[:, None], lengths, batch=batch, held_out=held_out, seed=seed)
+    if np.shape(epochs) != (2,) or min(epochs) < 0:
+        raise ValueError(f"epochs are {epochs}: give two numbers from 0, of float and of quantized training")
+    data = Arrays(x, y, lengths, batch=batch, held_out=held_out, seed=seed)
+    classes = not np.issubdtype(data.target.dtype, np.floating)
+    if not classes and data.target.ndim == 1:
+        data.target = data.target[:, None]
+    config = config or _shape(data, classes)
+    _require_fit(data, config, classes)
     torch.manual_seed(seed)
-    model = S4DClassifier(config or _shape(data, classes))
+    model = S4DClassifier(config)
     metric, loss = (accuracy, None) if classes else (r2, squared_error)
     with tempfile.TemporaryDirectory() as folder:
 
@@ -103,10 +107,45 @@ def _shape(data: Arrays, classes: bool) -> ModelConfig:
         inside = np.arange(x.shape[1]) < data.lengths[data.taught, None]
     deviation = x[inside].std(0, dtype=np.float64)
     gain = 1 / np.where(deviation > 0, deviation, 1.0)
-    outputs = int(target.max()) + 1 if classes else target.shape[-1]
-    per_step = target.ndim == (2 if classes else 3)
-    pooling: Literal["mean", "none"] = "none" if per_step else "mean"
+    outputs = max(int(target.max()) + 1, 2) if classes else target.shape[-1]
+    if classes and outputs > MOST_UNSEEN * len(np.unique(target)):
+        raise ValueError(
+            f"y has {len(np.unique(target))} classes with numbers to {outputs - 1}: number them from 0, "
+            "np.unique(y, return_inverse=True)[1], or give a config"
+        )
+    pooling: Literal["mean", "none"] = "none" if _per_step(data, classes) else "mean"
     return ModelConfig(x.shape[2], outputs, d_model=32, layers=2, pooling=pooling, input_gain=tuple(gain.tolist()))
+
+
+def _per_step(data: Arrays, classes: bool) -> bool:
+    return data.target.ndim == (2 if classes else 3)
+
+
+def _require_fit(data: Arrays, config: ModelConfig, classes: bool) -> None:
+    """Refuse targets that are no output of such a model.
+
+    Raises:
+        ValueError: the arrays do not fit the configuration.
+    """
+    target, per_step = data.target, _per_step(data, classes)
+    most = (2 if classes else 3) if per_step else (1 if classes else 2)
+    if target.ndim != most or (per_step and not config.rates and target.shape[1] != data.x.shape[1]):
+        shapes = "classes (n) or (n, T)" if classes else "numbers (n), (n, p) or (n, T, p)"
+        raise ValueError(f"y is {target.shape} for x {data.x.shape}: give {shapes}")
+    if classes and target.min() < 0:
+        raise ValueError(f"y has the class {target.min()}: give whole numbers from 0, or floats to predict")
+    if data.x.shape[2] != config.d_input:
+        raise ValueError(f"x has {data.x.shape[2]} features, and the config d_input = {config.d_input}")
+    if classes and target.max() >= config.d_output:
+        raise ValueError(
+            f"y has the class {target.max()}, the config classes 0 to {config.d_output - 1} (d_output)"
+        )
+    if not classes and target.shape[-1] != config.d_output:
+        raise ValueError(f"y has {target.shape[-1]} numbers, and the config d_output = {config.d_output}")
+    if per_step != (config.pooling == "none"):
+        raise ValueError(
+            f'y is {target.shape}: an output a step needs pooling = "none", one a sequence "mean" or "last"'
+        )
 
 
 def _sequences(data: Arrays, seed: int) -> list[Calibration]:

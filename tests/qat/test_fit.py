@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 torch = pytest.importorskip("torch")
 
@@ -69,19 +71,60 @@ def test_the_same_seed_gives_the_same_model() -> None:
     assert all((a == b).all() for a, b in zip(one.parameters(), two.parameters(), strict=True))
 
 
+ZEROS = np.zeros((9, 3, 1))
+CLASSES = np.arange(9) % 2
+
+
 @pytest.mark.parametrize(
     ("x", "y", "lengths", "says"),
     [
         (np.zeros((5, 3)), np.zeros(5, int), None, "give x"),
         (np.zeros((5, 3, 1)), np.zeros(4, int), None, "give x"),
+        (np.zeros((0, 3, 1)), np.zeros(0, int), None, "at least one sequence"),
+        (np.zeros((9, 3, 0)), CLASSES, None, "at least one sequence, step and feature"),
         (np.full((9, 3, 1), np.nan), np.zeros(9, int), None, "not finite"),
-        (np.zeros((9, 3, 1)), np.full(9, -1), None, "from 0"),
-        (np.zeros((9, 3, 1)), np.full(9, "a"), None, "from 0"),
+        (ZEROS, np.full(9, np.inf), None, "target has numbers that are not finite"),
+        (ZEROS, np.full(9, -1), None, "from 0"),
+        (ZEROS, np.full(9, "a"), None, "from 0"),
+        (ZEROS, None, None, "target holds no numbers"),
+        (ZEROS, 1990 + CLASSES, None, "number them from 0"),
+        (ZEROS, np.zeros((9, 2), int), None, r"classes \(n\) or \(n, T\)"),
+        (ZEROS, np.zeros((9, 2, 1)), None, "give numbers"),
         (np.zeros((2, 3, 1)), np.zeros(2, int), None, "hold out"),
-        (np.zeros((9, 3, 1)), np.zeros(9, int), np.full(9, 4), "1 to 3"),
-        (np.zeros((9, 3, 1)), np.zeros(9, int), np.zeros(9, int), "1 to 3"),
+        (ZEROS, np.zeros(9, int), np.full(9, 4), "1 to 3"),
+        (ZEROS, np.zeros(9, int), np.zeros(9, int), "1 to 3"),
+        (ZEROS, np.zeros(9, int), np.full(9, 1.5), "fractions"),
+        ([[[0.0]], [[0.0], [1.0]]], [0, 1], None, "x has rows of unequal length: pad them"),
     ],
 )
-def test_what_does_not_fit_is_refused(x: np.ndarray, y: np.ndarray, lengths: np.ndarray | None, says: str) -> None:
+def test_what_does_not_fit_is_refused(x: ArrayLike, y: ArrayLike, lengths: ArrayLike | None, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         fit(x, y, lengths=lengths, epochs=(1, 1))
+
+
+@pytest.mark.parametrize(
+    ("shape", "y", "says"),
+    [
+        ({"d_input": 2}, CLASSES, "1 features, and the config d_input = 2"),
+        ({"d_output": 1}, CLASSES, r"class 1, the config classes 0 to 0 \(d_output\)"),
+        ({}, CLASSES / 2, "1 numbers, and the config d_output = 2"),
+        ({"pooling": "none"}, CLASSES, 'an output a step needs pooling = "none"'),
+        ({}, np.zeros((9, 3), int), 'an output a step needs pooling = "none"'),
+    ],
+)
+def test_a_config_of_another_shape_is_refused(shape: dict[str, Any], y: np.ndarray, says: str) -> None:
+    config = ModelConfig(**{"d_input": 1, "d_output": 2, "d_model": 4, "layers": 1, **shape})
+    with pytest.raises(ValueError, match=says):
+        fit(ZEROS, y, config, epochs=(1, 1))
+
+
+@pytest.mark.parametrize("epochs", [3, (1,), (1, -1)])
+def test_epochs_are_two_numbers(epochs: Any) -> None:
+    with pytest.raises(ValueError, match="give two numbers"):
+        fit(ZEROS, CLASSES, epochs=epochs)
+
+
+def test_lists_and_truth_values_are_taken() -> None:
+    x, y = tones(32, 1)
+    made = fit(x.tolist(), (y > 0).tolist(), ModelConfig(1, 2, d_model=4, d_state=4, layers=1), epochs=(1, 1))
+    assert 0 <= made.score <= 1
