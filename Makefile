@@ -9,6 +9,9 @@ CORES = $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 EPOCH = $(shell git log -1 --format=%ct)
 JOBS ?= $(shell test $(CORES) -lt 4 && echo $(CORES) || echo 4)
 
+# Compiled bytecode is kept: tests start many processes.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 DIGITS := examples/spoken_digits
 .PHONY: help demo test lint types layers gate baseline check fuzz fuzz-inputs cortex-m cortex-tools bench format docs dist clean
