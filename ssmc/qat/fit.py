@@ -137,9 +137,7 @@ def _require_fit(data: Arrays, config: ModelConfig, classes: bool) -> None:
     if data.x.shape[2] != config.d_input:
         raise ValueError(f"x has {data.x.shape[2]} features, and the config d_input = {config.d_input}")
     if classes and target.max() >= config.d_output:
-        raise ValueError(
-            f"y has the class {target.max()}, the config classes 0 to {config.d_output - 1} (d_output)"
-        )
+        raise ValueError(f"y has the class {target.max()}, the config classes 0 to {config.d_output - 1} (d_output)")
     if not classes and target.shape[-1] != config.d_output:
         raise ValueError(f"y has {target.shape[-1]} numbers, and the config d_output = {config.d_output}")
     if per_step != (config.pooling == "none"):
