@@ -115,13 +115,19 @@ def _require_apart(model: ir.Model, session: LimitedSession) -> None:
         return
 
     def moves(ends: list[tuple[str, int]]) -> bool:
-        firsts = [[np.moveaxis(values[name], axis, 0)[:, :1] for values in (before, after)] for name, axis in ends]
-        return any(not np.array_equal(old, new, equal_nan=True) for old, new in firsts)
+        pairs = [(np.moveaxis(before[name], axis, 0), np.moveaxis(after[name], axis, 0)) for name, axis in ends]
+        return any(not _first_kept(old, new) for old, new in pairs)
 
     for node, (inputs, outputs) in ends.items():
         if moves(outputs) and not moves(inputs):
             fact = "what the loop makes of a sequence depends on the others of its batch"
             raise ModelError("SSMC-M18", fact, "keep the batch axis out of means, sums and reshapes", node)
+
+
+def _first_kept(old: NDArray[Any], new: NDArray[Any]) -> bool:
+    """Whether the first of two sequences is the same in both (T, ...): the batch is an axis of length 2."""
+    axes = [axis for axis in range(1, old.ndim) if old.shape[axis] == 2]
+    return any(np.array_equal(old.take(0, axis), new.take(0, axis), equal_nan=True) for axis in axes)
 
 
 def _sequences_of(scan: ir.Node) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:

@@ -50,11 +50,20 @@ def _full_rate(
     if groups == source.size == size:
         return Convolved(roles, size, source, taps[:, 0], offset, tail)
     states = (taps.shape[2] - 1) * source.size
-    if groups != 1 or states > MOST_STATES:
+    if states > MOST_STATES:
         fact = f"a convolution in {groups} groups that keeps {states} past inputs"
         remedy = f"use a depthwise convolution, or a dense one that keeps at most {MOST_STATES}"
         raise refuse(node, fact, remedy, "SSMC-T01")
-    return Mixed(roles, size, source, taps, offset, tail)
+    return Mixed(roles, size, source, ungrouped(taps, groups), offset, tail)
+
+
+def ungrouped(weight: FloatArray, groups: int) -> FloatArray:
+    """The weight (out, C, K) of a convolution in groups (out, C / groups, K), with zeros between them."""
+    size, each, width = weight.shape
+    wide = np.zeros((size, groups * each, width))
+    for group, rows in enumerate(np.split(np.arange(size), groups)):
+        wide[rows, group * each : (group + 1) * each] = weight[rows]
+    return wide
 
 
 def _over_time(node: ir.Node, key: str) -> int:

@@ -12,6 +12,7 @@ from ssmc.folding.convolutions import convolved
 from ssmc.folding.emit import Emitter
 from ssmc.folding.operands import Operands, Rule, channel_axis, per_channel, real_constant, refuse
 from ssmc.folding.signals import Coded, Convolved, Mapped, Mixed, Norm, Padded, Signal, Statistic
+from ssmc.ir.rounding import IntArray
 
 
 def _norm_source(node: ir.Node, signal: Signal | None) -> Coded:
@@ -123,15 +124,24 @@ def _pad(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     signal = operands[0]
     pads = real_constant(node.inputs[1], node).astype(np.int64)
     axes = node.inputs[3] if len(node.inputs) > 3 else None
+    if axes is not None and signal is not None:
+        pads = _of_every_axis(pads, real_constant(axes, node).astype(np.int64), len(signal.roles))
     value = node.inputs[2] if len(node.inputs) > 2 else None
     zero = value is None or not real_constant(value, node).any()
     constant = "mode" not in node.attributes or node.attributes["mode"].as_string() == "constant"
-    if axes is None and isinstance(signal, Coded) and zero and constant and len(pads) == 2 * len(signal.roles):
+    if isinstance(signal, Coded) and zero and constant and len(pads) == 2 * len(signal.roles):
         before, after = pads[: len(signal.roles)], pads[len(signal.roles) :]
         time = signal.roles.index("T") if "T" in signal.roles else 0
         if not after.any() and before.sum() == before[time]:
             return [Padded(signal.roles, signal.size, signal, int(before[time]))]
     raise refuse(node, "a padding that is not zeros before the first step", "pad time with zeros, before", "SSMC-T01")
+
+
+def _of_every_axis(pads: IntArray, axes: IntArray, rank: int) -> IntArray:
+    """Paddings before and behind some axes as those of all."""
+    every = np.zeros((2, rank), np.int64)
+    every[:, axes] = pads.reshape(2, -1)
+    return every.ravel()
 
 
 def _slice(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:

@@ -126,7 +126,7 @@ class Planner:
             if self._kind(first) not in ("dense", "coded", "converted") or self._over_time(node, first):
                 self._coded(first)
             return self._kind(first)
-        if op in LARGEST:
+        if op in LARGEST or op == "Pad":
             self._coded(first)
             return "coded"
         if op in MATRICES and len(signals) == 1:

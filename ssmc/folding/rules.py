@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
+from ssmc.folding.convolutions import ungrouped
 from ssmc.folding.embedding_rules import gather
 from ssmc.folding.emit import Emitter, Grid, unquantized_weights
 from ssmc.folding.layout_rules import LAYOUT_RULES
@@ -181,14 +182,14 @@ def _conv(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     signal = operands[0]
     weight = real_constant(node.inputs[1], node)
     pads, strides = (node.attributes[k].as_ints() if k in node.attributes else () for k in ("pads", "strides"))
-    pointwise = weight.ndim == 3 and weight.shape[2] == 1 and attribute(node, "group", 1) == 1
+    pointwise = weight.ndim == 3 and weight.shape[2] == 1
     if isinstance(signal, Coded) and len(strides) == 1 and strides[0] > 1:
         signal = emitter.picked(signal, strides[0], 0, f"{node.outputs[0].name}.strided")
     if signal is None or not pointwise or any(pads):
         raise refuse(
             node, f"a convolution of shape {weight.shape}", "only kernel 1 compiles; put time into the SSM", "SSMC-T01"
         )
-    dense = _dense(node, signal, weight[:, :, 0], 1)
+    dense = _dense(node, signal, ungrouped(weight, attribute(node, "group", 1))[:, :, 0], 1)
     if len(node.inputs) < 3 or node.inputs[2] is None:
         return [dense]
     return [dense.shifted(real_constant(node.inputs[2], node))]

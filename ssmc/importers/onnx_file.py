@@ -19,11 +19,13 @@ from ssmc.importers.final_states import stack_final_states
 from ssmc.importers.ids import widen_ids
 from ssmc.importers.inputs import INPUTS, Parts, input_parts, one_real_sequence, parts_of, parts_text
 from ssmc.importers.layout import relaxed, to_batch_time_features, to_one_axis_of_features
+from ssmc.importers.lengths import spell_lengths
 from ssmc.importers.loop_layers import split_loops
 from ssmc.importers.loops import loops_to_scans
 from ssmc.importers.norms import fuse_norms
 from ssmc.importers.one_step import one_step_to_scan
 from ssmc.importers.opset import raise_opset
+from ssmc.importers.paddings import spell_paddings
 from ssmc.importers.protos import every_graph, invalid, parsed, proto_name, undecodable
 from ssmc.importers.qonnx import QONNX, attach_bodies
 from ssmc.importers.rates import refuse_mixed_rates
@@ -104,8 +106,9 @@ def import_model(
     raise_opset(model)
     scan_first_axes(model, budgets, source)
     einsum_to_matmul(model.graph)
-    fused = fuse_norms(model)
-    if loops_to_scans(model) or fused:
+    spell_paddings(model)
+    spelled = [fuse_norms(model), spell_lengths(model), loops_to_scans(model)]
+    if any(spelled):
         require_same(free, model, budgets, source)
     parts = one_step_to_scan(model, states, budgets, source) or parts
     drop_carried_states(model)

@@ -13,6 +13,7 @@ from ssmc.importers.protos import every_graph
 
 AGAIN = "export the model again"
 PLACE = re.compile(r"\(op_type:(?P<type>[^,)]*)(?:, node name: (?P<name>[^)]*))?\): ")
+MOST_INTEGERS = 16  # axes, sizes, bounds of slices
 WITHIN = ("", "[ShapeInferenceError]", "[TypeInferenceError]")  # the fault is in a node of a subgraph
 Dims = tuple[int | None, ...]
 
@@ -44,11 +45,42 @@ def with_shapes(proto: onnx.ModelProto, source: str) -> onnx.ModelProto:
 
 
 def _inferred(proto: onnx.ModelProto, source: str) -> onnx.ModelProto:
+    lent = _lend_integers(proto)
     try:
-        return onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
+        found = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
     except Exception as cause:  # InferenceError, and others on broken files
         node, fact = _guilty(str(cause))
         raise ModelError("SSMC-M03", f"types or shapes do not fit: {fact}", AGAIN, node or source) from None
+    for body, count in zip(every_graph(found), lent, strict=True):
+        del body.initializer[len(body.initializer) - count :]
+    return found
+
+
+def _lend_integers(proto: onnx.ModelProto) -> list[int]:
+    """Give bodies copies of the main graph's integers that they read, since onnx does not look for axes outside.
+
+    Returns:
+        How many each graph was given, at the end of its initializers.
+    """
+    known = {tensor.name: tensor for tensor in proto.graph.initializer if _is_short(tensor)}
+    for node in proto.graph.node:
+        value = next((a.t for a in node.attribute if a.name == "value"), None) if node.op_type == "Constant" else None
+        if value is not None and _is_short(value):
+            known[node.output[0]] = onnx.TensorProto()
+            known[node.output[0]].CopyFrom(value)
+            known[node.output[0]].name = node.output[0]
+    lent = []
+    for graph in every_graph(proto):
+        own = {name for node in graph.node for name in node.output} | {tensor.name for tensor in graph.initializer}
+        read = dict.fromkeys(name for node in graph.node for name in node.input if name in known)
+        wanted = [] if graph is proto.graph else [known[name] for name in read if name not in own]
+        graph.initializer.extend(wanted)
+        lent.append(len(wanted))
+    return lent
+
+
+def _is_short(tensor: onnx.TensorProto) -> bool:
+    return tensor.data_type == onnx.TensorProto.INT64 and len(tensor.dims) < 2 and sum(tensor.dims) <= MOST_INTEGERS
 
 
 def _guilty(message: str) -> tuple[str, str]:

@@ -34,6 +34,7 @@ def roll_up(proto: onnx.ModelProto, budgets: Budgets, source: str) -> onnx.Model
         return proto
     model = parsed(proto, source)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    common.NameFixPass()(model)  # a file may leave nodes without names
     rolled = False
     while (copies := find(model.graph)) is not None:
         try:

@@ -93,7 +93,22 @@ def inserted(axis: int) -> Callable[[Graph, str], str]:
     return write
 
 
+def grown(g: Graph, u: str) -> str:
+    """Steps are appended to a tensor (time, batch, H) that begins empty: the batch is no step's first axis."""
+    time_first, steps, zeros = ahead(g, u)
+    nothing = g.op("Concat", g.const([0], np.int64), g.op("Shape", zeros), axis=0)
+    b = g.inner("in.")
+    new, y = step(b, b.op("Gather", time_first, "i", axis=0))
+    wide = b.op("Unsqueeze", y, b.const([0], np.int64))
+    ends = [b.op("Identity", "go", out="go.on"), b.op("Identity", new), b.op("Concat", "ys", wide, axis=0)]
+    graph = body(b, [value("s"), value("ys")], [value(ends[0], BOOL), *(value(name) for name in ends[1:])])
+    given = [steps, g.const(True, np.bool_), zeros, g.op("ConstantOfShape", nothing)]
+    g.nodes.append(helper.make_node("Loop", given, ["s.end", "all"], name="loop", body=graph))
+    return g.op("Transpose", "all", perm=[1, 0, 2])
+
+
 FORMS = {"scan outputs": scan_outputs, "gathered": gathered, "sequence": inserted(0), "sequence, axis 1": inserted(1)}
+FORMS |= {"grown": grown}
 
 
 @pytest.mark.parametrize("form", FORMS)

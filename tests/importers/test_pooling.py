@@ -27,6 +27,15 @@ POOLS = {
     "sum": ("z = ReduceSum <keepdims: int = 0> (u, one)", lambda u: u.sum(1)),
     "max": ("z = ReduceMax <keepdims: int = 0> (u, one)", lambda u: u.max(1)),
     "last": ("z = Gather <axis: int = 1> (u, last)", lambda u: u[:, -1]),
+    "last, by the length": (
+        "n = Shape <start: int = 1, end: int = 2> (u)\n k = Sub (n, one)\n l = Gather <axis: int = 1> (u, k)\n"
+        "z = Squeeze (l, one)", lambda u: u[:, -1],
+    ),
+    "last, keeping the axis": ("l = Gather <axis: int = 1> (u, m1)\n z = Squeeze (l, one)", lambda u: u[:, -1]),
+    "sum over the length": (
+        "s = ReduceSum <keepdims: int = 0> (u, one)\n shape = Shape (x)\n n = Gather (shape, time)\n"
+        "f = Cast <to: int = 1> (n)\n z = Div (s, f)", lambda u: u.mean(1),
+    ),
     "mean of the last 3": (
         "s = Slice (u, m3, end, one)\n z = ReduceMean <keepdims: int = 0> (s, one)", lambda u: u[:, -3:].mean(1),
     ),
@@ -39,7 +48,7 @@ POOLS = {
     "global average": (f"{TO_CHANNELS_FIRST}\n g = GlobalAveragePool (t)\n z = Squeeze (g, two)", lambda u: u.mean(1)),
     "global maximum": (f"{TO_CHANNELS_FIRST}\n g = GlobalMaxPool (t)\n z = Squeeze (g, two)", lambda u: u.max(1)),
 }  # fmt: skip
-CONSTANTS = {"one": [1], "two": [2], "m3": [-3], "m8": [-8], "end": [END], "last": -1}
+CONSTANTS = {"one": [1], "two": [2], "m3": [-3], "m8": [-8], "end": [END], "last": -1, "m1": [-1], "time": 1}
 SCALES = {"u": 2.0**-4, "y": 2.0**-3}
 
 

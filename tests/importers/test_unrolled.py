@@ -98,6 +98,13 @@ def test_a_last_output_that_reads_the_old_state() -> None:
     assert np.allclose(run_onnx(to_proto(model), {"x": x})[0], expected(x, "last", True, 1), atol=1e-4)
 
 
+def test_nodes_without_names() -> None:
+    proto = unrolled("gather", "stack", True, layers=2)
+    for node in proto.graph.node:
+        node.ClearField("name")
+    assert sum(is_op(node, "Scan") for node in import_model(proto).graph) == 2
+
+
 def test_a_first_step_that_is_no_copy_of_the_others_is_seen() -> None:
     """y of the first step reads the new state, of the others the old one: from zero that is no recurrence."""
     with pytest.raises(Exception, match=r"SSMC-(V08|M17)"):

@@ -14,9 +14,9 @@ F = 4
 X = np.random.default_rng(0).standard_normal((3, 5, F)).astype(np.float32)
 
 
-def written_out(g: Graph, centred: bool, root: str, square: str, epsilon: float = 1e-3) -> str:
+def written_out(g: Graph, centred: bool, root: str, square: str, x: str = "x", epsilon: float = 1e-3) -> str:
     axis = g.const([-1], np.int64)
-    d = g.op("Sub", "x", g.op("ReduceMean", "x", axis, keepdims=1)) if centred else "x"
+    d = g.op("Sub", x, g.op("ReduceMean", x, axis, keepdims=1)) if centred else x
     squared = g.op("Mul", d, d) if square == "Mul" else g.op("Pow", d, g.const(2.0))
     mean = g.op("Add", g.op("ReduceMean", squared, axis, keepdims=1), g.const(epsilon))
     if root == "Div":
@@ -44,3 +44,19 @@ def test_a_mean_over_time_is_no_norm() -> None:
     y = g.op("Div", "x", g.op("Sqrt", g.op("Add", mean, g.const(1e-3))))
     model = import_model(g.finish(F, y, ("batch", "time", F)))
     assert "RMSNormalization" not in {node.op_type for node in model.graph}
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_behind_a_loop_whose_axes_are_constants_of_the_main_graph(centred: bool) -> None:
+    """onnx infers no shapes from axes that lie outside of the body."""
+    g = Graph()
+
+    def step(b: Graph, states: list[str], u: str) -> tuple[list[str], list[str]]:
+        axis = b.const([-1], np.int64)
+        new = b.op("Add", b.op("Mul", states[0], b.const(0.5)), b.op("Unsqueeze", u, axis))
+        return [new], [b.op("ReduceSum", new, axis, keepdims=0)]
+
+    (h,) = g.loop("x", [(F, 1)], step)
+    normed = written_out(g, centred, "Div", "Mul", h)
+    model = import_model(g.finish(F, normed, ("batch", "time", F)))
+    assert [node.op_type for node in model.graph][-1] == ("LayerNormalization" if centred else "RMSNormalization")
