@@ -81,12 +81,19 @@ class Samples:
         for start in range(0, len(order), size):
             yield order[start : start + size]
 
-    def spread(self, count: int) -> Samples:
-        """At most ``count`` sequences, evenly over all."""
-        chosen = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64))
+    def evenly(self, count: int) -> IntArray:
+        """Indices of at most ``count`` sequences, evenly over all."""
+        return np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64))
+
+    def take(self, chosen: IntArray) -> Samples:
+        """Some sequences, by their indices."""
         flat = np.concatenate([self.sequence(int(i)) for i in chosen])
         offsets = np.concatenate([[0], np.cumsum(self.lengths[chosen])]).astype(np.int64)
         return Samples(flat, offsets, None if self.label is None else self.label[chosen])
+
+    def spread(self, count: int) -> Samples:
+        """At most ``count`` sequences, evenly over all."""
+        return self.take(self.evenly(count))
 
     def head(self, count: int) -> Samples:
         """The first ``count`` sequences."""

@@ -18,10 +18,20 @@ if TYPE_CHECKING:
 
     from ssmc.budgets import Budgets
     from ssmc.quantize import QuantizeConfig
+    from ssmc.quantize.allocation import Allocated
     from ssmc.quantize.read_back import Fidelity
 
 BITS = click.IntRange(1, 16)
 WARN_DB = 10
+WIDTHS = {
+    "kernel_bits": "kernel matrix",
+    "state_bits": "states",
+    "adc_bits": "converters",
+    "activation_bits": "values",
+    "converter_bits": "values",
+    "input_bits": "values",
+    "weight_bits": "weights",
+}
 
 
 @click.command(short_help="Quantize a float ONNX model after training.")
@@ -100,6 +110,13 @@ WARN_DB = 10
     help="Keep the quantizers that the model has already, and quantize only what is float.",
 )
 @budget_option
+@click.option(
+    "--error",
+    type=Finite(min=0, max=100),
+    metavar="POINTS",
+    help="Give every tensor the fewest bits, up to the widths above, that lose at most so many points of accuracy on "
+    "labelled sequences of --data that are not used for calibration.",
+)
 @click.option("--min-sqnr", type=Finite(), metavar="DB", help="Refuse a model whose output SQNR is lower.")
 def quantize(
     model: Path,
@@ -117,6 +134,7 @@ def quantize(
     budgets: Budgets,
     state_pairs: tuple[str, ...],
     keep_scales: bool,
+    error: float | None,
     min_sqnr: float | None,
     **widths: int | None,
 ) -> None:
@@ -131,13 +149,15 @@ def quantize(
       ssmc quantize model_float.onnx --data calib.npz -o model.onnx
       ssmc quantize model_float.onnx --data calib.npz --bits 6 --state-bits 8
       ssmc quantize model_float.onnx --data calib.npz --hardware my_chip.toml
+      ssmc quantize model_float.onnx --data labelled.npz --error 1
     """
     from ssmc.bundle.files import write_file
     from ssmc.data import load_samples
     from ssmc.importers.onnx_file import file_parts
     from ssmc.printable import printable
     from ssmc.quantize import QuantizeConfig
-    from ssmc.quantize import quantize as run
+    from ssmc.quantize.allocation import allocate, parted
+    from ssmc.quantize.model import Ready
 
     chosen = {key: bits if width is None else width for key, width in widths.items()}
     given: dict[str, Any] = {key: width for key, width in chosen.items() if width is not None}
@@ -149,8 +169,14 @@ def quantize(
         config = _for_hardware(hardware, slices, given if bits is None else {**given, "converter_bits": bits})
     with stages("quantizing") as stage:
         states = named_states(state_pairs)
-        sequences = load_samples(data, budgets, file_parts(model, budgets, states)).spread(samples)
-        done = run(model, sequences, config, stage, budgets, states, keep_scales=keep_scales)
+        sequences = load_samples(data, budgets, file_parts(model, budgets, states))
+        calibration, judges = (sequences.spread(samples), None) if error is None else parted(sequences, samples)
+        ready = Ready.read(model, calibration, stage, budgets, states, keep_scales)
+        if error is None or judges is None:
+            narrow, done = None, ready.quantize(config, stage)
+        else:
+            narrow = allocate(ready, judges, error, config, stage)
+            done = narrow.quantized
     _require(done.fidelity, min_sqnr)
     write_file(output, done.model.SerializeToString(deterministic=True))
     for kernel in done.kernels:
@@ -158,7 +184,7 @@ def quantize(
         click.echo(
             f"{printable(kernel.name)}: {kernel.basis} states, {kernel.delta} of {kernel.modes} {unit} in delta form"
         )
-    for line in fidelity_lines(done.fidelity):
+    for line in [*(width_lines(narrow) if narrow else ()), *fidelity_lines(done.fidelity)]:
         click.echo(line)
     say(f"wrote {output}: {done.quantizers} quantizers; compile it with 'ssmc compile {output}'")
 
@@ -172,6 +198,19 @@ def _for_hardware(name: str, slices: int, given: dict[str, Any]) -> QuantizeConf
     hw = load_hardware(name)
     click.echo(widths(hw, slices).line(hw.name))
     return QuantizeConfig.for_hardware(hw, slices=slices, **given)
+
+
+def width_lines(narrow: Allocated) -> Iterator[str]:
+    """Bits of every tensor, what they save and what they lose."""
+    from ssmc.printable import printable
+
+    for (name, width), bits in narrow.bits.items():
+        yield f"{bits:2d} bits: {WIDTHS[width]} of {printable(name)}"
+    now, full = narrow.figures, narrow.full
+    saved = {"ACE": full.ace / now.ace, "size": full.size_bits / now.size_bits, "ADC complexity": full.adc / now.adc}
+    yield "against full width " + ", ".join(f"{name} {factor:.2f}x smaller" for name, factor in saved.items())
+    share, real = narrow.judged.accuracy, narrow.judged.float_accuracy
+    yield f"accuracy on {narrow.sequences} sequences that were not calibrated on {share:.4f}, float {real:.4f}"
 
 
 def fidelity_lines(fidelity: Fidelity) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from ssmc.hardware.widths import widths
 Form = Literal["delta", "direct", "auto"]
 Granularity = Literal["mode", "channel", "tensor"]
 MOST_KERNEL_BITS = 12
+LIMITS = {"weight_bits": (1, 16), "activation_bits": (2, 12), "input_bits": (2, 16), "output_bits": (2, 16)}
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class QuantizeConfig:
         power_of_two: scales are powers of two, so that float32 arithmetic is exact.
         refit: C and D are fitted to the quantized states, and layers to what those in front of them give
             (`ssmc.quantize.layers`), by least squares on the calibration data.
+        widths: of single tensors, which override the others: name, field, bits. The name is that of a kernel's or a
+            matrix's node, or of a value between operations.
     """
 
     kernel_bits: int = 8
@@ -47,6 +50,7 @@ class QuantizeConfig:
     power_of_two: bool = True
     refit: bool = True
     converter_bits: int | None = None
+    widths: tuple[tuple[str, str, int], ...] = ()
 
     @classmethod
     def for_hardware(cls, hardware: Hardware | str | Path, *, slices: int = 1, **others: Any) -> QuantizeConfig:
@@ -64,22 +68,31 @@ class QuantizeConfig:
         }
         return cls(**{**found, **others})
 
-    def bits_of_matrix(self) -> int:
-        """Of a value that a matrix delivers."""
-        return self.converter_bits or self.activation_bits
+    def at(self, name: str) -> QuantizeConfig:
+        """The configuration of one tensor."""
+        own: dict[str, Any] = {field: bits for tensor, field, bits in self.widths if tensor == name}
+        return replace(self, widths=(), **own)
+
+    def of_field(self, field: str, per_step: bool) -> int:
+        """Bits of a value between operations."""
+        return self.bits_of_output(per_step) if field == "output_bits" else int(getattr(self, field))
 
     def bits_of_output(self, per_step: bool) -> int:
         """Of an output per step 12, a signal that nothing rounds afterwards; else 8; not less than activations have."""
         return self.output_bits or max(12 if per_step else 8, self.activation_bits)
 
     def __post_init__(self) -> None:
-        limits = {"weight_bits": (1, 16), "activation_bits": (2, 12), "input_bits": (2, 16), "output_bits": (2, 16)}
         for field in fields(self):
-            low, high = limits.get(field.name, (2, MOST_KERNEL_BITS))
+            low, high = limits(field.name)
             value = getattr(self, field.name)
             if field.name.endswith("_bits") and value is not None and not low <= value <= high:
                 option = f"--{field.name.replace('_', '-')}"
                 raise UsageError("SSMC-U30", f"{option} is {value}", f"give {low} to {high}")
+
+
+def limits(field: str) -> tuple[int, int]:
+    """Fewest and most bits of a width of `QuantizeConfig`."""
+    return LIMITS.get(field, (2, MOST_KERNEL_BITS))
 
 
 def signed_range(bits: int) -> tuple[int, int]:

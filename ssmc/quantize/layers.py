@@ -116,8 +116,9 @@ def fit(
         for layer, seen in zip(some, _seen(ir.to_proto(model), some, samples, kind), strict=True):
             bias = _bias(layer) + layer.mean - np.mean([each.mean(0) for each in seen.sums], 0)
             inputs = np.concatenate(seen.inputs) if seen.inputs else np.zeros((0, 1))
-            if config.weight_bits > 1 and len(inputs) >= ENOUGH * inputs.shape[1]:
-                weight = _set_weight(layer, inputs, config)
+            own = config.at(node_name(layer.matrix))
+            if own.weight_bits > 1 and len(inputs) >= ENOUGH * inputs.shape[1]:
+                weight = _set_weight(layer, inputs, own)
                 bias = layer.mean - np.mean([each.mean(0) for each in seen.inputs], 0) @ weight
             _set(layer.node, layer.position, bias, f"{layer.value.name}.bias")
 

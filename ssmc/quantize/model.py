@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from ssmc.importers.onnx_file import NONE
 from ssmc.ir.build import constant_array, graphs, is_op, known_shape, node_name, remove_dead, required
 from ssmc.ir.functions import attach_functions
 from ssmc.ir.parts import Constants
+from ssmc.ir.program import Program
 from ssmc.ir.read_program import constants
 from ssmc.ir.rounding import FloatArray
 from ssmc.passes.can_compile import can_compile
@@ -31,7 +32,7 @@ from ssmc.passes.raise_recurrences import RaiseRecurrences
 from ssmc.quantize.bases import Kernel
 from ssmc.quantize.config import QuantizeConfig, signed_range
 from ssmc.quantize.given import given_step, spell_quantizers
-from ssmc.quantize.kernel import quantize_kernel
+from ssmc.quantize.kernel import Chosen, quantize_kernel
 from ssmc.quantize.layers import fit, layers
 from ssmc.quantize.modes import require_decay
 from ssmc.quantize.nodes import Nodes, float_scan, quantized_scan
@@ -72,6 +73,7 @@ class Quantized:
         quantizers: how many values were given one.
         deviation: of the raised float model from the original on the first calibration sequence, relative.
         fidelity: of the quantized model on the calibration data.
+        program: the same in integer codes.
     """
 
     model: onnx.ModelProto
@@ -79,6 +81,7 @@ class Quantized:
     quantizers: int
     deviation: float
     fidelity: Fidelity
+    program: Program
 
 
 def quantize(
@@ -100,31 +103,86 @@ def quantize(
         UsageError: SSMC-D01 sequences of another size than the model's input.
         VerificationError: SSMC-V03 the raised model computes something else.
     """
-    config = config or QuantizeConfig()
-    progress("raise")
-    original = load_model(path, budgets, states)
-    _check_data(original, samples)
-    ready = can_compile(original)
-    if keep_scales and not ready.missing:
-        raise ModelError("SSMC-Q10", "nothing in the model is float", "compile it as it is", Path(path).name)
-    model, parts = _raised(original, keep_scales), parts_of(original)
-    plan = Planner(model, name_axes(model)).plan
-    kernels = {node: _kernel_of(node) for node in plan.kernels}
-    progress("calibrate")
-    source = ir.to_proto(load_model(path, budgets, states))
-    fittable = layers(plan) if config.refit else []
-    seen, deviation = _calibrate(source, model, [*plan.points, *(layer.value for layer in fittable)], kernels, samples)
-    fittable = [layer.with_sums(seen[str(layer.value.name)]) for layer in fittable]
-    progress("quantize")
-    choices = _rewrite(model, plan, kernels, seen, config, parts)
-    _tidy(model)
-    progress("fit layers")
-    fit(model, fittable, samples, input_dtype(source), config)
-    remove_dead(model.graph)
-    progress("read back")
-    model.metadata_props.update({INPUTS: parts_text(parts)} if parts else {})
-    made = ir.to_proto(model)
-    return Quantized(made, choices, len(plan.points), deviation, read_back(source, made, samples, budgets))
+    ready = Ready.read(path, samples, progress, budgets, states, keep_scales)
+    return ready.quantize(config or QuantizeConfig(), progress)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A float model with all that quantizing it needs, for one configuration or many.
+
+    Attributes:
+        source: the float model, as a file. raised: its recurrences as kernels.
+        parts: inputs that were joined.
+        kernels: by name.
+        seen: values of the float model on the samples, by name, one array a sequence.
+        deviation: see `Quantized`.
+        found: kernels that were quantized already, by all that decides them.
+    """
+
+    source: onnx.ModelProto
+    raised: onnx.ModelProto
+    parts: Parts
+    samples: Samples
+    budgets: Budgets
+    kernels: dict[str, Kernel]
+    seen: dict[str, list[FloatArray]]
+    deviation: float
+    found: dict[object, Chosen] = field(default_factory=dict)
+
+    @classmethod
+    def read(
+        cls,
+        path: str | Path,
+        samples: Samples,
+        progress: Progress = lambda stage: None,
+        budgets: Budgets = DEFAULT,
+        states: Mapping[str, str] = NONE,
+        keep_scales: bool = False,
+    ) -> Ready:
+        """Raise the recurrences and run the float model on the samples; arguments and errors as in `quantize`."""
+        progress("raise")
+        original = load_model(path, budgets, states)
+        _check_data(original, samples)
+        ready = can_compile(original)
+        if keep_scales and not ready.missing:
+            raise ModelError("SSMC-Q10", "nothing in the model is float", "compile it as it is", Path(path).name)
+        model, parts = _raised(original, keep_scales), parts_of(original)
+        plan = Planner(model, name_axes(model)).plan
+        kernels = {node_name(node): _kernel_of(node) for node in plan.kernels}
+        progress("calibrate")
+        source, raised = ir.to_proto(load_model(path, budgets, states)), ir.to_proto(model)
+        shown = [*plan.points, *(layer.value for layer in layers(plan))]
+        seen, deviation = _calibrate(source, model, shown, kernels, samples)
+        return cls(source, raised, parts, samples, budgets, kernels, seen, deviation)
+
+    def planned(self) -> tuple[ir.Model, Plan]:
+        """A copy of the raised model that may be changed, and what of it gets quantizers."""
+        model = ir.from_proto(self.raised)
+        return model, Planner(model, name_axes(model)).plan
+
+    def quantize(
+        self, config: QuantizeConfig, progress: Progress = lambda stage: None, fit_layers: bool = True
+    ) -> Quantized:
+        """Quantize with one configuration.
+
+        Raises:
+            ModelError: SSMC-S04 or S11 a kernel does not decay, or what the model's codes are refused for.
+        """
+        progress("quantize")
+        model, plan = self.planned()
+        fittable = [layer.with_sums(self.seen[str(layer.value.name)]) for layer in layers(plan) if config.refit]
+        choices = _rewrite(model, plan, self, config)
+        _tidy(model)
+        if fit_layers:
+            progress("fit layers")
+            fit(model, fittable, self.samples, input_dtype(self.source), config)
+        remove_dead(model.graph)
+        progress("read back")
+        model.metadata_props.update({INPUTS: parts_text(self.parts)} if self.parts else {})
+        made = ir.to_proto(model)
+        fidelity, program = read_back(self.source, made, self.samples, self.budgets)
+        return Quantized(made, choices, len(plan.points), self.deviation, fidelity, program)
 
 
 def _check_data(model: ir.Model, samples: Samples) -> None:
@@ -168,18 +226,16 @@ def _kernel_of(node: ir.Node) -> Kernel:
 
 
 def _calibrate(
-    original: onnx.ModelProto, model: ir.Model, shown: list[ir.Value], kernels: dict[ir.Node, Kernel], samples: Samples
+    original: onnx.ModelProto, model: ir.Model, shown: list[ir.Value], kernels: dict[str, Kernel], samples: Samples
 ) -> tuple[dict[str, list[FloatArray]], float]:
     """Values ``shown`` of the float model, and inputs of kernels, by name, one array a sequence."""
     raised = ir.from_proto(ir.to_proto(model))
-    by_name = {node.name: node for node in raised.graph}
-    for node, matrices in kernels.items():
-        twin = by_name[node.name]
-        y = float_scan(raised.graph, twin, matrices.dense)
-        _replace(raised.graph, twin, y)
+    of_kernels = [node for node in raised.graph if node.name in kernels]
+    names = list(dict.fromkeys(str(v.name) for v in [*shown, *(required(node, 0) for node in of_kernels)]))
+    for node in of_kernels:
+        _replace(raised.graph, node, float_scan(raised.graph, node, kernels[node_name(node)].dense))
     _standard(raised)
     proto = ir.to_proto(raised)
-    names = list(dict.fromkeys([*(str(v.name) for v in shown), *(str(required(k, 0).name) for k in kernels)]))
     source, output = proto.graph.input[0].name, proto.graph.output[0].name
     show(proto, names)
     seen: dict[str, list[FloatArray]] = {name: [] for name in names}
@@ -212,29 +268,18 @@ def _deviation(before: FloatArray, after: FloatArray) -> float:
     return max(far, 1e-30)
 
 
-def _rewrite(
-    model: ir.Model,
-    plan: Plan,
-    kernels: dict[ir.Node, Kernel],
-    seen: dict[str, list[FloatArray]],
-    config: QuantizeConfig,
-    parts: Parts,
-) -> tuple[KernelChoice, ...]:
-    graph = model.graph
+def _rewrite(model: ir.Model, plan: Plan, ready: Ready, config: QuantizeConfig) -> tuple[KernelChoice, ...]:
+    graph, seen = model.graph, ready.seen
     grids = {}
     for value in plan.points:
-        behind = _behind_matrix(value, {node for node, _ in plan.matrices})
-        bits = config.bits_of_matrix() if behind else config.activation_bits
-        bits = config.input_bits if value in plan.inputs else bits
-        if value in plan.outputs and not (behind and config.converter_bits and config.output_bits is None):
-            bits = config.bits_of_output(plan.output_per_step)
+        bits = config.at(str(value.name)).of_field(field_of(value, plan, config), plan.output_per_step)
         data = np.concatenate([x.ravel() for x in seen[str(value.name)]])
         limits = _limits(data, bits)
-        joined = parts if value is graph.inputs[0] else ()
+        joined = ready.parts if value is graph.inputs[0] else ()
         grids[value] = _point_steps(seen[str(value.name)], joined, limits, config), limits
-    choices = [_kernel(graph, node, matrices, seen, config) for node, matrices in kernels.items()]
+    choices = [_kernel(graph, node, ready, config.at(node_name(node))) for node in plan.kernels]
     for node, position in plan.matrices:
-        _weight(graph, node, position, config)
+        _weight(graph, node, position, config.at(node_name(node)))
     following = dict(pairwise(list(graph)))
     for value in plan.points:
         producer = value.producer()
@@ -243,6 +288,16 @@ def _rewrite(
         if producer is not None:
             following[producer] = first
     return tuple(choices)
+
+
+def field_of(value: ir.Value, plan: Plan, config: QuantizeConfig) -> str:
+    """Which width of a configuration a value between operations has."""
+    behind = bool(config.converter_bits) and _behind_matrix(value, {node for node, _ in plan.matrices})
+    if value in plan.outputs and not (behind and config.output_bits is None):
+        return "output_bits"
+    if value in plan.inputs:
+        return "input_bits"
+    return "converter_bits" if behind else "activation_bits"
 
 
 def _behind_matrix(value: ir.Value, matrices: set[ir.Node]) -> bool:
@@ -274,21 +329,22 @@ def _thinned(data: FloatArray) -> FloatArray:
     return data[:: max(len(data) // MOST_VALUES, 1)]
 
 
-def _kernel(
-    graph: ir.Graph, node: ir.Node, matrices: Kernel, seen: dict[str, list[FloatArray]], config: QuantizeConfig
-) -> KernelChoice:
-    u = required(node, 0)
+def _kernel(graph: ir.Graph, node: ir.Node, ready: Ready, config: QuantizeConfig) -> KernelChoice:
+    u, name = required(node, 0), node_name(node)
+    matrices = ready.kernels[name]
     groups, _, m = matrices.B.shape
-    fed = [x[0].reshape(len(x[0]), groups, m) for x in seen[str(u.name)]]
+    fed = [x[0].reshape(len(x[0]), groups, m) for x in ready.seen[str(u.name)]]
     limits, given = signed_range(config.activation_bits), given_step(u)
     steps = _input_steps(fed, limits, config)
     if given is not None:  # codes already: their own step, so that they are not rounded again
         steps, limits = np.full(steps.shape, given[0]), given[1]
         config = replace(config, activation_bits=1 + max(limits[1], -limits[0] - 1).bit_length())
-    chosen = quantize_kernel(matrices, fed, steps, config)
+    decides = name, config, steps.tobytes()
+    if decides not in ready.found:
+        ready.found[decides] = quantize_kernel(matrices, fed, steps, config)
+    chosen = ready.found[decides]
     kernel = chosen.kernel
     y = quantized_scan(graph, node, kernel, u, limits)
-    name = node_name(node)
     _replace(graph, node, y)
     return KernelChoice(name, int(kernel.keep.sum()) // 2, (kernel.keep.size + 1) // 2, chosen.basis)
 

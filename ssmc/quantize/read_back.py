@@ -10,6 +10,8 @@ import onnx
 from ssmc.budgets import DEFAULT, Budgets
 from ssmc.data import Samples
 from ssmc.importers.onnx_file import import_model
+from ssmc.ir.program import Program
+from ssmc.ir.read_program import read_program
 from ssmc.ir.rounding import FloatArray
 from ssmc.passes.to_integers import to_integers
 from ssmc.pipeline import run_pipeline
@@ -34,14 +36,19 @@ class Fidelity:
 
 def read_back(
     before: onnx.ModelProto, after: onnx.ModelProto, samples: Samples, budgets: Budgets = DEFAULT
-) -> Fidelity:
-    """Check a quantized model as ``ssmc compile`` would, and measure it.
+) -> tuple[Fidelity, Program]:
+    """Check a quantized model as ``ssmc compile`` would, measure it, and give it in integer codes.
 
     Raises:
         ModelError: from the importer or a pass: the model cannot be compiled.
         UsageError: SSMC-U07 where it is over a budget.
     """
-    run_pipeline(import_model(after, "the quantized model", budgets), to_integers(), oracle=False)
+    done = run_pipeline(import_model(after, "the quantized model", budgets), to_integers(), oracle=False)
+    return measured(before, after, samples), read_program(done.model)
+
+
+def measured(before: onnx.ModelProto, after: onnx.ModelProto, samples: Samples) -> Fidelity:
+    """How near ``after`` comes to ``before`` on some sequences."""
     old, new = Session(before), Session(after)
     name, kind = before.graph.input[0].name, input_dtype(before)
     power, error, right = 0.0, 0.0, np.zeros(2)

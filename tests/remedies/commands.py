@@ -32,7 +32,18 @@ from tests.graphs import Spec
 from tests.graphs import model as quantized_model
 from tests.importers import test_loops
 from tests.importers.refusing import end, start
-from tests.remedies.following import bundle, calibration, data, fails, float_file, good, refused, remedy, works
+from tests.remedies.following import (
+    bundle,
+    calibration,
+    data,
+    fails,
+    float_file,
+    good,
+    labelled,
+    refused,
+    remedy,
+    works,
+)
 from tests.targets.c99.test_emit import DECLINED
 from tests.targets.integer.test_integer_onnx import mean_of
 from tests.test_pipeline import PASSES, Regress, Wrong
@@ -142,6 +153,15 @@ def one_of_the_two(folder: Path) -> None:
     words = ("reduce", float_file(folder), "--data", calibration(folder), "-o", folder / "r.onnx")
     fails("SSMC-U33", *words)
     works(*words, "--states", 4)
+
+
+@remedy("SSMC-U34")
+def labelled_sequences(folder: Path) -> None:
+    model, file = labelled(folder)
+    words = ("quantize", model, "--bits", 2, "--error", 100, "-o", folder / "q.onnx")
+    fails("SSMC-U34", *words, "--data", calibration(folder))
+    fails("SSMC-U34", *words, "--data", file)
+    works(*words, "--data", file, "--samples", 8)
 
 
 @remedy("SSMC-P01")

@@ -12,7 +12,18 @@ from ssmc.importers.onnx_file import import_model
 from tests.graphs import Spec
 from tests.graphs import model as quantized_model
 from tests.graphs_tokens import token_model, tokens
-from tests.remedies.following import bundle, calibration, data, fails, float_file, good, refused, remedy, works
+from tests.remedies.following import (
+    bundle,
+    calibration,
+    data,
+    fails,
+    float_file,
+    good,
+    labelled,
+    refused,
+    remedy,
+    works,
+)
 
 DATA = {
     "SSMC-D12": ({"audio": np.zeros((4, 3))}, {}),
@@ -156,6 +167,14 @@ def a_difference_accepted(folder: Path) -> None:
     works("compile", good(folder), "-t", "aimc", "--set", "dac.energy_pj=3.6", "-o", new)
     fails("SSMC-C03", "diff", old, new, "--fail-over", 0)
     works("diff", old, new, "--fail-over", 1000)
+
+
+@remedy("SSMC-C04")
+def more_bits_or_more_error(folder: Path) -> None:
+    model, file = labelled(folder)
+    words = ("quantize", model, "--data", file, "--samples", 8, "--bits", 2, "-o", folder / "q.onnx", "--error")
+    fails("SSMC-C04", *words, 0)
+    works(*words, 100)
 
 
 @remedy("SSMC-C10")

@@ -15,6 +15,7 @@ from ssmc.errors import SsmcError
 from ssmc.importers.onnx_file import import_model
 from ssmc.passes.to_integers import to_integers
 from ssmc.pipeline import PipelineResult, run_pipeline
+from ssmc.verify import run_onnx
 from tests.cli.conftest import ssmc
 from tests.graphs import Spec
 from tests.graphs import model as quantized_model
@@ -86,6 +87,15 @@ def data(folder: Path, name: str = "x.npz", features: int = 2, **arrays: np.ndar
 def calibration(folder: Path) -> Path:
     """For `float_file`."""
     return data(folder, "calibration.npz", FEATURES)
+
+
+def labelled(folder: Path) -> tuple[Path, Path]:
+    """A small float model, and 60 sequences with the class that it gives each."""
+    proto = float_model(channels=2, states=3)
+    onnx.save(proto, folder / "small.onnx")
+    x = np.random.default_rng(0).standard_normal((60, 12, FEATURES)).astype(np.float32)
+    label = run_onnx(proto, {"x": x})[0].argmax(-1)
+    return folder / "small.onnx", data(folder, "labelled.npz", FEATURES, x=x, label=label)
 
 
 def bundle(folder: Path, target: str = "int", *more: object) -> Path:

@@ -1,0 +1,188 @@
+"""The fewest bits, tensor by tensor, that lose at most some points of accuracy.
+
+Rounding a tensor to b bits adds noise at the output whose power falls fourfold a bit, and noise of many tensors adds
+up. So each tensor t is narrowed alone, to ``PROBED`` bits fewer, which measures on the calibration data
+
+    n_t   its noise: output power over error power, less that of all tensors at full width
+    c_t   what a bit of it costs: mean of ACE, size and ADC complexity, relative to the whole (`qs4d_metrics`)
+
+and with e_t(b) ~ 4^-b, scaled to n_t, bits are taken away one by one, always where c_t over the growth of e_t is
+largest: the order in which the Lagrangian of "least cost at a noise" takes them (Shoham and Gersho 1988). How far to go
+in that order is found by halving, with models that are quantized whole, and their accuracy on labelled sequences on
+which nothing was calibrated.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ssmc.analysis.qs4d_metrics import Figures, figures, uses
+from ssmc.data import Samples
+from ssmc.errors import GateError, ModelError, UsageError
+from ssmc.ir.build import node_name, required
+from ssmc.quantize.config import QuantizeConfig, limits
+from ssmc.quantize.given import given_step
+from ssmc.quantize.model import Progress, Quantized, Ready, field_of
+from ssmc.quantize.read_back import Fidelity, measured
+
+PROBED = 3  # bits fewer
+FEWEST = 2  # bits of a tensor
+LEAST_NOISE = 1e-9  # of the output's power: what a measurement cannot tell from none
+FEWEST_JUDGED, MOST_JUDGED = 50, 512  # sequences
+OF_KERNEL = ("kernel_bits", "state_bits", "adc_bits", "activation_bits")
+Tensor = tuple[str, str]  # its name, and the width of `QuantizeConfig` that is its own
+
+
+@dataclass(frozen=True)
+class Allocated:
+    """The model, the bits of every tensor, and what they lose.
+
+    Attributes:
+        quantized: the model.
+        bits: of every tensor whose width could be chosen.
+        judged: accuracy on ``sequences`` sequences on which nothing was calibrated.
+        figures, full: ACE, size and ADC complexity of the model, and of the one with every tensor at full width.
+    """
+
+    quantized: Quantized
+    bits: dict[Tensor, int]
+    judged: Fidelity
+    sequences: int
+    figures: Figures
+    full: Figures
+
+    @property
+    def lost(self) -> float:
+        """Percentage points of accuracy."""
+        assert self.judged.accuracy is not None
+        assert self.judged.float_accuracy is not None
+        return 100 * (self.judged.float_accuracy - self.judged.accuracy)
+
+
+def parted(samples: Samples, count: int) -> tuple[Samples, Samples]:
+    """``count`` sequences to calibrate on, evenly spaced, and of the others those on which accuracy is judged.
+
+    Raises:
+        UsageError: SSMC-U34 without labels, or where too few are left.
+    """
+    calibrated = samples.evenly(count)
+    others = np.setdiff1d(np.arange(len(samples)), calibrated)
+    if samples.label is None or len(others) < FEWEST_JUDGED:
+        fact = f"{len(others)} of {len(samples)} sequences are left to judge by"
+        fact = "the data have no labels to judge by" if samples.label is None else fact
+        remedy = f"give labelled data, {FEWEST_JUDGED} sequences or more beside those of --samples"
+        raise UsageError("SSMC-U34", fact, remedy, "--error")
+    return samples.take(calibrated), samples.take(others).spread(MOST_JUDGED)
+
+
+def allocate(
+    ready: Ready, judges: Samples, points: float, config: QuantizeConfig, progress: Progress = lambda stage: None
+) -> Allocated:
+    """Narrow tensors as long as at most ``points`` of accuracy are lost on ``judges``.
+
+    Args:
+        ready: with the calibration sequences.
+        judges: labelled sequences (`parted`).
+        points: percentage points of accuracy that may be lost against the float model.
+        config: the full widths.
+        progress: is told what begins.
+
+    Raises:
+        GateError: SSMC-C04 where the full widths lose more.
+    """
+    tensors = list(_tensors(ready, config))
+    full_width = {(name, width): int(getattr(config, width)) for name, width in tensors}
+    progress("all tensors at full width")
+    first = ready.quantize(config)
+    full = figures(uses(first.program))
+    best = Allocated(first, full_width, measured(ready.source, first.model, judges), len(judges), full, full)
+    if best.lost > points:
+        fact = f"at full width {best.lost:.2f} points are lost on {len(judges)} sequences"
+        raise GateError("SSMC-C04", fact, "give more --bits, or a larger --error; nothing was written", "--error")
+    order = _order(ready, config, full_width, progress)
+    kept, beyond = 0, len(order) + 1
+    while beyond - kept > 1:
+        middle = (kept + beyond) // 2
+        progress(f"{middle} of {len(order)} bits taken away")
+        bits = Counter(full_width)
+        bits.subtract(Counter(order[:middle]))
+        try:
+            made = ready.quantize(_with(config, bits))
+        except ModelError:  # a kernel that is not stable at these bits
+            beyond = middle
+            continue
+        tried = Allocated(
+            made, dict(bits), measured(ready.source, made.model, judges), len(judges), figures(uses(made.program)), full
+        )
+        if tried.lost <= points:
+            kept, best = middle, tried
+        else:
+            beyond = middle
+    return best
+
+
+def _tensors(ready: Ready, config: QuantizeConfig) -> Iterator[Tensor]:
+    """Everything that has a width of its own, but the output."""
+    _, plan = ready.planned()
+    for node in plan.kernels:
+        given = given_step(required(node, 0)) is not None
+        yield from ((node_name(node), width) for width in OF_KERNEL if not (given and width == "activation_bits"))
+    yield from ((node_name(node), "weight_bits") for node, _ in plan.matrices)
+    for value in plan.points:
+        width = field_of(value, plan, config)
+        if width != "output_bits":
+            yield str(value.name), width
+
+
+def _with(config: QuantizeConfig, bits: dict[Tensor, int]) -> QuantizeConfig:
+    return replace(config, widths=tuple((*tensor, width) for tensor, width in bits.items()))
+
+
+def _order(ready: Ready, config: QuantizeConfig, full: dict[Tensor, int], progress: Progress) -> list[Tensor]:
+    """Tensors in the order in which a bit is taken from each, until all have the fewest."""
+    whole = ready.quantize(config, fit_layers=False)
+    probed: list[Probed] = []
+    for number, (tensor, bits) in enumerate(full.items(), 1):
+        progress(f"tensor {number} of {len(full)} narrowed alone")
+        fewest = max(limits(tensor[1])[0], FEWEST)
+        low = max(bits - PROBED, fewest)
+        try:
+            narrow = ready.quantize(_with(config, {tensor: low}), fit_layers=False) if low < bits else whole
+        except ModelError:  # a kernel that is not stable with so few bits
+            continue
+        saved = 1 - _cost(narrow, whole)
+        if saved > 0:
+            noise = max(_noise(narrow) - _noise(whole), LEAST_NOISE) / (4.0 ** (bits - low) - 1)
+            probed.append(Probed(tensor, noise, saved / (bits - low), bits - fewest))
+    return [probed[index].tensor for index in in_order(probed)]
+
+
+@dataclass(frozen=True)
+class Probed:
+    """A tensor: noise at full width, what a bit saves, and how many bits can be taken away."""
+
+    tensor: Tensor
+    noise: float
+    saved: float
+    most: int
+
+
+def in_order(tensors: Sequence[Probed]) -> list[int]:
+    """Whose bit is taken away first, second, ...: the least growth of noise for what is saved."""
+    growth = [(3 * t.noise * 4.0**taken / t.saved, index) for index, t in enumerate(tensors) for taken in range(t.most)]
+    return [index for _, index in sorted(growth)]
+
+
+def _noise(made: Quantized) -> float:
+    """Error power over output power."""
+    return float(10 ** (-made.fidelity.sqnr_db / 10))
+
+
+def _cost(made: Quantized, whole: Quantized) -> float:
+    """Mean of the three figures, relative to another model's."""
+    each = ((getattr(figures(uses(m.program)), name) for m in (made, whole)) for name in ("ace", "size_bits", "adc"))
+    return float(np.mean([part / max(of, 1) for part, of in each]))
