@@ -8,6 +8,8 @@ from typing import Any
 
 from ssmc.errors import UsageError
 
+PATIENCE = "10s"  # for a scheduler to answer
+
 
 @contextmanager
 def dask_client(address: str) -> Iterator[Any]:
@@ -21,7 +23,7 @@ def dask_client(address: str) -> Iterator[Any]:
     except ImportError as cause:
         raise UsageError("SSMC-W05", "Dask is not installed", "pip install distributed", "--dask") from cause
     try:
-        client: Any = Client(address, timeout="10s")
+        client: Any = Client(address, timeout=PATIENCE)
     except (OSError, ValueError) as cause:
         fact = f"no Dask scheduler answers there ({type(cause).__name__})"
         raise UsageError("SSMC-W05", fact, "start one: dask scheduler", address) from cause

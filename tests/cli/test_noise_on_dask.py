@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import ssmc
+from ssmc import cluster
 from ssmc.targets.aimc.target import AimcTarget
 from tests.cli.conftest import ssmc as run
 from tests.graphs import Spec, model, sample
@@ -30,8 +31,9 @@ def test_a_cluster_simulates_the_same_chips(tmp_path: Path, cluster: str) -> Non
     assert json.loads((tmp_path / "here.json").read_text()) == json.loads((tmp_path / "there.json").read_text())
 
 
-def test_no_scheduler_is_one_line(tmp_path: Path) -> None:
+def test_no_scheduler_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
+    monkeypatch.setattr(cluster, "PATIENCE", "1s")
     (tmp_path / "model.onnx").write_bytes(model(SPEC).SerializeToString())
     ssmc.compile(tmp_path / "model.onnx", AimcTarget()).save(tmp_path / "out")
     np.savez(tmp_path / "d.npz", x=sample(SPEC, 2))

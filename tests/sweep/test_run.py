@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import ssmc
+from ssmc import cluster
 from ssmc.bundle.folder import Bundle
 from ssmc.errors import UsageError
 from ssmc.sweep import evaluate
@@ -207,7 +208,8 @@ def test_dask_gives_the_same_rows_though_a_worker_dies(tmp_path: Path, cluster: 
     assert count(tmp_path / "b.sqlite") == len(expected)
 
 
-def test_no_scheduler_is_one_line(tmp_path: Path) -> None:
+def test_no_scheduler_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
+    monkeypatch.setattr(cluster, "PATIENCE", "1s")
     with Store(tmp_path / "r.sqlite") as kept, pytest.raises(UsageError, match="SSMC-W05"):
         run_sweep(read_sweep(written(tmp_path)), kept, dask="tcp://127.0.0.1:1")

@@ -53,7 +53,7 @@ def same_codes(a: Executor, b: Executor, x: np.ndarray[Any, Any], lengths: list[
     assert all((codes_a[name] == codes_b[name]).all() for name in codes_a)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(mappings())
 def test_every_mapping_computes_the_integer_codes(mapping: Mapping) -> None:
     """Every signed scheme, slicing, drive, splitting, packing, place and form; `python -m tests.targets.aimc.fuzz`."""
