@@ -87,6 +87,8 @@ def per_channel(constant: FloatArray, signal: Signal, node: ir.Node) -> FloatArr
             "use a constant per channel",
             "SSMC-T01",
         )
+    if constant.size not in (1, signal.size):
+        raise refuse(node, f"a constant of shape {constant.shape} widens the signal", "use a constant per channel")
     return np.broadcast_to(constant.reshape(-1), (signal.size,)).astype(np.float64)
 
 

@@ -16,6 +16,7 @@ from ssmc.importers.carried import drop_carried_states
 from ssmc.importers.einsum import einsum_to_matmul
 from ssmc.importers.ends import check_ends, check_input_type
 from ssmc.importers.final_states import stack_final_states
+from ssmc.importers.halves import widen_halves
 from ssmc.importers.ids import widen_ids
 from ssmc.importers.inputs import INPUTS, Parts, input_parts, one_real_sequence, parts_of, parts_text
 from ssmc.importers.layout import relaxed, to_batch_time_features, to_one_axis_of_features
@@ -87,6 +88,7 @@ def import_model(
     read_external(proto, None, budgets)
     check_tensors(proto, budgets)
     _check_nodes(proto)
+    proto = widen_halves(proto)
     refuse_float64(proto)
     try:
         onnx.checker.check_model(_without_foreign(proto))
@@ -136,7 +138,7 @@ def file_parts(path: str | Path, budgets: Budgets = DEFAULT, states: Mapping[str
     """
     data = read_regular(Path(path), "SSMC-U01", budgets, "model_bytes", "give the path of an ONNX file")
     try:
-        proto = onnx.load_model_from_string(data)
+        proto = widen_halves(onnx.load_model_from_string(data))
         parts = input_parts(proto)
     except Exception:  # what is wrong with it is said where it is imported
         return ()

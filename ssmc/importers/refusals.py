@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from ssmc.errors import ModelError
-from ssmc.importers.protos import every_graph
+from ssmc.importers.protos import every_graph, subgraphs
 from ssmc.ir.build import constant_array, graphs, is_op, node_name
 
 RANDOM = frozenset(
@@ -35,19 +35,26 @@ def refuse_early(model: ir.Model) -> None:
 
 
 def refuse_float64(proto: onnx.ModelProto) -> None:
-    """Refuse a file that computes with constants of float64, before its types are held to be contradictory.
+    """Refuse a file that computes with signals in float64, before its types are held to be contradictory.
 
-    Constants that are only cast are harmless; `check_ends` refuses an input of float64.
+    What only constants make, and what is only cast, is harmless; `check_ends` refuses an input of float64.
 
     Raises:
         ModelError: SSMC-M13 naming the constant.
     """
     nodes = [node for graph in every_graph(proto) for node in graph.node]
-    computed = {name for node in nodes if node.op_type != "Cast" for name in node.input}
+    known = {tensor.name for graph in every_graph(proto) for tensor in graph.initializer}
     stored = [tensor for graph in every_graph(proto) for tensor in graph.initializer]
     wide = {tensor.name for tensor in stored if tensor.data_type == onnx.TensorProto.DOUBLE}
     made = [node for node in nodes if node.op_type == "Constant"]
     wide |= {node.output[0] for node in made if any(a.t.data_type == onnx.TensorProto.DOUBLE for a in node.attribute)}
+    for node in nodes:
+        if known.issuperset(name for name in node.input if name) and not any(True for _ in subgraphs(node)):
+            known.update(node.output)
+            wide.update(node.output if node.op_type != "Cast" and wide.intersection(node.input) else ())
+    computed = {
+        name for node in nodes if node.op_type != "Cast" and not known.issuperset(node.output) for name in node.input
+    }
     if wide & computed:
         remedy = "convert it to float32, model.float(), and export again"
         raise ModelError("SSMC-M13", "the model computes in float64 (double)", remedy, min(wide & computed))

@@ -38,6 +38,13 @@ def test_a_float64_constant_that_is_only_cast() -> None:
     assert "Mul" in {node.op_type for node in model.graph}
 
 
+def test_float64_that_only_constants_make() -> None:
+    g, u = start()
+    power = g.op("Exp", g.op("Mul", g.const(-0.5, np.float64), g.const(2.0, np.float64)))
+    model = import_model(end(g, g.op("Mul", u, g.op("Cast", power, to=TensorProto.FLOAT))))
+    assert "Mul" in {node.op_type for node in model.graph}
+
+
 def test_dropout_in_training() -> None:
     g, u = start()
     on = "on"
