@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from ssmc.errors import ModelError
 from ssmc.importers.loop_reads import PASSED_ON, aliases, ends_slices, read_at
+from ssmc.importers.loop_writes import Written, written
 from ssmc.ir.build import add_constant, constant_array, is_op, node_name, remove_dead, required
 
 REMEDY = "write the recurrence as one Scan over time (torch._higher_order_ops.scan), or one step with its state"
@@ -38,6 +39,7 @@ class _Loop:
 
     Attributes:
         states, sequences: indices of carried values that change from step to step, and of those that collect outputs.
+        written: of the latter, tensors that are written to at the iteration's number.
         scanned: sequences that are read by the iteration's number, (outer value, axis) and what the body reads instead.
     """
 
@@ -45,6 +47,7 @@ class _Loop:
     node: ir.Node
     states: list[int] = field(default_factory=list)
     sequences: list[int] = field(default_factory=list)
+    written: dict[int, Written] = field(default_factory=dict)
     scanned: list[tuple[ir.Value, int, ir.Value]] = field(default_factory=list)
 
     def refuse(self, fact: str) -> ModelError:
@@ -58,11 +61,16 @@ class _Loop:
         self._check_condition(body, condition)
         for index, value in enumerate(carried):
             self._carry(body, index, value)
+        remove_dead(body)  # the places at which outputs were written
+        for index in self.written:
+            if carried[index].uses():
+                raise self.refuse(f"it reads '{carried[index].name}', to which it writes its outputs")
         self._move_out(body)
         self._read_by_number(body, number)
         collected = [self._collected(body, index) for index in self.sequences]
         makers = {index: body.outputs[1 + index].producer() for index in self.sequences}
-        grown = {index: node if is_op(node, "Concat") else None for index, node in makers.items()}
+        grown = {index: _axis_of(node) if is_op(node, "Concat") else None for index, node in makers.items()}
+        grown |= {index: one.axis for index, one in self.written.items() if one.keeps}
         stacked = list(body.outputs[1 + len(carried) :])
         new_states = [body.outputs[1 + index] for index in self.states]
         states = [carried[index] for index in self.states]
@@ -89,6 +97,10 @@ class _Loop:
             self.node.outputs[index].replace_all_uses_with(given)
         elif is_op(producer, "SequenceInsert") or _grows(producer, value):
             self.sequences.append(index)
+        elif (found := written(_source(after).producer(), value, body.inputs[0])) is not None:
+            self.sequences.append(index)
+            self.written[index] = found
+            body.outputs[1 + index] = found.value
         else:
             self.states.append(index)
 
@@ -132,6 +144,8 @@ class _Loop:
 
     def _collected(self, body: ir.Graph, index: int) -> ir.Value:
         """What a step inserts at the end of a sequence, or tensor, that begins empty and that nothing else reads."""
+        if index in self.written:
+            return self.written[index].value
         insert = body.outputs[1 + index].producer()
         assert insert is not None
         if is_op(insert, "Concat"):
@@ -144,8 +158,8 @@ class _Loop:
             raise self.refuse(f"{node_name(insert)} does more than append to an empty sequence")
         return required(insert, 1)
 
-    def _emit(self, body: ir.Graph, stacked: int, grown: dict[int, ir.Node | None]) -> None:
-        """``grown``: the Concat by which a tensor grows, in place of a sequence."""
+    def _emit(self, body: ir.Graph, stacked: int, grown: dict[int, int | None]) -> None:
+        """``grown``: the axis along which a tensor grows, in place of a sequence."""
         given = [required(self.node, 2 + index) for index in self.states]
         outer = [self._time_first(value, axis) for value, axis, _ in self.scanned]
         attributes: dict[str, ir.Graph | int] = {"body": body, "num_scan_inputs": len(outer)}
@@ -161,11 +175,14 @@ class _Loop:
         for value, new in zip(old[:first], scan.outputs[:first], strict=True):
             value.replace_all_uses_with(new, replace_graph_outputs=True)
         for index, value, new in zip(self.sequences, old[first:], scan.outputs[first:], strict=True):
-            insert = grown[index]
-            if insert is None:
+            axis = grown[index]
+            if index in self.written and axis is None:
+                turned = self._turned(new, self.written[index].axis, len(self.written[index].value.shape or ()))
+                value.replace_all_uses_with(turned, replace_graph_outputs=True)
+            elif axis is None:
                 self._stack(value, new)
             else:
-                joined = self._joined(insert, new, insert.attributes["axis"].as_int())
+                joined = self._joined(self.node, new, axis)
                 value.replace_all_uses_with(joined, replace_graph_outputs=True)
         self.main.remove(self.node, safe=True)
 
@@ -215,6 +232,16 @@ class _Loop:
         self.main.insert_before(self.node, turned)
         return turned.outputs[0]
 
+    def _turned(self, stacked: ir.Value, axis: int, rank: int) -> ir.Value:
+        """Outputs (T, ...) of steps of this rank with time as another axis."""
+        if not axis:
+            return stacked
+        perm = [*range(1, axis + 1), 0, *range(axis + 1, max(rank, axis + 1) + 1)]
+        node = ir.node("Transpose", [stacked], {"perm": perm}, name=f"{stacked.name}.turned")
+        node.outputs[0].name, node.outputs[0].type = f"{stacked.name}.turned", stacked.type
+        self.main.insert_before(self.node, node)
+        return node.outputs[0]
+
     def _moved(self, node: ir.Node, stacked: ir.Value, axis: int) -> ir.Value:
         if axis < 0 and node.outputs[0].shape is None:
             raise self.refuse(f"{node_name(node)} counts its axis from the end of an unknown shape")
@@ -245,6 +272,10 @@ def _grows(node: ir.Node | None, value: ir.Value) -> bool:
     """Whether a node appends to a carried tensor that nothing else reads."""
     joins = node is not None and is_op(node, "Concat") and len(node.inputs) == 2
     return joins and node is not None and node.inputs[0] is value and len(value.uses()) == 1
+
+
+def _axis_of(node: ir.Node | None) -> int | None:
+    return node.attributes["axis"].as_int() if node is not None and "axis" in node.attributes else None
 
 
 def _inside(value: ir.Value, body: ir.Graph) -> bool:

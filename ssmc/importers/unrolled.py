@@ -13,6 +13,7 @@ import onnx_ir.passes.common as common
 
 from ssmc.budgets import Budgets
 from ssmc.errors import ModelError
+from ssmc.importers.buffers import join_writes
 from ssmc.importers.protos import parsed
 from ssmc.importers.rewritten import require_same
 from ssmc.importers.unrolled_emit import emit
@@ -35,6 +36,7 @@ def roll_up(proto: onnx.ModelProto, budgets: Budgets, source: str) -> onnx.Model
     model = parsed(proto, source)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     common.NameFixPass()(model)  # a file may leave nodes without names
+    join_writes(model, budgets, source)
     rolled = False
     while (copies := find(model.graph)) is not None:
         try:

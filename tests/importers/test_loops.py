@@ -107,8 +107,32 @@ def grown(g: Graph, u: str) -> str:
     return g.op("Transpose", "all", perm=[1, 0, 2])
 
 
+def write_at(axis: int) -> Callable[[Graph, str], str]:
+    """Every step is written into a tensor of zeros at the iteration's number, as torch.jit.script does it."""
+
+    def write(g: Graph, u: str) -> str:
+        time_first, steps, zeros = ahead(g, u)
+        b = g.inner("in.")
+        new, y = step(b, b.op("Gather", time_first, "i", axis=0))
+        place = b.op("Reshape", "i", b.const([1, 1], np.int64))
+        given, wide = (time_first, b.op("Unsqueeze", y, b.const([0], np.int64))) if not axis else (u, y)
+        if axis:  # the numbers of all sequences, with that of the step
+            batch = b.op("Squeeze", b.op("Shape", y, start=0, end=1), b.const([0], np.int64))
+            rows = b.op("Range", b.const(0, np.int64), batch, b.const(1, np.int64))
+            every = b.op("Unsqueeze", rows, b.const([1], np.int64))
+            place = b.op("Concat", every, b.op("Expand", place, b.op("Shape", every)), axis=-1)
+        ends = [b.op("Identity", "go", out="go.on"), b.op("Identity", new), b.op("ScatterND", "ys", place, wide)]
+        graph = body(b, [value("s"), value("ys")], [value(ends[0], BOOL), value(ends[1]), value(ends[2])])
+        nothing = g.op("ConstantOfShape", g.op("Shape", given))
+        inputs = [steps, g.const(True, np.bool_), zeros, nothing]
+        g.nodes.append(helper.make_node("Loop", inputs, ["s.end", "all"], name="loop", body=graph))
+        return "all" if axis else g.op("Transpose", "all", perm=[1, 0, 2])
+
+    return write
+
+
 FORMS = {"scan outputs": scan_outputs, "gathered": gathered, "sequence": inserted(0), "sequence, axis 1": inserted(1)}
-FORMS |= {"grown": grown}
+FORMS |= {"grown": grown, "written": write_at(0), "written, axis 1": write_at(1)}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -119,6 +143,22 @@ def test_every_form_is_the_same_kernel(form: str) -> None:
     assert np.array_equal(Executor(program).run(X), run_onnx(proto, {"x": X})[0])
     (kernel,) = (op for op in program.ops if isinstance(op, StateSpace))
     assert kernel.matrix.groups == H
+
+
+def test_a_loop_that_reads_what_it_writes() -> None:
+    g, u = start()
+    time_first, steps, _ = ahead(g, u)
+    b = g.inner("in.")
+    new = b.quant(b.op("Add", b.op("ReduceMax", "ys", b.const([0], np.int64), keepdims=0), "ut"), CODE, "s.q")
+    b.nodes.insert(0, helper.make_node("Gather", [time_first, "i"], ["ut"], name="ut", axis=0))
+    wide = b.op("Unsqueeze", new, b.const([0], np.int64))
+    scattered = b.op("ScatterND", "ys", b.op("Reshape", "i", b.const([1, 1], np.int64)), wide)
+    graph = body(b, [value("ys")], [value(b.op("Identity", "go", out="go.on"), BOOL), value(scattered)])
+    inputs = [steps, g.const(True, np.bool_), g.op("ConstantOfShape", g.op("Shape", time_first))]
+    g.nodes.append(helper.make_node("Loop", inputs, ["all"], name="loop", body=graph))
+    with pytest.raises(ModelError, match="to which it writes") as caught:
+        import_model(end(g, g.op("Transpose", "all", perm=[1, 0, 2])))
+    assert caught.value.code == "SSMC-S03"
 
 
 def test_a_loop_that_ends_by_a_condition() -> None:
