@@ -81,12 +81,10 @@ def expected(x: np.ndarray) -> np.ndarray:
 
 
 FILLED = ["elements", "indices", "time first"]
+SPELLINGS = [*((how, reads) for how in FILLED for reads in (False, True)), ("turned", False), ("joined", False)]
 
 
-@pytest.mark.parametrize(
-    ("how", "reads"),
-    [*((how, reads) for how in FILLED for reads in (False, True)), ("turned", False), ("joined", False)],
-)
+@pytest.mark.parametrize(("how", "reads"), SPELLINGS)
 def test_the_steps_become_one_scan(how: str, reads: bool) -> None:
     model = import_model(loop(how, reads))
     assert sum(is_op(node, "Scan") for node in model.graph) == 1
