@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import networkx as nx
 import numpy as np
 import onnx_ir as ir
 
@@ -54,6 +53,8 @@ class Steps:
 
     def _layers(self) -> list[list[ir.Value]]:
         """States that depend on each other, those first on which others depend."""
+        import networkx as nx
+
         needs = nx.DiGraph()
         needs.add_nodes_from(self.pairs)
         for state in self.pairs:

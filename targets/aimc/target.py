@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,13 +37,13 @@ from ssmc.targets.aimc.lowering.mapping import Packings
 from ssmc.targets.aimc.lowering.packing import Mode, Packing
 from ssmc.targets.aimc.lowering.partial_sums import Lowered
 from ssmc.targets.aimc.lowering.serialize import lowered_from_json, lowered_to_json, reading
-from ssmc.targets.aimc.simulation.chip import Chip
-from ssmc.targets.aimc.simulation.data_dependent_energy import measure
-from ssmc.targets.aimc.simulation.tile_executor import TileExecutor
 from ssmc.targets.aimc.tiles.instructions import TileProgram
 from ssmc.targets.aimc.tiles.layout import layouts
 from ssmc.targets.aimc.tiles.serialize import stored_once, tiles_from_json, tiles_to_json
 from ssmc.targets.base import Arrays, Compiled, Json, Target
+
+if TYPE_CHECKING:  # who only compiles needs no simulator
+    from ssmc.targets.aimc.simulation.tile_executor import TileExecutor
 
 SCHEMA = "ssmc.aimc/1"
 
@@ -115,6 +115,9 @@ class AimcCompiled(Compiled):
         ``seed`` draws the instance (programming noise) and its read noise; ``time_s`` is how long ago it was
         programmed (drift); ``literal`` as in `TileExecutor`.
         """
+        from ssmc.targets.aimc.simulation.chip import Chip
+        from ssmc.targets.aimc.simulation.tile_executor import TileExecutor
+
         model = noise if isinstance(noise, NoiseModel) else noise_of(self.hardware) if noise else IDEAL
         return TileExecutor(self.program, self.tiles, Chip(self.tiles, self.hardware, model, seed, time_s), literal)
 
@@ -132,6 +135,8 @@ class AimcCompiled(Compiled):
 
     def costs_on(self, samples: Samples) -> Cost:
         """The same with the energies that these sequences make of it (`measure`)."""
+        from ssmc.targets.aimc.simulation.data_dependent_energy import measure
+
         return cost(self.tiles, self.hardware, measure(self.program, self.tiles, self.hardware, samples))
 
     def cost(self, steps: int) -> Json:

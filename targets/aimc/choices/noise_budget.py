@@ -11,7 +11,6 @@ from ssmc.hardware.model import Hardware
 from ssmc.ir.program import Program
 from ssmc.targets.aimc.choices.candidates import Placed
 from ssmc.targets.aimc.lowering.packing import Packing
-from ssmc.targets.aimc.simulation.monte_carlo import monte_carlo
 from ssmc.targets.aimc.tiles.instructions import TileProgram
 
 CHIPS = 4
@@ -38,6 +37,8 @@ class NoiseBudget:
 
     def refuses(self, placed: Placed, packing: Packing) -> str:
         """Why a placement is refused; empty where it is not."""
+        from ssmc.targets.aimc.simulation.monte_carlo import monte_carlo
+
         chip = OnChip(placed.lowered.program, placed.tiles_with(packing), placed.hardware)
         found = monte_carlo(chip, self.samples, chips=CHIPS, times_s=(0.0,))
         lost = 100 * (found.ideal_accuracy.value - found.at[0].accuracy.value)
