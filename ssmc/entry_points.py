@@ -6,15 +6,18 @@ in literal tables, which packages extend and never replace.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ssmc.errors import UsageError
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+    from importlib.metadata import EntryPoint, EntryPoints
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,26 @@ class Registry:
 
     def _declared(self) -> dict[str, list[EntryPoint]]:
         """Entry points of the group by name."""
-        from importlib.metadata import entry_points
-
         found: dict[str, list[EntryPoint]] = defaultdict(list)
-        for entry in entry_points(group=self.group):
+        for entry in _installed(self.group, tuple((folder, _changed(folder)) for folder in sys.path)):
             found[entry.name].append(entry)
         return found
+
+
+@lru_cache(maxsize=8)
+def _installed(group: str, path: tuple[tuple[str, int], ...]) -> EntryPoints:
+    """What all packages on ``path`` declare in a group: read again where a folder of it has changed."""
+    from importlib.metadata import entry_points
+
+    return entry_points(group=group)
+
+
+def _changed(folder: str) -> int:
+    """When something was put into a folder, or taken from it; 0 where there is none."""
+    try:
+        return os.stat(folder or ".").st_mtime_ns
+    except OSError:
+        return 0
 
 
 def package_of(entry: EntryPoint) -> Package:
