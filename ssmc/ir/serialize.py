@@ -29,6 +29,7 @@ from ssmc.ir.program import Program
 
 Json: TypeAlias = dict[str, Any]
 Arrays: TypeAlias = dict[str, NDArray[np.generic]]
+Decoder: TypeAlias = Callable[[Any, Mapping[str, NDArray[np.generic]]], Any]
 
 REMEMBERED = 1 << 12
 SCHEMA = "ssmc.program/1"
@@ -104,42 +105,56 @@ def widen(value: NDArray[np.generic]) -> NDArray[np.generic]:
 
 
 @cache
-def _types(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
+def _fields(kind: type) -> tuple[tuple[str, bool, Decoder], ...]:
+    """Every field of a dataclass: its name, whether it must be there, and what reads it."""
+    types = get_type_hints(kind)
+    return tuple(
+        (f.name, f.default is MISSING and f.default_factory is MISSING, _decoder(types[f.name])) for f in fields(kind)
+    )
 
 
 def _decode_fields(kind: type, json: Json, arrays: Mapping[str, NDArray[np.generic]]) -> Any:
     """A field with a default may be missing: it is newer than what wrote the JSON."""
-    types = _types(kind)
-    given = [f.name for f in fields(kind) if f.name in json or (f.default is MISSING and f.default_factory is MISSING)]
-    return kind(**{name: _decode(types[name], json[name], arrays) for name in given})
+    given = {name: read(json[name], arrays) for name, needed, read in _fields(kind) if needed or name in json}
+    return kind(**given)
 
 
-def _decode(kind: Any, json: Any, arrays: Mapping[str, NDArray[np.generic]]) -> Any:
+@cache
+def _decoder(kind: Any) -> Decoder:
+    """What reads a value of a type: types are looked at once, not value by value."""
     origin, args = get_origin(kind), get_args(kind)
     if kind == AnyOp:
-        return _decode_fields(_BY_NAME[json["op"]], json, arrays)
+        return lambda json, arrays: _decode_fields(_BY_NAME[json["op"]], json, arrays)
     if origin in (Union, UnionType):
-        return None if json is None else _decode(next(a for a in args if a is not NoneType), json, arrays)
+        some = _decoder(next(a for a in args if a is not NoneType))
+        return lambda json, arrays: None if json is None else some(json, arrays)
     if origin is Literal:
-        return _one_of(args, json)
+        return lambda json, arrays: _one_of(args, json)
     if origin is np.ndarray:
-        return _array(args, arrays[json["array"]], json["shape"])
+        return lambda json, arrays: _array(args, arrays[json["array"]], json["shape"])
     if origin is tuple:
-        if args == (Fraction, Ellipsis):
-            return tuple(map(_fraction, json))
-        kinds = args[:1] * len(json) if Ellipsis in args else args
-        return tuple(_decode(k, item, arrays) for k, item in zip(kinds, json, strict=True))
+        return _tuple_decoder(args)
     if origin is dict:
-        key: Callable[[str], Any] = args[0]
-        return {key(k): _decode(args[1], item, arrays) for k, item in json.items()}
+        key, value = args[0], _decoder(args[1])
+        return lambda json, arrays: {key(k): value(item, arrays) for k, item in json.items()}
     if kind is Fraction:
-        return _fraction(json)
+        return lambda json, arrays: _fraction(json)
     if kind is Any:
-        return json
+        return lambda json, arrays: json
     if isinstance(kind, type) and is_dataclass(kind):
-        return _decode_fields(kind, json, arrays)
-    return _scalar(kind, json)
+        return lambda json, arrays: _decode_fields(kind, json, arrays)
+    return lambda json, arrays: _scalar(kind, json)
+
+
+def _tuple_decoder(args: tuple[Any, ...]) -> Decoder:
+    """Of as many values as there are, or of one for each of the types."""
+    if args == (Fraction, Ellipsis):
+        return lambda json, arrays: tuple(map(_fraction, json))
+    if Ellipsis in args:
+        each = _decoder(args[0])
+        return lambda json, arrays: tuple([each(item, arrays) for item in json])
+    kinds = [_decoder(kind) for kind in args]
+    return lambda json, arrays: tuple([read(item, arrays) for read, item in zip(kinds, json, strict=True)])
 
 
 def _array(args: tuple[Any, ...], array: NDArray[np.generic], shape: list[int]) -> NDArray[np.generic]:
