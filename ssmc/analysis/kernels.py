@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.analysis.linear import Limits, LinearKernel, in_blocks, linear_kernel
-from ssmc.analysis.noise import OutputNoise, fewest_adc_bits, output_noise, sqnr_db
+from ssmc.analysis.noise import OutputNoise, fewest_adc_bits, scaled_noise, sqnr_db, unit_noise
 from ssmc.analysis.observe import MOST_OVERLOAD, Observation, judge, observe, white_codes, white_noise
 from ssmc.analysis.qs4d_metrics import driven_states
 from ssmc.analysis.ranges import CHUNK, MOST_CHUNKS, Ranges, typical, worst_case
@@ -164,7 +164,8 @@ def _figures(kernel: LinearKernel, fed: _Fed, target_db: float, bits: int) -> _F
     stable = kernel.modes.radius < 1
     kernel, start = in_blocks(replace(kernel, A=np.where(stable[:, None, None], kernel.A, 0.0)), fed.start)
     seen = observe(kernel, fed.sequences(kernel), start)
-    noise = output_noise(kernel, seen.steps)
+    gain = unit_noise(kernel, seen.steps)
+    noise = scaled_noise(kernel, gain)
     total = np.maximum(noise.total.sum(-1), np.finfo(float).tiny)
     parts = np.stack([noise.readout.sum((1, 2)), noise.state.sum((1, 2)), noise.output.sum(-1)])
     return _Figures(
@@ -173,7 +174,7 @@ def _figures(kernel: LinearKernel, fed: _Fed, target_db: float, bits: int) -> _F
         sqnr_db(seen.signal, noise.total).min(-1),
         _doubts(kernel, noise, seen),
         parts / total,
-        fewest_adc_bits(kernel, seen.signal, bits, target_db, seen.steps),
+        fewest_adc_bits(kernel, seen.signal, bits, target_db, gain),
     )
 
 

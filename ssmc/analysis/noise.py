@@ -93,14 +93,18 @@ def sqnr_db(signal: FloatArray, noise: FloatArray) -> FloatArray:
 
 
 def fewest_adc_bits(
-    kernel: LinearKernel, signal: FloatArray, bits: int, target_db: float, steps: float | None = None
+    kernel: LinearKernel,
+    signal: FloatArray,
+    bits: int,
+    target_db: float,
+    gain: OutputNoise | None = None,
 ) -> FloatArray:
     """Fewest ADC bits (H,) with the SQNR of every output at or above ``target_db``; nan where 16 do not reach it.
 
     The range of the converters stays, so one bit less doubles their step: 4 times the power of e_q and e_y, and a
-    shift smaller by one, the step of the read-out staying as well.
+    shift smaller by one, the step of the read-out staying as well. ``gain``: of `unit_noise`.
     """
-    gain = output_noise(_unit_errors(kernel), steps)
+    gain = unit_noise(kernel) if gain is None else gain
     found = np.full(len(signal), np.nan)
     for width in range(MOST_ADC_BITS, 0, -1):
         at = with_adc_bits(kernel, width - bits)
@@ -110,9 +114,16 @@ def fewest_adc_bits(
     return found
 
 
-def _unit_errors(kernel: LinearKernel) -> LinearKernel:
+def unit_noise(kernel: LinearKernel, steps: float | None = None) -> OutputNoise:
+    """What errors of variance 1 at every read-out and state row leave at the outputs."""
     one = np.ones(kernel.inverse.shape)
-    return replace(kernel, readout_power=one, state_power=one)
+    return output_noise(replace(kernel, readout_power=one, state_power=one), steps)
+
+
+def scaled_noise(kernel: LinearKernel, gain: OutputNoise) -> OutputNoise:
+    """The noise of the kernel's own errors: as `output_noise`, with the ``gain`` of `unit_noise` at hand."""
+    readout, state = gain.readout * kernel.readout_power[:, None], gain.state * kernel.state_power[:, None]
+    return replace(gain, readout=readout, state=state)
 
 
 def with_adc_bits(kernel: LinearKernel, more: int) -> LinearKernel:

@@ -51,8 +51,8 @@ class Observation:
         drive: mean square of the rows v = [R; u], (H, n + m).
         overload: power that saturation leaves at the outputs, to first order, (H, p).
         steps: mean length of a sequence.
-        readout, state: autocorrelation of the errors, relative to white, (LAGS + 1, H, n).
-        together: correlation of the errors of two state rows at one time, (H, n, n).
+        readout, state: autocorrelation of the errors, relative to white, (LAGS + 1, H, n); 0 where nothing is rounded.
+        together: correlation of the errors of two state rows at one time, (H, n, n), likewise.
     """
 
     signal: FloatArray
@@ -96,7 +96,7 @@ def white_codes(noise: FloatArray, lo: FloatArray, hi: FloatArray, spread: Float
 def observe(kernel: LinearKernel, sequences: Sequence[IntArray], start: FloatArray) -> Observation:
     """Run the linear kernel on input codes, sequences (T, H, m), from registers ``start`` (H, n)."""
     n, (groups, p, m) = kernel.A.shape[-1], kernel.D.shape
-    watch = {"readout": _Watch(groups, n), "state": _Watch(groups, n, pairs=True)}
+    watch = {"readout": _Watch(kernel.readout_power > 0), "state": _Watch(kernel.state_power > 0, pairs=True)}
     square, total, overload = np.zeros((3, groups, p))
     drive, count = np.zeros((groups, n + m)), 0
     for u, lengths in padded(sequences):
@@ -176,30 +176,33 @@ def _products(response: FloatArray) -> FloatArray:
 
 
 class _Watch:
-    """Sums over all steps of what one kind of quantizer sees; with ``pairs`` of two of them at one time as well.
+    """Sums over all steps of what those quantizers of one kind see that round; with ``pairs`` of two at one time too.
 
     With w_t = exp(2 pi i z_t) the sum of cos 2 pi m (z_t - z_(t-k)) over t is the real part of the autocorrelation of
     w^m at lag k: the transform of its power spectrum, which sequences and harmonics share. In single precision from
     the fractions of steps on: a verdict of half a decibel needs no more.
     """
 
-    def __init__(self, groups: int, quantizers: int, pairs: bool = False) -> None:
-        self.products = np.zeros((groups, quantizers, LAGS + 1))
-        self.crossed = np.zeros((groups, quantizers, quantizers if pairs else 0))
+    def __init__(self, rounds: NDArray[np.bool_], pairs: bool = False) -> None:
+        self.rounds = rounds
+        self.products = np.zeros((*rounds.shape, LAGS + 1))
+        self.crossed = np.zeros((*rounds.shape, rounds.shape[1] if pairs else 0))
         self.count = np.zeros(LAGS + 1)
 
     def add(self, z: FloatArray, lengths: IntArray) -> None:
         """Z (H, k, N, T), in steps; only the first ``lengths`` count."""
         inside = np.arange(z.shape[3]) < lengths[:, None]
-        angle = (2 * np.pi * (z - round_half_even(z))).astype(np.float32)
+        some = z[self.rounds]
+        angle = (2 * np.pi * (some - round_half_even(some))).astype(np.float32)
         cosine, sine = np.cos(angle) * inside, np.sin(angle) * inside
-        flat = [x.reshape(-1, *z.shape[2:]) for x in (cosine, sine)]
         size = max(CACHED // (z.shape[2] * z.shape[3]), 1)
-        tiles = [_lagged(*(x[at : at + size] for x in flat)) for at in range(0, len(flat[0]), size)]
-        self.products += np.concatenate(tiles).reshape(self.products.shape)
+        tiles = [_lagged(*(x[at : at + size] for x in (cosine, sine))) for at in range(0, len(some), size)]
+        if tiles:
+            self.products[self.rounds] += np.concatenate(tiles)
         if self.crossed.size:  # cos(a - b) - cos(a + b) = 2 sin a sin b
             for m, part in enumerate((sine, 2 * sine * cosine, sine * (3 - 4 * sine**2)), 1):
-                rows = part.reshape(*z.shape[:2], -1)
+                rows = np.zeros((*self.rounds.shape, inside.size), np.float32)
+                rows[self.rounds] = part.reshape(len(part), inside.size)
                 self.crossed += 2 / m**2 * (rows @ rows.swapaxes(1, 2))
         self.count += np.maximum(lengths - np.arange(LAGS + 1)[:, None], 0).sum(-1)
 
@@ -216,9 +219,9 @@ def _lagged(cosine: SingleArray, sine: SingleArray) -> FloatArray:
     """Sums over t and the sequences, harmonics weighted, for every lag, (k, LAGS + 1), of tiles (k, N, T)."""
     wave = cosine + np.complex64(1j) * sine
     size = -(-(cosine.shape[2] + LAGS) // SPAN) * SPAN
-    harmonic, power = np.ones_like(wave), np.zeros((len(wave), size))
+    harmonic, power = wave, np.zeros((len(wave), size))
     for m in range(1, HARMONICS + 1):
-        harmonic *= wave
         spectrum = np.fft.fft(harmonic, size)
         power += (spectrum.real**2 + spectrum.imag**2).sum(1) / m**2
+        harmonic = harmonic * wave
     return np.asarray(np.fft.ifft(power)[:, : LAGS + 1].real)

@@ -170,7 +170,7 @@ def test_watched_errors_are_sums_of_cosines() -> None:
     rng, lengths = np.random.default_rng(8), [50, 61]
     z = rng.standard_normal((3, 2, 61, 4)).cumsum(2)
     z[:, 0, 50:] = 0
-    watch = observe._Watch(3, 4, pairs=True)
+    watch = observe._Watch(np.ones((3, 4), np.bool_), pairs=True)
     watch.add(time_last(z), np.array(lengths))
     lagged, crossed = definitions.watched(z, lengths, observe.LAGS, observe.HARMONICS)
     assert np.allclose(watch.correlation(), lagged, atol=1e-6)
