@@ -131,7 +131,8 @@ def _numbers(
     multiplier, shift = (_partners(values[rows], empty) for values in (requant.multiplier, requant.shift))
     unit = np.where(real == 1, op.shift.ravel()[state], op.shift.ravel()[state[:, :1]])
     keep = op.keep.ravel()[state]
-    if any(requant.kinds[row] != "shift" for row in rows.ravel().tolist()) or requant.offset[rows].any():
+    kinds = requant.kinds
+    if any(kinds[row] != "shift" for row in rows.ravel().tolist()) or requant.offset[rows].any():
         return None
     common, read = int(shift.max()), int(unit.max())
     left, unit_left = common - shift, read - unit

@@ -74,10 +74,9 @@ class Requant:
     @property
     def kinds(self) -> tuple[str, ...]:
         """``shift``, ``divide`` or ``table`` per output."""
-        return tuple(
-            "table" if row in self.thresholds else "shift" if self.shift[row] >= 0 else "divide"
-            for row in range(len(self))
-        )
+        kinds = np.where(self.shift >= 0, "shift", "divide")
+        kinds[list(self.thresholds)] = "table"
+        return tuple(kinds.tolist())
 
     def apply(self, acc: ArrayLike) -> IntArray:
         """Accumulators (..., n) to codes (..., n)."""

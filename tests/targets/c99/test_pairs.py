@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ssmc.emit_c import row_codes, row_pairs, shared
 from ssmc.emit_c.emit import emit
 from ssmc.emit_c.widths import INT8, INT16
+from ssmc.ir.requant import Requant
 from ssmc.native.executor import NativeExecutor
 from tests.targets.c99 import harness
 from tests.targets.c99.backends import differing, reference, walk
@@ -49,6 +50,16 @@ def test_the_seeds_cover_every_way_to_store_a_pair() -> None:
     texts = [emit(pair_program(seed), "m", share=False).source for seed in SEEDS]
     for what, part in WAYS.items():
         assert any(part in text for text in texts), what
+
+
+def test_rows_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    kinds = Requant.kinds.fget
+    assert kinds is not None
+    monkeypatch.setattr(Requant, "kinds", property(lambda self: (asked.append(len(self)), kinds(self))[1]))
+    program = pair_program(SEEDS[0])
+    emit(program, "m")
+    assert sum(asked) < 3 * sum(len(requant) for op in program.ops for requant in op.requants())
 
 
 @pytest.mark.skipif(bool(harness.load_board().missing_tools()), reason="no arm-none-eabi-gcc or qemu-system-arm")
