@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from ssmc.errors import ModelError
 from ssmc.ir.fixed_point import LIMIT as LIMIT  # of every accumulator and what is made of it
 from ssmc.ir.fixed_point import fixed_point
-from ssmc.ir.rounding import IntArray, bit_length, round_divide, round_fraction, round_shift, saturate
+from ssmc.ir.rounding import IntArray, bit_length, round_divide, round_quotient, round_shift, saturate
 from ssmc.ir.thresholds import shift_threshold, shift_thresholds, sign_of, signed_range, thresholds
 
 SEARCHED_LEVELS = 1 << 12
@@ -301,7 +301,8 @@ def _smallest_shift(
     probes = sorted({0, (hi - lo) // 2, hi - lo - 1} & set(range(hi - lo)))
     q = np.arange(lo + 1, hi + 1, dtype=np.int64)
     for shift in range(LARGEST_SHIFT + 1):
-        m, b = round_fraction(ratio * (1 << shift)), round_fraction(bias * (1 << shift))
+        m = round_quotient(ratio.numerator << shift, ratio.denominator)
+        b = round_quotient(bias.numerator << shift, bias.denominator)
         bound = max(abs(m) * reach + abs(b), max(abs(lo), abs(hi)) << (shift + 1)) + (1 << shift)
         if 2 * bound >= LIMIT:
             return None

@@ -33,6 +33,12 @@ def round_fraction(x: Fraction) -> int:
     return round(x)
 
 
+def round_quotient(x: int, divisor: int) -> int:
+    """Nearest integer of ``x / divisor`` for integers of any size, ties to even; ``divisor > 0``."""
+    floor, rest = divmod(x, divisor)
+    return floor + (2 * rest > divisor or (2 * rest == divisor and floor & 1))
+
+
 def round_shift(x: ArrayLike, shift: ArrayLike) -> IntArray:
     """``round_half_even(x / 2**shift)`` on int64, exact; ``shift >= 0``, ``|x| < 2**62``."""
     x = np.asarray(x, np.int64)

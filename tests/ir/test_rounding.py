@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ssmc.ir.rounding import round_divide, round_fraction, round_half_even, round_shift, saturate
+from ssmc.ir.rounding import round_divide, round_fraction, round_half_even, round_quotient, round_shift, saturate
 
 WIDE = (1 << 62) - 1
 
@@ -43,6 +43,15 @@ def test_round_shift_at_ties(half: int, shift: int) -> None:
 @example(-WIDE, WIDE)
 def test_round_divide_is_the_quotient_rounded_to_even(x: int, divisor: int) -> None:
     assert int(round_divide(x, divisor)) == round(Fraction(x, divisor))
+
+
+@given(st.integers(), st.integers(1))
+@example(3, 2)
+@example(5, 2)
+@example(-3, 2)
+@example(-1, 2)
+def test_round_quotient_is_the_fraction_rounded_to_even(x: int, divisor: int) -> None:
+    assert round_quotient(x, divisor) == round_fraction(Fraction(x, divisor))
 
 
 @given(st.fractions())
