@@ -10,11 +10,11 @@ Rounding a sum is not the sum of roundings (semantics.md §3). Four outcomes:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -76,6 +76,11 @@ class MatrixPlan:
     def digits(self) -> IntArray:
         """What the cells hold: signed digits, (groups, slices, outputs, inputs)."""
         return np.stack(slices(self.cells, self.slice_gains), 1)
+
+    @cached_property
+    def found(self) -> dict[Hashable, Any]:
+        """Its banks and blocks (`ssmc.targets.aimc.lowering.mapping`): every packing that is weighed asks again."""
+        return {}
 
     @property
     def steps(self) -> tuple[IntArray, ...]:

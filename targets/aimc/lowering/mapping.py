@@ -90,6 +90,12 @@ class Bank:
         """What `ssmc.targets.aimc.cost.durations.busiest_converter` found: every bit of a serial drive asks again."""
         return {}
 
+    def placed(self, tiles: tuple[Tile, ...]) -> Bank:
+        """The bank with its tiles; what its codes alone say is not asked again."""
+        found = replace(self, tiles=tiles)
+        vars(found).update(columns=self.columns, driven=self.driven)
+        return found
+
     def inputs_in(self, tile: Tile) -> IntArray:
         """Inputs that have rows in a tile, in the order of its rows."""
         return np.flatnonzero(self.driven[tile.group])
@@ -172,6 +178,7 @@ class Bank:
 
 
 Packings = Mapping[str, Packing]
+BARE = "banks without tiles"
 
 
 def make_banks(plans: Mapping[str, MatrixPlan], hw: Hardware, packings: Packings | None = None) -> tuple[Bank, ...]:
@@ -185,12 +192,18 @@ def make_banks(plans: Mapping[str, MatrixPlan], hw: Hardware, packings: Packings
     for plan in plans.values():
         if plan.kind == "digital":
             continue
-        for span in plan.rows:
-            name = plan.name if len(plan.rows) == 1 else f"{plan.name}[{span[0]}:{span[1]}]"
-            codes = np.ascontiguousarray(plan.digits[..., span[0] : span[1]])
-            banks.append(Bank(name, plan.op, span, plan.slice_gains, (), codes))
-            how.append((packings or {}).get(plan.name, ONE))
+        if BARE not in plan.found:
+            plan.found[BARE] = [_bare(plan, span) for span in plan.rows]
+        banks += plan.found[BARE]
+        how += [(packings or {}).get(plan.name, ONE)] * len(plan.rows)
     return _placed(banks, how, plans, hw)
+
+
+def _bare(plan: MatrixPlan, span: tuple[int, int]) -> Bank:
+    """One row split without a place."""
+    name = plan.name if len(plan.rows) == 1 else f"{plan.name}[{span[0]}:{span[1]}]"
+    codes = np.ascontiguousarray(plan.digits[..., span[0] : span[1]])
+    return Bank(name, plan.op, span, plan.slice_gains, (), codes)
 
 
 def _placed(banks: list[Bank], how: list[Packing], plans: Mapping[str, MatrixPlan], hw: Hardware) -> tuple[Bank, ...]:
@@ -208,7 +221,7 @@ def _placed(banks: list[Bank], how: list[Packing], plans: Mapping[str, MatrixPla
         fact = f"needs {free} arrays, '{hw.name}' has {hw.array.count}"
         remedy = "pack several into an array, place some digital, or raise array.count"
         raise ModelError("SSMC-A03", fact, remedy, name.split("[")[0])
-    return tuple(replace(bank, tiles=tuple(sorted(tiles[k], key=_order))) for k, bank in enumerate(banks))
+    return tuple(bank.placed(tuple(sorted(tiles[k], key=_order))) for k, bank in enumerate(banks))
 
 
 def _pools(banks: list[Bank], how: list[Packing], plans: Mapping[str, MatrixPlan]) -> list[list[int]]:
@@ -235,6 +248,16 @@ def _plan_of(bank: Bank, plans: Mapping[str, MatrixPlan]) -> MatrixPlan:
 
 
 def _blocks(index: int, bank: Bank, plan: MatrixPlan, hw: Hardware) -> list[Block]:
+    """Blocks of the bank with that number, cut once for all packings."""
+    most = outputs_per_tile(len(bank.gains), hw)
+    key = index, bank.name, most, hw.cells_per_code, hw.rows_per_input, hw.adc.columns_per_adc, hw.adc.step
+    if key not in plan.found:
+        plan.found[key] = _cut(index, bank, plan, hw)
+    found: list[Block] = plan.found[key]
+    return found
+
+
+def _cut(index: int, bank: Bank, plan: MatrixPlan, hw: Hardware) -> list[Block]:
     """A block per group, more where the outputs need more columns than an array has; none where a group has no code."""
     live = np.asarray(bank.columns.any(1))
     spans = cut(live, outputs_per_tile(len(bank.gains), hw))

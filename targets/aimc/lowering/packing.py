@@ -160,28 +160,27 @@ def _multiplexed(blocks: list[Block], limit: int, first: int, hw: Hardware) -> l
 
 def _whole(block: Block, shelves: list[Shelf], limit: int) -> tuple[Shelf, Room] | None:
     """The smallest room that takes all outputs."""
-    rows, columns = block.rows, block.columns
-    fitting = [
-        (room.rows * room.columns, shelf.array, room.row, room.column, shelf, room)
-        for shelf in shelves
-        if shelf.admits(block, limit)
-        for room in shelf.rooms
-        if room.rows >= rows and room.columns >= columns
-    ]
-    return min(fitting, key=lambda f: f[:4])[4:] if fitting else None
+    rooms = _rooms(block, shelves, limit, block.columns)
+    return min(rooms, key=lambda at: (at[1].rows * at[1].columns, *_corner(at)), default=None)
 
 
 def _largest_cut(block: Block, shelves: list[Shelf], limit: int) -> tuple[Shelf, Room] | None:
     """The room that takes most outputs."""
-    rows, columns = block.rows, block.width
-    fitting = [
-        (-room.columns, shelf.array, room.row, room.column, shelf, room)
-        for shelf in shelves
-        if shelf.admits(block, limit)
-        for room in shelf.rooms
-        if room.rows >= rows and room.columns >= columns
+    rooms = _rooms(block, shelves, limit, block.width)
+    return min(rooms, key=lambda at: (-at[1].columns, *_corner(at)), default=None)
+
+
+def _rooms(block: Block, shelves: list[Shelf], limit: int, columns: int) -> list[tuple[Shelf, Room]]:
+    """Rooms that take all rows of a block and so many columns."""
+    rows = block.rows
+    open_shelves = [shelf for shelf in shelves if shelf.rooms and shelf.admits(block, limit)]
+    return [
+        (shelf, room) for shelf in open_shelves for room in shelf.rooms if room.rows >= rows and room.columns >= columns
     ]
-    return min(fitting, key=lambda f: f[:4])[4:] if fitting else None
+
+
+def _corner(at: tuple[Shelf, Room]) -> tuple[int, int, int]:
+    return at[0].array, at[1].row, at[1].column
 
 
 def _left(room: Room, block: Block) -> list[Room]:
