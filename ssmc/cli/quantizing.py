@@ -206,9 +206,9 @@ def width_lines(narrow: Allocated) -> Iterator[str]:
 
     for (name, width), bits in narrow.bits.items():
         yield f"{bits:2d} bits: {WIDTHS[width]} of {printable(name)}"
-    now, full = narrow.figures, narrow.full
+    now, full = narrow.figures, narrow.fp32
     saved = {"ACE": full.ace / now.ace, "size": full.size_bits / now.size_bits, "ADC complexity": full.adc / now.adc}
-    yield "against full width " + ", ".join(f"{name} {factor:.2f}x smaller" for name, factor in saved.items())
+    yield "against 32 bits " + ", ".join(f"{name} {factor:.2f}x smaller" for name, factor in saved.items())
     share, real = narrow.judged.accuracy, narrow.judged.float_accuracy
     yield f"accuracy on {narrow.sequences} sequences that were not calibrated on {share:.4f}, float {real:.4f}"
 

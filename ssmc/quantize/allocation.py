@@ -14,20 +14,22 @@ which nothing was calibrated.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ssmc.analysis.qs4d_metrics import Figures, figures, uses
+from ssmc.analysis.qs4d_metrics import FP32, Figures, at, figures, uses
 from ssmc.data import Samples
 from ssmc.errors import GateError, ModelError, UsageError
 from ssmc.ir.build import node_name, required
 from ssmc.quantize.config import QuantizeConfig, limits
 from ssmc.quantize.given import given_step
-from ssmc.quantize.model import Progress, Quantized, Ready, field_of
+from ssmc.quantize.model import Progress, Quantized, Ready
 from ssmc.quantize.read_back import Fidelity, measured
+from ssmc.quantize.rewrite import field_of
 
 PROBED = 3  # bits fewer
 FEWEST = 2  # bits of a tensor
@@ -45,15 +47,22 @@ class Allocated:
         quantized: the model.
         bits: of every tensor whose width could be chosen.
         judged: accuracy on ``sequences`` sequences on which nothing was calibrated.
-        figures, full: ACE, size and ADC complexity of the model, and of the one with every tensor at full width.
     """
 
     quantized: Quantized
     bits: dict[Tensor, int]
     judged: Fidelity
     sequences: int
-    figures: Figures
-    full: Figures
+
+    @property
+    def figures(self) -> Figures:
+        """ACE, size and ADC complexity."""
+        return figures(uses(self.quantized.program))
+
+    @property
+    def fp32(self) -> Figures:
+        """The same with every width at 32 bits."""
+        return figures(at(uses(self.quantized.program), FP32))
 
     @property
     def lost(self) -> float:
@@ -94,35 +103,33 @@ def allocate(
     Raises:
         GateError: SSMC-C04 where the full widths lose more.
     """
-    tensors = list(_tensors(ready, config))
-    full_width = {(name, width): int(getattr(config, width)) for name, width in tensors}
+    full = {(name, width): int(getattr(config, width)) for name, width in _tensors(ready, config)}
     progress("all tensors at full width")
-    first = ready.quantize(config)
-    full = figures(uses(first.program))
-    best = Allocated(first, full_width, measured(ready.source, first.model, judges), len(judges), full, full)
-    if best.lost > points:
-        fact = f"at full width {best.lost:.2f} points are lost on {len(judges)} sequences"
+    first = _judged(ready, judges, config, full)
+    if first.lost > points:
+        fact = f"at full width {first.lost:.2f} points are lost on {len(judges)} sequences"
         raise GateError("SSMC-C04", fact, "give more --bits, or a larger --error; nothing was written", "--error")
-    order = _order(ready, config, full_width, progress)
-    kept, beyond = 0, len(order) + 1
-    while beyond - kept > 1:
-        middle = (kept + beyond) // 2
-        progress(f"{middle} of {len(order)} bits taken away")
-        bits = Counter(full_width)
-        bits.subtract(Counter(order[:middle]))
+    order = _order(ready, config, full, progress)
+    good = {0: first}
+
+    def too_far(count: int) -> bool:
+        progress(f"{count} of {len(order)} bits taken away")
+        taken = Counter(order[:count])
         try:
-            made = ready.quantize(_with(config, bits))
+            found = _judged(ready, judges, config, {tensor: bits - taken[tensor] for tensor, bits in full.items()})
         except ModelError:  # a kernel that is not stable at these bits
-            beyond = middle
-            continue
-        tried = Allocated(
-            made, dict(bits), measured(ready.source, made.model, judges), len(judges), figures(uses(made.program)), full
-        )
-        if tried.lost <= points:
-            kept, best = middle, tried
-        else:
-            beyond = middle
-    return best
+            return True
+        if found.lost <= points:
+            good[count] = found
+        return found.lost > points
+
+    bisect_left(range(1, len(order) + 1), True, key=too_far)
+    return good[max(good)]
+
+
+def _judged(ready: Ready, judges: Samples, config: QuantizeConfig, bits: dict[Tensor, int]) -> Allocated:
+    made = ready.quantize(_with(config, bits))
+    return Allocated(made, bits, measured(ready.source, made.model, judges), len(judges))
 
 
 def _tensors(ready: Ready, config: QuantizeConfig) -> Iterator[Tensor]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +16,9 @@ from ssmc.data import Samples
 from ssmc.errors import ModelError, UsageError, VerificationError
 from ssmc.folding.points import Plan, Planner
 from ssmc.importers import load_model
-from ssmc.importers.inputs import INPUTS, Parts, parts_of, parts_text
+from ssmc.importers.inputs import INPUTS, parts_of, parts_text
 from ssmc.importers.onnx_file import NONE
-from ssmc.ir.build import constant_array, graphs, is_op, known_shape, node_name, remove_dead, required
+from ssmc.ir.build import graphs, is_op, known_shape, node_name, remove_dead, required
 from ssmc.ir.functions import attach_functions
 from ssmc.ir.parts import Constants
 from ssmc.ir.program import Program
@@ -30,37 +29,18 @@ from ssmc.passes.canonicalize_quantizers import CanonicalizeQuantizers
 from ssmc.passes.fold_constants import FoldConstants
 from ssmc.passes.raise_recurrences import RaiseRecurrences
 from ssmc.quantize.bases import Kernel
-from ssmc.quantize.config import QuantizeConfig, signed_range
-from ssmc.quantize.given import given_step, spell_quantizers
-from ssmc.quantize.kernel import Chosen, quantize_kernel
+from ssmc.quantize.config import QuantizeConfig
+from ssmc.quantize.given import spell_quantizers
 from ssmc.quantize.layers import fit, layers
 from ssmc.quantize.modes import require_decay
-from ssmc.quantize.nodes import Nodes, float_scan, quantized_scan
+from ssmc.quantize.nodes import float_scan
 from ssmc.quantize.read_back import Fidelity, input_dtype, read_back
-from ssmc.quantize.steps import best_step, weight_codes
+from ssmc.quantize.rewrite import KernelChoice, Known, replace_node, rewrite
 from ssmc.recognition.axes import name_axes
 from ssmc.verify import Session, run_onnx, show
 
 MOST_DEVIATION = 1e-3
-MOST_VALUES = 1 << 16
-CARRIERS = ("Add", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class KernelChoice:
-    """What a kernel became.
-
-    Attributes:
-        name: of the kernel's node.
-        delta: pairs of states (modes, in modal form) in delta form. modes: all pairs.
-        basis: coordinates of the states: modal, Schur, Schur as given, balanced, as given, equal noise.
-    """
-
-    name: str
-    delta: int
-    modes: int
-    basis: str
 
 
 @dataclass(frozen=True)
@@ -113,22 +93,16 @@ class Ready:
 
     Attributes:
         source: the float model, as a file. raised: its recurrences as kernels.
-        parts: inputs that were joined.
-        kernels: by name.
-        seen: values of the float model on the samples, by name, one array a sequence.
+        known: kernels, and values on the samples.
         deviation: see `Quantized`.
-        found: kernels that were quantized already, by all that decides them.
     """
 
     source: onnx.ModelProto
     raised: onnx.ModelProto
-    parts: Parts
+    known: Known
     samples: Samples
     budgets: Budgets
-    kernels: dict[str, Kernel]
-    seen: dict[str, list[FloatArray]]
     deviation: float
-    found: dict[object, Chosen] = field(default_factory=dict)
 
     @classmethod
     def read(
@@ -154,7 +128,7 @@ class Ready:
         source, raised = ir.to_proto(load_model(path, budgets, states)), ir.to_proto(model)
         shown = [*plan.points, *(layer.value for layer in layers(plan))]
         seen, deviation = _calibrate(source, model, shown, kernels, samples)
-        return cls(source, raised, parts, samples, budgets, kernels, seen, deviation)
+        return cls(source, raised, Known(parts, kernels, seen), samples, budgets, deviation)
 
     def planned(self) -> tuple[ir.Model, Plan]:
         """A copy of the raised model that may be changed, and what of it gets quantizers."""
@@ -171,15 +145,15 @@ class Ready:
         """
         progress("quantize")
         model, plan = self.planned()
-        fittable = [layer.with_sums(self.seen[str(layer.value.name)]) for layer in layers(plan) if config.refit]
-        choices = _rewrite(model, plan, self, config)
+        fittable = [layer.with_sums(self.known.seen[str(layer.value.name)]) for layer in layers(plan) if config.refit]
+        choices = rewrite(model, plan, self.known, config)
         _tidy(model)
         if fit_layers:
             progress("fit layers")
             fit(model, fittable, self.samples, input_dtype(self.source), config)
         remove_dead(model.graph)
         progress("read back")
-        model.metadata_props.update({INPUTS: parts_text(self.parts)} if self.parts else {})
+        model.metadata_props.update({INPUTS: parts_text(self.known.parts)} if self.known.parts else {})
         made = ir.to_proto(model)
         fidelity, program = read_back(self.source, made, self.samples, self.budgets)
         return Quantized(made, choices, len(plan.points), self.deviation, fidelity, program)
@@ -233,7 +207,7 @@ def _calibrate(
     of_kernels = [node for node in raised.graph if node.name in kernels]
     names = list(dict.fromkeys(str(v.name) for v in [*shown, *(required(node, 0) for node in of_kernels)]))
     for node in of_kernels:
-        _replace(raised.graph, node, float_scan(raised.graph, node, kernels[node_name(node)].dense))
+        replace_node(raised.graph, node, float_scan(raised.graph, node, kernels[node_name(node)].dense))
     _standard(raised)
     proto = ir.to_proto(raised)
     source, output = proto.graph.input[0].name, proto.graph.output[0].name
@@ -266,133 +240,6 @@ def _deviation(before: FloatArray, after: FloatArray) -> float:
         fact = f"the recurrences in modal form move the float output by {far:.3g} of its range"
         raise VerificationError("SSMC-V03", fact, "report this with the model")
     return max(far, 1e-30)
-
-
-def _rewrite(model: ir.Model, plan: Plan, ready: Ready, config: QuantizeConfig) -> tuple[KernelChoice, ...]:
-    graph, seen = model.graph, ready.seen
-    grids = {}
-    for value in plan.points:
-        bits = config.at(str(value.name)).of_field(field_of(value, plan, config), plan.output_per_step)
-        data = np.concatenate([x.ravel() for x in seen[str(value.name)]])
-        limits = _limits(data, bits)
-        joined = ready.parts if value is graph.inputs[0] else ()
-        grids[value] = _point_steps(seen[str(value.name)], joined, limits, config), limits
-    choices = [_kernel(graph, node, ready, config.at(node_name(node))) for node in plan.kernels]
-    for node, position in plan.matrices:
-        _weight(graph, node, position, config.at(node_name(node)))
-    following = dict(pairwise(list(graph)))
-    for value in plan.points:
-        producer = value.producer()
-        place = following.get(producer) if producer is not None else next(iter(graph))
-        first = _insert(graph, value, place, *grids[value])
-        if producer is not None:
-            following[producer] = first
-    return tuple(choices)
-
-
-def field_of(value: ir.Value, plan: Plan, config: QuantizeConfig) -> str:
-    """Which width of a configuration a value between operations has."""
-    behind = bool(config.converter_bits) and _behind_matrix(value, {node for node, _ in plan.matrices})
-    if value in plan.outputs and not (behind and config.output_bits is None):
-        return "output_bits"
-    if value in plan.inputs:
-        return "input_bits"
-    return "converter_bits" if behind else "activation_bits"
-
-
-def _behind_matrix(value: ir.Value, matrices: set[ir.Node]) -> bool:
-    """Whether a matrix delivers the value, with or without a bias and other axes."""
-    producer = value.producer()
-    if producer is None or producer in matrices:
-        return producer is not None
-    carried = [x for x in producer.inputs if x is not None and constant_array(x) is None]
-    return producer.op_type in CARRIERS and len(carried) == 1 and _behind_matrix(carried[0], matrices)
-
-
-def _point_steps(data: list[FloatArray], parts: Parts, limits: tuple[int, int], config: QuantizeConfig) -> FloatArray:
-    """The step of a value, (); of inputs that were joined one for each column, equal within an input."""
-    cuts = np.cumsum([size for _, size in parts])[:-1]
-    columns = [
-        np.concatenate([part.ravel() for part in split])
-        for split in zip(*(np.split(x, cuts, -1) for x in data), strict=True)
-    ]
-    steps = [best_step(_thinned(x), *limits, 0, config.power_of_two) for x in columns]
-    return np.repeat(steps, [size for _, size in parts]) if parts else np.asarray(steps[0])
-
-
-def _limits(data: FloatArray, bits: int) -> tuple[int, int]:
-    """Codes from 0 where no value is negative."""
-    return (0, (1 << bits) - 1) if data.size and data.min() >= 0 else signed_range(bits)
-
-
-def _thinned(data: FloatArray) -> FloatArray:
-    return data[:: max(len(data) // MOST_VALUES, 1)]
-
-
-def _kernel(graph: ir.Graph, node: ir.Node, ready: Ready, config: QuantizeConfig) -> KernelChoice:
-    u, name = required(node, 0), node_name(node)
-    matrices = ready.kernels[name]
-    groups, _, m = matrices.B.shape
-    fed = [x[0].reshape(len(x[0]), groups, m) for x in ready.seen[str(u.name)]]
-    limits, given = signed_range(config.activation_bits), given_step(u)
-    steps = _input_steps(fed, limits, config)
-    if given is not None:  # codes already: their own step, so that they are not rounded again
-        steps, limits = np.full(steps.shape, given[0]), given[1]
-        config = replace(config, activation_bits=1 + max(limits[1], -limits[0] - 1).bit_length())
-    decides = name, config, steps.tobytes()
-    if decides not in ready.found:
-        ready.found[decides] = quantize_kernel(matrices, fed, steps, config)
-    chosen = ready.found[decides]
-    kernel = chosen.kernel
-    y = quantized_scan(graph, node, kernel, u, limits)
-    _replace(graph, node, y)
-    return KernelChoice(name, int(kernel.keep.sum()) // 2, (kernel.keep.size + 1) // 2, chosen.basis)
-
-
-def _input_steps(fed: list[FloatArray], limits: tuple[int, int], config: QuantizeConfig) -> FloatArray:
-    """Steps (G, m) of a kernel's inputs, one for each channel unless all share one."""
-    data = np.concatenate(fed)
-    data = data[:: max(data.size // MOST_VALUES, 1)]
-    if config.granularity == "tensor":
-        return np.broadcast_to(best_step(data, *limits, 0, config.power_of_two), data.shape[1:])
-    return best_step(data, *limits, 2, config.power_of_two)
-
-
-def _replace(graph: ir.Graph, node: ir.Node, y: ir.Value) -> None:
-    node.outputs[0].replace_all_uses_with(y, replace_graph_outputs=True)
-    graph.remove(node, safe=True)
-
-
-def _weight(graph: ir.Graph, node: ir.Node, position: int, config: QuantizeConfig) -> None:
-    value = node.inputs[position]
-    array = constant_array(value)
-    if value is None or array is None:
-        raise ModelError("SSMC-Q06", "a matrix is no constant", "fold it before quantization", node_name(node))
-    weight = np.asarray(array, np.float64)
-    transposed = "transB" in node.attributes and bool(node.attributes["transB"].as_int())
-    outputs_first = node.op_type == "Conv" or transposed or (node.op_type == "MatMul" and position == 0)
-    axis = 0 if outputs_first else weight.ndim - 1
-    codes, step = weight_codes(weight, config.weight_bits, axis, config.power_of_two)
-    name = f"{node_name(node)}.weight"
-    node.replace_input_with(position, Nodes(graph, place=node).weight(codes, step, axis, name))
-
-
-def _insert(
-    graph: ir.Graph, value: ir.Value, place: ir.Node | None, step: FloatArray, limits: tuple[int, int]
-) -> ir.Node:
-    """A quantizer behind ``value``, for all its readers, before ``place`` or at the end; its first node."""
-    uses = [use for use in value.uses() if use.node.op_type != "Shape"]
-    name = f"{value.name}.quantizer"
-    coded = Nodes(graph, place=place).quantized(value, step, step, limits, name)
-    first = next(use.node for use in value.uses() if use not in uses and use.node.op_type != "Shape")
-    for use in uses:
-        use.node.replace_input_with(use.idx, coded)
-    for index, output in enumerate(graph.outputs):
-        if output is value:
-            coded.name, value.name = value.name, f"{value.name}.unquantized"
-            coded.shape, coded.type = value.shape, value.type
-            graph.outputs[index] = coded
-    return first
 
 
 def _tidy(model: ir.Model) -> None:
