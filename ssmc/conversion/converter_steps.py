@@ -20,6 +20,9 @@ from ssmc.ir.connectivity import Mask, cut
 from ssmc.ir.rounding import FloatArray, IntArray, round_half_even
 
 WINDOWS = 5
+#: times the least error of a step that several blocks can share
+SPARE = 1.2
+TINY = 1e-300
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,38 @@ def best_shared(errors: FloatArray, sets: IntArray) -> IntArray:
     total = np.zeros((int(sets.max(initial=0)) + 1, errors.shape[1]))
     np.add.at(total, sets, errors)
     return np.asarray(total.argmin(1)[sets], np.int64)
+
+
+def fewest_shared(errors: FloatArray, steps: FloatArray, sets: IntArray, live: Mask) -> IntArray:
+    """The same with few different steps: blocks share an array only where their converters' steps are equal.
+
+    A set may take any step of at most `SPARE` times its least error. The step that most sets may take is theirs, then
+    again of those that are left; of equally many, the one of least error.
+
+    Args:
+        errors: of the candidates, (C, M).
+        steps: of the candidates, (C, M).
+        sets: which columns share a step, (C,).
+        live: columns that matter, (C,).
+    """
+    _, place = np.unique(sets, return_inverse=True)
+    total, step = np.zeros((2, int(place.max(initial=0)) + 1, errors.shape[1]))
+    np.add.at(total, place[live], errors[live])
+    step[place[live]] = steps[live]
+    index, least = total.argmin(1), total.min(1, keepdims=True)
+    found, kind = np.unique(step, return_inverse=True)
+    price = np.full((len(total), len(found)), np.inf)
+    np.minimum.at(price, (np.arange(len(total))[:, None], kind.reshape(step.shape)), total / np.maximum(least, TINY))
+    left = np.unique(place[live])
+    while left.size:
+        may = price[left] <= SPARE
+        loss = np.where(may, price[left], 0.0).sum(0)
+        most = np.lexsort((loss, -may.sum(0)))[0] if may.any() else -1
+        taken = left[may[:, most]] if most >= 0 else left[:0]
+        for number in taken.tolist():
+            index[number] = np.where(step[number] == found[most], total[number], np.inf).argmin()
+        left = np.setdiff1d(left, taken) if taken.size else taken
+    return np.asarray(index[place], np.int64)
 
 
 def largest_shared(values: ArrayLike, sets: IntArray) -> FloatArray:

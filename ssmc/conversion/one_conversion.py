@@ -28,6 +28,7 @@ from ssmc.conversion.column_sums import POINTS, Inputs
 from ssmc.conversion.converter_steps import (
     Columns,
     best_shared,
+    fewest_shared,
     largest_shared,
     same_ratios,
     step_sets,
@@ -40,7 +41,7 @@ from ssmc.ir.quant import bits_for
 from ssmc.ir.requant import Requant, make_requant
 from ssmc.ir.rounding import FloatArray, IntArray, bit_length, round_half_even
 
-PER_OCTAVE = 4
+PER_OCTAVE = 8
 FINER, MOST_OCTAVES = 3, 6
 MANTISSA = 32
 
@@ -100,6 +101,11 @@ class Quantizers(NamedTuple):
         zero = np.where(coarser & np.array(hw.adc.offset), 0.0, self.bias)
         return np.where(self.live, step, 1.0), zero
 
+    def in_units(self, steps: Steps) -> FloatArray:
+        """Step of the converters in accumulator units, (C,)."""
+        coarser = np.exp2(steps.shift) / np.where(self.live, np.abs(self.ratio), 1.0)
+        return np.where(steps.shift >= 0, coarser, steps.unit)
+
 
 def one_conversion(
     matrix: Matrix, requant: Requant, factor: IntArray, inputs: Inputs, hw: Hardware, node: str
@@ -151,7 +157,9 @@ def chosen_steps(
     if not alike or inputs.seen is not None:
         trials += list(_free(q, columns, hw))
     looked = [window_error(columns, *q.in_codes(steps, hw), hw) for steps in trials]
-    index = best_shared(np.stack([error for _, error in looked], 1), q.sets)
+    errors, units = np.stack([error for _, error in looked], 1), np.stack([q.in_units(s) for s in trials], 1)
+    shared = len(np.unique(q.sets)) < len(q.sets)
+    index = fewest_shared(errors, units, q.sets, q.live) if shared else best_shared(errors, q.sets)
 
     def chosen(options: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
         return np.stack(options, 1)[np.arange(len(index)), index]
@@ -214,16 +222,25 @@ def _coarser(q: Quantizers, hw: Hardware, finer: bool) -> Iterator[Steps]:
 
 
 def _free(q: Quantizers, columns: Columns, hw: Hardware) -> Iterator[Steps]:
-    """Short binary numbers of accumulator units, from what covers the widest column of a set down."""
+    """Accumulator units of `short_unit`, from what covers the widest column of a set down.
+
+    The few numbers are the same for every matrix: blocks share an array only where their converters' steps are equal.
+    """
     span = np.where(q.live, np.ptp(np.clip(columns.points, q.lo[:, None], q.hi[:, None]), 1), 0.0)
     unit = span / (1 << hw.adc.bits) / np.where(q.live, np.abs(q.ratio), 1.0)
     top = np.maximum(largest_shared(unit, q.sets), 1.0)
     unlike = float((top / np.maximum(unit, 1.0))[q.live].max(initial=1.0))
     octaves = min(int(np.log2(unlike)) + FINER, MOST_OCTAVES)
+    above = np.ceil(PER_OCTAVE * np.log2(top)).astype(np.int64)
     for k in range(-1, PER_OCTAVE * octaves + 1):
-        mantissa, exponent = np.frexp(top * 2.0 ** (-k / PER_OCTAVE))
-        short = np.ldexp(round_half_even(mantissa * MANTISSA) / MANTISSA, exponent)
-        yield Steps(np.full(len(top), -1), np.maximum(short, 1.0))
+        yield Steps(np.full(len(top), -1), short_unit(np.maximum(above - k, 0)))
+
+
+def short_unit(place: IntArray) -> FloatArray:
+    """2^(place / 8), (C,), to five significant bits: short binary numbers, exact in float64 and in the graph."""
+    octave, part = np.divmod(place, PER_OCTAVE)
+    mantissa = round_half_even(np.exp2(part / PER_OCTAVE) * (MANTISSA / 2)) / (MANTISSA / 2)
+    return np.asarray(np.ldexp(mantissa, octave))
 
 
 def _realised(

@@ -29,7 +29,7 @@ OBJECTIVES: tuple[Objective, ...] = ("energy", "area", "interval", "product")
 LIMITS = (2, 4, 8, 16, 0)
 CANDIDATES: tuple[Packing, ...] = (
     Packing(),
-    *(Packing("multiplexed", limit) for limit in LIMITS),
+    *(Packing("multiplexed", limit) for limit in sorted({3, 5, 6, *LIMITS}, key=lambda most: most or 1 << 30)),
     *(Packing("shared", limit) for limit in LIMITS),
 )
 ALIKE = ONE, Packing("multiplexed"), Packing("shared")

@@ -151,11 +151,11 @@ def test_the_stages_of_the_limit_add_up_to_the_interval(taox64: Hardware, progra
 
 
 @pytest.mark.parametrize(
-    "remedy", [{"packing": "shared"}, {"packing": "auto"}, {"place": "auto"}, {"set": ("array.count=0",)}]
+    "remedy", [{"packing": "multiplexed"}, {"packing": "auto"}, {"place": "auto"}, {"set": ("array.count=0",)}]
 )
 def test_the_remedies_for_too_few_arrays(remedy: dict[str, Any]) -> None:
     program = demo_program()
-    with pytest.raises(ModelError, match=r"SSMC-A03.*64; --packing shared fits.*--set array.count=0"):
+    with pytest.raises(ModelError, match=r"SSMC-A03.*64; --packing multiplexed fits.*--set array.count=0"):
         AimcTarget("hermes64", packing="one").emit(program)
     with pytest.raises(ModelError, match=r"SSMC-A03.*'hermes' has 1; no packing fits: --place auto.*array.count=0"):
         AimcTarget("hermes", packing="one").emit(program)

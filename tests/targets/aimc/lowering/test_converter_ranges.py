@@ -13,6 +13,8 @@ import pytest
 import ssmc
 from ssmc.analysis.linear import linear_kernel
 from ssmc.conversion.column_sums import Inputs
+from ssmc.conversion.converter_steps import best_shared, fewest_shared
+from ssmc.conversion.one_conversion import short_unit
 from ssmc.data import Samples
 from ssmc.errors import UsageError
 from ssmc.hardware.model import Hardware
@@ -153,6 +155,25 @@ def test_a_step_is_shared_as_far_as_the_hardware_says(taox64: Hardware, program_
     arrays = np.array(shared.ratio).reshape(3, -1)
     assert [len(set(row)) for row in arrays.tolist()] == [1, 1, 1]
     assert len(set(own.ratio)) > 3
+
+
+def test_steps_are_the_same_short_numbers_for_every_matrix() -> None:
+    """2^(k / 8) within half of five significant bits, ascending."""
+    units = short_unit(np.arange(400))
+    assert np.abs(units / 2 ** (np.arange(400) / 8) - 1).max() <= 1 / 32
+    assert (np.diff(units) > 0).all()
+    assert np.isin(np.frexp(units)[0] * 32, np.arange(16, 33)).all()
+
+
+def test_blocks_take_steps_that_they_can_share() -> None:
+    """Three blocks of two columns; 3 costs the first 1.08 times its best, the others less; the last column is dead."""
+    steps = np.repeat([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [3.0, 2.0, 5.0]], 2, 0)
+    errors = np.array([[1.0, 5, 1.1], [1, 5, 1.06], [9, 9, 1], [9, 9, 1], [2, 8, 2], [0, 8, 0]])
+    sets, live = np.array([0, 0, 4, 4, 7, 7]), np.array([True] * 5 + [False])
+    assert fewest_shared(errors, steps, sets, live).tolist() == [2, 2, 2, 2, 0, 0]
+    dear = np.where(steps == 3, 1.3, 1.0) * errors
+    assert fewest_shared(dear, steps, sets, live).tolist() == [0, 0, 2, 2, 2, 2]
+    assert best_shared(errors, sets).tolist() == [0, 0, 2, 2, 0, 0]
 
 
 def test_white_sums_have_the_mean_and_variance_of_uniform_codes() -> None:
