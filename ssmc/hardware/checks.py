@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from ssmc.errors import UsageError
+from ssmc.hardware.components import IDEAL_BITS
 from ssmc.hardware.plausibility import implausible, too_short
 
 if TYPE_CHECKING:
@@ -30,7 +31,23 @@ def check_together(file: str, hardware: Hardware) -> None:
         refuse("SSMC-H08", f"{file}: cell.levels", fact, "use at least 3 levels, or differential_columns")
     if cell.quadrants == 3:
         refuse("SSMC-H08", f"{file}: cell.quadrants", "is 3", "write 2 or 4")
+    _check_effective_bits(file, hardware)
     _check_units(file, hardware)
+
+
+def _check_effective_bits(file: str, hardware: Hardware) -> None:
+    """Noise of a converter is given once, and makes it no better than ideal rounding."""
+    bits, effective = hardware.adc.bits, hardware.noise.adc_enob.value
+    if not effective:
+        return
+    where = f"{file}: noise.adc_enob"
+    if hardware.noise.adc_noise_lsb.value:
+        refuse("SSMC-H08", where, "is given beside noise.adc_noise_lsb", "remove one of them")
+    if bits == IDEAL_BITS:
+        refuse("SSMC-H08", where, f"is {effective:g} of an ideal converter", "remove it, or give adc.bits")
+    if effective > bits:
+        fact = f"is {effective:g}, adc.bits is {bits}"
+        refuse("SSMC-H08", where, fact, f"write at most {bits}, or adc_enob = 0 and adc_noise_lsb")
 
 
 def _check_units(file: str, hardware: Hardware) -> None:

@@ -242,3 +242,6 @@ class NoiseFigures:
     adc_offset_lsb: Quantity = real("spread of the converters' offsets, codes", 0, 1e6, 0)
     adc_gain_relative: Quantity = real("spread of the converters' gains", 0, 1, 0)
     adc_inl_lsb: Quantity = real("spread of the converters' largest integral nonlinearity, codes", 0, 1e6, 0)
+    adc_dnl_lsb: Quantity = real("spread of the widths of the converters' codes, codes", 0, 1, 0)
+    adc_noise_lsb: Quantity = real("fresh spread of every conversion, codes", 0, 1e6, 0)
+    adc_enob: Quantity = real("effective bits of a converter, in place of adc_noise_lsb; 0: not given", 0, 24, 0)

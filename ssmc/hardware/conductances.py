@@ -33,6 +33,8 @@ class NoiseModel:
         device: ``gaussian``, or a name in `ssmc.hardware.devices.DEVICES`.
         writable_levels, stuck_low, stuck_high, wire_ohm: of cells and wires.
         adc_offset, adc_gain, adc_inl: spreads between converters: codes, relative, codes.
+        adc_dnl: spread of the widths of the codes of a converter, codes.
+        adc_noise: fresh spread of every conversion, codes.
         compensate: global drift compensation, one factor per tile and time.
     """
 
@@ -48,6 +50,8 @@ class NoiseModel:
     adc_offset: float = 0.0
     adc_gain: float = 0.0
     adc_inl: float = 0.0
+    adc_dnl: float = 0.0
+    adc_noise: float = 0.0
     compensate: bool = True
 
     @property
@@ -58,7 +62,7 @@ class NoiseModel:
     @property
     def exact_converters(self) -> bool:
         """Whether all converters are alike."""
-        return self.adc_offset == self.adc_gain == self.adc_inl == 0
+        return self.adc_offset == self.adc_gain == self.adc_inl == self.adc_dnl == 0
 
 
 IDEAL = NoiseModel()
@@ -80,8 +84,22 @@ def noise_of(hardware: Hardware, **changes: Any) -> NoiseModel:
         figures.adc_offset_lsb.value,
         figures.adc_gain_relative.value,
         figures.adc_inl_lsb.value,
+        figures.adc_dnl_lsb.value,
+        converter_noise(hardware),
     )
     return replace(model, **changes)
+
+
+def converter_noise(hardware: Hardware) -> float:
+    """Fresh spread of a conversion in codes: as given, or what makes b bits effectively e (`noise.adc_enob`).
+
+    Rounding of b bits alone is off by 1 / 12 of a squared code, the converter by that of e bits, 4^(b - e) / 12
+    (IEEE 1241: ENOB = b - log2(rms error / rms of ideal rounding)); the difference is noise.
+    """
+    figures, bits = hardware.noise, hardware.adc.bits
+    if not figures.adc_enob.value:
+        return figures.adc_noise_lsb.value
+    return float(np.sqrt((4.0 ** (bits - figures.adc_enob.value) - 1) / 12))
 
 
 @dataclass(frozen=True)

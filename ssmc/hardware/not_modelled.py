@@ -15,6 +15,8 @@ NOISE = {
     "offsets of converters": ("noise.adc_offset_lsb",),
     "gain errors of converters": ("noise.adc_gain_relative",),
     "nonlinearity of converters": ("noise.adc_inl_lsb",),
+    "uneven codes of converters": ("noise.adc_dnl_lsb",),
+    "noise of converters": ("noise.adc_noise_lsb", "noise.adc_enob"),
 }
 COSTS = {
     "leakage of arrays": ("array.leakage_uw",),

@@ -29,6 +29,7 @@ class Written:
         weight: what a column multiplies a drive with, (G, out, in).
         variance: of a product per squared drive, same shape; None where reading is noiseless.
         gain, offset, bow: of the converters, (G, out) each: a factor, and codes.
+        fresh: spread of every conversion, in codes.
     """
 
     weight: Tensor
@@ -36,14 +37,16 @@ class Written:
     gain: Tensor
     offset: Tensor
     bow: Tensor
+    fresh: float = 0.0
 
 
 class CellNoise(nn.Module):
     """Writes matrices into cells of ``config.hardware``, every time into another chip.
 
-    What the simulator does to a chip (``ssmc.targets.aimc.simulation``), but wires, and groups that share an array:
-    programming, drift with one compensating factor a group, 1/f noise, stuck cells, the cells without a code, read
-    noise, converters. The time since programming is 0 in half of the calls, else spread evenly in log time.
+    What the simulator does to a chip (``ssmc.targets.aimc.simulation``), but wires, groups that share an array, and
+    uneven codes of converters: programming, drift with one compensating factor a group, 1/f noise, stuck cells, the
+    cells without a code, read noise, converters. The time since programming is 0 in half of the calls, else spread
+    evenly in log time.
     """
 
     def __init__(self, config: QuantConfig) -> None:
@@ -78,6 +81,7 @@ class CellNoise(nn.Module):
             _tensor(1 + noise.adc_gain * z[0], codes),
             _tensor(noise.adc_offset * z[1], codes),
             _tensor(noise.adc_inl * z[2], codes),
+            noise.adc_noise,
         )
 
     def _time(self, rng: np.random.Generator) -> float:

@@ -60,11 +60,15 @@ class Columns:
         return replace(self, ratio=self.ratio * written.gain, bias=self.bias + written.offset, bow=written.bow)
 
     @torch.no_grad()
-    def spread(self, v: Tensor, variance: Tensor | None) -> Tensor | None:
-        """Of read noise in converter codes (.., C), for drives v (.., in) of one group with ``variance`` (1, C, in)."""
+    def spread(self, v: Tensor, variance: Tensor | None, fresh: float = 0.0) -> Tensor | None:
+        """Of noise in converter codes (.., C), for drives v (.., in) of one group with ``variance`` (1, C, in).
+
+        ``fresh``: that of every conversion.
+        """
         if variance is None:
-            return None
-        return torch.sqrt(torch.matmul(v * v, variance[0].T)) * (self.ratio / self.unit).abs()
+            return torch.full_like(self.ratio[0], fresh) if fresh else None
+        read = torch.sqrt(torch.matmul(v * v, variance[0].T)) * (self.ratio / self.unit).abs()
+        return torch.sqrt(read * read + fresh**2) if fresh else read
 
     def codes(self, acc: Tensor, spread: Tensor | None = None, normal: Normal = torch.randn_like) -> Tensor:
         """Codes q of accumulators (..., C); ``spread`` (..., C) of noise in converter codes."""

@@ -64,7 +64,7 @@ class QuantLinear(nn.Module):
             written = self.cells.write(cells, Behind.of(ratio, offset, ends))
             columns = (columns or Columns.quantizer(ratio, offset, ends)).deviating(written)
             weight = straight_to(written.weight, cells)[0].T
-            spread = columns.spread(v.detach(), written.variance)
+            spread = columns.spread(v.detach(), written.variance, written.fresh)
         elif columns is None:
             weight, bias = self.quantized(x_scale)
             return torch.matmul(x, weight) + bias

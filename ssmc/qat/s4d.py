@@ -195,7 +195,7 @@ class S4D(nn.Module):
         columns = columns or Columns.quantizer(ratio, bias, ranges.adc)
         stable = inside(codes.detach(), written.weight, ratio.detach(), self.scales().dac_step, self.keep)
         cells = straight_to(written.weight, codes)
-        return Crossbar(cells, columns.deviating(written), written.variance, noise, stable)
+        return Crossbar(cells, columns.deviating(written), written.variance, math.hypot(noise, written.fresh), stable)
 
     def _drives(self, ranges: StepRanges) -> tuple[IntArray, IntArray]:
         """Smallest and largest codes that drive states and input, (H, n+1) each."""

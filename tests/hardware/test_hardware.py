@@ -67,6 +67,9 @@ def test_reading_back_what_was_written_is_the_identity(taox64: Hardware) -> None
     assert hardware_from_data(data, "program.json") == taox64
 
 
+ENOB, NOISY = (f'{key} = {{ value = 8.5, source = "s" }}\n' for key in ("adc_enob", "adc_noise_lsb"))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -86,6 +89,8 @@ def test_reading_back_what_was_written_is_the_identity(taox64: Hardware) -> None
         (changed(r"^lanes = \{", "lanes = { low = 1,"), r"SSMC-H03.*digital\.lanes: is structural"),
         (changed(r"^g_min_us = \{ value = 0", "g_min_us = { value = 200"), r"SSMC-H08.*g_min_us: is 200"),
         (changed(r"^bit_serial = \{ value = false", "bit_serial = { value = true"), r"SSMC-H08.*dac\.bits: is 8 with"),
+        (changed(r"^(read_sigma_relative)", ENOB + r"\1"), r"SSMC-H08.*noise\.adc_enob: is 8.5, adc.bits is 8; write at"),
+        (changed(r"^(read_sigma_relative)", ENOB + NOISY + r"\1"), r"SSMC-H08.*noise\.adc_enob: is given beside noise"),
         (changed(r'^name = .*$', "name = 3"), r"SSMC-H05.*h\.toml: name: is 3"),
         (changed(r"^(temperature_k = .*) = 300", r"\1 = 25"), r"SSMC-H06.*temperature_k: is 25.*from 100 to 600"),
     ],

@@ -11,8 +11,10 @@ torch = pytest.importorskip("torch")
 
 from ssmc.hardware.conductances import noise_of  # noqa: E402
 from ssmc.hardware.file import load_hardware  # noqa: E402
+from ssmc.hardware.settings import with_settings  # noqa: E402
 from ssmc.qat import ModelConfig, QuantConfig, S4DClassifier, calibrate, set_device_noise  # noqa: E402
 from ssmc.qat.cells import Behind, CellNoise, Held, inside  # noqa: E402
+from ssmc.qat.columns import Columns  # noqa: E402
 from ssmc.qat.training import DivergedError, Phase, Trainer  # noqa: E402
 from ssmc.targets.aimc.lowering.mapping import Bank, Tile  # noqa: E402
 from ssmc.targets.aimc.simulation.noise import program_cells, read_variance  # noqa: E402
@@ -98,6 +100,20 @@ def test_converters_of_a_chip_are_not_alike():
     drawn = noise.write(codes, behind(codes))
     for part, size in ((drawn.gain - 1, 0.02), (drawn.offset, 0.5), (drawn.bow, 0.3)):
         assert abs(float(part.std()) - size) < 0.05 * size
+
+
+def test_conversions_are_noisy_while_a_model_is_trained():
+    """sqrt(read^2 + noise^2) in front of a kernel's converters, and of a dense matrix's."""
+    taox = with_settings(load_hardware("taox64"), ("noise.adc_enob=7", "noise.read_sigma_relative=0"))
+    codes = torch.ones(1, 4, 2)
+    written = writer(taox).write(codes, behind(codes))
+    assert (written.fresh, written.variance) == (0.5, None)
+    columns = Columns.quantizer(torch.ones(1, 4), torch.zeros(1, 4), (-128, 127)).deviating(written)
+    v = torch.tensor([[3.0, 4.0]])
+    assert torch.equal(columns.spread(v, None, 0.5), torch.full((4,), 0.5))
+    variance = torch.full((1, 4, 2), 0.01)
+    torch.testing.assert_close(columns.spread(v, variance, 0.5), torch.full((1, 4), (0.25 + 0.25) ** 0.5))
+    assert columns.spread(v, None) is None
 
 
 def test_a_pole_that_noise_pushes_outside_comes_back_and_others_stay():

@@ -9,13 +9,16 @@ from functools import cache
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssmc.conversion.cuts import converter_of
 from ssmc.hardware.conductances import IDEAL, NoiseModel, Real
 from ssmc.hardware.model import Hardware
+from ssmc.ir.rounding import round_half_even
 from ssmc.targets.aimc.lowering.mapping import Bank
 from ssmc.targets.aimc.simulation.coupled import Coupling, coupling_of, whole_bank
 from ssmc.targets.aimc.simulation.noise import Cells, program_cells, read_variance
+from ssmc.targets.aimc.simulation.transitions import uneven_codes
 from ssmc.targets.aimc.tiles.instructions import TileProgram
 
 STREAMS = 8
@@ -28,16 +31,19 @@ class Converters:
 
     ``code = clip(round_half_even(gain * x + offset + bow (1 - relative^2)))``, ``relative`` from -1 at the lowest to 1
     at the highest code: a gain error, an offset, and an integral nonlinearity of one arc. Drift compensation is part
-    of the gain.
+    of the gain. ``key`` names the converter, whose codes' widths have spread ``uneven`` (`transitions`).
     """
 
     gain: Real
     offset: Real
     bow: Real
+    key: NDArray[np.uint32]
+    uneven: float = 0.0
 
     def of(self, columns: slice) -> Converters:
         """Those of some columns."""
-        return Converters(self.gain[:, columns], self.offset[:, columns], self.bow[:, columns])
+        gain, offset, bow = (part[:, columns] for part in (self.gain, self.offset, self.bow))
+        return Converters(gain, offset, bow, self.key[:, columns], self.uneven)
 
     def distort(self, x: Real, bias: Real | float, lo: Real | float, hi: Real | float) -> Real:
         """Unrounded codes of ideal ones ``x`` (groups, N, columns) without their ``bias``."""
@@ -45,6 +51,10 @@ class Converters:
         real = x * gain + bias + offset
         relative = (2 * real - (lo + hi)) / np.maximum(np.subtract(hi, lo), 1)
         return np.asarray(real + bow * (1 - relative * relative))
+
+    def codes(self, x: Real) -> Real:
+        """Codes (groups, N, columns) of unrounded ones, before they are clipped."""
+        return uneven_codes(x, self.key[:, None], self.uneven) if self.uneven else round_half_even(x)
 
 
 @dataclass(frozen=True)
@@ -135,6 +145,10 @@ class Chip:
         """Whether products are exact integers."""
         return self.noise.silent
 
+    def conversion_noise(self, codes: Real) -> Real | float:
+        """Fresh noise of the converters that these unrounded codes are of."""
+        return self.noise.adc_noise * self.rng.standard_normal(codes.shape) if self.noise.adc_noise else 0.0
+
     def product(self, bank: str, drive: Real) -> Real:
         """Held column sums (groups, N, slices * outputs) in units of one code times one drive step."""
         written = self.banks[bank]
@@ -205,14 +219,18 @@ class Chip:
             return None
         count = hw.adcs_per_array
         draws = {a: np.random.default_rng([self.errors, a]).standard_normal((3, count)) for a in bank.arrays}
-        z = np.zeros((3, *gain.shape))
+        keys = {a: np.random.default_rng([self.errors, a, 1]).integers(1 << 32, size=count) for a in bank.arrays}
+        z, key = np.zeros((3, *gain.shape)), np.zeros(gain.shape, np.uint32)
         slices = len(bank.gains)
         for tile in bank.tiles:
             for position, output in enumerate(bank.outputs_in(tile).tolist()):
                 for piece in np.flatnonzero(bank.columns[tile.group, :, output]).tolist():
                     adc = converter_of(position, piece, slices, hw, tile.column)
-                    z[:, tile.group, piece * bank.outputs + output] = draws[tile.array][:, adc]
-        return Converters(gain * (1 + noise.adc_gain * z[0]), noise.adc_offset * z[1], noise.adc_inl * z[2])
+                    column = tile.group, piece * bank.outputs + output
+                    z[:, *column] = draws[tile.array][:, adc]
+                    key[column] = keys[tile.array][adc]
+        gain = gain * (1 + noise.adc_gain * z[0])
+        return Converters(gain, noise.adc_offset * z[1], noise.adc_inl * z[2], key, noise.adc_dnl)
 
 
 def used(bank: Bank, cells: Cells) -> Cells:

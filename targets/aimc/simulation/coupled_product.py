@@ -95,7 +95,8 @@ def _converters(written: Programmed, coupling: Coupling, every: IntArray) -> Con
         return np.ascontiguousarray(side.reshape(len(side), -1)[:, every])
 
     found = written.converters
-    return Converters(ordered(found.gain), ordered(found.offset), ordered(found.bow))
+    gain, offset, bow, key = (ordered(x) for x in (found.gain, found.offset, found.bow, found.key))
+    return Converters(gain, offset, bow, key, found.uneven)
 
 
 def _part(part: Part, coupling: Coupling, columns: IntArray) -> Part:

@@ -60,7 +60,8 @@ def load(
         return None
     whole = driven.product
     requant = NO_REQUANT if product.single else integers(whole.requant, whole.codes.shape[:2])
-    return Loaded(_stack(driven, [_part(part, driven) for part in whole.parts]), NO_REQUANT, requant, driven.coupling)
+    parts = [_part(part, driven, chip.noise.adc_noise) for part in whole.parts]
+    return Loaded(_stack(driven, parts, chip.noise.adc_dnl), NO_REQUANT, requant, driven.coupling)
 
 
 def _whole(product: Product, largest: IntArray) -> Loaded | None:
@@ -85,6 +86,9 @@ def _whole(product: Product, largest: IntArray) -> Loaded | None:
         lo=-np.float32(LIMIT) * full,
         hi=np.float32(LIMIT) * full,
         bow=0 * full,
+        fresh=0 * full,
+        key=np.zeros(full.shape, np.uint32),
+        uneven=np.zeros(1, np.float32),
         gain=full,
     )
     converter = NO_REQUANT if product.converter is None else integers(product.converter, (groups, outputs))
@@ -99,6 +103,8 @@ class _Converter(NamedTuple):
     lo: FloatArray
     hi: FloatArray
     bow: FloatArray
+    fresh: FloatArray
+    key: NDArray[np.uint32]
     gain: FloatArray
 
 
@@ -111,7 +117,7 @@ class _Conversion(NamedTuple):
     shared: Real | None
 
 
-def _part(part: Part, driven: Driven) -> _Conversion:
+def _part(part: Part, driven: Driven, noise: float) -> _Conversion:
     product, written = driven.product, driven.written[part.bank]
     groups, outputs = product.codes.shape[:2]
     columns = slice(part.slice * outputs, (part.slice + 1) * outputs)
@@ -121,10 +127,14 @@ def _part(part: Part, driven: Driven) -> _Conversion:
     if part.step is not None:
         numbers = 1.0 / part.step, 0 * one, part.lo, part.hi, part.gain
     ratio, bias, lo, hi, weight = (np.array(x, np.float64).reshape(groups, outputs) for x in numbers)
-    gain, offset, bow = _errors(written.converters, columns)
+    gain, offset, bow, key = _errors(written.converters, columns)
     variance, shared = written.variance, written.shared
+    ratio = ratio * gain
+    fresh = np.divide(noise, ratio, out=0 * one, where=ratio != 0) ** 2
+    if noise and variance is None:
+        variance = np.zeros_like(written.weight)
     return _Conversion(
-        _Converter(ratio * gain, bias + offset, lo, hi, bow + 0 * one, weight),
+        _Converter(ratio, bias + offset, lo, hi, bow + 0 * one, fresh, np.asarray(key + 0 * one, np.uint32), weight),
         _turned(written.weight[..., columns]),
         None if variance is None else _turned(variance[..., columns]),
         None if shared is None else _turned(shared),
@@ -136,14 +146,14 @@ def _turned(cells: NDArray[Any]) -> Real:
     return np.ascontiguousarray(cells.transpose(0, 2, 1), np.float32)
 
 
-def _errors(converters: Converters | None, columns: slice) -> tuple[Any, Any, Any]:
+def _errors(converters: Converters | None, columns: slice) -> tuple[Any, Any, Any, Any]:
     if converters is None:
-        return 1.0, 0.0, 0.0
+        return 1.0, 0.0, 0.0, 0
     some = converters.of(columns)
-    return some.gain, some.offset, some.bow
+    return some.gain, some.offset, some.bow, some.key
 
 
-def _stack(driven: Driven, parts: list[_Conversion]) -> ProductArrays:
+def _stack(driven: Driven, parts: list[_Conversion], uneven: float) -> ProductArrays:
     product, banks = driven.product, driven.banks
     groups, outputs = product.codes.shape[:2]
     converters = _Converter(*(np.stack(same) for same in zip(*(part.converter for part in parts), strict=True)))
@@ -162,6 +172,9 @@ def _stack(driven: Driven, parts: list[_Conversion]) -> ProductArrays:
         lo=converters.lo.astype(np.float32),
         hi=converters.hi.astype(np.float32),
         bow=converters.bow.astype(np.float32),
+        fresh=converters.fresh.astype(np.float32),
+        key=converters.key,
+        uneven=np.full(1, uneven, np.float32),
         gain=converters.gain.astype(np.float32),
     )
 

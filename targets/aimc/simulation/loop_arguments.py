@@ -29,6 +29,9 @@ class ProductArrays(NamedTuple):
         ratio, bias: converter input per held sum, (P, G, J) float32.
         lo, hi: converter range, (P, G, J) float32.
         bow: integral non-linearity of the converter in steps, (P, G, J) float32.
+        fresh: variance of the converter's noise, in squared units of the held sum, (P, G, J) float32.
+        key: name of the converter, (P, G, J) uint32.
+        uneven: spread of the widths of its codes, (1,) float32; 0: they are even.
         gain: of a part's codes in the sum of all parts, (P, G, J) float32.
     """
 
@@ -44,6 +47,9 @@ class ProductArrays(NamedTuple):
     lo: Real
     hi: Real
     bow: Real
+    fresh: Real
+    key: NDArray[np.uint32]
+    uneven: Real
     gain: Real
 
 

@@ -4,9 +4,10 @@ Values are float32 codes (channels, T, L): L sequences side by side are the vect
 the first cache through a whole sequence. Sums of integer codes below 2^24 are exact in float32. One product:
 
     part k:   held = sum_i W[k,g,j,i] d_i,    d = whole codes, or bit ``plane`` of them, of the rows of part k
-              held += sqrt(sum_i V[k,g,j,i] d_i^2) z - sqrt(sum_i U[k,g,tile_j,i] d_i^2) z'     (read noise)
+              held += sqrt(F[k,g,j] + sum_i V[k,g,j,i] d_i^2) z - sqrt(sum_i U[k,g,tile_j,i] d_i^2) z'
+                                                   (F: noise of the converter, V, U: of reading)
               x = ratio held + bias;   x += bow (1 - ((x - (lo + hi) / 2) / ((hi - lo) / 2))^2)  (converter)
-              code_k = clip(round_half_even(x), lo, hi)
+              code_k = clip(round_half_even(x), lo, hi); uneven codes begin elsewhere (`transitions`)
     result    sum_k gain_k code_k, then, where there are any, the exact integer requantizations: of an ideal converter,
               and of the digital unit
 
@@ -17,10 +18,11 @@ and of a kernel, per step: ``d = [clip(round_half_even(r 2^-shift)); u]``, ``r' 
 from __future__ import annotations
 
 import numpy as np
-from numba import float32, int32, int64, uint64
+from numba import float32, int32, int64, uint32, uint64
 
 from ssmc.targets.aimc.simulation.gauss import compiled, normal_pairs
 from ssmc.targets.aimc.simulation.loop_arguments import Workspace
+from ssmc.targets.aimc.simulation.transitions import BYTES_STD
 
 
 @compiled
@@ -127,7 +129,7 @@ def convert(product, converter, requant, g, instant, keys, active, v, q, work, c
         span *= 2 if product.signed[k] else 1
         if variance.size:
             counter = uint64((instant * parts + k) * half)
-            noisy_sums(weight[k, g], variance[k, g], drive, square, span, held, work.spread)
+            noisy_sums(weight[k, g], variance[k, g], product.fresh[k, g], drive, square, span, held, work.spread)
             for pair in range((outputs + 1) // 2):
                 normal_pairs(keys, counter + uint64(pair), draws[2 * pair], draws[2 * pair + 1], high, low)
             add_noise(held, work.spread, draws, outputs)
@@ -143,7 +145,11 @@ def convert(product, converter, requant, g, instant, keys, active, v, q, work, c
         for j in range(outputs):
             ratio, bias, bow = product.ratio[k, g, j], product.bias[k, g, j], product.bow[k, g, j]
             lo, hi, gain = product.lo[k, g, j], product.hi[k, g, j], product.gain[k, g, j]
-            clips[k, g, j] += digitize(held[j], ratio, bias, lo, hi, bow, gain, active, q[j])
+            if product.uneven[0] > 0:
+                key, spread = product.key[k, g, j], product.uneven[0]
+                clips[k, g, j] += uneven(held[j], ratio, bias, lo, hi, bow, gain, key, spread, active, q[j])
+            else:
+                clips[k, g, j] += digitize(held[j], ratio, bias, lo, hi, bow, gain, active, q[j])
     for numbers in (converter, requant):
         for j in range(outputs if numbers.lo.size else 0):
             multiplier, offset, shift = numbers.multiplier[g, j], numbers.offset[g, j], numbers.shift[g, j]
@@ -187,13 +193,13 @@ def sums(weight, drive, span, held):
 
 
 @compiled
-def noisy_sums(weight, variance, drive, square, span, held, spread):
-    """Sums, and their variances, in one pass."""
+def noisy_sums(weight, variance, fresh, drive, square, span, held, spread):
+    """Sums, and their variances beyond ``fresh`` (J,), in one pass."""
     whole = span - span % 4
     for j in range(weight.shape[0]):
         h, s = held[j], spread[j]
         h[:] = 0
-        s[:] = 0
+        s[:] = fresh[j]
         for i in range(0, whole, 4):
             w0, w1, w2, w3 = weight[j, i], weight[j, i + 1], weight[j, i + 2], weight[j, i + 3]
             v0, v1, v2, v3 = variance[j, i], variance[j, i + 1], variance[j, i + 2], variance[j, i + 3]
@@ -235,6 +241,31 @@ def digitize(held, ratio, bias, lo, hi, bow, gain, active, total):
         x = held[lane] * ratio + bias
         relative = (x - centre) * inverse
         code = np.rint(x + bow * (float32(1) - relative * relative))
+        kept = min(max(code, lo), hi)
+        clipped += active[lane] if code != kept else float32(0)
+        total[lane] += gain * kept
+    return clipped
+
+
+@compiled
+def uneven(held, ratio, bias, lo, hi, bow, gain, key, spread, active, total):
+    """`digitize` where the codes of the converter begin at `transitions`."""
+    clipped = float32(0)
+    centre, inverse = (lo + hi) * float32(0.5), float32(2) / max(hi - lo, float32(1))
+    scale = spread * float32(np.sqrt(0.5) / BYTES_STD)
+    for lane in range(len(held)):
+        x = held[lane] * ratio + bias
+        relative = (x - centre) * inverse
+        x += bow * (float32(1) - relative * relative)
+        below = np.floor(x)
+        word = uint32(uint32(int32(below) + int32(1)) + key)
+        word = uint32(uint32(word ^ (word >> uint32(16))) * uint32(0x7FEB352D))
+        word = uint32(uint32(word ^ (word >> uint32(15))) * uint32(0x846CA68B))
+        word = uint32(word ^ (word >> uint32(16)))
+        pairs = uint32(uint32(word & uint32(0x00FF00FF)) + uint32((word >> uint32(8)) & uint32(0x00FF00FF)))
+        four = float32(int32(uint32(pairs & uint32(0xFFFF)) + uint32(pairs >> uint32(16))))
+        begins = float32(0.5) + min(max((four - float32(510)) * scale, float32(-0.5)), float32(0.5))
+        code = below + float32(x - below >= begins)
         kept = min(max(code, lo), hi)
         clipped += active[lane] if code != kept else float32(0)
         total[lane] += gain * kept

@@ -59,6 +59,8 @@ USUAL = (
     _Usual("offsets of converters", {"adc_offset": 0.5}, "0.5 codes", "assumed"),
     _Usual("gain errors of converters", {"adc_gain": 0.01}, "1 %", "assumed"),
     _Usual("nonlinearity of converters", {"adc_inl": 0.5}, "0.5 codes", "assumed"),
+    _Usual("uneven codes of converters", {"adc_dnl": 0.3}, "0.3 codes", "assumed"),
+    _Usual("noise of converters", {"adc_noise": 0.5}, "0.5 codes", "assumed: 1 of 8 bits lost"),
 )  # fmt: skip
 CELLS = (
     ("a published PCM cell, programmed", "pcm", 0.0),
@@ -72,7 +74,7 @@ def effects(hw: Hardware) -> Iterator[Effect]:
     own = noise_of(hw)
     for usual in USUAL:
         known = {name: getattr(own, name) for name in usual.fields}
-        if any(known.values()) and own.device == "gaussian":
+        if any(known.values()) and (own.device == "gaussian" or "programming" not in known):
             size = ", ".join(f"{name} {value:g}" for name, value in known.items() if value)
             yield Effect(usual.name, size, OWN, replace(IDEAL, **known))
         else:

@@ -168,7 +168,7 @@ class TileExecutor(Executor):
                 columns = slice(i.slice * outputs, (i.slice + 1) * outputs)
                 converters = self.chip.banks[i.bank].converters
                 held = frame.held[i.bank][..., columns]
-                frame.converted[i.writes] = convert(held, i, converters and converters.of(columns))
+                frame.converted[i.writes] = convert(held, i, self.chip, converters and converters.of(columns))
             case isa.ConvertQuantize():
                 frame.values[i.writes] = self._quantize(i, frame.held[i.bank])
             case isa.Accumulate():
@@ -241,7 +241,9 @@ class TileExecutor(Executor):
         converters = self.chip.banks[i.bank].converters
         x = held * ratio
         x = x + bias if converters is None else np.asarray(converters.distort(x, bias, lo, hi), np.float64)
-        return _flat(np.clip(round_half_even(x), lo, hi).astype(np.int64))
+        x += self.chip.conversion_noise(x)
+        codes = round_half_even(x) if converters is None else converters.codes(x)
+        return _flat(np.clip(codes, lo, hi).astype(np.int64))
 
 
 def analog_requant(requant: Requant) -> tuple[Real, Real, Real, Real]:
@@ -251,13 +253,15 @@ def analog_requant(requant: Requant) -> tuple[Real, Real, Real, Real]:
     return ratio, bias, requant.lo.astype(np.float64), requant.hi.astype(np.float64)
 
 
-def convert(held: Real, i: isa.Convert, converters: Converters | None = None) -> Real:
+def convert(held: Real, i: isa.Convert, chip: Chip, converters: Converters | None = None) -> Real:
     """Converter codes of held sums, ``clip(round_half_even(held / step), lo, hi)``, integers in floating point."""
     step, lo, hi = (numbers[:, None].astype(held.dtype) for numbers in (i.step, i.lo, i.hi))
     codes: Real = held / step
     if converters is not None:
         codes = converters.distort(codes, 0.0, lo, hi)
-    return np.clip(round_in_place(codes), lo, hi, out=codes)
+    codes += chip.conversion_noise(codes)
+    codes = round_in_place(codes) if converters is None else converters.codes(codes)
+    return np.clip(codes, lo, hi, out=codes)
 
 
 def accumulate(i: isa.Accumulate, converted: dict[str, Real]) -> Real:
