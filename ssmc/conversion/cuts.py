@@ -16,7 +16,14 @@ Position = TypeVar("Position", int, IntArray)
 
 
 def slice_gains(codes: IntArray, hw: Hardware) -> tuple[int, ...]:
-    """Weights of the slices: one slice where a cell holds every code, else powers of the largest binary digit."""
+    """Weights of the slices: one slice where a cell holds every code, else powers of the largest binary digit.
+
+    Two's complement has a bit a slice, the highest weighing negative where a code is.
+    """
+    if hw.cell.scheme == "twos_complement":
+        lowest = int(codes.min(initial=0))
+        width = bits_for(lowest, int(codes.max(initial=0)))
+        return (*(1 << bit for bit in range(width - 1)), (-1 if lowest < 0 else 1) << (width - 1))
     top = int(np.abs(codes).max(initial=0))
     if top <= hw.largest_digit:
         return (1,)
@@ -25,7 +32,9 @@ def slice_gains(codes: IntArray, hw: Hardware) -> tuple[int, ...]:
 
 
 def slices(codes: IntArray, gains: tuple[int, ...]) -> list[IntArray]:
-    """Digits of the codes, sign on every digit: ``codes == sum(gain * slice)``."""
+    """Digits of the codes, ``codes == sum(gain * slice)``: sign on every digit, or bits of two's complement."""
+    if gains[-1] < 0:
+        return [codes >> bit & 1 for bit in range(len(gains))]
     if len(gains) == 1:
         return [codes]
     base = gains[1]

@@ -32,6 +32,7 @@ def check_together(file: str, hardware: Hardware) -> None:
     if cell.quadrants == 3:
         refuse("SSMC-H08", f"{file}: cell.quadrants", "is 3", "write 2 or 4")
     _check_effective_bits(file, hardware)
+    _check_digital(file, hardware)
     _check_units(file, hardware)
 
 
@@ -48,6 +49,28 @@ def _check_effective_bits(file: str, hardware: Hardware) -> None:
     if effective > bits:
         fact = f"is {effective:g}, adc.bits is {bits}"
         refuse("SSMC-H08", where, fact, f"write at most {bits}, or adc_enob = 0 and adc_noise_lsb")
+
+
+def _check_digital(file: str, hardware: Hardware) -> None:
+    """A digital macro has bits, no converter and no noise; currents of analog columns add up with one sign."""
+    cell, adc = hardware.cell, hardware.adc
+    if not hardware.exact_cells:
+        if cell.scheme == "twos_complement":
+            fact = "is twos_complement of analog cells"
+            refuse("SSMC-H08", f"{file}: cell.scheme", fact, 'use differential_columns, or cell.kind = "digital"')
+        return
+    if adc.bits != IDEAL_BITS:
+        refuse("SSMC-H08", f"{file}: adc.bits", f"is {adc.bits} of digital cells", "nothing is converted: write 0")
+    if cell.scheme == "offset_column" or cell.quadrants == 4:
+        refuse("SSMC-H08", f"{file}: cell.scheme", "is that of analog cells", "use twos_complement and quadrants = 2")
+    if cell.scheme == "twos_complement" and cell.levels != 2:
+        refuse(
+            "SSMC-H08", f"{file}: cell.levels", f"is {cell.levels} with twos_complement", "a cell holds a bit: write 2"
+        )
+    for name, value in vars(hardware.noise).items():
+        if getattr(value, "high", value) not in (0, "gaussian"):
+            fact = f"is {getattr(value, 'value', value)} of digital cells"
+            refuse("SSMC-H08", f"{file}: noise.{name}", fact, "they have no noise: write 0, or device = gaussian")
 
 
 def _check_units(file: str, hardware: Hardware) -> None:

@@ -121,13 +121,19 @@ class Cell:
     levels: int = whole(2, 65536, "conductance levels a cell is written to; level 0 is g_min")
     g_min_us: Quantity = real("conductance of level 0")
     g_max_us: Quantity = real("conductance of the highest level", 1e-9)
-    scheme: str = choice("differential_columns", "offset_column", meaning="how a signed code is made of cells")
+    scheme: str = choice(
+        "differential_columns", "offset_column", "twos_complement", meaning="how a signed code is made of cells"
+    )
     write_energy_pj: Quantity = real("writing one cell, verification included", default=0)
     write_ns: Quantity = real("writing one cell, or all that are written at once", default=0)
     write_parallel: int = whole(1, 65536, "cells of an array written at once", 1)
     quadrants: int = whole(
         2, 4, "4: drivers are unipolar, an input has a row for each sign (QS4D figure); 2: bipolar drivers", 2
     )
+    kind: str = choice(
+        "analog", "digital",
+        meaning="digital: bits and an adder tree a column, exact, which [adc] prices; no converter", default="analog",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

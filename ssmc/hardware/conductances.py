@@ -69,7 +69,9 @@ IDEAL = NoiseModel()
 
 
 def noise_of(hardware: Hardware, **changes: Any) -> NoiseModel:
-    """The nominal noise of a hardware file, with some fields of your own."""
+    """The nominal noise of a hardware file, with some fields of your own; digital macros have none."""
+    if hardware.exact_cells:
+        return IDEAL
     figures = hardware.noise
     model = NoiseModel(
         figures.programming_sigma_relative.value,

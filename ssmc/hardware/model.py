@@ -71,13 +71,23 @@ class Hardware:
     @property
     def reference_columns(self) -> int:
         """Physical columns of one array that hold the offset of the others."""
-        return 0 if self.cell.scheme == "differential_columns" else 1
+        return 1 if self.cell.scheme == "offset_column" else 0
+
+    @property
+    def zero_level(self) -> int:
+        """Level of a cell at code 0."""
+        return (self.cell.levels - 1) // 2 if self.cell.scheme == "offset_column" else 0
+
+    @property
+    def exact_cells(self) -> bool:
+        """Whether an array is a digital macro: its sums are exact, and nothing converts them."""
+        return self.cell.kind == "digital"
 
     @property
     def largest_digit(self) -> int:
         """Largest magnitude one slice of a signed code can have."""
         top = self.cell.levels - 1
-        return top if self.cell.scheme == "differential_columns" else top // 2
+        return top // 2 if self.cell.scheme == "offset_column" else top
 
     @property
     def adcs_per_array(self) -> int:

@@ -33,6 +33,8 @@ DIGITAL = "control and clock of the digital unit, banking of its memories, wires
 
 def effects_not_modelled(hw: Hardware) -> tuple[str, ...]:
     """Device effects that the noise of the file leaves out, each with the keys that would model it."""
+    if hw.exact_cells:
+        return ()
     return (*_drift(hw), *_absent(NOISE, hw))
 
 

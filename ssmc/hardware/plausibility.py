@@ -75,7 +75,7 @@ def _cycle_ns(hw: Hardware) -> float:
 
 def _adc_at_full_rate(hw: Hardware) -> float:
     """Conversions a nanosecond: the converter's own rate, or what an array can offer it."""
-    if hw.adc.step_ns.value:
+    if hw.adc.step_ns.value or hw.exact_cells:
         return 0.0
     return min(hw.adc.rate_msps.value * 1e-3, hw.adc.columns_per_adc / _cycle_ns(hw))
 
@@ -86,6 +86,8 @@ def _array_energy_pj(hw: Hardware) -> float:
 
 def _read_voltage(hw: Hardware) -> float:
     """Voltage at which a cell at g_max would use this energy: sqrt(E / (G t))."""
+    if hw.exact_cells:
+        return 0.0
     charge = hw.cell.g_max_us.value * 1e-6 * hw.array.read_latency_ns.value * 1e-9
     return float((hw.array.read_energy_fj_per_cell.value * 1e-15 / charge) ** 0.5) if charge else 0.0
 
@@ -96,6 +98,8 @@ def _periphery_um2(hw: Hardware) -> float:
 
 def _walden_fj(hw: Hardware) -> float:
     """Of an ideal converter, which is no circuit, as of one of 8 bits."""
+    if hw.exact_cells:
+        return 0.0
     bits = 8 if hw.adc.bits == IDEAL_BITS else hw.adc.bits
     whole = hw.adc.energy_pj.value + bits * hw.adc.energy_pj_per_step.value
     return whole * 1e3 / 2.0**bits

@@ -100,7 +100,7 @@ class CellNoise(nn.Module):
         if hw.cell.scheme == "differential_columns":
             levels = [np.maximum(digits, 0), np.maximum(-digits, 0)]
         else:
-            zero = (hw.cell.levels - 1) // 2
+            zero = hw.zero_level
             levels = [digits + zero, np.full((1, len(codes), 1, codes.shape[2]), float(zero))]
         draws = [draws_of(level.shape, rng) for level in levels]
 
@@ -188,7 +188,9 @@ class Held(NamedTuple):
 
 def in_parts(codes: IntArray, hw: Hardware) -> bool:
     """Whether a sum of codes (G, out, in) takes several conversions."""
-    return codes.shape[2] > hw.inputs_per_array or len(slice_gains(codes, hw)) > 1 or hw.dac.bit_serial
+    return (
+        codes.shape[2] > hw.inputs_per_array or len(slice_gains(codes, hw)) > 1 or hw.dac.bit_serial or hw.exact_cells
+    )
 
 
 def _tensor(x: Real, like: Tensor) -> Tensor:

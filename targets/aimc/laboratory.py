@@ -46,7 +46,8 @@ array of `numbers.npz`.
 as text. `banks` says where every matrix is: tile by tile the array, its first physical row and column, the `inputs`
 on its rows and the `outputs` on its columns, in order. An input takes `rows_per_input` rows (2: positive and negative
 codes apart), an output `cells_per_code` columns for every slice, whose weights are `gains`. With two columns a code
-the second is subtracted; with one, the last column of the array. A code is then conductance over `level_us`.
+the second is subtracted; with one, the last column of the array, unless `zero_level` is 0. A code is then
+conductance over `level_us`.
 
 **One product.** `Drive` puts codes on the rows of a bank, wave by wave (tiles of a wave at once); `Integrate` lets
 the currents settle; `Convert` and `ConvertQuantize` convert every column. `converters` has the full scale of each: in
@@ -142,7 +143,7 @@ def _figures(hw: Hardware) -> Json:
         "name": hw.name,
         "rows": hw.array.rows,
         "rows_per_input": hw.rows_per_input,
-        "zero_level": 0 if hw.cells_per_code == 2 else (hw.cell.levels - 1) // 2,
+        "zero_level": hw.zero_level,
     }
 
 

@@ -89,7 +89,7 @@ ENOB, NOISY = (f'{key} = {{ value = 8.5, source = "s" }}\n' for key in ("adc_eno
         (changed(r"^lanes = \{", "lanes = { low = 1,"), r"SSMC-H03.*digital\.lanes: is structural"),
         (changed(r"^g_min_us = \{ value = 0", "g_min_us = { value = 200"), r"SSMC-H08.*g_min_us: is 200"),
         (changed(r"^bit_serial = \{ value = false", "bit_serial = { value = true"), r"SSMC-H08.*dac\.bits: is 8 with"),
-        (changed(r"^(read_sigma_relative)", ENOB + r"\1"), r"SSMC-H08.*noise\.adc_enob: is 8.5, adc.bits is 8; write at"),
+        (changed(r"^(read_sigma_relative)", ENOB + r"\1"), r"SSMC-H08.*noise\.adc_enob: is 8.5, adc.bits is 8"),
         (changed(r"^(read_sigma_relative)", ENOB + NOISY + r"\1"), r"SSMC-H08.*noise\.adc_enob: is given beside noise"),
         (changed(r'^name = .*$', "name = 3"), r"SSMC-H05.*h\.toml: name: is 3"),
         (changed(r"^(temperature_k = .*) = 300", r"\1 = 25"), r"SSMC-H06.*temperature_k: is 25.*from 100 to 600"),

@@ -81,7 +81,7 @@ def conductance_seen(bank: Bank, hw: Hardware) -> FloatArray:
     0 where an input is not driven.
     """
     base, unit = hw.cell.g_min_us.value, hw.level_us
-    zero = base + unit * (0 if hw.cells_per_code == 2 else (hw.cell.levels - 1) // 2)  # of a cell at code 0
+    zero = base + unit * hw.zero_level  # of a cell at code 0
     digits = np.abs(bank.codes) if hw.cells_per_code == 2 else bank.codes
     columns = bank.columns.sum((1, 2)) * hw.cells_per_code
     own = columns[:, None] * zero + unit * digits.sum((1, 2))

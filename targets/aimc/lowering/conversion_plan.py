@@ -195,4 +195,6 @@ def why_in_parts(
         return f"{matrix.inputs} inputs, {hw.inputs_per_array} rows"
     if len(gains) > 1:
         return f"{matrix.weight_bits}-bit weights, {hw.cell.levels} cell levels"
-    return "bit-serial drive" if planes else ""
+    if planes:
+        return "bit-serial drive"
+    return "digital cells, no converter" if hw.exact_cells else ""

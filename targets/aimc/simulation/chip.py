@@ -133,7 +133,7 @@ class Chip:
     def __init__(
         self, tiles: TileProgram, hardware: Hardware, noise: NoiseModel = IDEAL, seed: int = 0, time_s: float = 0.0
     ) -> None:
-        self.noise, self.hardware, self.time_s = noise, hardware, time_s
+        self.noise, self.hardware, self.time_s = IDEAL if hardware.exact_cells else noise, hardware, time_s
         self.key = int(np.random.SeedSequence([seed, int(1000 * time_s)]).generate_state(1, np.uint64)[0])
         self.rng = np.random.default_rng(seed)
         self.streams = self.rng.spawn(STREAMS)

@@ -111,7 +111,8 @@ def whole_codes(parts: Iterable[Summed], banks: Mapping[str, Bank]) -> IntArray:
     """
     found: dict[str, dict[int, IntArray]] = {}
     for part in parts:
-        digits = banks[part.bank].codes[:, part.slice]
+        bank = banks[part.bank]
+        digits = bank.codes[:, part.slice] * (1 if bank.gains[part.slice] > 0 else -1)
         weight = np.abs(part.gain), part.step << max(part.plane, 0)
         each = digits * weight[0][..., None] // weight[1][..., None]
         found.setdefault(part.bank, {})[part.slice] = each

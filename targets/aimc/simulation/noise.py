@@ -48,7 +48,7 @@ def program_cells(bank: Bank, hw: Hardware, noise: NoiseModel, rng: np.random.Ge
         levels = np.maximum(digits, 0), np.maximum(-digits, 0)
         plus, minus = (conductance(x, draws_of(x.shape, rng), hw, noise, time_s) for x in levels)
         return _wired(Cells(plus, minus, False), bank, hw, noise)
-    zero = (hw.cell.levels - 1) // 2
+    zero = hw.zero_level
     plus = conductance(digits + zero, draws_of(digits.shape, rng), hw, noise, time_s)
     minus = np.empty_like(plus)
     columns: dict[tuple[int, int], Real] = {}

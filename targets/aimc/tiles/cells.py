@@ -13,11 +13,10 @@ from ssmc.targets.aimc.lowering.mapping import Bank, Tile
 
 def cell_levels(banks: Iterable[Bank], hw: Hardware) -> dict[int, IntArray]:
     """Levels (rows, columns) of every array in use; cells without a code hold code 0."""
-    zero = 0 if hw.cells_per_code == 2 else (hw.cell.levels - 1) // 2
     arrays: dict[int, IntArray] = {}
     for bank in banks:
         for tile in bank.tiles:
-            cells = arrays.setdefault(tile.array, np.full((hw.array.rows, hw.array.columns), zero, np.int64))
+            cells = arrays.setdefault(tile.array, np.full((hw.array.rows, hw.array.columns), hw.zero_level, np.int64))
             block = tile_levels(bank, tile, hw)
             rows, columns = block.shape
             cells[tile.row : tile.row + rows, tile.column : tile.column + columns] = block
@@ -30,7 +29,7 @@ def tile_levels(bank: Bank, tile: Tile, hw: Hardware) -> IntArray:
     slices, outputs, inputs = digits.shape
     flat = digits.transpose(2, 1, 0).reshape(inputs, outputs * slices)
     if hw.cells_per_code == 1:
-        return _rows(flat + (hw.cell.levels - 1) // 2, (hw.cell.levels - 1) // 2 - flat, hw)
+        return _rows(hw.zero_level + flat, hw.zero_level - flat, hw)
     plus, minus = np.maximum(flat, 0), np.maximum(-flat, 0)
     pair, mirrored = (np.stack(p, -1).reshape(inputs, 2 * outputs * slices) for p in ((plus, minus), (minus, plus)))
     return _rows(pair, mirrored, hw)

@@ -31,7 +31,6 @@ def layouts(tiles: TileProgram, hw: Hardware) -> list[Json]:
     for array, blocks in sorted(found.items()):
         groups.setdefault(repr(blocks), []).append(array)
     written = cell_levels(tiles.banks.values(), hw)
-    zero = 0 if hw.cells_per_code == 2 else (hw.cell.levels - 1) // 2
     return [
         {
             "adc_columns": hw.adc.columns_per_adc,
@@ -42,7 +41,7 @@ def layouts(tiles: TileProgram, hw: Hardware) -> list[Json]:
             "reference_columns": hw.reference_columns,
             "rows": hw.array.rows,
             "utilisation": _used(found[arrays[0]], hw),
-            "written": shades(written[arrays[0]] != zero),
+            "written": shades(written[arrays[0]] != hw.zero_level),
         }
         for arrays in groups.values()
     ]

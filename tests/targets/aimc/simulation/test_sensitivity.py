@@ -28,7 +28,7 @@ def test_every_effect_is_alone_and_every_field_has_its_effect(taox64: Hardware) 
     assert all(a <= {"programming", "programming_off", "proportional"} or len(a) == 1 for a in alone)
     assert set().union(*alone) == {
         *("programming", "programming_off", "read", "stuck_low", "stuck_high"),
-        *("wire_ohm", "adc_offset", "adc_gain", "adc_inl", "device"),
+        *("wire_ohm", "adc_offset", "adc_gain", "adc_inl", "adc_dnl", "adc_noise", "device"),
     }
 
 
