@@ -174,6 +174,12 @@ class Adc:
     step_ns: Quantity = real("one step of a converter that works bit by bit, added to 1 / rate_msps", default=0)
     energy_pj_per_step: Quantity = real("one step of such a conversion, added", default=0)
     input_v: Quantity = real("input voltage of a converter over its full range; 0: unknown", 0, 10, 0)
+    ramp: str = choice(
+        "none", "activation",
+        meaning="activation: a ramp takes the shape of the monotone function behind it, no table", default="none",
+    )  # fmt: skip
+    ramp_energy_pj: Quantity = real("one conversion on such a ramp, in place of energy_pj; 0: the same", default=0)
+    ramp_area_um2: Quantity = real("what makes such a ramp, one an array that has one", default=0)
 
     def __post_init__(self) -> None:
         """An ideal converter has `IDEAL_BITS`: float32, in which chips are simulated, holds no wider sums."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 import numpy as np
 
 from ssmc.hardware.custom import key_of
 from ssmc.hardware.model import Hardware
+from ssmc.targets.aimc.cost.activation_ramps import ramps_in
 from ssmc.targets.aimc.tiles import instructions as isa
 from ssmc.targets.aimc.tiles.instructions import TileProgram
 
@@ -45,15 +47,23 @@ def areas(tiles: TileProgram, hw: Hardware) -> list[Area]:
         ]
         if op in added:
             found.append(_area(op, "shift_add", count * hw.adcs_per_array, "shift_add.area_um2", hw))
+    shaped = {ramp.conversion for ramp in ramps_in(tiles, hw)}
+    every = (i for i in (*tiles.per_step, *tiles.per_sequence) if isinstance(i, isa.ConvertQuantize))
+    makers = {i.bank: i.op for i in every if i.writes in shaped}
+    for op in dict.fromkeys(makers.values()) if hw.adc.ramp_area_um2.high else ():
+        arrays = {array for bank, own in makers.items() if own == op for array in tiles.banks[bank].arrays}
+        found.append(_area(op, "adc", len(arrays), "adc.ramp_area_um2", hw))
     for op, register in tiles.registers.items():
         found.append(
             _area(op, "register", register.initial.size * register.bits, "memory.register_area_um2_per_bit", hw)
         )
     for op, total in tiles.accumulators.items():
         found.append(_area(op, "register", total.size * total.bits, "memory.register_area_um2_per_bit", hw))
-    for op, bits in _memories(tiles).items():
+    for op, bits in _memories(tiles, {ramp.look_up for ramp in ramps_in(tiles, hw)}).items():
         found.append(_area(op, "weights", bits, "memory.buffer_area_um2_per_bit", hw))
-    buffered = sum(value.size * value.bits for value in tiles.values.values() if value.buffered)
+    unseen = {ramp.read for ramp in ramps_in(tiles, hw)}
+    waiting = (value for name, value in tiles.values.items() if value.buffered and name not in unseen)
+    buffered = sum(value.size * value.bits for value in waiting)
     found.append(_area(CHIP, "buffer", buffered, "memory.buffer_area_um2_per_bit", hw))
     found.append(_area(CHIP, "digital_unit", 1, "digital.area_um2", hw))
     found += [
@@ -75,14 +85,14 @@ def _arrays(tiles: TileProgram) -> dict[str, int]:
     return counts
 
 
-def _memories(tiles: TileProgram) -> dict[str, int]:
-    """Bits of digital matrices (non-zero codes) and of tables, by op."""
+def _memories(tiles: TileProgram, done: Set[str]) -> dict[str, int]:
+    """Bits of digital matrices (non-zero codes) and of tables that are not ``done`` by converters, by op."""
     bits: dict[str, int] = {}
     for i in (*tiles.per_step, *tiles.per_sequence):
         if isinstance(i, isa.MatVec):
             width = int(np.abs(i.codes).max(initial=0)).bit_length() + 1
             bits[i.op] = bits.get(i.op, 0) + int(np.count_nonzero(i.codes)) * width
-        if isinstance(i, isa.LookUp):
+        if isinstance(i, isa.LookUp) and i.writes not in done:
             bits[i.op] = bits.get(i.op, 0) + i.table.size * tiles.values[i.writes].bits
     return bits
 

@@ -14,6 +14,7 @@ from ssmc.hardware.pulses import conversion_steps, magnitude_bits, pulse_steps
 from ssmc.ir.matrix import weight_bits
 from ssmc.ir.quant import bits_for
 from ssmc.ir.requant import Requant
+from ssmc.targets.aimc.cost.activation_ramps import Ramp, ramps_in
 from ssmc.targets.aimc.cost.activity import ONCE, Factors, Span
 from ssmc.targets.aimc.lowering.mapping import Bank
 from ssmc.targets.aimc.tiles import instructions as isa
@@ -51,8 +52,11 @@ def charges(
     i: isa.Instruction, tiles: TileProgram, hw: Hardware, factors: Mapping[str, Factors] = AS_GIVEN
 ) -> list[Charge]:
     """All events of one execution of an instruction, without counts of 0; ``factors``: what data decide, by bank."""
-    arithmetic = [*_analog(i, tiles, hw), *_products(i, tiles, hw), *_digital(i, tiles)]
-    found = [*arithmetic, *_registers(i, tiles), *_buffer(i, tiles)]
+    ramps = ramps_in(tiles, hw)
+    arithmetic = [*_analog(i, tiles, hw), *_products(i, tiles, hw)]
+    if not any(ramp.look_up == i.writes for ramp in ramps):
+        arithmetic += _digital(i, tiles)
+    found = [*arithmetic, *_registers(i, tiles), *_buffer(i, tiles, ramps)]
     used = [charge for charge in found if charge.count and not _unused(charge, hw)]
     used += _customs(found, hw)
     if not isinstance(i, isa.Drive | isa.Integrate) or i.bank not in factors:
@@ -101,7 +105,10 @@ def _analog(i: isa.Instruction, tiles: TileProgram, hw: Hardware) -> Iterator[Ch
             bank, width = tiles.banks[i.bank], tiles.drive_widths[i.bank]
             columns = bank.columns[:, i.slice] if isinstance(i, isa.Convert) else bank.columns.any(1)
             conversions = int(np.count_nonzero(columns))
-            yield Charge("adc", "conversion", conversions, "adc.energy_pj", hw.array.phases)
+            shaped = sum(int(ramp.columns.sum()) for ramp in ramps_in(tiles, hw) if ramp.conversion == i.writes)
+            shaped = shaped if hw.adc.ramp_energy_pj.high else 0
+            yield Charge("adc", "conversion", conversions - shaped, "adc.energy_pj", hw.array.phases)
+            yield Charge("adc", "conversion", shaped, "adc.ramp_energy_pj", hw.array.phases)
             steps = conversions * conversion_steps(converted_bits(i), width, hw) * hw.array.phases
             yield Charge("adc_step", "step", steps, "adc.energy_pj_per_step")
             if isinstance(i, isa.Convert):  # the adder is behind the converter
@@ -202,20 +209,24 @@ def _registers(i: isa.Instruction, tiles: TileProgram) -> Iterator[Charge]:
             yield Charge("register", "bit", accumulator.size * accumulator.bits, key)
 
 
-def _buffer(i: isa.Instruction, tiles: TileProgram) -> Iterator[Charge]:
-    bits = _moved_bits(i, tiles)
+def _buffer(i: isa.Instruction, tiles: TileProgram, ramps: tuple[Ramp, ...]) -> Iterator[Charge]:
+    bits = _moved_bits(i, tiles, ramps)
     yield Charge("buffer", "bit", bits, "memory.buffer_energy_pj_per_bit")
     yield Charge("bus", "bit moved", bits, "memory.bus_energy_pj_per_bit")
 
 
-def _moved_bits(i: isa.Instruction, tiles: TileProgram) -> int:
-    """Bits that go to or come from the buffer."""
+def _moved_bits(i: isa.Instruction, tiles: TileProgram, ramps: tuple[Ramp, ...]) -> int:
+    """Bits that go to or come from the buffer; what a ramp turns into the function's code never leaves a converter."""
     if isinstance(i, isa.Drive):
         return buffered_rows(i, tiles.banks[i.bank], tiles) * i.width
     if isinstance(i, isa.Select | isa.Join) and all(tiles.values[name].buffered for name in (*i.reads, i.writes)):
         return 0
-    touched = [tiles.values[name] for name in (*i.reads, i.writes) if name]
-    return sum(value.size * value.bits for value in touched if value.buffered)
+    unseen = {ramp.read for ramp in ramps}
+    touched = [tiles.values[name] for name in (*i.reads, i.writes) if name and name not in unseen]
+    bits = sum(value.size * value.bits for value in touched if value.buffered)
+    shaped = [ramp.columns for ramp in ramps if ramp.conversion == i.writes != ramp.read]
+    made = tiles.values[i.writes] if shaped else None
+    return bits - sum(int(columns.sum()) * made.bits for columns in shaped if made and made.buffered)
 
 
 def buffered_rows(i: isa.Drive, bank: Bank, tiles: TileProgram) -> int:

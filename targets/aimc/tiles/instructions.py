@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -326,6 +326,11 @@ class TileProgram:
     def clock(self, i: Instruction) -> Clock:
         """The clock on which an instruction runs."""
         return self.clocks.get(i.op, ())
+
+    @cached_property
+    def ramps(self) -> dict[str, tuple[Any, ...]]:
+        """What `ssmc.targets.aimc.cost.activation_ramps.ramps_in` found: every charge asks again."""
+        return {}
 
     @property
     def arrays(self) -> int:
