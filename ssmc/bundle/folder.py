@@ -101,8 +101,9 @@ class Bundle:
         whole["files"] = {TRACE: None, **{name: sha256(data).hexdigest() for name, data in others.items()}}
         if self.package is not None:
             whole["package"] = asdict(self.package)
-        whole[DIGEST] = own_digest(json.loads(dump_json(whole)))
-        return {MARKER: dump_json(whole).encode(), TRACE: dump_json(self.trace).encode(), **others}
+        written = json.loads(dump_json(whole))
+        written[DIGEST] = own_digest(written)
+        return {MARKER: dump_json(written).encode(), TRACE: dump_json(self.trace).encode(), **others}
 
     def save(self, folder: str | Path) -> Path:
         """Write the folder, whole or not at all, once its files have been read back.
