@@ -44,7 +44,7 @@ def _variant(candidates: Candidates, place: Place) -> Json:
     places = {op.name: place for op in candidates.program.ops if op.matrices()}
     try:
         placed = candidates.placed(places)
-        return figures_of(placed.cost.to_json(0), placed.lowered)
+        return figures_of(placed.cost.headline(0), placed.lowered)
     except SsmcError as cause:
         return {"refused": str(cause)}
 

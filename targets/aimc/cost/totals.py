@@ -81,6 +81,11 @@ class Cost:
         data: Json = _json(self, steps)
         return data
 
+    def headline(self, steps: int) -> Json:
+        """Those of `to_json` that are compared between programs."""
+        data: Json = key_sorted(_headline(self, steps))
+        return data
+
 
 def cost(tiles: TileProgram, hw: Hardware, measured: Mapping[str, Factors] | None = None) -> Cost:
     """Charge every instruction; ``measured``: factors of the data at hand, else `expected`."""
@@ -128,28 +133,18 @@ def lines(
 
 
 def _json(c: Cost, steps: int) -> Any:
-    every, rates = c.tiles.clocks, c.rates(steps)
-    counts = {
-        "per_step": _totals([(line, 1 / period(every[line.op]) if line.op in every else 1) for line in c.per_step]),
-        "per_sequence": _totals([*((line, rates[line.op]) for line in c.per_step), *((line, 1) for line in c.finish)]),
-    }
-    worst = _totals([(line, 1) for line in c.per_step]) if every else {}
-    figures = {key: {span: totals[key] for span, totals in counts.items()} for key in counts["per_step"]}
+    worst = _totals([(line, 1) for line in c.per_step]) if c.tiles.clocks else {}
     data = {
-        **figures,
+        **_headline(c, steps),
         **{f"worst_step_{key}": value for key, value in worst.items()},
         "schema": SCHEMA,
         "hardware": c.hardware.name,
         "steps": steps,
-        **_allocation(c),
-        "area_um2": _interval(c.areas),
-        **_times(c),
         "assumed_share": _assumed(c),
         "not_modelled": {
             "costs": list(costs_not_modelled(c.hardware)),
             "noise": list(effects_not_modelled(c.hardware)),
         },
-        "limited_by": c.step_timing.limited_by,
         "feedback_loops_ns": dict(sorted(c.step_timing.loops_ns.items())),
         "occupancy_ns": c.step_timing.occupancy_ns,
         "critical_path": _path(c.step_timing),
@@ -157,6 +152,22 @@ def _json(c: Cost, steps: int) -> Any:
         **_standing(c, steps),
     }
     return key_sorted(data)
+
+
+def _headline(c: Cost, steps: int) -> Json:
+    """Totals, arrays, area and times: what is compared between programs."""
+    every, rates = c.tiles.clocks, c.rates(steps)
+    counts = {
+        "per_step": _totals([(line, 1 / period(every[line.op]) if line.op in every else 1) for line in c.per_step]),
+        "per_sequence": _totals([*((line, rates[line.op]) for line in c.per_step), *((line, 1) for line in c.finish)]),
+    }
+    return {
+        **{key: {span: totals[key] for span, totals in counts.items()} for key in counts["per_step"]},
+        **_allocation(c),
+        "area_um2": _interval(c.areas),
+        **_times(c),
+        "limited_by": c.step_timing.limited_by,
+    }
 
 
 def _times(c: Cost) -> Json:
