@@ -73,6 +73,8 @@ def _encode(value: Any, path: str, arrays: Arrays) -> Any:
             return {"array": path, "shape": list(value.shape)}
         case Fraction():
             return f"{value.numerator}/{value.denominator}"
+        case tuple() if value and all(isinstance(item, Fraction) for item in value):  # most of what there is: no paths
+            return [f"{item.numerator}/{item.denominator}" for item in value]
         case Op():
             return {"op": type(value).__name__, **_encode_fields(value, path, arrays)}
         case tuple():
