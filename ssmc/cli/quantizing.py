@@ -205,7 +205,8 @@ def width_lines(narrow: Allocated) -> Iterator[str]:
     from ssmc.printable import printable
 
     for (name, width), bits in narrow.bits.items():
-        yield f"{bits:2d} bits: {WIDTHS[width]} of {printable(name)}"
+        fed = width == "activation_bits" and (name, "kernel_bits") in narrow.bits
+        yield f"{bits:2d} bits: {'input' if fed else WIDTHS[width]} of {printable(name)}"
     now, full = narrow.figures, narrow.fp32
     saved = {"ACE": full.ace / now.ace, "size": full.size_bits / now.size_bits, "ADC complexity": full.adc / now.adc}
     yield "against 32 bits " + ", ".join(f"{name} {factor:.2f}x smaller" for name, factor in saved.items())

@@ -30,7 +30,7 @@ def html(cell: Cell) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Cell]], *, numeric: Sequence[int] = ()) -> str:
-    """A table; columns in ``numeric`` are set to the right."""
+    """A table; columns in ``numeric`` are set to the right. Where it is wider than the window, arrow keys scroll it."""
     right = set(numeric)
 
     def cell(tag: str, column: int, value: Cell) -> str:
@@ -38,7 +38,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Cell]], *, numeric: Seque
 
     top = "".join(cell("th", i, name) for i, name in enumerate(head))
     body = "".join(f"<tr>{''.join(cell('td', i, value) for i, value in enumerate(row))}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    name = escape(f"table: {', '.join(head[:3])}")
+    frame = f'<div class="scroll" tabindex="0" role="region" aria-label="{name}">'
+    return f"{frame}<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
 def section(title: str, lead: str, *parts: str) -> str:
