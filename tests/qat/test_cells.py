@@ -32,8 +32,14 @@ def writer(name, **changes):
     return CellNoise(QuantConfig.for_hardware(name, device_noise=True, **changes)).train()
 
 
-def simulated(name, seed):
-    hw, rng = load_hardware(name), np.random.default_rng(seed)
+def calm(name):
+    """A preset without wires, which training leaves out, and without stuck cells, whose rare draws need many chips."""
+    keys = ("noise.wire_ohm", "noise.stuck_low_fraction", "noise.stuck_high_fraction")
+    return with_settings(load_hardware(name), tuple(f"{key}=0" for key in keys))
+
+
+def simulated(hw, seed):
+    rng = np.random.default_rng(seed)
     tiles = tuple(Tile(0, group, (0, 2)) for group in range(2))
     held = Held.of(CODES, behind(CODES), hw)
     cells = program_cells(Bank("b", "b", (0, 3), (1,), tiles, held.cells[:, None]), hw, noise_of(hw), rng)
@@ -42,10 +48,10 @@ def simulated(name, seed):
 
 @pytest.mark.parametrize("name", ["hermes64", "analogai", "neurram", "taox64"])
 def test_cells_in_training_spread_as_those_of_the_simulator(name):
-    noise, codes = writer(name), torch.from_numpy(CODES).float()
+    noise, codes = writer(calm(name)), torch.from_numpy(CODES).float()
     torch.manual_seed(0)
     drawn = [noise.write(codes, behind(codes)) for _ in range(600)]
-    expected = [simulated(name, seed) for seed in range(600)]
+    expected = [simulated(calm(name), seed) for seed in range(600)]
     for found, wanted in zip(
         (np.stack([w.weight.numpy() for w in drawn]), np.stack([w.variance.numpy() for w in drawn])),
         (np.stack([w for w, _ in expected]), np.stack([v for _, v in expected])),

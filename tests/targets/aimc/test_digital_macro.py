@@ -12,7 +12,7 @@ from ssmc.conversion.cuts import slice_gains, slices
 from ssmc.errors import UsageError
 from ssmc.hardware.conductances import IDEAL, NoiseModel, noise_of
 from ssmc.hardware.file import parse_hardware
-from ssmc.hardware.model import Hardware
+from ssmc.hardware.model import Hardware, rules
 from ssmc.hardware.not_modelled import effects_not_modelled
 from ssmc.hardware.schema import file_text
 from ssmc.hardware.settings import changed
@@ -26,7 +26,7 @@ Programs = Callable[..., Program]
 MACRO = (
     *("cell.kind=digital", "cell.scheme=twos_complement", "cell.levels=2", "adc.bits=0", "adc.energy_pj=0.2"),
     *("adc.columns_per_adc=1", "dac.bit_serial=true", "dac.bits=1", "array.read_energy_fj_per_cell=1"),
-    *("noise.programming_sigma_relative=0", "noise.programming_sigma_off_relative=0", "noise.read_sigma_relative=0"),
+    *(f"noise.{name}=0" for name, rule in rules("noise").items() if rule.kind is not str),
 )
 
 

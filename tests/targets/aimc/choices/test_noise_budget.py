@@ -10,6 +10,7 @@ import pytest
 
 from ssmc.data import Samples
 from ssmc.errors import UsageError
+from ssmc.hardware.components import Quantity
 from ssmc.hardware.model import Hardware
 from ssmc.ir.executor import Executor
 from ssmc.ir.program import Program
@@ -30,15 +31,11 @@ def labelled(program: Program, n: int = 60, steps: int = 12) -> Samples:
 
 
 def with_noise(hw: Hardware, sigma: float) -> Hardware:
-    figures = {
-        name: replace(getattr(hw.noise, name), value=value)
-        for name, value in (
-            ("programming_sigma_relative", sigma),
-            ("programming_sigma_off_relative", 0.0),
-            ("read_sigma_relative", 0.0),
-        )
-    }
-    return replace(hw, noise=replace(hw.noise, **figures))
+    """Written cells of this spread, everything else ideal."""
+    sizes = {key: value for key, value in vars(hw.noise).items() if isinstance(value, Quantity)}
+    none = {key: replace(value, value=0.0) for key, value in sizes.items()}
+    written = replace(sizes["programming_sigma_relative"], value=sigma)
+    return replace(hw, noise=replace(hw.noise, **{**none, "programming_sigma_relative": written}))
 
 
 @pytest.mark.parametrize("points", [0.0, 3.0, 10.0])

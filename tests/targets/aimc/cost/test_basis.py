@@ -80,14 +80,14 @@ def test_a_figure_rests_on_assumed_keys_as_far_as_they_make_it(taox64: Hardware,
     assert shares(set(origins)) == {"area_um2": 1, "energy_pj": 1, "latency_ns": 1}
 
 
-def test_what_a_file_leaves_out_is_listed(taox64: Hardware) -> None:
-    effects, costs = effects_not_modelled(taox64), costs_not_modelled(taox64)
+def test_what_a_file_leaves_out_is_listed(isaac128: Hardware) -> None:
+    effects, costs = effects_not_modelled(isaac128), costs_not_modelled(isaac128)
     assert any("drift" in what for what in effects)
     assert any("IR drop" in what for what in effects)
     assert not any("read noise" in what for what in effects)
     assert any("leakage of arrays" in what for what in costs)
     pairs = ["noise.wire_ohm=1", "noise.device=pcm", "noise.adc_inl_lsb=0.1", "array.leakage_uw=1"]
-    more = changed(taox64, pairs).hardware
+    more = changed(isaac128, pairs).hardware
     assert set(effects) - set(effects_not_modelled(more)) == {
         "drift since programming (noise.device)",
         "1/f noise (noise.device)",

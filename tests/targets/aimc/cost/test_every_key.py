@@ -95,6 +95,10 @@ INDEPENDENT = {
     "dac.bit_serial": "needs dac.bits = 1",
     "dac.read_v": "full scales in the report",
     "adc.input_v": "full scales in the report",
+    "adc.ramp": "needs a monotone table behind a converter (test_ramps.py)",
+    "adc.ramp_energy_pj": "of adc.ramp",
+    "adc.ramp_area_um2": "of adc.ramp",
+    "cell.kind": "needs adc.bits = 0 and no noise (test_digital_macro.py)",
     "digital.mac_bits": "the width that mac_energy_pj is for",
     "memory.buffer_bytes": "the size that buffer_energy_pj_per_bit is for",
 }

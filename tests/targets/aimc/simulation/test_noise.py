@@ -115,7 +115,14 @@ def test_nominal_noise_comes_from_the_hardware_file(taox64: Hardware, program_of
         figures.programming_sigma_relative.value,
         figures.programming_sigma_off_relative.value,
         figures.read_sigma_relative.value,
+        stuck_low=figures.stuck_low_fraction.value,
+        stuck_high=figures.stuck_high_fraction.value,
+        wire_ohm=figures.wire_ohm.value,
+        adc_offset=figures.adc_offset_lsb.value,
+        adc_gain=figures.adc_gain_relative.value,
+        adc_inl=figures.adc_inl_lsb.value,
     )
+    assert min(noise_of(taox64).stuck_low, noise_of(taox64).wire_ohm, noise_of(taox64).adc_inl) > 0
     lowered = lower(program_of(), taox64)
     assert not Chip(assemble(lowered, taox64), taox64, noise_of(taox64)).ideal
 
