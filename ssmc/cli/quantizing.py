@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ssmc.cli.progress import stages
-from ssmc.cli.say import say
+from ssmc.cli.say import say, typed
 from ssmc.cli.states import STATE_HELP, named_states
 from ssmc.cli.types import COUNT, Finite, NewFile, budget_option
 
@@ -186,7 +186,7 @@ def quantize(
         )
     for line in [*(width_lines(narrow) if narrow else ()), *fidelity_lines(done.fidelity)]:
         click.echo(line)
-    say(f"wrote {output}: {done.quantizers} quantizers; compile it with 'ssmc compile {output}'")
+    say(f"wrote {output}: {done.quantizers} quantizers; compile it with 'ssmc compile {typed(output)}'")
 
 
 def _for_hardware(name: str, slices: int, given: dict[str, Any]) -> QuantizeConfig:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ssmc.cli.progress import stages
-from ssmc.cli.say import say
+from ssmc.cli.say import say, typed
 from ssmc.cli.states import STATE_HELP, named_states
 from ssmc.cli.types import COUNT, NewFile, budget_option
 
@@ -72,7 +72,7 @@ def reduce(
     write_file(output, done.model.SerializeToString(deterministic=True))
     for line in _lines(done):
         click.echo(line)
-    say(f"wrote {output}; quantize it with 'ssmc quantize {output}'")
+    say(f"wrote {output}; quantize it with 'ssmc quantize {typed(output)}'")
 
 
 def _lines(done: Reduced) -> Iterator[str]:

@@ -166,6 +166,7 @@ def chosen_steps(
 
     steps = Steps(*(chosen(options) for options in zip(*trials, strict=True)))  # type: ignore[arg-type]
     first = chosen([window for window, _ in looked]).astype(np.int64)
+    first = np.where(q.live, first, np.clip(first, 1 - (1 << hw.adc.bits), 0))  # a dead column gives code 0
     return Steps(np.where(q.live, steps.shift, -1), steps.unit), first
 
 

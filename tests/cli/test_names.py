@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
+from ssmc.cli.say import typed
 from ssmc.printable import printable
 from tests.cli.conftest import ssmc
 from tests.graphs import Spec, model
@@ -80,3 +81,9 @@ def test_an_error_shows_no_name_as_it_is(acting: Path, tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert done.stderr.count("\n") == 1
     assert printable(done.stderr, keep="\n") == done.stderr
+
+
+def test_the_command_that_follows_can_be_typed() -> None:
+    assert typed(Path("out/model.onnx")) == "out/model.onnx"
+    assert typed(Path("my model.onnx")) == "'my model.onnx'"
+    assert typed(Path("-q.onnx")) == "./-q.onnx"

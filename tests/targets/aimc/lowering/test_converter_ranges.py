@@ -32,6 +32,8 @@ from ssmc.targets.aimc.simulation.tile_executor import TileExecutor
 from ssmc.targets.aimc.target import AimcTarget
 from ssmc.targets.aimc.tiles.assemble import assemble
 from ssmc.verify import Session
+from tests.compiling import program_of as plain_program
+from tests.graph_writer import Graph, signed
 from tests.graphs import Spec
 from tests.graphs import model as model_of
 
@@ -75,6 +77,22 @@ def test_chip_graph_and_integers_agree(taox64: Hardware, change: str, recorded: 
     assert np.array_equal(compiled.executor(literal=True).run(x), expected)
     (found,) = Session(result.model).run({compiled.program.input_name: x.astype(np.float32)})
     assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("bias", [37 / 128, -37 / 128])
+@pytest.mark.parametrize("change", ["coarser", "no offset", "shared"])
+def test_a_column_without_weights_has_its_bias(taox64: Hardware, change: str, bias: float) -> None:
+    """Behind a converter that rounds coarser than the quantizer, whose window for other columns need not hold 0."""
+    g = Graph("round")
+    u = g.quant("x", signed(6, 2.0**-3), "u")
+    weight = g.weight(np.array([[3, -2], [0, 0], [1, 5]]), 2.0**-4, "W")
+    sums = g.op("MatMul", u, g.op("Transpose", weight, perm=[1, 0]))
+    y = g.quant(g.op("Add", sums, g.const([bias, bias, bias])), signed(12, 2.0**-7), "y")
+    program = plain_program(g.finish(2, y, ("batch", "time", 3)))
+    lowered = lower(program, changed(taox64, change))
+    assert not lowered.exact
+    found = Executor(lowered.program).run(np.random.default_rng(0).standard_normal((2, 5, 2)))
+    assert (found[..., 1] == bias).all()
 
 
 @pytest.mark.parametrize("change", CHANGES)
