@@ -68,6 +68,8 @@ def _wired(cells: Cells, bank: Bank, hw: Hardware, noise: NoiseModel) -> Cells:
     plus, minus = cells.plus.copy(), cells.minus.copy()
     for tile in bank.tiles:
         outputs, inputs = bank.outputs_in(tile), bank.inputs_in(tile)
+        if not len(outputs) or not len(inputs):  # a matrix without codes
+            continue
         at = np.ix_(np.array([tile.group]), np.arange(len(bank.gains)), outputs, inputs)
         p, m = (x[at][0].transpose(1, 0, 2).reshape(-1, len(inputs)).T * hw.level_us for x in (plus, minus))
         below = max(hw.array.rows - tile.row - len(inputs), 0)
