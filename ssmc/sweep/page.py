@@ -82,7 +82,7 @@ def _plot(sweep: Sweep, done: Sequence[Result], cost: str, quality: str) -> str:
         return ""
     key = _label(cost)
     dots = [(r.figures[cost], r.figures[quality], ", ".join(_named(r, sweep.varied))) for r in known]
-    return pareto_plot(dots, Axis(words(key), partial(quantity, key)), Axis(words(quality), "{:.1%}".format))
+    return pareto_plot(dots, Axis(words(key), partial(quantity, key)), Axis(words(quality), "{:.1%}".format, most=1.0))
 
 
 def _points(sweep: Sweep, results: Sequence[Result]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from ssmc.report.markup import escape
 from ssmc.report.noise_plots import ticks
@@ -13,10 +14,11 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 470, 300, 64, 18, 14, 48
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis shows, and how a value of it is written."""
+    """What an axis shows, how a value of it is written, and the most that there can be."""
 
     name: str
     written: Callable[[float], str]
+    most: float = inf
 
 
 def front(points: Sequence[tuple[float | None, float | None]]) -> list[int]:
@@ -41,7 +43,8 @@ def pareto_plot(points: Sequence[tuple[float, float, str]], across: Axis, up: Ax
     """Points (cost, quality, what they are) with the front as a line, as SVG; empty without points."""
     if not points:
         return ""
-    x, y = _scale([cost for cost, _, _ in points]), _scale([quality for _, quality, _ in points])
+    costs, qualities, _ = zip(*points, strict=True)
+    x, y = _scale(costs, across.most), _scale(qualities, up.most)
     marks = [*_marks_across(x, across), *_marks_up(y, up)]
     on = front([(cost, quality) for cost, quality, _ in points])
     line = " ".join(
@@ -60,12 +63,12 @@ def pareto_plot(points: Sequence[tuple[float, float, str]], across: Axis, up: Ax
     )
 
 
-def _scale(values: Sequence[float]) -> list[float]:
+def _scale(values: Sequence[float], most: float) -> list[float]:
     """Round marks around the values; some room where all are equal."""
     low, high = min(values), max(values)
     room = (high - low) or abs(high) / 10 or 1.0
     below = low - 0.05 * room
-    return ticks(max(below, 0.0) if low >= 0 else below, high + 0.05 * room, 4)
+    return ticks(max(below, 0.0) if low >= 0 else below, min(high + 0.05 * room, most), 4)
 
 
 def _x(marks: Sequence[float], value: float) -> float:

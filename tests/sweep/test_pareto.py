@@ -37,5 +37,12 @@ def test_a_drawing_has_a_dot_a_point(points: list[tuple[float, float]]) -> None:
     assert "nan" not in text
 
 
+def test_no_mark_is_beyond_what_there_can_be() -> None:
+    up = Axis("accuracy", "{:.0%}".format, most=1.0)
+    drawn = pareto_plot([(1.0, 0.66, "a"), (2.0, 0.9867, "b")], Axis("energy", str), up)
+    assert ">100%</text>" in drawn
+    assert ">110%</text>" not in drawn
+
+
 def test_nothing_to_draw() -> None:
     assert pareto_plot([], Axis("a", str), Axis("b", str)) == ""
