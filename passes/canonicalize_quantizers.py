@@ -217,7 +217,7 @@ def _scale_and_zero(node: ir.Node, x: ir.Value | None) -> tuple[Array, int]:
             "SSMC-Q03", "blocked quantization has no mapping", "quantize per tensor or per axis", node_name(node)
         )
     zero = constant_array(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else np.zeros(1)
-    if zero is None or np.unique(zero).size != 1:
+    if zero is None or len(set(zero.ravel().tolist())) != 1:
         raise ModelError("SSMC-Q03", "zero points differ by channel", "use one zero point a tensor", node_name(node))
     if scale.size == 1:
         return scale.reshape(()), int(np.ravel(zero)[0])

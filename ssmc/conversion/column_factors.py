@@ -130,7 +130,7 @@ class Factors:
     @property
     def alike(self) -> IntArray | None:
         """Such that columns that share a step have equal ratios (C,); None where no factors do that."""
-        if len(np.unique(self.sets)) == len(self.sets):
+        if len(set(self.sets.tolist())) == len(self.sets):
             return self.own
         members: dict[int, list[int]] = {}
         for column in np.flatnonzero(live_columns(self.codes)).tolist():
@@ -161,7 +161,8 @@ class Factors:
 
 def _evenly(largest: int) -> IntArray:
     """The whole numbers 1 to ``largest``, or `MOST_TRIES` of them, evenly spread, with both ends."""
-    return np.unique(np.linspace(1, largest, min(largest, MOST_TRIES)).astype(np.int64))
+    spread = np.linspace(1, largest, min(largest, MOST_TRIES)).astype(np.int64)
+    return np.array(sorted(set(spread.tolist())), np.int64)
 
 
 def multiplied(codes: IntArray, factor: Sequence[Fraction]) -> IntArray:

@@ -126,7 +126,7 @@ def fewest_shared(errors: FloatArray, steps: FloatArray, sets: IntArray, live: M
     found, kind = np.unique(step, return_inverse=True)
     price = np.full((len(total), len(found)), np.inf)
     np.minimum.at(price, (np.arange(len(total))[:, None], kind.reshape(step.shape)), total / np.maximum(least, TINY))
-    left = np.unique(place[live])
+    left = np.array(sorted(set(place[live].tolist())), np.int64)
     while left.size:
         may = price[left] <= SPARE
         loss = np.where(may, price[left], 0.0).sum(0)

@@ -158,7 +158,7 @@ def chosen_steps(
         trials += list(_free(q, columns, hw))
     looked = [window_error(columns, *q.in_codes(steps, hw), hw) for steps in trials]
     errors, units = np.stack([error for _, error in looked], 1), np.stack([q.in_units(s) for s in trials], 1)
-    shared = len(np.unique(q.sets)) < len(q.sets)
+    shared = len(set(q.sets.tolist())) < len(q.sets)
     index = fewest_shared(errors, units, q.sets, q.live) if shared else best_shared(errors, q.sets)
 
     def chosen(options: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:

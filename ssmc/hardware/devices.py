@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.polynomial import Polynomial
 from numpy.typing import NDArray
 
 Real = NDArray[np.floating]
@@ -80,8 +79,13 @@ class Device:
 
 def _fit(coefficients: Sequence[float], scale: float = 1.0) -> Callable[[Real], Real]:
     """``sum_i c_i (scale g^)^i``."""
-    polynomial = Polynomial(coefficients)
-    return lambda g: np.asarray(polynomial(scale * g))
+
+    def value(g: Real) -> Real:
+        from numpy.polynomial import Polynomial  # only devices that are simulated need it
+
+        return np.asarray(Polynomial(coefficients)(scale * g))
+
+    return value
 
 
 def _log(slope: float, offset: float, lo: float, hi: float) -> Callable[[Real], Real]:

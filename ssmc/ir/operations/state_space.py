@@ -167,7 +167,7 @@ class StateSpace(Recurrent):
     @property
     def form(self) -> str:
         """``direct``, ``delta`` or ``mixed``."""
-        kinds = set(np.unique(self.keep).tolist())
+        kinds = set(self.keep.ravel().tolist())
         return "mixed" if len(kinds) > 1 else "delta" if kinds == {1} else "direct"
 
     @property
