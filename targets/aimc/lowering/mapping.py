@@ -22,7 +22,7 @@ from ssmc.hardware.model import Hardware
 from ssmc.ir.connectivity import Mask, cut, live_columns, live_rows
 from ssmc.ir.rounding import IntArray
 from ssmc.targets.aimc.lowering.conversion_plan import MatrixPlan
-from ssmc.targets.aimc.lowering.packing import ONE, Block, Packing, pack
+from ssmc.targets.aimc.lowering.packing import ONE, Block, Packing, Placed, pack
 
 
 @dataclass(frozen=True)
@@ -211,11 +211,11 @@ def _placed(banks: list[Bank], how: list[Packing], plans: Mapping[str, MatrixPla
     tiles: dict[int, list[Tile]] = {k: [] for k in range(len(banks))}
     free = 0
     for pool in _pools(banks, how, plans):
-        blocks = [block for k in pool for block in _blocks(k, banks[k], _plan_of(banks[k], plans), hw)]
-        for p in pack(blocks, how[pool[0]], free, hw):
+        placed = _packed([banks[k] for k in pool], how[pool[0]], plans, hw)
+        for p in placed:
             b = p.block
-            tiles[b.bank].append(Tile(p.array, b.group, b.outputs, p.row, p.column, p.wave))
-        free = 1 + max(tile.array for k in pool for tile in tiles[k])
+            tiles[pool[b.bank]].append(Tile(free + p.array, b.group, b.outputs, p.row, p.column, p.wave))
+        free += 1 + max(p.array for p in placed)
     if hw.array.count and free > hw.array.count:
         name = next(b.name for k, b in enumerate(banks) if max(t.array for t in tiles[k]) >= hw.array.count)
         fact = f"needs {free} arrays, '{hw.name}' has {hw.array.count}"
@@ -247,14 +247,21 @@ def _plan_of(bank: Bank, plans: Mapping[str, MatrixPlan]) -> MatrixPlan:
     return plans[bank.name if bank.name in plans else bank.name[: bank.name.rindex("[")]]
 
 
-def _blocks(index: int, bank: Bank, plan: MatrixPlan, hw: Hardware) -> list[Block]:
-    """Blocks of the bank with that number, cut once for all packings."""
-    most = outputs_per_tile(len(bank.gains), hw)
-    key = index, bank.name, most, hw.cells_per_code, hw.rows_per_input, hw.adc.columns_per_adc, hw.adc.step
+def _packed(pool: list[Bank], packing: Packing, plans: Mapping[str, MatrixPlan], hw: Hardware) -> list[Placed]:
+    """Blocks of banks that may share arrays, these from 0 on; those of one matrix are packed once in a way."""
+    plan = _plan_of(pool[0], plans)
+    if packing.mode == "shared":
+        return pack(_blocks(pool, plans, hw), packing, 0, hw)
+    array = hw.array.rows, hw.array.columns, hw.active_rows, hw.reference_columns
+    key = pool[0].name, packing, array, hw.cells_per_code, hw.rows_per_input, hw.adc.columns_per_adc, hw.adc.step
     if key not in plan.found:
-        plan.found[key] = _cut(index, bank, plan, hw)
-    found: list[Block] = plan.found[key]
+        plan.found[key] = pack(_blocks(pool, plans, hw), packing, 0, hw)
+    found: list[Placed] = plan.found[key]
     return found
+
+
+def _blocks(pool: list[Bank], plans: Mapping[str, MatrixPlan], hw: Hardware) -> list[Block]:
+    return [block for k, bank in enumerate(pool) for block in _cut(k, bank, _plan_of(bank, plans), hw)]
 
 
 def _cut(index: int, bank: Bank, plan: MatrixPlan, hw: Hardware) -> list[Block]:
