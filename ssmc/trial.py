@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from ssmc.budgets import Budgets
 from ssmc.errors import ModelError
-from ssmc.ir.build import carried, is_op, node_name
+from ssmc.ir.build import carried, is_op, known_shape, node_name
 from ssmc.verify import exposed, random_feeds, refusals, serialized, session_options
 
 MOST_BYTES = 4 << 30
 POLL_S = 0.1
+MOST_EVERY = 16
 
 
 class LimitedSession:
@@ -94,6 +95,26 @@ def try_model(model: ir.Model, budgets: Budgets, source: str) -> None:
             fact = "it is NaN, whatever the input"
             raise ModelError("SSMC-M15", fact, "look for 0 / 0, inf - inf or the root of a negative number", name)
     _require_apart(model, session)
+
+
+def require_any_length(model: ir.Model, budgets: Budgets, source: str) -> None:
+    """Say of a model that did not run whether it does where the number of steps is a multiple of some number.
+
+    Raises:
+        ModelError: SSMC-T05 where it does.
+    """
+    given = model.graph.inputs[0]
+    session = LimitedSession(model, budgets, source)
+    for every in range(2, MOST_EVERY + 1):
+        try:
+            for count in (5, 7):  # either free axis may be time
+                shape = [dim if isinstance(dim, int) else every * count for dim in known_shape(given)]
+                session.run({str(given.name): np.zeros(shape, (given.dtype or ir.DataType.FLOAT).numpy())})
+        except ModelError:
+            continue
+        fact = f"it runs only where the number of steps is a multiple of {every}"
+        remedy = "take means by AveragePool, or steps by a Slice with a step, which leave a rest, or pad at the end"
+        raise ModelError("SSMC-T05", fact, remedy, str(given.name))
 
 
 def _require_apart(model: ir.Model, session: LimitedSession) -> None:

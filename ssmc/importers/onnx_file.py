@@ -39,7 +39,7 @@ from ssmc.importers.tensors import check_tensors, read_external
 from ssmc.importers.unrolled import roll_up
 from ssmc.ir.build import constant_array, graphs, node_name
 from ssmc.reading import read_regular
-from ssmc.trial import try_model
+from ssmc.trial import require_any_length, try_model
 
 OPSETS = range(13, 26)
 IR_VERSION = 10
@@ -78,7 +78,8 @@ def import_model(
         UsageError: SSMC-U07 where it is over a budget.
         ModelError: SSMC-M01 no UTF-8, SSMC-M02 opset, SSMC-M03 invalid graph, SSMC-M04 NaN or infinite weights,
             SSMC-M05, SSMC-M15 and SSMC-M18 from `try_model`, SSMC-M06 inputs or outputs, SSMC-M07 an unknown domain,
-            SSMC-M12 external data, SSMC-M13 float64, SSMC-M14 states that cannot be paired, SSMC-Q01 no scale.
+            SSMC-M12 external data, SSMC-M13 float64, SSMC-M14 states that cannot be paired, SSMC-Q01 no scale, SSMC-T05
+            numbers of steps that it does not take.
     """
     wrong = undecodable(proto)
     if wrong is not None:
@@ -120,10 +121,15 @@ def import_model(
     _check_weights(model)
     widen_ids(model)
     attach_bodies(model)
-    to_batch_time_features(model, budgets, source)
-    to_one_axis_of_features(model)
-    refuse_mixed_rates(model)
-    try_model(model, budgets, source)
+    try:
+        to_batch_time_features(model, budgets, source)
+        to_one_axis_of_features(model)
+        refuse_mixed_rates(model)
+        try_model(model, budgets, source)
+    except ModelError as error:
+        if error.code == "SSMC-M05":
+            require_any_length(model, budgets, source)
+        raise
     if parts:
         model.metadata_props[INPUTS] = parts_text(parts)
     return model

@@ -33,11 +33,11 @@ def stable(rng: np.random.Generator, groups: int, n: int) -> NDArray[np.float64]
 
 def float_model(
     seed: int = 0, channels: int = 4, states: int = 5, *, dense: bool = False, after: bool = False, pool: str = "mean",
-    every: int = 1,
+    every: int = 1, whole: bool = False,
 ) -> onnx.ModelProto:  # fmt: skip
     """Encoder, recurrence (per channel, or one dense one), gated mixing, residual, pooling, decoder.
 
-    What follows the encoder sees the means of ``every`` so many steps.
+    What follows the encoder sees the means of ``every`` so many steps; ``whole``: of a sequence without a rest.
     """
     rng, g = np.random.default_rng(seed), Graph("qdq")
     groups, m = (1, channels) if dense else (channels, 1)
@@ -58,7 +58,10 @@ def float_model(
         return [b.op("Squeeze", new, last)], [flat]
 
     u = linear("x", FEATURES, channels, "enc")
-    if every > 1:
+    if whole:
+        groups_of_steps = g.op("Reshape", u, g.const([0, -1, every, channels], np.int64))
+        u = g.op("ReduceMean", groups_of_steps, g.const([2], np.int64), keepdims=0)
+    elif every > 1:
         means = g.op("AveragePool", g.op("Transpose", u, perm=[0, 2, 1]), kernel_shape=[every], strides=[every],
                      ceil_mode=1, count_include_pad=0)  # fmt: skip
         u = g.op("Transpose", means, perm=[0, 2, 1])

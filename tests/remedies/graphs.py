@@ -246,6 +246,14 @@ def forward_in_time(folder: Path) -> None:
     compiled(looped(plain))
 
 
+@remedy("SSMC-T05")
+def means_that_leave_a_rest(folder: Path) -> None:
+    with refused("SSMC-T05"):
+        import_model(float_model(every=3, whole=True))
+    onnx.save(float_model(every=3), folder / "m.onnx")
+    works("quantize", folder / "m.onnx", "--data", calibration(folder), "-o", folder / "q.onnx")
+
+
 @remedy("SSMC-T10")
 def quantized_as_it_is(folder: Path) -> None:
     path = saved(float_model(dense=True), folder / "m.onnx")
