@@ -119,7 +119,6 @@ REFUSED = {
         sliced(0, 2)[1],
         "SSMC-R02",
     ),
-    "groups of channels": (convolution(3, before=2, groups=2), weights(SIZE, 2, 3), "SSMC-T01"),
     "too many past inputs": (convolution(99, before=98, groups=1), weights(SIZE, SIZE, 99), "SSMC-T01"),
 }
 

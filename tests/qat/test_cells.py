@@ -110,7 +110,8 @@ def test_converters_of_a_chip_are_not_alike():
 
 def test_conversions_are_noisy_while_a_model_is_trained():
     """sqrt(read^2 + noise^2) in front of a kernel's converters, and of a dense matrix's."""
-    taox = with_settings(load_hardware("taox64"), ("noise.adc_enob=7", "noise.read_sigma_relative=0"))
+    settings = ("noise.adc_enob=7", "noise.read_sigma_relative=0", "noise.adc_gain_relative=0")
+    taox = with_settings(load_hardware("taox64"), settings)
     codes = torch.ones(1, 4, 2)
     written = writer(taox).write(codes, behind(codes))
     assert (written.fresh, written.variance) == (0.5, None)

@@ -34,7 +34,8 @@ def test_every_effect_is_alone_and_every_field_has_its_effect(taox64: Hardware) 
 
 def test_sizes_are_those_of_the_file_where_it_has_them(taox64: Hardware) -> None:
     own = {effect.name: effect for effect in effects(taox64) if effect.source == OWN}
-    assert set(own) == {"programming", "read noise"}
+    assert {"programming", "read noise", "resistance of wires", "stuck at g_max"} <= set(own)
+    assert "noise of converters" not in own
     assert own["read noise"].noise.read == taox64.noise.read_sigma_relative.value
     more = changed(taox64, ["noise.wire_ohm=2"]).hardware
     wires = next(effect for effect in effects(more) if effect.name == "resistance of wires")
