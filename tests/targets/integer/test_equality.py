@@ -22,7 +22,7 @@ from tests.graphs import Spec, model, reference, sample
 from tests.strategies import specs
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(specs(), st.integers(1, 3), st.integers(1, 14))
 @example(Spec(form="delta", after=True, per_channel=True, spelling="minmax"), 2, 9)
 @example(Spec(states=1, y_inside=True, sparse=True, seed=612483, channels=1), 1, 5)
