@@ -3,7 +3,7 @@
 Rounding a tensor to b bits adds noise at the output whose power falls fourfold a bit, and noise of many tensors adds
 up. So each tensor t is narrowed alone, to ``PROBED`` bits fewer, which measures on the calibration data
 
-    n_t   its noise: output power over error power, less that of all tensors at full width
+    n_t   its noise: error power over output power, less that of all tensors at full width
     c_t   what a bit of it costs: mean of ACE, size and ADC complexity, relative to the whole (`qs4d_metrics`)
 
 and with e_t(b) ~ 4^-b, scaled to n_t, bits are taken away one by one, always where c_t over the growth of e_t is
