@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ssmc.budgets import Budgets
     from ssmc.quantize import QuantizeConfig
     from ssmc.quantize.allocation import Allocated
+    from ssmc.quantize.model import Quantized
     from ssmc.quantize.read_back import Fidelity
 
 BITS = click.IntRange(1, 16)
@@ -154,7 +155,6 @@ def quantize(
     from ssmc.bundle.files import write_file
     from ssmc.data import load_samples
     from ssmc.importers.onnx_file import file_parts
-    from ssmc.printable import printable
     from ssmc.quantize import QuantizeConfig
     from ssmc.quantize.allocation import allocate, parted
     from ssmc.quantize.model import Ready
@@ -179,6 +179,14 @@ def quantize(
             done = narrow.quantized
     _require(done.fidelity, min_sqnr)
     write_file(output, done.model.SerializeToString(deterministic=True))
+    _tell(done, narrow)
+    say(f"wrote {output}: {done.quantizers} quantizers; compile it with 'ssmc compile {typed(output)}'")
+
+
+def _tell(done: Quantized, narrow: Allocated | None) -> None:
+    """What became of kernels and tensors, and how good the model is."""
+    from ssmc.printable import printable
+
     for kernel in done.kernels:
         unit = "modes" if kernel.basis == "modal" else "pairs of states"
         click.echo(
@@ -186,7 +194,6 @@ def quantize(
         )
     for line in [*(width_lines(narrow) if narrow else ()), *fidelity_lines(done.fidelity)]:
         click.echo(line)
-    say(f"wrote {output}: {done.quantizers} quantizers; compile it with 'ssmc compile {typed(output)}'")
 
 
 def _for_hardware(name: str, slices: int, given: dict[str, Any]) -> QuantizeConfig:
