@@ -101,11 +101,15 @@ def allocate(
         progress: is told what begins.
 
     Raises:
+        UsageError: SSMC-U34 where the labels are not the model's.
         GateError: SSMC-C04 where the full widths lose more.
     """
     full = {(name, width): int(getattr(config, width)) for name, width in _tensors(ready, config)}
     progress("all tensors at full width")
     first = _judged(ready, judges, config, full)
+    if not first.judged.float_accuracy:
+        fact = f"the float model has none of the {len(judges)} labels right"
+        raise UsageError("SSMC-U34", fact, "give the labels that the model was trained for", "--error")
     if first.lost > points:
         fact = f"at full width {first.lost:.2f} points are lost on {len(judges)} sequences"
         raise GateError("SSMC-C04", fact, "give more --bits, or a larger --error; nothing was written", "--error")

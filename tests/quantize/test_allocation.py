@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -81,6 +82,13 @@ def test_what_loses_too_much_at_full_width_is_refused(tmp_path: Path) -> None:
     widths = dict.fromkeys(("kernel_bits", "state_bits", "activation_bits", "input_bits", "weight_bits"), 3)
     with pytest.raises(GateError, match="SSMC-C04"):
         allocate(model, judges, 0.5, QuantizeConfig(**widths))
+
+
+def test_labels_of_another_model_are_refused(tmp_path: Path) -> None:
+    model, judges = ready(tmp_path)
+    assert judges.label is not None
+    with pytest.raises(UsageError, match="none of the 64 labels"):
+        allocate(model, replace(judges, label=judges.label + 100), 1, QuantizeConfig())
 
 
 def test_data_that_judge_nothing_are_refused() -> None:
