@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from ssmc.budgets import Budgets
 from ssmc.errors import VerificationError
@@ -36,7 +37,14 @@ def require_same(before: onnx.ModelProto, model: ir.Model, budgets: Budgets, sou
     for steps in STEPS:
         feeds = {str(value.name): rng.standard_normal(input_sizes(value, 2, steps)).astype(dtype)}
         old, new = (session.run(feeds)[0] for session in sessions)
-        scale = max(float(np.abs(old).max(initial=0.0)), 1e-30)
-        if old.shape != new.shape or not float(np.abs(old - new).max(initial=0.0)) <= TOLERANCE * scale:
+        if old.shape != new.shape or not _near(old, new):
             fact = f"its loop as Scan gives another output than the file over {steps} steps"
             raise VerificationError("SSMC-V08", fact, "have the loop take every step of its sequence once", source)
+
+
+def _near(old: NDArray[np.generic], new: NDArray[np.generic]) -> bool:
+    """Equal but for rounding where ``old`` is finite: noise may leave the domain of a logarithm or a root."""
+    finite = np.isfinite(old)
+    expected = old[finite].astype(np.float64)
+    scale = max(float(np.abs(expected).max(initial=0.0)), 1e-30)
+    return float(np.abs(expected - new[finite]).max(initial=0.0)) <= TOLERANCE * scale

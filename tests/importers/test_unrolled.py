@@ -111,6 +111,15 @@ def test_a_first_step_that_is_no_copy_of_the_others_is_seen() -> None:
         import_model(unrolled("gather", "stack", False))
 
 
+def test_inputs_outside_a_logarithm_are_no_difference() -> None:
+    """The trial's normal inputs give NaN in the file and in its Scan."""
+    proto = unrolled("gather", "stack", True)
+    first = proto.graph.node[0]
+    first.op_type = "Log"
+    del first.input[1]
+    assert sum(is_op(node, "Scan") for node in import_model(proto).graph) == 1
+
+
 def test_copies_that_differ_are_refused_with_the_step() -> None:
     with pytest.raises(ModelError, match=r"SSMC-M17.*unrolled into 6 steps, and step \d.*Scan"):
         import_model(unrolled("gather", "stack", True, spoil=True))
