@@ -124,7 +124,7 @@ class Loaders:
         steps: batches an epoch; needed where the training loader does not tell its length.
 
     Raises:
-        ValueError: the number of batches is not known.
+        ValueError: the number of batches is not known, or 0.
     """
 
     def __init__(
@@ -137,6 +137,10 @@ class Loaders:
             raise ValueError("the loader does not tell how many batches an epoch has: give steps")
         self._training, self._validation = training, validation
         self.steps = len(training) if steps is None else steps  # type: ignore[arg-type]
+        if self.steps < 1:
+            raise ValueError(
+                f"an epoch has {self.steps} batches: give a loader that is not empty, or steps of 1 or more"
+            )
 
     def training(self, rng: np.random.Generator) -> Batches:
         """The loader's next epoch; loaders that shuffle by torch's generator are seeded by the trainer."""
@@ -162,7 +166,8 @@ class _Epoch:
             count += 1
             yield as_batch(batch)
         if count < self.steps:
-            raise ValueError(f"the loader ended after {count} of {self.steps} batches")
+            anew = "; a generator ends once: give a function" if isinstance(self.loader, Iterator) else ""
+            raise ValueError(f"the loader ended after {count} of {self.steps} batches{anew}")
 
 
 def _opened(loader: object) -> Iterable[Sequence[Tensor]]:
@@ -171,18 +176,25 @@ def _opened(loader: object) -> Iterable[Sequence[Tensor]]:
 
 
 def as_batch(batch: Sequence[Tensor]) -> Batch:
-    """A batch of (x, target) or (x, lengths, target) with all three."""
-    if len(batch) == 2:
-        return batch[0], None, batch[1]
-    x, lengths, target = batch
-    return x, lengths, target
-
-
-def require_batch(x: Tensor, lengths: Tensor | None) -> None:
-    """Refuse what a model would silently compute something else for.
+    """A batch of (x, target) or (x, lengths, target) with all three.
 
     Raises:
-        ValueError: x is not (N, T, d) of float32 with some steps, or a length is not 1..T.
+        ValueError: it holds something else.
+    """
+    held = list(batch) if isinstance(batch, tuple | list) else []
+    if len(held) not in (2, 3) or not all(isinstance(part, Tensor) for part in held):
+        kinds = ", ".join(type(part).__name__ for part in held)
+        raise ValueError(
+            f"a batch is {type(batch).__name__} ({kinds}): give tensors (x, target) or (x, lengths, target)"
+        )
+    return held[0], None if len(held) == 2 else held[1], held[-1]
+
+
+def require_batch(x: Tensor, lengths: Tensor | None, target: Tensor, features: int | None) -> None:
+    """Refuse what a model would not take, or silently compute something else for.
+
+    Raises:
+        ValueError: x is not (N, T, ``features``) of float32 with steps, a length is not 1..T, or targets are not N.
     """
     if x.ndim != 3 or x.shape[1] < 1:
         raise ValueError(f"x is {tuple(x.shape)}: give sequences (N, T, d) with at least one step")
@@ -190,3 +202,7 @@ def require_batch(x: Tensor, lengths: Tensor | None) -> None:
         raise ValueError("x is float64: give float32, x.float()")
     if lengths is not None and (lengths.shape != (len(x),) or lengths.min() < 1 or lengths.max() > x.shape[1]):
         raise ValueError(f"lengths are {tuple(lengths.tolist())}: give {len(x)} from 1 to {x.shape[1]}")
+    if features is not None and x.shape[2] != features:
+        raise ValueError(f"x is {tuple(x.shape)}: the model takes {features} features a step (ModelConfig.d_input)")
+    if target.shape[:1] != x.shape[:1]:
+        raise ValueError(f"x is {tuple(x.shape)}, targets are {tuple(target.shape)}: give one for each of {len(x)}")

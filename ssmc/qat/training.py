@@ -283,7 +283,7 @@ def mixture(x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
 def _beside(model: nn.Module, batch: Batch) -> Batch:
     """The batch where the model is, once it is accepted."""
     x, lengths, label = batch
-    require_batch(x, lengths)
+    require_batch(x, lengths, label, getattr(getattr(model, "config", None), "d_input", None))
     device = next(model.parameters()).device
     return x.to(device), None if lengths is None else lengths.to(device), label.to(device)
 

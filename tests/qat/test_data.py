@@ -80,6 +80,10 @@ def test_generators_say_how_many_batches_an_epoch_has(tmp_path: Path) -> None:
     Trainer(model(), data, tmp_path / "a.pt").train(PHASE)
     with pytest.raises(ValueError, match="ended after 1 of 3"):
         Trainer(model(), Loaders(lambda: [(x, label)], [(x, label)], steps=3), tmp_path / "c.pt").train(PHASE)
+    with pytest.raises(ValueError, match="after 1 of 2 batches; a generator ends once"):
+        list(Loaders((batch for batch in [(x, label)]), [(x, label)], steps=2).training(np.random.default_rng(0)))
+    with pytest.raises(ValueError, match="0 batches: give a loader that is not empty"):
+        Loaders([], [(x, label)])
 
 
 def test_a_log_has_a_row_an_epoch_and_early_stop_ends_the_phase(tmp_path: Path) -> None:
@@ -130,6 +134,11 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
         ((x[0], label), "give sequences"),
         ((x, torch.full((len(x),), 33), label), "from 1 to 32"),
         ((x, torch.zeros(len(x), dtype=torch.int64), label), "from 1 to 32"),
+        ((x,), r"tuple \(Tensor\): give tensors"),
+        ((x.numpy(), label.numpy()), r"tuple \(ndarray, ndarray\): give tensors"),
+        ({"x": x, "label": label}, "a batch is dict"),
+        ((x[..., :0], label), "takes 1 features a step"),
+        ((x, label[:-1]), "give one for each of 16"),
     ):
         with pytest.raises(ValueError, match=says):
             Trainer(made, Loaders([batch], [batch]), path).train(PHASE)
