@@ -23,12 +23,13 @@ from ssmc.passes.place import Place
 from ssmc.passes.to_integers import to_integers
 from ssmc.pipeline import Pass
 from ssmc.targets.aimc.choices.candidates import Candidates
+from ssmc.targets.aimc.choices.figures import Objective
 from ssmc.targets.aimc.choices.full_scale import full_scales
 from ssmc.targets.aimc.choices.insert_partial_sums import InsertPartialSums
 from ssmc.targets.aimc.choices.lowering_deviation import lowering_deviation
 from ssmc.targets.aimc.choices.margins import limit, one_more_adc, real_time
 from ssmc.targets.aimc.choices.noise_budget import NoiseBudget
-from ssmc.targets.aimc.choices.place_and_pack import Choice, Objective, choice_from_json, pack_arrays, packings_of
+from ssmc.targets.aimc.choices.place_and_pack import Choice, choice_from_json, pack_arrays, packings_of
 from ssmc.targets.aimc.choices.placement import Placement, place_matrices
 from ssmc.targets.aimc.choices.variants import at_steps, compare, figures_of
 from ssmc.targets.aimc.cost.totals import Cost, cost, key_sorted

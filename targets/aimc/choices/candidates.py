@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ssmc.data import Samples
@@ -13,6 +13,7 @@ from ssmc.hardware.model import Hardware
 from ssmc.ir.program import Program
 from ssmc.targets.aimc.cost.totals import Cost, cost
 from ssmc.targets.aimc.lowering.kernel_places import Place, settled
+from ssmc.targets.aimc.lowering.mapping import Packings, make_banks
 from ssmc.targets.aimc.lowering.packing import ONE, Packing
 from ssmc.targets.aimc.lowering.partial_sums import Known, Lowered, Seen, lower
 from ssmc.targets.aimc.lowering.recorded_inputs import recorded_inputs
@@ -36,17 +37,26 @@ class Placed:
             ModelError: SSMC-A03 where the chip has too few arrays.
         """
         if packing not in self._tiles:
-            self._tiles[packing] = self._assembled(packing)
+            self._tiles[packing] = self._packed_alike(packing)
         found = self._tiles[packing]
         if isinstance(found, ModelError):
             raise found
         return found
 
-    def _assembled(self, packing: Packing) -> TileProgram | ModelError:
+    def _packed_alike(self, packing: Packing) -> TileProgram | ModelError:
         try:
-            return assemble(self.lowered, self.hardware, dict.fromkeys(self.lowered.plans, packing))
+            return self.packed(dict.fromkeys(self.lowered.plans, packing))
         except ModelError as refused:
             return refused
+
+    def packed(self, packings: Packings) -> TileProgram:
+        """The tile program with packings by `MatrixPlan.name`; raises as `tiles_with` does."""
+        return self.anywhere.placed(make_banks(self.lowered.plans, self.hardware, packings))
+
+    @cached_property
+    def anywhere(self) -> TileProgram:
+        """The tile program on a chip with as many arrays as it takes, one block an array."""
+        return assemble(self.lowered, replace(self.hardware, array=replace(self.hardware.array, count=0)))
 
     def first_that_fits(self, packings: Sequence[Packing]) -> Packing:
         """The first packing that the chip has arrays for.

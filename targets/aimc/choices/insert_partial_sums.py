@@ -18,9 +18,10 @@ from ssmc.ir.read_program import constants, read_program
 from ssmc.passes.place import KEY
 from ssmc.pipeline import Declined, Effect, Level, Pass, PassResult
 from ssmc.targets.aimc.choices.candidates import Candidates
+from ssmc.targets.aimc.choices.figures import Objective
 from ssmc.targets.aimc.choices.graph_converters import converter_constants, pair_constants
 from ssmc.targets.aimc.choices.noise_budget import NoiseBudget
-from ssmc.targets.aimc.choices.place_and_pack import Objective, packings_of
+from ssmc.targets.aimc.choices.place_and_pack import packings_of
 from ssmc.targets.aimc.choices.placement import place_matrices
 from ssmc.targets.aimc.lowering.conversion_plan import MatrixPlan
 from ssmc.targets.aimc.lowering.kernel_places import INPUT, OUTPUT, Place

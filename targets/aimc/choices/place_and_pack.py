@@ -10,22 +10,22 @@ Cost knows no noise and blocks on a diagonal disturb each other, so `diagonal` i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 from ssmc.errors import ModelError
+from ssmc.hardware.model import Hardware
 from ssmc.targets.aimc.choices.candidates import Candidates, Placed
+from ssmc.targets.aimc.choices.figures import Figures, Objective, weigh
 from ssmc.targets.aimc.choices.noise_budget import NoiseBudget
-from ssmc.targets.aimc.cost.totals import Cost, cost
+from ssmc.targets.aimc.choices.operation_costs import OperationCosts, Share
 from ssmc.targets.aimc.lowering.kernel_places import Place, places_of, settled
-from ssmc.targets.aimc.lowering.mapping import Packings, Tile, make_banks
+from ssmc.targets.aimc.lowering.mapping import Packings, make_banks
 from ssmc.targets.aimc.lowering.packing import ONE, Mode, Packing
-from ssmc.targets.aimc.tiles.assemble import assemble
 from ssmc.targets.aimc.tiles.instructions import TileProgram
 from ssmc.targets.base import Json
 
-Objective = Literal["energy", "area", "interval", "product"]
-OBJECTIVES: tuple[Objective, ...] = ("energy", "area", "interval", "product")
 LIMITS = (2, 4, 8, 16, 0)
 CANDIDATES: tuple[Packing, ...] = (
     Packing(),
@@ -34,28 +34,6 @@ CANDIDATES: tuple[Packing, ...] = (
 )
 ALIKE = ONE, Packing("multiplexed"), Packing("shared")
 SINGLE: tuple[Packing, ...] = (Packing(), *(Packing("multiplexed", limit) for limit in (2, 4, 8, 0)))
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What is weighed, nominal: energy of a step and of the end of a sequence, so that matrices there count too."""
-
-    energy_pj: float
-    area_um2: float
-    interval_ns: float
-
-    def of(self, objective: Objective) -> float:
-        """The figure that the objective names; product: picojoule x square millimetre x microsecond."""
-        return {
-            "energy": self.energy_pj,
-            "area": self.area_um2,
-            "interval": self.interval_ns,
-            "product": self.energy_pj * self.area_um2 * 1e-6 * self.interval_ns * 1e-3,
-        }[objective]
-
-    def to_json(self) -> Json:
-        """Plain numbers, units in the keys."""
-        return {"area_um2": self.area_um2, "energy_pj": self.energy_pj, "initiation_interval_ns": self.interval_ns}
 
 
 @dataclass(frozen=True)
@@ -81,13 +59,6 @@ def choice_from_json(data: Json) -> Choice:
         for name, found in data["alternatives"].items()
     }
     return Choice(data["what"], data["chosen"], weighed)
-
-
-def weigh(found: Cost) -> Figures:
-    """The figures of a program."""
-    energy = found.step_energy_pj + sum(line.nominal for line in found.finish)
-    area = sum(area.nominal for area in found.areas)
-    return Figures(energy, area, found.step_timing.initiation_interval_ns)
 
 
 def decide_places(
@@ -197,52 +168,25 @@ def _way_out(placed: Placed) -> str:
 NO_PACKING = "no packing fits: --place auto runs the rest digital; or take as many as needed: --set array.count=0"
 
 
-Layout = Packing | tuple[tuple[Tile, ...], ...]
-
-
 @dataclass
 class _Packer:
-    """Weighs packings of one lowered program, each once; keeps the tile program of the best so far."""
+    """Weighs packings of one lowered program."""
 
     placed: Placed
     objective: Objective
     longest_ns: float
-    tiles: TileProgram | None = None
-    best: Figures | None = None
-    seen: dict[tuple[Layout, ...], Figures | str] = field(default_factory=dict)
-    layouts: dict[tuple[str, Packing], Layout] = field(default_factory=dict)
+
+    @cached_property
+    def costs(self) -> OperationCosts:
+        """What every packing is weighed with."""
+        return OperationCosts(self.placed.anywhere, self.placed.hardware)
 
     def weigh(self, packings: Packings) -> Figures | str:
         """Figures, or why it does not fit."""
-        analog = [name for name, plan in self.placed.lowered.plans.items() if plan.kind != "digital"]
-        key = tuple(self._layout(name, packings[name]) for name in analog)
-        if key not in self.seen:
-            self.seen[key] = self._weigh(packings)
-        return self.seen[key]
-
-    def _layout(self, name: str, packing: Packing) -> Layout:
-        """What is equal where two packings of a matrix put its blocks to the same places; alone, unless it shares."""
-        if packing.mode == "shared":
-            return packing
-        if (name, packing) not in self.layouts:
-            hw = self.placed.hardware
-            roomy = replace(hw, array=replace(hw.array, count=0))
-            banks = make_banks({name: self.placed.lowered.plans[name]}, roomy, {name: packing})
-            self.layouts[name, packing] = tuple(bank.tiles for bank in banks)
-        return self.layouts[name, packing]
-
-    def _weigh(self, packings: Packings) -> Figures | str:
-        lowered, hw = self.placed.lowered, self.placed.hardware
         try:
-            alike = next(iter(packings.values()), ONE)
-            same = all(packing == alike for packing in packings.values())
-            found = self.placed.cost_with(alike) if same else cost(assemble(lowered, hw, packings), hw)
+            return self.costs.figures(make_banks(self.placed.lowered.plans, self.placed.hardware, packings))
         except ModelError as cause:
             return str(cause)
-        figures = weigh(found)
-        if self.best is None or self.rank(figures) < self.rank(self.best):
-            self.best, self.tiles = figures, found.tiles
-        return figures
 
     def rank(self, found: Figures | str) -> tuple[bool, float]:
         """Smaller is better: what keeps up before what does not, that by its interval; refused last."""
@@ -253,12 +197,35 @@ class _Packer:
 
     def improve(self, packings: dict[str, Packing]) -> dict[str, Packing]:
         """Matrix by matrix, whichever of `SINGLE` is better with the others as they are."""
-        for name in packings:
-            for candidate in SINGLE:
+        best = self.rank(self.weigh(packings))
+        apart = all(packing.mode != "shared" for packing in packings.values())
+        shares = self.costs.shares(make_banks(self.placed.lowered.plans, self.roomy, packings)) if apart else {}
+        for name, plan in self.placed.lowered.plans.items():
+            for candidate in SINGLE if plan.kind != "digital" else ():
                 trial = packings | {name: candidate}
-                if self.rank(self.weigh(trial)) < self.rank(self.weigh(packings)):
-                    packings = trial
+                changed = {plan.op: self._share(plan.op, trial)} if apart else {}
+                if apart and changed[plan.op] is shares[plan.op]:
+                    continue
+                rank = self.rank(self._apart(shares | changed) if apart else self.weigh(trial))
+                if rank < best:
+                    best, packings, shares = rank, trial, shares | changed
         return packings
+
+    @cached_property
+    def roomy(self) -> Hardware:
+        """The hardware with as many arrays as it takes."""
+        return replace(self.placed.hardware, array=replace(self.placed.hardware.array, count=0))
+
+    def _share(self, op: str, packings: Packings) -> Share:
+        """What one operation adds, packed without the others."""
+        plans = {name: plan for name, plan in self.placed.lowered.plans.items() if plan.op == op}
+        return self.costs.share(op, make_banks(plans, self.roomy, packings))
+
+    def _apart(self, shares: Mapping[str, Share]) -> Figures | str:
+        """Figures of operations that share no arrays, or that there are too few arrays."""
+        most = self.placed.hardware.array.count
+        too_many = most and sum(share.arrays for share in shares.values()) > most
+        return "too few arrays" if too_many else self.costs.apart(shares)
 
 
 def decide_packing(placed: Placed, objective: Objective = "product", steps_per_s: float = 0.0) -> Packed:
@@ -271,12 +238,13 @@ def decide_packing(placed: Placed, objective: Objective = "product", steps_per_s
     packings = {str(candidate): dict.fromkeys(placed.lowered.plans, candidate) for candidate in CANDIDATES}
     options = {name: packer.weigh(packing) for name, packing in packings.items()}
     start = min(options, key=lambda name: packer.rank(options[name]))
-    if packer.tiles is None:
+    if isinstance(options[start], str):
         fact = f"needs more arrays than '{placed.hardware.name}' has"
         raise ModelError("SSMC-A03", fact, NO_PACKING, "(all matrices)")
     best = packer.improve(packings[start])
+    tiles = placed.packed(best)
     if best == packings[start]:
-        return Packed(best, packer.tiles, (Choice("packing", start, options),))
+        return Packed(best, tiles, (Choice("packing", start, options),))
     changed = ", ".join(f"{name} {packing}" for name, packing in best.items() if packing != packings[start][name])
     chosen = f"{start}; but {changed}"
-    return Packed(best, packer.tiles, (Choice("packing", chosen, {**options, chosen: packer.weigh(best)}),))
+    return Packed(best, tiles, (Choice("packing", chosen, {**options, chosen: packer.weigh(best)}),))

@@ -15,8 +15,9 @@ from ssmc.ir.program import Program
 from ssmc.ir.requant import Requant
 from ssmc.ir.serialize import Arrays, encode_fields
 from ssmc.targets.aimc.choices.candidates import Candidates, Placed
+from ssmc.targets.aimc.choices.figures import Objective
 from ssmc.targets.aimc.choices.noise_budget import NoiseBudget
-from ssmc.targets.aimc.choices.place_and_pack import Choice, Objective, decide_places
+from ssmc.targets.aimc.choices.place_and_pack import Choice, decide_places
 from ssmc.targets.aimc.lowering.kernel_places import Place
 from ssmc.targets.aimc.lowering.partial_sums import Lowered, matrices, with_matrices
 

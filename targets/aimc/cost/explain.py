@@ -169,7 +169,7 @@ def _critical(found: Cost) -> list[int]:
 def _limiting(found: Cost) -> list[int]:
     """Positions of the instructions in the limiting loop, or on the limiting resource."""
     code, tiles, hw = found.tiles.per_step, found.tiles, found.hardware
-    ns, sites = [duration_ns(i, tiles, hw) for i in code], sites_of(tiles)
+    ns, sites = [duration_ns(i, tiles, hw) for i in code], sites_of(tiles.banks)
     limit = found.step_timing.limited_by
     if limit.startswith("loop of "):
         return loop_paths(code, dataflow(code, sites), ns)[limit.removeprefix("loop of ")]

@@ -16,11 +16,12 @@ bank, and banks among each other, work in parallel, except where they share arra
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ssmc.hardware.model import Hardware
 from ssmc.targets.aimc.cost.durations import duration_ns
+from ssmc.targets.aimc.lowering.mapping import Bank
 from ssmc.targets.aimc.tiles import instructions as isa
 from ssmc.targets.aimc.tiles.instructions import TileProgram
 
@@ -69,33 +70,38 @@ class Timing:
 def schedule(code: tuple[isa.Instruction, ...], tiles: TileProgram, hw: Hardware) -> Timing:
     """Timing of one pass over an instruction list."""
     ns = [duration_ns(i, tiles, hw) for i in code]
-    sites = sites_of(tiles)
+    sites = sites_of(tiles.banks)
     flow = dataflow(code, sites)
     in_order, work = list(flow), list[int]()
-    occupancy: dict[str, float] = defaultdict(float)
     for k, i in enumerate(code):
-        for name in resources(i, ns[k], sites):
-            occupancy[name] += ns[k]
-            if name == DIGITAL:
-                in_order[k] = (*flow[k], *work[-1:])
-                work.append(k)
+        if DIGITAL in resources(i, ns[k], sites):
+            in_order[k] = (*flow[k], *work[-1:])
+            work.append(k)
     path = longest_path(in_order, ns)
     stages = tuple(Stage(code[k].op, type(code[k]).__name__, ns[k]) for k in path if ns[k])
-    return Timing(
-        sum(ns[k] for k in path), stages, _loops(code, flow, ns), dict(sorted(occupancy.items())), tuple(path)
-    )
+    busy = dict(sorted(occupancy(zip(code, ns, strict=True), sites).items()))
+    return Timing(sum(ns[k] for k in path), stages, loops_ns(code, flow, ns), busy, tuple(path))
+
+
+def occupancy(timed: Iterable[tuple[isa.Instruction, float]], sites: Sites) -> dict[str, float]:
+    """Busy time of every site's arrays and converters, and of the digital unit, from instructions and durations."""
+    found: dict[str, float] = defaultdict(float)
+    for i, ns in timed:
+        for name in resources(i, ns, sites):
+            found[name] += ns
+    return found
 
 
 Sites = dict[str, tuple[str, ...]]
 
 
-def sites_of(tiles: TileProgram) -> Sites:
+def sites_of(banks: Mapping[str, Bank]) -> Sites:
     """By bank, what it cannot use while another does: arrays that hold the same banks are one site, named by them."""
     holds: dict[int, list[str]] = defaultdict(list)
-    for name, bank in tiles.banks.items():
+    for name, bank in banks.items():
         for array in bank.arrays:
             holds[array].append(name)
-    sites: dict[str, dict[str, None]] = {name: {} for name in tiles.banks}
+    sites: dict[str, dict[str, None]] = {name: {} for name in banks}
     for names in holds.values():
         for name in names:
             sites[name][" + ".join(names)] = None
@@ -188,7 +194,7 @@ def _back(came: Sequence[int | None] | dict[int, int | None], at: int | None) ->
     return path[::-1]
 
 
-def _loops(code: Sequence[isa.Instruction], flow: Flow, ns: list[float]) -> dict[str, float]:
+def loops_ns(code: Sequence[isa.Instruction], flow: Flow, ns: list[float]) -> dict[str, float]:
     """Longest path from the first read-out of every register to its update, both included."""
     return {name: sum(ns[k] for k in path) for name, path in loop_paths(code, flow, ns).items()}
 

@@ -85,6 +85,9 @@ class _Assembler:
     def __init__(self, lowered: Lowered, hardware: Hardware, packings: Packings) -> None:
         self.program, self.plans, self.hardware = lowered.program, lowered.plans, hardware
         self.banks = {bank.name: bank for bank in make_banks(lowered.plans, hardware, packings)}
+        self.banks_of: dict[str, list[Bank]] = {}
+        for bank in self.banks.values():
+            self.banks_of.setdefault(bank.op, []).append(bank)
         self.values = {name: Value(codes.size, codes.quant.bits, True) for name, codes in self.program.values.items()}
         self.registers: dict[str, Register] = {}
         self.accumulators: dict[str, Accumulator] = {}
@@ -199,7 +202,7 @@ class _Assembler:
         self, plan: MatrixPlan, requant: Requant, sources: tuple[str, ...], target: str, width: int
     ) -> list[Instruction]:
         op, size = plan.op, plan.matrix.groups * plan.matrix.outputs
-        banks = [bank for bank in self.banks.values() if bank.op == op and _serves(bank, plan)]
+        banks = [bank for bank in self.banks_of.get(op, ()) if _serves(bank, plan)]
         if plan.kind != "digital" and not plan.matrix.parts:
             return self._converted_once(plan, requant, sources, target, width, banks[0].name)
         total = self._wire(f"{plan.name}/sum", size, 32)

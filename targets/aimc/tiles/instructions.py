@@ -11,7 +11,8 @@ Instructions have names of their own, verbs: one operation of the integer progra
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, Literal
@@ -322,6 +323,12 @@ class TileProgram:
     per_step: tuple[Instruction, ...]
     per_sequence: tuple[Instruction, ...] = field(default=())
     clocks: dict[str, Clock] = field(default_factory=dict)
+
+    def placed(self, banks: Iterable[Bank]) -> TileProgram:
+        """The program with its banks elsewhere; what the instructions and the codes alone say is not asked again."""
+        found = replace(self, banks={bank.name: bank for bank in banks})
+        vars(found).update(ramps=self.ramps, drive_widths=self.drive_widths)
+        return found
 
     def clock(self, i: Instruction) -> Clock:
         """The clock on which an instruction runs."""

@@ -15,8 +15,9 @@ from ssmc.hardware.model import Hardware
 from ssmc.ir.executor import Executor
 from ssmc.ir.program import Program
 from ssmc.targets.aimc.choices.candidates import Candidates
+from ssmc.targets.aimc.choices.figures import Figures
 from ssmc.targets.aimc.choices.noise_budget import NoiseBudget, OnChip
-from ssmc.targets.aimc.choices.place_and_pack import Figures, decide_places
+from ssmc.targets.aimc.choices.place_and_pack import decide_places
 from ssmc.targets.aimc.simulation.monte_carlo import monte_carlo
 from ssmc.targets.aimc.target import AimcTarget
 

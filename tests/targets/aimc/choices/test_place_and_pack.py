@@ -18,7 +18,8 @@ from ssmc.ir.matrix import Matrix
 from ssmc.ir.operations import StateSpace
 from ssmc.ir.program import Program
 from ssmc.targets.aimc.choices.candidates import Candidates, Placed
-from ssmc.targets.aimc.choices.place_and_pack import OBJECTIVES, Figures, decide_packing, decide_places, weigh
+from ssmc.targets.aimc.choices.figures import OBJECTIVES, Figures, weigh
+from ssmc.targets.aimc.choices.place_and_pack import decide_packing, decide_places
 from ssmc.targets.aimc.cost.totals import cost
 from ssmc.targets.aimc.lowering.partial_sums import lower
 from ssmc.targets.aimc.target import AimcTarget
