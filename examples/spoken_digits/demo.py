@@ -7,6 +7,7 @@ where float rounding cannot explain it.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -92,6 +93,18 @@ def forced_against_onnxruntime(samples: Samples) -> ForcedComparison:
     return found
 
 
+def what_if(bundle: Path) -> str:
+    """Commands that go on from here, with the `ssmc` that ran this."""
+    program = os.path.relpath(Path(sys.executable).parent / "ssmc")
+    model, data = (os.path.relpath(HERE / name) for name in ("model.onnx", "test.npz"))
+    chip = "--set adc.bits=6 --set array.rows=128 --set array.columns=128"
+    return (
+        f"What would 6-bit converters and arrays of 128 x 128 change?\n"
+        f"  {program} compile {model} --target aimc {chip} -o {bundle.parent / 'what-if'}\n"
+        f"  {program} diff {bundle} {bundle.parent / 'what-if'} --data {data} --html {bundle.parent / 'what-if.html'}"
+    )
+
+
 @click.command()
 @click.option("--output", "-o", type=click.Path(path_type=Path), default=Path("out"), help="Where the bundles go.")
 @click.option("--limit", type=int, help="Only the first recordings.")
@@ -124,7 +137,7 @@ def main(output: Path, limit: int | None) -> None:
         f"of the real value, {forced.wrong} elsewhere\n"
     )
     click.echo("\n".join(f"{value:>12}  {label}  {note}".rstrip() for value, label, note in summary(crossbar.report)))
-    click.echo(f"\nreport: {output / 'spoken_digits-aimc' / 'report.html'}")
+    click.echo(f"\nreport: {output / 'spoken_digits-aimc' / 'report.html'}\n\n{what_if(output / 'spoken_digits-aimc')}")
     if found.differing or forced.wrong:
         click.echo(f"error: first difference at {found.first or forced.first}", err=True)
         sys.exit(1)

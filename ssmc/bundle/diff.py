@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from ssmc.bundle.check import NOT_GATED, metrics_of, read_baseline
+from ssmc.bundle.check import NOT_GATED, accuracy, evaluate, metrics_of, read_baseline
 from ssmc.bundle.check import SCHEMA as BASELINE
 from ssmc.bundle.files import MARKER
 from ssmc.bundle.folder import Bundle, load
+from ssmc.data import Samples
 from ssmc.errors import UsageError
 from ssmc.ir.rounding import IntArray
 from ssmc.ir.serialize import DAMAGE, Json
@@ -38,6 +39,8 @@ class Side:
         parts: energy in picojoule a sequence, by ``operation/component``.
         facts: everything that is equal or not, by what it is of: options, hardware keys, kernels, operations, mapping.
         weights: integer weights by operation; a report has none.
+        steps: of the sequence whose costs the figures are; a baseline has none.
+        bundle: that it is read from; a report and a baseline have none.
     """
 
     name: str
@@ -46,17 +49,24 @@ class Side:
     parts: dict[str, float]
     facts: dict[str, str]
     weights: dict[str, IntArray]
+    steps: int | None = None
+    bundle: Bundle | None = None
 
 
-def read_side(path: Path) -> Side:
+def read_side(path: Path, steps: int | None = None) -> Side:
     """A bundle's folder, a ``report.json`` or a baseline.
+
+    The costs of a bundle are those of a sequence of ``steps`` steps; as compiled where it is None.
 
     Raises:
         UsageError: SSMC-B01..B04 and SSMC-C10 from the file, SSMC-C11 where it is none of the three.
     """
     if path.is_dir() or path.name == MARKER:
         bundle = load(path if path.is_dir() else path.parent)
-        return _of_report(str(path), bundle.report, bundle)
+        report = bundle.report
+        if steps not in (None, report.cost.get("steps")):
+            report = replace(report, cost=bundle.cost(steps))
+        return _of_report(str(path), report, bundle)
     text = read_text(path, "SSMC-C11", "give a bundle, a report.json or a baseline")
     try:
         data: Json = json.loads(text)
@@ -68,8 +78,8 @@ def read_side(path: Path) -> Side:
         raise UsageError("SSMC-C11", fact, "give a bundle, a report.json or a baseline", str(path)) from cause
 
 
-def difference(old: Side, new: Side) -> Difference:
-    """Compare two sides of one kind.
+def difference(old: Side, new: Side, *notes: str) -> Difference:
+    """Compare two sides of one kind; ``notes`` come before the figures.
 
     Raises:
         UsageError: SSMC-C11 where one is a baseline and the other is not.
@@ -82,12 +92,34 @@ def difference(old: Side, new: Side) -> Difference:
     parts = [Change(c.key, c.old, c.new, c.absolute / total if total else None) for c in _changes(old.parts, new.parts)]
     keys = dict.fromkeys([*old.facts, *new.facts])
     pairs = ((key, old.facts.get(key, ""), new.facts.get(key, "")) for key in keys)
+    apart = f"figures of a sequence are those of {old.steps} steps, then of {new.steps}"
     return Difference(
         (old.name, new.name),
         tuple(figures),
         tuple(sorted(parts, key=lambda c: (-abs(c.absolute), c.key))),
         tuple((key, a, b) for key, a, b in pairs if a != b),
         dict(_weights(old.weights, new.weights)),
+        (*notes, *((apart,) if old.steps != new.steps else ())),
+    )
+
+
+def on_data(
+    old: Side, new: Side, samples: Samples, progress: Callable[[int], None] = lambda done: None
+) -> tuple[Side, Side, str]:
+    """Both with their accuracy on labelled sequences as a figure, and a sentence on the predictions that differ.
+
+    Raises:
+        UsageError: SSMC-U12 where a side is no bundle, or the data has no labels.
+    """
+    if old.bundle is None or new.bundle is None or samples.label is None:
+        what = "no label" if samples.label is None else f"no bundle in {(new if old.bundle else old).name}"
+        raise UsageError("SSMC-U12", f"--data: there is {what}", "give two bundles, and sequences with labels")
+    before, after = (evaluate(bundle, samples, progress=progress) for bundle in (old.bundle, new.bundle))
+    moved = int((before.argmax(-1) != after.argmax(-1)).sum())
+    return (
+        replace(old, figures={"accuracy": accuracy(before, samples.label), **old.figures}),
+        replace(new, figures={"accuracy": accuracy(after, samples.label), **new.figures}),
+        f"{moved} of {len(samples)} predictions differ",
     )
 
 
@@ -130,7 +162,8 @@ def _of_report(name: str, report: Report, bundle: Bundle | None) -> Side:
     weights = {} if bundle is None else {op.name: matrix.codes for op, matrix in bundle.compiled.program.matrices()}
     settings = {} if bundle is None else bundle.compiled.settings()
     facts = {**dict(_facts(report)), **{f"hardware {key}": value for key, value in settings.items()}}
-    return Side(name, "report", {k: float(v) for k, v in figures.items() if math.isfinite(v)}, parts, facts, weights)
+    finite = {key: float(value) for key, value in figures.items() if math.isfinite(value)}
+    return Side(name, "report", finite, parts, facts, weights, report.cost.get("steps"), bundle)
 
 
 def _facts(report: Report) -> Iterator[tuple[str, str]]:

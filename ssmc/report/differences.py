@@ -8,11 +8,19 @@ from dataclasses import dataclass
 
 from ssmc.ir.serialize import Json
 from ssmc.printable import printable
+from ssmc.report.markup import cards, page, section, table
+from ssmc.report.svg import paired_bars
 from ssmc.report.text import columns
-from ssmc.report.units import quantity, unit_of
+from ssmc.report.units import quantity, unit_of, words
 
 #: what the facts begin with that somebody set; the others follow from them
 CAUSES = ("ssmc", "steps", "model", "target", "hardware")
+#: figures that a page shows first, where they moved
+CARDS = (
+    "accuracy", "energy_pj.per_sequence.nominal", "latency_ns.per_step.nominal", "initiation_interval_ns.nominal",
+    "area_um2.nominal", "adc_conversions.per_step", "arrays", "cycles.per_step",
+)  # fmt: skip
+BARS = 12
 Rows = list[tuple[str, ...]]
 Table = Callable[[Sequence[str], Sequence[Sequence[str]]], str]
 
@@ -56,6 +64,7 @@ class Difference:
         facts: key, old and new; empty where a side has it not.
         weights: by operation, how many codes differ and of how many, the largest difference and the first place; None
             where the shapes differ.
+        notes: sentences on what to know before reading the figures.
     """
 
     names: tuple[str, str]
@@ -63,6 +72,7 @@ class Difference:
     parts: tuple[Change, ...]
     facts: tuple[tuple[str, str, str], ...]
     weights: dict[str, Json | None]
+    notes: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -84,27 +94,67 @@ def as_markdown(found: Difference, most: int) -> str:
     return _written(found, most, _markdown, "### {}")
 
 
+def as_html(found: Difference, most: int) -> str:
+    """The same as a page, with the energies that moved most as bars."""
+    old, new = found.names
+    if found.empty:
+        return page(f"{old} and {new}", "No difference.")
+    energies = [(c.key, c.old or 0.0, c.new or 0.0) for c in found.parts[:BARS]]
+    drawn = (paired_bars(energies, "energy_pj", "energies before and after"),) if energies else ()
+    return page(
+        f"{old} and {new}",
+        "· ".join(found.notes),
+        cards(_card_figures(found)),
+        section("Energies that moved most", f"Of a sequence: {old} above, {new} below.", *drawn),
+        *(
+            section(title, _left(len(rows), most), table(head, rows[:most], numeric=numeric))
+            for title, head, rows, numeric in tables(found)
+            if rows
+        ),
+    )
+
+
+def _card_figures(found: Difference) -> Iterator[tuple[str, str, str]]:
+    moved = {change.key: change for change in found.figures}
+    for change in (moved[key] for key in CARDS if key in moved):
+        _, old, new, absolute, relative = _row(change)
+        yield new, words(_unit_key(change.key)), f"{old} before, {relative or absolute}"
+
+
 def _written(found: Difference, most: int, table: Table, title: str) -> str:
     old, new = (printable(name) for name in found.names)
     if found.empty:
         return f"{old} and {new}: no difference"
-    blocks = [f"{old} -> {new}"]
-    for heading, head, rows in _tables(found):
+    blocks = ["\n".join([f"{old} -> {new}", *found.notes])]
+    for heading, head, rows, _ in tables(found):
         if rows:
-            left = f"\n... and {len(rows) - most} more" if len(rows) > most else ""
-            blocks.append(f"{title.format(heading)}\n\n{table(head, rows[:most])}{left}")
+            left = _left(len(rows), most)
+            blocks.append(f"{title.format(heading)}\n\n{table(head, rows[:most])}{left and chr(10) + left}")
     return "\n\n".join(blocks)
 
 
-def _tables(found: Difference) -> Iterator[tuple[str, tuple[str, ...], Rows]]:
+def _left(count: int, most: int) -> str:
+    return f"... and {count - most} more" if count > most else ""
+
+
+def tables(found: Difference) -> Iterator[tuple[str, tuple[str, ...], Rows, Sequence[int]]]:
+    """Title, head and rows of each table, and which of its columns are numbers."""
     causes = [row for row in _fact_rows(found) if row[0].startswith(CAUSES)]
-    yield "Set", ("what", "old", "new"), causes
-    yield "Weights", ("operation", "codes that differ", "largest", "first at"), _weight_rows(found)
-    yield "Figures", ("figure", "old", "new", "change", "relative"), [_row(c) for c in found.figures]
-    head = ("energy of", "old", "new", "change", "relative", "share of the change")
+    yield "Set", ("what", "old", "new"), causes, ()
+    yield "Weights", ("operation", "codes that differ", "largest", "first at"), _weight_rows(found), ()
+    changes = ("old", "new", "change", "relative")
+    yield "Figures", ("figure", *changes), [_row(change) for change in _shown(found.figures)], range(1, 5)
     parts = [(*_row(c, unit="_pj"), "-" if c.share is None else f"{100 * c.share:.1f} %") for c in found.parts]
-    yield "Energy", head, parts
-    yield "Kernels, operations, mapping", ("what", "old", "new"), [r for r in _fact_rows(found) if r not in causes]
+    yield "Energy", ("energy of", *changes, "share of the change"), parts, range(1, 6)
+    rest = [row for row in _fact_rows(found) if row not in causes]
+    yield "Kernels, operations, mapping", ("what", "old", "new"), rest, ()
+
+
+def _shown(figures: Sequence[Change]) -> list[Change]:
+    """Accuracy first, and ends of an interval only where its nominal value stayed."""
+    moved = {change.key for change in figures}
+    kept = [c for c in figures if c.key.rpartition(".")[0] + ".nominal" not in moved - {c.key}]
+    return sorted(kept, key=lambda change: change.key != "accuracy")
 
 
 def _fact_rows(found: Difference) -> Rows:
@@ -121,6 +171,9 @@ def _weight_rows(found: Difference) -> Rows:
 
 
 def _row(change: Change, unit: str = "") -> tuple[str, ...]:
+    if change.key == "accuracy":
+        old, new = ("-" if value is None else f"{100 * value:.2f} %" for value in (change.old, change.new))
+        return change.key, old, new, f"{100 * change.absolute:+.2f} points", ""
     key = f"{_unit_key(change.key)}{unit}"
     old, new = ("-" if value is None else quantity(key, value) for value in (change.old, change.new))
     sign = "+" if change.absolute > 0 else ""

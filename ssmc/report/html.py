@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.resources import files
 
 from ssmc.analysis.kernels import KernelAnalysis
 from ssmc.ir.serialize import Json
@@ -11,7 +10,7 @@ from ssmc.report.costs import breakdowns, comparison_rows, constant_rows, metric
 from ssmc.report.crossbar import crossbar_sections
 from ssmc.report.facts import OpFacts, PassFacts, Report, is_computed_exactly
 from ssmc.report.kernels import KernelFacts
-from ssmc.report.markup import Cell, badge, card, escape, folded, section, table
+from ssmc.report.markup import Cell, badge, cards, escape, folded, page, section, table
 from ssmc.report.summary import summary
 from ssmc.report.svg import bars, pole_plot, pole_zoom
 from ssmc.report.text import CHANNEL_HEAD, channel_rows, skipped_line
@@ -35,17 +34,11 @@ def render_html(report: Report) -> str:
         _comparison(report),
         _metrics(report),
     ]
-    body = "".join(part for part in parts if part)
-    css = files("ssmc.report").joinpath("style.css").read_text(encoding="utf-8")
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>\n{css}</style></head>\n<body><main>"
-        f"<header><h1>{escape(title)}</h1><p>{escape(_subtitle(report))}</p></header>"
-        f'<div class="cards">{"".join(card(*figure) for figure in summary(report))}</div>\n{body}'
-        f"<footer>Compiled by ssmc {escape(report.ssmc)}. Drawn from report.json; timings and the deviation measured "
-        "after each pass are in trace.json.</footer></main></body></html>\n"
+    footer = (
+        f"Compiled by ssmc {report.ssmc}. Drawn from report.json; timings and the deviation measured after each pass "
+        "are in trace.json."
     )
+    return page(title, _subtitle(report), cards(summary(report)), *parts, footer=footer)
 
 
 def _subtitle(report: Report) -> str:

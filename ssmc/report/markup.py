@@ -5,6 +5,7 @@ from __future__ import annotations
 import html as standard
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 
 from ssmc.printable import printable
 
@@ -50,6 +51,24 @@ def section(title: str, lead: str, *parts: str) -> str:
         return ""
     anchor = title.lower().replace(" ", "-")
     return f'<section id="{escape(anchor)}"><h2>{escape(title)}</h2><p class="lead">{escape(lead)}</p>{inner}</section>'
+
+
+def page(title: str, lead: str, *parts: str, footer: str = "") -> str:
+    """A whole page with its style: no scripts, no network."""
+    css = files("ssmc.report").joinpath("style.css").read_text(encoding="utf-8")
+    below = f"<p>{escape(lead)}</p>" if lead else ""
+    end = f"<footer>{escape(footer)}</footer>" if footer else ""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>\n{css}</style></head>\n<body><main>"
+        f"<header><h1>{escape(title)}</h1>{below}</header>{''.join(parts)}{end}</main></body></html>\n"
+    )
+
+
+def cards(figures: Iterable[tuple[str, ...]]) -> str:
+    """Summary figures side by side, each as `card` takes it."""
+    return f'<div class="cards">{"".join(card(*figure) for figure in figures)}</div>\n'
 
 
 def card(value: str, label: str, note: str = "") -> str:

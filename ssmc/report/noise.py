@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
 
 from ssmc.ir.serialize import Json
-from ssmc.report.markup import card, escape, section, table
+from ssmc.report.markup import cards, escape, page, section, table
 from ssmc.report.noise_plots import accuracy_plot, clip_maps, duration, pole_plot
 from ssmc.report.text import columns
 
@@ -122,29 +121,23 @@ def noise_html(result: Json) -> str:
     title = f"Noise on {result['hardware']}"
     first = result["at"][0]
     kind = "accuracy" if result["labelled"] else "agreement with the ideal chip"
-    cards = (
-        card(f"{result['ideal_accuracy']['value']:.1%}", f"ideal {kind}", f"{result['sequences']} sequences"),
-        card(f"{first['accuracy']['value']:.1%}", duration(first["time_s"]), f"{len(first['chips'])} chips"),
-        *later_card(result),
-        card(
-            f"{stable_chips(first)} of {len(first['chips'])}",
-            "chips with all poles inside 1",
-            duration(first["time_s"]),
-        ),
+    stable = f"{stable_chips(first)} of {len(first['chips'])}"
+    figures = (
+        (f"{result['ideal_accuracy']['value']:.1%}", f"ideal {kind}", f"{result['sequences']} sequences"),
+        (f"{first['accuracy']['value']:.1%}", duration(first["time_s"]), f"{len(first['chips'])} chips"),
+        *later_figure(result),
+        (stable, "chips with all poles inside 1", duration(first["time_s"])),
     )
     lead = "A dot is a chip; the bar is the mean with its 95 % interval (chips and sequences resampled); dashed: ideal."
     model = [(key, str(value)) for key, value in sorted(result["noise"].items()) if value]
-    body = (
-        section(kind.capitalize(), lead, accuracy_plot(result), table(TIME_HEAD, time_rows(result)))
-        + section("Poles", POLE_LEAD, _poles(result))
-        + section("Clipping", CLIP_LEAD, _clips(result))
-        + section("Noise model", "What was not ideal (docs/noise.md).", table(("key", "value"), model))
-    )
-    css = files("ssmc.report").joinpath("style.css").read_text(encoding="utf-8")
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title><style>\n{css}'
-        f'</style></head>\n<body><main><header><h1>{escape(title)}</h1></header><div class="cards">{"".join(cards)}'
-        f"</div>\n{body}</main></body></html>\n"
+    return page(
+        title,
+        "",
+        cards(figures),
+        section(kind.capitalize(), lead, accuracy_plot(result), table(TIME_HEAD, time_rows(result))),
+        section("Poles", POLE_LEAD, _poles(result)),
+        section("Clipping", CLIP_LEAD, _clips(result)),
+        section("Noise model", "What was not ideal (docs/noise.md).", table(("key", "value"), model)),
     )
 
 
@@ -154,12 +147,12 @@ def stable_chips(at: Json) -> int:
     return sum(value < 1 for value in worst) if worst else len(at["chips"])
 
 
-def later_card(result: Json) -> list[str]:
+def later_figure(result: Json) -> list[tuple[str, str, str]]:
     """The last time, where there is more than one."""
     last = result["at"][-1]
     if len(result["at"]) == 1:
         return []
-    return [card(f"{last['accuracy']['value']:.1%}", f"after {duration(last['time_s'])}", "mean over chips")]
+    return [(f"{last['accuracy']['value']:.1%}", f"after {duration(last['time_s'])}", "mean over chips")]
 
 
 def _poles(result: Json) -> str:

@@ -36,6 +36,24 @@ def bars(values: Mapping[str, float], unit_key: str, title: str, *, share: bool 
     )
 
 
+def paired_bars(values: Sequence[tuple[str, float, float]], unit_key: str, title: str) -> str:
+    """Two bars an entry (name, before, after), on one scale and in the order given, each with its value."""
+    top = max((max(before, after) for _, before, after in values), default=0.0) or 1.0
+    pitch = 2 * BAR + GAP
+    height = pitch * len(values) + GAP
+    start = max(LABEL, 10 + round(LETTER * max((len(name) for name, *_ in values), default=0)))
+    rows = []
+    for i, (name, before, after) in enumerate(values):
+        y = GAP + pitch * i
+        old = _bar((start, y), name, before / top, quantity(unit_key, before))
+        rows.append(f'<g class="before">{old}</g>{_bar((start, y + BAR), "", after / top, quantity(unit_key, after))}')
+    width = start + LENGTH + VALUE
+    return (
+        f'<svg class="bars" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+        f'aria-label="{escape(title)}">{"".join(rows)}</svg>'
+    )
+
+
 def _bar(corner: tuple[int, int], label: str, share: float, text: str) -> str:
     (x, y), length = corner, max(share * LENGTH, 1.0)
     middle = y + BAR * 0.72

@@ -6,10 +6,9 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from functools import partial
-from importlib.resources import files
 from typing import Any
 
-from ssmc.report.markup import Cell, Html, escape, section, table
+from ssmc.report.markup import Cell, Html, escape, page, section, table
 from ssmc.report.text import columns
 from ssmc.report.units import quantity, words
 from ssmc.sweep.pareto import Axis, front, pareto_plot
@@ -54,16 +53,9 @@ def as_csv(sweep: Sweep, results: Sequence[Result]) -> str:
 
 def as_html(sweep: Sweep, results: Sequence[Result], title: str) -> str:
     """One page without scripts: a plot for every cost against accuracy, and the table."""
-    css = files("ssmc.report").joinpath("style.css").read_text(encoding="utf-8")
     done = [result for result in results if not result.error]
     lead = f"{len(results)} of {len(sweep.points)} points are done, {len(results) - len(done)} of them refused."
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>\n{css}</style></head>\n<body><main>"
-        f"<header><h1>{escape(title)}</h1><p>{escape(lead)}</p></header>"
-        f"{_plots(sweep, done)}{_points(sweep, results)}</main></body></html>\n"
-    )
+    return page(title, lead, _plots(sweep, done), _points(sweep, results))
 
 
 def _plots(sweep: Sweep, done: Sequence[Result]) -> str:

@@ -90,6 +90,54 @@ def test_a_changed_chip_is_told_by_its_keys_and_what_they_cost(tmp_path: Path) -
     assert energy not in found.over(100 * abs(energy.relative) + 1e-6)
 
 
+def test_costs_of_two_bundles_are_of_one_number_of_steps(tmp_path: Path) -> None:
+    """Otherwise energy would differ by the steps alone."""
+    imported = import_model(model(SPEC))
+    old, new = (ssmc.compile(imported, "int", oracle=False, steps=s).save(tmp_path / str(s)) for s in (30, 100))
+    found = difference(read_side(old), read_side(new, read_side(old).steps))
+    assert (found.figures, found.notes) == ((), ())
+    apart = between(old / "report.json", new / "report.json")
+    assert apart.notes == ("figures of a sequence are those of 30 steps, then of 100",)
+    assert apart.notes[0] in as_text(apart, 9)
+    result = run("diff", old, new, "--fail-over", "1")
+    assert (result.exit_code, "per_sequence" in result.stdout) == (0, False)
+
+
+def test_accuracy_on_data_and_a_page(tmp_path: Path) -> None:
+    proto, folder = model(SPEC), tmp_path
+    old, new = saved(folder / "a", proto), saved(folder / "b", with_one_code_moved(proto))
+    x = np.random.default_rng(0).standard_normal((40, 6, ssmc.load(old).compiled.program.input_size)).astype(np.float32)
+    predicted = [ssmc.load(path).run(x).argmax(-1) for path in (old, new)]
+    np.savez(folder / "d.npz", x=x, label=predicted[0])
+    result = run("diff", old, new, "--data", folder / "d.npz", "--html", folder / "d.html")
+    differ = int((predicted[0] != predicted[1]).sum())
+    assert result.exit_code == 0, result.output
+    assert f"{differ} of 40 predictions differ" in result.stdout
+    page = (folder / "d.html").read_text()
+    assert f"{differ} of 40 predictions differ" in page
+    if differ:
+        assert f"accuracy  100.00 %  {100 - 2.5 * differ:.2f} %  -{2.5 * differ:.2f} points" in result.stdout
+    assert "1 of " in page.partition("<h2>Weights</h2>")[2]
+    for side in (old / "report.json", folder / "none.npz"):
+        refused = run("diff", old, side, "--data", folder / "d.npz", "--html", folder / "e.html")
+        assert refused.exit_code == 2
+        assert not (folder / "e.html").exists()
+    np.savez(folder / "bare.npz", x=x)
+    assert "SSMC-U12" in run("diff", old, new, "--data", folder / "bare.npz").stderr
+    same = run("diff", old, old, "--html", folder / "same.html")
+    assert same.exit_code == 0
+    assert "No difference." in (folder / "same.html").read_text()
+
+
+def test_an_interval_is_one_row() -> None:
+    ends = tuple(
+        Change(f"area_um2.{end}", value, 2 * value) for end, value in (("low", 1), ("nominal", 2), ("high", 3))
+    )
+    found = Difference(("a", "b"), (*ends, Change("accuracy", 0.5, 0.25), Change("x.low", 1, 2)), (), (), {})
+    rows = [line.split()[0] for line in as_text(found, 9).splitlines()[6:]]
+    assert rows == ["accuracy", "area_um2.nominal", "x.low"]
+
+
 def test_baselines(tmp_path: Path) -> None:
     paths = []
     for name, metrics in (("a", {"accuracy": 0.5, "outputs.sha256": "x"}), ("b", {"accuracy": 0.4, "new": 1.0})):

@@ -51,6 +51,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("compile", model, "--target", "int", "--no-oracle", "-o", folder / "int"),
         ("noise", folder / "aimc", "--data", data, "--chips", 2, "--html", folder / "noise.html"),
         ("sweep", folder / "sweep.toml", "--html", folder / "sweep.html"),
+        ("compile", model, "--target", "aimc", "--no-oracle", "--set", "adc.columns_per_adc=16", "-o", folder / "slow"),
+        ("diff", folder / "aimc", folder / "slow", "--data", data, "--html", folder / "diff.html"),
     ):
         done = ssmc(*command)
         assert done.exit_code == 0, done.output
@@ -80,7 +82,7 @@ def chromium(folder: Path, *words: str) -> str:
 
 
 @pytest.mark.parametrize("scheme", [LIGHT, DARK], ids=["light", "dark"])
-@pytest.mark.parametrize("name", ["aimc/report.html", "int/report.html", "noise.html", "sweep.html"])
+@pytest.mark.parametrize("name", ["aimc/report.html", "int/report.html", "noise.html", "sweep.html", "diff.html"])
 def test_a_page_can_be_read_by_everyone(name: str, scheme: int, pages: Path, tmp_path: Path) -> None:
     assert probed(pages / name, tmp_path, scheme) == []
 
