@@ -8,12 +8,14 @@ first line is ``# NAME`` with an ending is that file.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shlex
-import subprocess
-import sys
+import warnings
 from pathlib import Path
+
+from click.testing import CliRunner
+
+from ssmc.cli import cli
 
 RECORDINGS = "examples/spoken_digits/test.npz"
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,11 +49,11 @@ def run_console(body: str, folder: Path) -> None:
         if not line.startswith("$ ssmc "):
             continue
         expected = status(lines[number + 1 :])
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        words = [word.replace("examples/", f"{ROOT}/examples/") for word in shlex.split(line[2:], comments=True)]
-        command = [sys.executable, "-m", *words]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == expected, f"{line}\n{done.stdout}\n{done.stderr}"
+        words = [word.replace("examples/", f"{ROOT}/examples/") for word in shlex.split(line[7:], comments=True)]
+        with contextlib.chdir(folder), warnings.catch_warnings():
+            warnings.simplefilter("default")  # a warning is no error to who runs a command
+            done = CliRunner().invoke(cli, words)
+        assert done.exit_code == expected, f"{line}\n{done.output}"
 
 
 def status(after: list[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,11 +26,16 @@ def sources() -> list[Path]:
     return [file for top in tops for file in ([top] if top.suffix == ".py" else top.rglob("*.py"))]
 
 
+@cache
+def trees() -> list[ast.Module]:
+    """What the files say, parsed once."""
+    return [ast.parse(file.read_text(encoding="utf-8")) for file in sources()]
+
+
 def raised() -> set[str]:
     """Codes that stand in the code, docstrings apart."""
     codes: set[str] = set()
-    for file in sources():
-        tree = ast.parse(file.read_text(encoding="utf-8"))
+    for tree in trees():
         docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
         texts = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
         codes |= {code for node in texts if id(node) not in docs for code in CODE.findall(node.value)}
@@ -38,8 +44,7 @@ def raised() -> set[str]:
 
 def pass_classes() -> int:
     """How many passes there are."""
-    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in sources()]
-    found = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    found = [node for tree in trees() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     return sum(any(isinstance(base, ast.Name) and base.id == "Pass" for base in node.bases) for node in found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -42,11 +43,21 @@ def part(count: int, seed: int) -> Part:
 @pytest.fixture
 def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
     """A tiny task whose folder and runs are in the working directory, an empty one."""
-    monkeypatch.chdir(tmp_path)
+    return task_in(tmp_path, monkeypatch, SHAPE)
+
+
+@pytest.fixture
+def shallow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
+    """The same with one layer, which takes half the time to train and to export."""
+    return task_in(tmp_path, monkeypatch, replace(SHAPE, layers=1))
+
+
+def task_in(folder: Path, monkeypatch: pytest.MonkeyPatch, shape: ModelConfig) -> Task:
+    monkeypatch.chdir(folder)
     data = Ragged(part(24, 0), part(6, 1), part(12, 2), batch=6)
-    found = Task(str(tmp_path / "tiny"), "none.npz", data, SHAPE, (), (Phase("qat", 2, 2e-3, 2e-4, distil=0.5),))
+    found = Task(str(folder / "tiny"), "none.npz", data, shape, (), (Phase("qat", 2, 2e-3, 2e-4, distil=0.5),))
     torch.manual_seed(3)
-    save_parameters(S4DClassifier(SHAPE), found.folder / "models" / "float-s0.npz")
+    save_parameters(S4DClassifier(shape), found.folder / "models" / "float-s0.npz")
     monkeypatch.setitem(fewer.TASKS, "smnist", lambda path: found)  # data of any file
     return found
 
@@ -75,13 +86,13 @@ def test_states_and_rates_together_from_a_float_model_to_a_row(task):
     assert same == [row]
 
 
-def test_a_training_goes_on_and_another_recipe_trains_anew(task):
-    _, before = rows(task, "--modes", "1")
-    (task.folder / "models" / "qat-fewer-n2-s0.onnx").unlink()  # as if it was stopped before the export
-    printed, after = rows(task, "--modes", "1")
+def test_a_training_goes_on_and_another_recipe_trains_anew(shallow):
+    _, before = rows(shallow, "--modes", "1")
+    (shallow.folder / "models" / "qat-fewer-n2-s0.onnx").unlink()  # as if it was stopped before the export
+    printed, after = rows(shallow, "--modes", "1")
     assert "epoch" not in printed  # all of them are in the checkpoint
     assert after == before
-    printed, (row,) = rows(task, "--modes", "1", "--epochs", "1")
+    printed, (row,) = rows(shallow, "--modes", "1", "--epochs", "1")
     assert "qat epoch 1/1" in printed
     assert "--epochs 1" in row["command"]
 
@@ -133,8 +144,8 @@ def test_literal_counts_states_that_differ_by_channel():
     assert more.ace - few.ace == 3 * 2 * 32 * 32
 
 
-def test_post_training_measures_every_width(task, tmp_path, monkeypatch):
-    monkeypatch.setitem(post_training.TASKS, "smnist", lambda path: task)
+def test_post_training_measures_every_width(shallow, tmp_path, monkeypatch):
+    monkeypatch.setitem(post_training.TASKS, "smnist", lambda path: shallow)
     line = ["--task", "smnist", "--data", str(FEWER), "--bits", "8,5", "--out", str(tmp_path / "rows.json")]
     ran = CliRunner().invoke(post_training.main, line, catch_exceptions=False)
     assert ran.exit_code == 0, ran.output

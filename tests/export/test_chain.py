@@ -28,9 +28,9 @@ CASES = {
 }
 
 
-def trained(quant: QuantConfig, modes: int | None = None) -> S4DClassifier:
+def trained(quant: QuantConfig, modes: int | None = None, layers: int = 2) -> S4DClassifier:
     torch.manual_seed(0)
-    config = ModelConfig(3, 5, d_model=4, d_state=8, layers=2, dt_min=1e-2, dt_max=1.0, quant=quant)
+    config = ModelConfig(3, 5, d_model=4, d_state=8, layers=layers, dt_min=1e-2, dt_max=1.0, quant=quant)
     model = S4DClassifier(config).eval()
     x = [torch.randn(4, 60, 3)]
     if modes:
@@ -42,7 +42,7 @@ def trained(quant: QuantConfig, modes: int | None = None) -> S4DClassifier:
 @pytest.mark.parametrize("name", CASES)
 def test_a_trained_configuration_has_the_same_codes_everywhere(name, tmp_path):
     quant = CASES[name]
-    model = trained(quant)
+    model = trained(quant, layers=2 if name == "mixed" else 1)  # a layer takes seconds to export
     x = np.random.default_rng(0).standard_normal((6, 40, 3)).astype(np.float32)
     export_onnx(model, torch.from_numpy(x[:1]), tmp_path / "m.onnx")
     integer = ssmc.compile(tmp_path / "m.onnx", target="int")
@@ -69,11 +69,11 @@ def test_mixed_form_keeps_slow_modes_in_delta_and_fast_ones_direct():
 
 def test_pruned_modes_are_gone_and_the_loudest_stay(tmp_path):
     quant = QuantConfig()
-    whole, model = trained(quant), trained(quant, modes=2)
-    assert [block.ssm.C.shape for block in model.blocks] == [(4, 2, 2)] * 2
+    whole, model = trained(quant, layers=1), trained(quant, modes=2, layers=1)
+    assert model.blocks[0].ssm.C.shape == (4, 2, 2)
     lost = []
     for victim in range(4):
-        other = trained(quant)
+        other = trained(quant, layers=1)
         set_mode(other, Mode.RECURRENT)
         set_mode(whole, Mode.RECURRENT)
         kept = torch.tensor([[m for m in range(4) if m != victim]] * 4)
@@ -86,4 +86,4 @@ def test_pruned_modes_are_gone_and_the_loudest_stay(tmp_path):
     torch.testing.assert_close(energy, torch.stack(lost, 1), rtol=1e-3, atol=1e-3)
     export_onnx(model, torch.randn(1, 20, 3), tmp_path / "m.onnx")
     program = ssmc.compile(tmp_path / "m.onnx", target="int").compiled.program
-    assert [op.n_state for op in program.ops if isinstance(op, StateSpace)] == [4, 4]
+    assert [op.n_state for op in program.ops if isinstance(op, StateSpace)] == [4]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -28,9 +30,9 @@ FORMS = {
 }
 
 
-def model(quant: QuantConfig) -> S4DClassifier:
+def model(quant: QuantConfig, layers: int) -> S4DClassifier:
     torch.manual_seed(0)
-    config = ModelConfig(3, 4, d_model=5, d_state=4, layers=2, dt_min=0.05, dt_max=0.5, quant=quant)
+    config = ModelConfig(3, 4, d_model=5, d_state=4, layers=layers, dt_min=0.05, dt_max=0.5, quant=quant)
     made = S4DClassifier(config).eval()
     for block in made.blocks:
         ssm = block.ssm
@@ -44,24 +46,37 @@ def kernels(bundle) -> list[StateSpace]:
     return [op for op in bundle.compiled.program.ops if isinstance(op, StateSpace)]
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Model and file by form, each exported once; in delta form two layers, each of which takes seconds."""
+    folder = tmp_path_factory.mktemp("orders")
+
+    @cache
+    def make(name):
+        made = model(FORMS[name], layers=2 if name == "delta" else 1)
+        export_onnx(made, torch.zeros(1, 5, 3), folder / f"{name}.onnx")
+        return made, folder / f"{name}.onnx"
+
+    return make
+
+
 @pytest.mark.parametrize("name", FORMS)
-def test_orders_one_to_four_have_the_same_codes_everywhere(name, tmp_path):
+def test_orders_one_to_four_have_the_same_codes_everywhere(name, exported):
     quant = FORMS[name]
-    trained = model(quant)
+    trained, path = exported(name)
     x = np.random.default_rng(0).standard_normal((6, 40, 3)).astype(np.float32)
-    export_onnx(trained, torch.from_numpy(x[:1]), tmp_path / "m.onnx")
-    integer = ssmc.compile(tmp_path / "m.onnx", target="int")
+    integer = ssmc.compile(path, target="int")
     samples = Samples(x.reshape(-1, 3), np.arange(7) * 40)
     for op in kernels(integer):
         live = driven_states(op).sum(1)
         assert (live <= ORDERS).all()  # a coarse grid may round a state away
         assert name != "delta" or live.tolist() == ORDERS
-    crossbar = ssmc.compile(tmp_path / "m.onnx", target="aimc", hardware="taox64")
+    crossbar = ssmc.compile(path, target="aimc", hardware="taox64")
     compared = compare_codes(integer.compiled.executor(), crossbar.compiled.executor(), samples)
     assert compared.compared > 0
     assert compared.differing == 0
     if find_compiler() is not None:
-        c = ssmc.compile(tmp_path / "m.onnx", target="c")
+        c = ssmc.compile(path, target="c")
         wanted = integer.compiled.executor().run(x, samples.lengths)
         assert np.array_equal(c.run(x), integer.run(x))
         assert np.array_equal(integer.compiled.fast_executor(240).run(x, samples.lengths), wanted)
@@ -69,10 +84,10 @@ def test_orders_one_to_four_have_the_same_codes_everywhere(name, tmp_path):
         assert np.array_equal(integer.run(x), trained(torch.from_numpy(x)).detach().numpy())
 
 
-def test_counts_hold_only_what_lives(tmp_path):
+def test_counts_hold_only_what_lives(exported):
     """65 columns a step: encoder 5, two kernels of the states and 5 outputs, two mixings of 10, decoder 4."""
-    export_onnx(model(QuantConfig()), torch.zeros(1, 5, 3), tmp_path / "m.onnx")
-    bundle = ssmc.compile(tmp_path / "m.onnx", target="int")
+    _, path = exported("delta")
+    bundle = ssmc.compile(path, target="int")
     columns = 5 + 2 * (sum(ORDERS) + 5) + 2 * 10 + 4
     assert [kernel.live_states for kernel in bundle.report.kernels] == [sum(ORDERS)] * 2
     assert bundle.report.metrics["ssmc"]["model"]["adc_bits_per_step"] == 8 * columns

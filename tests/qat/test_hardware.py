@@ -15,7 +15,7 @@ from ssmc.errors import SsmcWarning  # noqa: E402
 from ssmc.export import export_onnx  # noqa: E402
 from ssmc.hardware.file import load_hardware  # noqa: E402
 from ssmc.ir.executor import Executor  # noqa: E402
-from ssmc.qat import S4D, ModelConfig, QuantConfig, QuantLinear, S4DClassifier, calibrate  # noqa: E402
+from ssmc.qat import S4D, Mode, ModelConfig, QuantConfig, QuantLinear, S4DClassifier, calibrate, set_mode  # noqa: E402
 from ssmc.qat.cells import CellNoise, Held, live_states  # noqa: E402
 from ssmc.qat.cells import lowered as reduced_states  # noqa: E402
 from ssmc.targets.aimc.lowering.partial_sums import lower  # noqa: E402
@@ -32,9 +32,16 @@ def signal(items: int, length: int, seed: int = 0):
     return torch.randn(items, length, 3, generator=torch.Generator().manual_seed(seed))
 
 
+def untrained(quant: QuantConfig, **options):
+    """For weights and steps of another model."""
+    model = S4DClassifier(ModelConfig(3, 5, d_model=4, d_state=6, quant=quant, **options)).eval()
+    set_mode(model, Mode.QUANTIZED)
+    return model
+
+
 def calibrated(quant: QuantConfig, **options):
     torch.manual_seed(0)
-    model = S4DClassifier(ModelConfig(3, 5, d_model=4, d_state=6, quant=quant, **options)).eval()
+    model = untrained(quant, **options)
     calibrate(model, [signal(4, 40, 1)])
     return model
 
@@ -51,20 +58,20 @@ CONVERTERS = [
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """One file for all: converters are no part of it."""
+    """Weights and integer program for all: converters are no part of them."""
     path = tmp_path_factory.mktemp("hardware") / "m.onnx"
     model = calibrated(QuantConfig())
     export_onnx(model, signal(1, 5), path)
-    return model.state_dict(), path
+    return model.state_dict(), ssmc.compile(path, oracle=False).compiled.program
 
 
 @pytest.mark.parametrize(("bits", "step", "offset"), CONVERTERS)
 def test_the_model_is_the_lowered_program(exported, bits, step, offset):
-    weights, path = exported
+    weights, program = exported
     hw = chip(bits, step=step, offset=offset)
-    model = calibrated(QuantConfig(hardware=hw))
+    model = untrained(QuantConfig(hardware=hw))
     model.load_state_dict(weights)
-    found = lowered(path, hw)
+    found = AimcTarget(hw).emit(program)
     assert any(plan.kind == "lossy" for plan in found.lowered.plans.values())
     x = signal(3, 32, seed=5)  # means of 32 steps are exact
     expected = Executor(found.lowered.program).run(x.numpy())
@@ -74,12 +81,11 @@ def test_the_model_is_the_lowered_program(exported, bits, step, offset):
 
 @pytest.mark.parametrize("step", ["per_column", "per_array"])
 def test_ranges_that_data_choose_are_those_of_the_lowered_program(exported, step):
-    weights, path = exported
+    weights, source = exported
     hw = chip(5, step=step)
-    model = calibrated(QuantConfig(hardware=hw))
+    model = untrained(QuantConfig(hardware=hw))
     model.load_state_dict(weights)
     data = Samples(signal(1, 64, 9)[0].numpy(), np.array([0, 30, 64]), None)
-    source = lowered(path, hw).source
     seen = recorded_inputs(source, data)
     matrices = [m for m in model.modules() if isinstance(m, S4D | QuantLinear)]
     for module, drives in zip(matrices, seen.values(), strict=True):
@@ -94,11 +100,11 @@ def test_ranges_that_data_choose_are_those_of_the_lowered_program(exported, step
 @pytest.mark.parametrize("name", ["hermes64", "neurram", "taox64", "array"])
 def test_the_cells_of_training_are_those_of_the_lowered_program(exported, name):
     """Codes, and what a converter counts, are those of the file; columns that hold nothing are as they are."""
-    weights, path = exported
-    hw = chip(8, step="per_array") if name == "array" else replace(load_hardware(name))
-    model = calibrated(QuantConfig(hardware=hw, device_noise=True))
+    weights, program = exported
+    hw = chip(8, step="per_array") if name == "array" else load_hardware(name)
+    model = untrained(QuantConfig(hardware=hw, device_noise=True))
     model.load_state_dict(weights)
-    found = lowered(path, hw).lowered.plans
+    found = AimcTarget(hw).emit(program).lowered.plans
     written = [m for m in model.modules() if isinstance(m, CellNoise)]
     seen = {}
     for module in written:

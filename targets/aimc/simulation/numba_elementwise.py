@@ -27,10 +27,12 @@ def look_up(table, lo, x):
 def multiply(a, b, requant):
     """``requant(a b)``, channel by channel; ``requant``: `loop_arguments.RequantArrays` (channels,)."""
     r = requant
-    out = a * b
+    out = np.empty_like(a)
     active = np.zeros(a.shape[2], np.float32)
     for c in range(a.shape[0]):
         for t in range(a.shape[1]):
+            for lane in range(a.shape[2]):
+                out[c, t, lane] = a[c, t, lane] * b[c, t, lane]
             requantize(out[c, t], r.multiplier[c], r.offset[c], r.shift[c], r.divisor[c], r.lo[c], r.hi[c], active)
     return out
 

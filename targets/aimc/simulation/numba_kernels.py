@@ -51,9 +51,9 @@ def recurrent(product, converter, requant, state, keys, lengths, u, tail, first,
             for k in range(n):
                 read_out(register[k], state.inverse[g, k], state.dac_lo[g, k], state.dac_hi[g, k], v[k])
                 if first.size:
-                    first[g * n + k, t, :] = v[k]
+                    copy(v[k], first[g * n + k, t])
             for k in range(m):
-                v[n + k, :] = u[g * m + k, t]
+                copy(u[g * m + k, t], v[n + k])
             for lane in range(lanes):
                 active[lane] = float32(lengths[lane] > t)
             convert(product, converter, requant, g, t * groups + g, keys, active, v, q, work, clips)
@@ -63,7 +63,7 @@ def recurrent(product, converter, requant, state, keys, lengths, u, tail, first,
                     seen = later[g * n + k, t]
                     read_out(register[k], state.inverse[g, k], state.dac_lo[g, k], state.dac_hi[g, k], seen)
             for k in range(p):
-                tail[g * p + k, t, :] = q[n + k]
+                copy(q[n + k], tail[g * p + k, t])
 
 
 @compiled
@@ -77,12 +77,19 @@ def stateless(product, converter, requant, keys, lengths, u, out, clips):
     for g in range(groups):
         for t in range(steps):
             for k in range(inputs):
-                v[k, :] = u[g * inputs + k, t]
+                copy(u[g * inputs + k, t], v[k])
             for lane in range(lanes):
                 active[lane] = float32(lengths[lane] > t)
             convert(product, converter, requant, g, t * groups + g, keys, active, v, q, work, clips)
             for j in range(outputs):
-                out[g * outputs + j, t, :] = q[j]
+                copy(q[j], out[g * outputs + j, t])
+
+
+@compiled
+def copy(x, out):
+    """``out[:] = x``, which numba compiles for seconds: the error for other shapes takes all of its strings."""
+    for lane in range(len(x)):
+        out[lane] = x[lane]
 
 
 @compiled

@@ -150,10 +150,7 @@ def test_the_stages_of_the_limit_add_up_to_the_interval(taox64: Hardware, progra
     assert data["limit"]["limited_by"] == data["limited_by"]
 
 
-@pytest.mark.parametrize(
-    "remedy", [{"packing": "multiplexed"}, {"packing": "auto"}, {"place": "auto"}, {"set": ("array.count=0",)}]
-)
-def test_the_remedies_for_too_few_arrays(remedy: dict[str, Any]) -> None:
+def test_too_few_arrays_name_what_fits() -> None:
     program = demo_program()
     with pytest.raises(ModelError, match=r"SSMC-A03.*64; --packing multiplexed fits.*--set array.count=0"):
         AimcTarget("hermes64", packing="one").emit(program)
@@ -161,6 +158,13 @@ def test_the_remedies_for_too_few_arrays(remedy: dict[str, Any]) -> None:
         AimcTarget("hermes", packing="one").emit(program)
     with pytest.raises(ModelError, match=r"SSMC-A03.*than 'hermes' has; no packing fits: --place auto"):
         AimcTarget("hermes").emit(program)
+
+
+@pytest.mark.parametrize(
+    "remedy", [{"packing": "multiplexed"}, {"packing": "auto"}, {"place": "auto"}, {"set": ("array.count=0",)}]
+)
+def test_the_remedies_for_too_few_arrays(remedy: dict[str, Any]) -> None:
+    program = demo_program()
     assert AimcTarget("hermes64", **({"packing": "one"} | remedy)).emit(program).tiles.per_step
     if "packing" not in remedy:
         assert AimcTarget("hermes", **remedy).emit(program).tiles.per_step

@@ -10,12 +10,12 @@ from functools import cache
 
 import pytest
 
-import ssmc
 from ssmc.hardware.conductances import noise_of
 from ssmc.hardware.file import load_hardware
 from ssmc.hardware.model import rules, sections
 from ssmc.targets.aimc.target import AimcTarget
-from tests.graphs import Spec, model
+from tests.compiling import program_of
+from tests.graphs import Spec
 
 ENERGY, AREA, TIME, NOISE, LEAKAGE = (
     {"energy": 1},
@@ -106,18 +106,16 @@ SPEC = Spec(seed=3)
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+def compiled():  # type: ignore[no-untyped-def]
     """Figures of the model with settings; those of options are ``key=value`` without a dot."""
-    path = tmp_path_factory.mktemp("keys") / "model.onnx"
-    path.write_bytes(model(SPEC).SerializeToString())
+    program = program_of(SPEC)
 
     @cache
     def figures(settings: tuple[str, ...]) -> dict[str, object]:
         options = dict(setting.split("=") for setting in settings if "." not in setting.split("=")[0])
         keys = tuple(setting for setting in settings if "." in setting.split("=")[0])
-        target = AimcTarget(set=keys, **options)  # type: ignore[arg-type]
-        bundle = ssmc.compile(path, target, oracle=False)
-        cost = bundle.cost(20)
+        chip = AimcTarget(set=keys, **options).emit(program)  # type: ignore[arg-type]
+        cost = chip.cost(20)
         return {
             "energy": cost["energy_pj"]["per_sequence"]["nominal"],
             "area": cost["area_um2"]["nominal"],
@@ -129,7 +127,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyp
             "arrays": cost["arrays"],
             "conversions": cost["adc_conversions"]["per_sequence"],
             "drives": cost["dac_drives"]["per_sequence"],
-            "noise": repr(noise_of(bundle.compiled.hardware)),  # type: ignore[attr-defined]
+            "noise": repr(noise_of(chip.hardware)),
         }
 
     return figures

@@ -133,7 +133,7 @@ def test_the_graph_holds_the_same_quantizers(place: Any, preset: str, after: boo
     """onnxruntime on the bundle's graph, the integer executor and the ideal chip give the same outputs."""
     hw = replace(taox64, adc=replace(taox64.adc, bits=5)) if preset == "narrow" else preset
     spec = Spec(seed=3, features=2, channels=3, states=2, layers=2, form="delta", after=after)
-    bundle = ssmc.compile(import_model(model_of(spec)), AimcTarget(hw, place=place), poles="keep")
+    bundle = ssmc.compile(import_model(model_of(spec)), AimcTarget(hw, place=place), poles="keep", oracle=False)
     x = sample(spec)
     ours = Executor(bundle.compiled.program).run(x)
     assert np.array_equal(bundle.run(x), ours)
