@@ -156,6 +156,19 @@ def file_place(path: Path) -> Path:
     return place
 
 
+def require_unread(output: Path, inputs: Iterable[Path]) -> None:
+    """Refuse, before any work, to write over what a command reads: a file, or those of a bundle but its page.
+
+    Raises:
+        UsageError: SSMC-B05.
+    """
+    place = output.resolve()
+    for path in inputs:
+        own = [path / name for name in {MARKER, *_listed(path)} - {"report.html"}] if path.is_dir() else [path]
+        if place in (file.resolve() for file in own):
+            raise UsageError("SSMC-B05", "this command reads that file", "choose another name", str(output))
+
+
 def _kind(path: Path) -> str:
     mode = path.stat().st_mode
     kinds = {stat.S_ISREG: "a file", stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}

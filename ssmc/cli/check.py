@@ -9,14 +9,14 @@ import click
 
 from ssmc.cli.progress import counting
 from ssmc.cli.say import say
-from ssmc.cli.types import NewFile, budget_option
+from ssmc.cli.types import NewFile, Writing, budget_option
 
 if TYPE_CHECKING:
     from ssmc.budgets import Budgets
     from ssmc.bundle.check import Value
 
 
-@click.command(short_help="Compare accuracy and costs with a baseline.")
+@click.command(cls=Writing, short_help="Compare accuracy and costs with a baseline.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Labelled sequences (.npz).")
 @click.option(

@@ -153,12 +153,13 @@ def compile_(
     # numpy reads this as it loads: products of small blocks make threads of BLAS wait more than they work
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from ssmc.bundle import compile as compiling
-    from ssmc.bundle.files import require_target_folder, write_file
+    from ssmc.bundle.files import require_target_folder, require_unread, write_file
     from ssmc.bundle.options import target_with
     from ssmc.errors import UsageError
     from ssmc.report.text import pipeline_table, report_text
 
     chosen = target_with(target, options | {"set": settings or None}, pairs)
+    require_unread(output / "model.onnx", (model,))
     poles: Poles = "move" if stabilize else "refuse"
     if stop_after is not None:
         if prune_budget is not None or target_sqnr is not None:

@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from ssmc.cli.say import say
-from ssmc.cli.types import NewFile
+from ssmc.cli.types import NewFile, Writing
 
 LENGTH = re.compile(r"0*[1-9][0-9]{0,8}")
 
 
-@click.command(short_help="Export a torch model to ONNX.")
+@click.command(cls=Writing, short_help="Export a torch model to ONNX.")
 @click.argument("factory", metavar="MODULE:FACTORY")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="State dict to load, a file that torch.save wrote.")
 @click.option(

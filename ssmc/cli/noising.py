@@ -11,7 +11,7 @@ import click
 
 from ssmc.cli.progress import counting
 from ssmc.cli.say import say
-from ssmc.cli.types import COUNT, SEED, NewFile, budget_option
+from ssmc.cli.types import COUNT, SEED, NewFile, Writing, budget_option
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
-@click.command("noise", short_help="Simulate accuracy on noisy chips and over time.")
+@click.command("noise", cls=Writing, short_help="Simulate accuracy on noisy chips and over time.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
     "--data",

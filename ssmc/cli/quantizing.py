@@ -11,7 +11,7 @@ import click
 from ssmc.cli.progress import stages
 from ssmc.cli.say import say, typed
 from ssmc.cli.states import STATE_HELP, named_states
-from ssmc.cli.types import COUNT, Finite, NewFile, budget_option
+from ssmc.cli.types import COUNT, Finite, NewFile, Writing, budget_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ WIDTHS = {
 }
 
 
-@click.command(short_help="Quantize a float ONNX model after training.")
+@click.command(cls=Writing, short_help="Quantize a float ONNX model after training.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Calibration sequences (.npz).")
 @click.option(

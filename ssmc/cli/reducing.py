@@ -10,7 +10,7 @@ import click
 from ssmc.cli.progress import stages
 from ssmc.cli.say import say, typed
 from ssmc.cli.states import STATE_HELP, named_states
-from ssmc.cli.types import COUNT, NewFile, budget_option
+from ssmc.cli.types import COUNT, NewFile, Writing, budget_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ssmc.quantize.reduction import Reduced
 
 
-@click.command(short_help="Give a float ONNX model fewer states.")
+@click.command(cls=Writing, short_help="Give a float ONNX model fewer states.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Calibration sequences (.npz).")
 @click.option("--states", "count", type=click.IntRange(1, 4096), help="Real states of every channel.")

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from ssmc.cli.say import say
-from ssmc.cli.types import NewFile
+from ssmc.cli.types import NewFile, Writing
 
 if TYPE_CHECKING:
     from ssmc.bundle.folder import Bundle
 
 
-@click.command(short_help="Print or redraw a bundle's report.")
+@click.command(cls=Writing, short_help="Print or redraw a bundle's report.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--html", type=NewFile(), help="Write the report as an HTML page to this file instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of tables.")

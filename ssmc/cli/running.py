@@ -9,13 +9,13 @@ import click
 
 from ssmc.cli.progress import counting
 from ssmc.cli.say import say
-from ssmc.cli.types import SEED, NewFile, budget_option
+from ssmc.cli.types import SEED, NewFile, Writing, budget_option
 
 if TYPE_CHECKING:
     from ssmc.budgets import Budgets
 
 
-@click.command(short_help="Run a bundle on a data file.")
+@click.command(cls=Writing, short_help="Run a bundle on a data file.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
     "--data",

@@ -8,10 +8,10 @@ import click
 
 from ssmc.cli.progress import counting
 from ssmc.cli.say import say
-from ssmc.cli.types import COUNT, NewFile
+from ssmc.cli.types import COUNT, NewFile, Writing
 
 
-@click.command("sweep", short_help="Compile many points, and show what is best at equal cost.")
+@click.command("sweep", cls=Writing, short_help="Compile many points, and show what is best at equal cost.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--output",
@@ -38,7 +38,7 @@ def sweep(
       ssmc sweep converters.toml --jobs 2 --html converters.html
       ssmc sweep converters.toml --dask tcp://scheduler:8786 --csv converters.csv
     """
-    from ssmc.bundle.files import write_file
+    from ssmc.bundle.files import require_unread, write_file
     from ssmc.report.text import columns
     from ssmc.sweep.page import as_csv as csv_text
     from ssmc.sweep.page import as_html, as_table
@@ -52,10 +52,11 @@ def sweep(
         click.echo(columns(asked.varied, rows) or "1 point")
         return
     database = output or file.with_suffix(".sqlite")
-    kept = {path.resolve() for path in (file, database, *map(Path, asked.stamps))}
+    read = (file, *map(Path, asked.stamps))
+    require_unread(database, read)
     for path in (as_csv, html):
-        if path is not None and path.resolve() in kept:
-            raise click.BadParameter(f"{path} is a file that the sweep reads or keeps; choose another name")
+        if path is not None:
+            require_unread(path, (database, *read))
     with Store(database) as store:
         known = len(asked.points) - len(store.open_points(asked))
         if known:

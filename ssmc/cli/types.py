@@ -30,6 +30,21 @@ class NewFile(click.Path):
         return path
 
 
+class Writing(click.Command):
+    """A command with `NewFile` options; none of them may name a file that the command reads."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, or refuse it."""
+        from ssmc.bundle.files import require_unread
+
+        new = {param.name for param in self.params if isinstance(param.type, NewFile)}
+        given = {name: value for name, value in ctx.params.items() if isinstance(value, Path)}
+        read = [path for name, path in given.items() if name not in new]
+        for name in new & given.keys():
+            require_unread(given[str(name)], read)
+        return super().invoke(ctx)
+
+
 class Finite(click.FloatRange):
     """A number in a range; infinity and NaN are in none."""
 

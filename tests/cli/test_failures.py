@@ -126,6 +126,34 @@ def test_a_folder_under_the_name_of_a_file_is_refused_before_the_work(command: t
     fails(2, "B05", *command, tmp_path)
 
 
+@pytest.mark.parametrize("command", ["quantize", "reduce"])
+def test_no_command_writes_over_what_it_reads(command: str, data: Path, tmp_path: Path) -> None:
+    """Not by another spelling of the name either."""
+    model, sequences, link = tmp_path / "m.onnx", tmp_path / "x.npz", tmp_path / "link"
+    model.write_bytes(b"a float model")
+    shutil.copy(data, sequences)
+    link.symlink_to(model)
+    for output in (model, link, tmp_path / "." / ".." / tmp_path.name / "m.onnx", sequences):
+        assert "reads that file" in fails(2, "B05", command, model, "--data", sequences, "-o", output)
+    assert model.read_bytes() == b"a float model"
+    assert sequences.read_bytes() == data.read_bytes()
+
+
+def test_a_bundle_or_a_model_that_is_read_is_not_written_over(
+    bundles: dict[str, Path], model: Path, data: Path, tmp_path: Path
+) -> None:
+    made = bundles["int"]
+    before = {file.name: file.read_bytes() for file in made.iterdir()}
+    fails(2, "B05", "run", made, "--data", data, "-o", made / "weights.npz")
+    fails(2, "B05", "check", made, "--data", data, "--baseline", data, "--junit", data)
+    fails(2, "B05", "report", made, "--html", made / "program.json")
+    fails(2, "B05", "compile", made / "model.onnx", "-o", made)
+    assert {file.name: file.read_bytes() for file in made.iterdir()} == before
+    shutil.copy(model, tmp_path / "model.onnx")
+    fails(2, "B05", "compile", tmp_path / "model.onnx", "--stop-after", "fold-constants", "-o", tmp_path)
+    assert (tmp_path / "model.onnx").read_bytes() == model.read_bytes()
+
+
 def test_a_folder_with_other_files_is_not_replaced(model: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     fails(2, "B01", "compile", model, "-o", tmp_path)

@@ -138,6 +138,7 @@ def a_damaged_bundle_compiled_again(folder: Path) -> None:
 def another_place(folder: Path) -> None:
     words = ("run", bundle(folder), "--data", data(folder), "-o")
     fails("SSMC-B05", *words, folder)
+    fails("SSMC-B05", *words, data(folder))
     works(*words, folder / "y.npz")
 
 
