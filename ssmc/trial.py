@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Mapping
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,11 @@ from numpy.typing import NDArray
 from ssmc.budgets import Budgets
 from ssmc.errors import ModelError
 from ssmc.ir.build import carried, is_op, known_shape, node_name
-from ssmc.verify import exposed, random_feeds, refusals, serialized, session_options
+from ssmc.verify import exposed, input_sizes, random_feeds, refusals, serialized, session_options
 
 MOST_BYTES = 4 << 30
 POLL_S = 0.1
-MOST_EVERY = 16
+MOST_STEPS = 256  # the first two numbers of steps that a model takes are looked for among so many
 
 
 class LimitedSession:
@@ -98,27 +99,38 @@ def try_model(model: ir.Model, budgets: Budgets, source: str) -> None:
 
 
 def require_any_length(model: ir.Model, budgets: Budgets, source: str) -> None:
-    """Say of a model that did not run whether it does where the number of steps is a multiple of some number.
+    """Say of a model that did not run whether it does at some numbers of steps, such as the multiples of 20.
 
     Raises:
         ModelError: SSMC-T05 where it does.
     """
-    given = model.graph.inputs[0]
-    session = LimitedSession(model, budgets, source)
-
-    def runs(steps: int) -> bool:
-        shape = [dim if isinstance(dim, int) else steps for dim in known_shape(given)]  # either free axis may be time
-        try:
-            session.run({str(given.name): np.zeros(shape, (given.dtype or ir.DataType.FLOAT).numpy())})
-        except ModelError:
-            return False
-        return True
-
-    for every in range(2, MOST_EVERY + 1):
-        if runs(5 * every) and runs(7 * every) and not runs(7 * every + 1):
-            fact = f"it runs only where the number of steps is a multiple of {every}"
+    given, session = model.graph.inputs[0], LimitedSession(model, budgets, source)
+    free = [axis for axis, dim in enumerate(known_shape(given)) if not isinstance(dim, int)]
+    for axis in reversed(free):  # either may be time
+        which = _lengths(session, given, axis)
+        if which:
+            fact = f"it runs only where the number of steps is {which}"
             remedy = "take means by AveragePool, or steps by a Slice with a step, which leave a rest"
             raise ModelError("SSMC-T05", fact, remedy, str(given.name))
+
+
+def _lengths(session: LimitedSession, given: ir.Value, axis: int) -> str:
+    """The lengths of an axis, beside a batch of one, that a model takes; empty where they show no period."""
+    sizes, dtype = input_sizes(given, 1, 1), (given.dtype or ir.DataType.FLOAT).numpy()
+
+    def runs(length: int) -> bool:
+        shape = [length if index == axis else size for index, size in enumerate(sizes)]
+        try:
+            results = session.run({str(given.name): np.zeros(shape, dtype)})
+        except ModelError:
+            return False
+        return 1 in shape_of(results[0])[:2]  # still one sequence
+
+    first, second = [*islice(filter(runs, range(1, MOST_STEPS + 1)), 2), 0, 0][:2]
+    every = second - first
+    if every < 2 or not runs(second + every):
+        return ""
+    return f"{first}, {second}, {second + every}, ..." if first % every else f"a multiple of {every}"
 
 
 def _require_apart(model: ir.Model, session: LimitedSession) -> None:

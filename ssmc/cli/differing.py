@@ -9,13 +9,13 @@ import click
 
 from ssmc.cli.progress import counting
 from ssmc.cli.say import say
-from ssmc.cli.types import COUNT, Finite, NewFile, budget_option
+from ssmc.cli.types import COUNT, Finite, NewFile, Writing, budget_option
 
 if TYPE_CHECKING:
     from ssmc.budgets import Budgets
 
 
-@click.command("diff", short_help="Compare two bundles, reports or baselines.")
+@click.command("diff", cls=Writing, short_help="Compare two bundles, reports or baselines.")
 @click.argument("old", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
 @click.option(

@@ -19,7 +19,7 @@ from ssmc.errors import ModelError
 from ssmc.importers.protos import every_graph
 from ssmc.importers.zero_starts import expand_zero_starts
 from ssmc.ir.build import add_constant, is_op, known_shape, required
-from ssmc.trial import LimitedSession, shape_of
+from ssmc.trial import LimitedSession, require_any_length, shape_of
 from ssmc.verify import show
 
 NAMES = ("batch", "time")
@@ -33,7 +33,7 @@ def relaxed(proto: onnx.ModelProto, budgets: Budgets, source: str) -> onnx.Model
     """The model with two dynamic axes, where it declares fewer but onnxruntime runs it at other sizes.
 
     Raises:
-        ModelError: SSMC-M08 where a size is built in.
+        ModelError: SSMC-M08 where a size is built in, SSMC-T05 where it takes some numbers of steps only.
         UsageError: SSMC-U07 where a run takes more seconds of CPU than the budget.
     """
     sizes = _declared(proto)
@@ -49,6 +49,7 @@ def relaxed(proto: onnx.ModelProto, budgets: Budgets, source: str) -> onnx.Model
         if not reasons[axes]:
             return model
     axes, reason = next(iter(reasons.items()))
+    require_any_length(ir.from_proto(_freed(proto, axes)), budgets, source)
     fact = f"axis {axes[-1]} of the input is fixed at {sizes[axes[-1]]}, and another size does not run ({reason[:160]})"
     remedy = "export with batch and time dynamic (dynamic_shapes), and a loop over time as Scan"
     raise ModelError("SSMC-M08", fact, remedy, proto.graph.input[0].name)

@@ -46,12 +46,21 @@ def _tail(node: ir.Node) -> int:
     return 0 if starts is None or starts.size != 1 else min(max(-int(starts.ravel()[0]), 0), LONGEST_TAIL)
 
 
+def _kernel(node: ir.Node) -> list[int]:
+    """Steps of a convolution's weights, whose shape may be known in front of their quantizers only; else []."""
+    if "kernel_shape" in node.attributes:
+        return list(node.attributes["kernel_shape"].as_ints())
+    weight = node.inputs[1]
+    while weight is not None and weight.shape is None and (quantizer := weight.producer()) is not None:
+        weight = quantizer.inputs[0]
+    return [] if weight is None or weight.shape is None else [d for d in weight.shape.dims[2:] if isinstance(d, int)]
+
+
 def _reach(node: ir.Node) -> int:
     """Steps by which a convolution shortens its input."""
     if not is_op(node, "Conv"):
         return 0
-    weight = node.inputs[1]
-    kernel = [] if weight is None or weight.shape is None else [d for d in weight.shape.dims[2:] if isinstance(d, int)]
+    kernel = _kernel(node)
     dilations = node.attributes["dilations"].as_ints() if "dilations" in node.attributes else [1] * len(kernel)
     pads = sum(node.attributes["pads"].as_ints()) if "pads" in node.attributes else 0
     return max(sum((k - 1) * d for k, d in zip(kernel, dilations, strict=False)) - pads, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from numbers import Integral
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+LARGEST = 1 << 63  # no class, seed or size is as large
 Batch = tuple[Tensor, Tensor | None, Tensor]  # x (N, T, d), lengths (N) or None where all are T, target (N, ...)
 
 
@@ -65,14 +67,14 @@ class Arrays:
             raise ValueError(f"{shapes}: give x (n, T, d) and as many targets and lengths")
         if 0 in x.shape:
             raise ValueError(f"x is {x.shape}: give at least one sequence, step and feature")
-        for name, values in (("x", x), ("target", target)):
-            if not np.isfinite(values).all():
-                raise ValueError(f"{name} has numbers that are not finite: leave these sequences out, or mend them")
-        if batch < 1:
-            raise ValueError(f"batch is {batch}: give 1 or more")
-        self.x, self.batch, self.augment = np.asarray(x, np.float32), batch, augment
-        whole = target.dtype.kind in "biu"
-        self.target = np.asarray(target, np.int64 if whole else np.float32)
+        if 0 in target.shape:
+            raise ValueError(f"target is {target.shape}: give at least one class or number a sequence")
+        require_whole("batch", batch, 1)
+        require_whole("seed", seed, 0)
+        if not 0 < held_out < 1:
+            raise ValueError(f"held_out is {held_out}: give a share between 0 and 1")
+        self.x, self.batch, self.augment = _single("x", x), batch, augment
+        self.target = _classes(target) if target.dtype.kind in "biu" else _single("target", target)
         self.lengths = None if lengths is None else np.asarray(lengths, np.int64)
         if lengths is not None and not (lengths.min() >= 1 and lengths.max() <= x.shape[1]):
             raise ValueError(f"lengths are {lengths.min()} to {lengths.max()}: give 1 to {x.shape[1]}")
@@ -113,6 +115,42 @@ def _array(name: str, values: ArrayLike) -> NDArray[Any]:
     if found.dtype.kind not in "biuf":
         raise ValueError(f"{name} holds no numbers: give floats, or classes as whole numbers from 0")
     return found
+
+
+def require_whole(name: str, value: object, least: int) -> None:
+    """Refuse what is no whole number from ``least``.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(value, Integral) or not least <= int(value) < LARGEST:
+        raise ValueError(f"{name} is {value}: give a whole number from {least}")
+
+
+def _single(name: str, values: NDArray[Any]) -> NDArray[np.float32]:
+    """As float32.
+
+    Raises:
+        ValueError: a number is not finite, or not in float32.
+    """
+    with np.errstate(over="ignore"):
+        found = np.asarray(values, np.float32)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} has numbers that are not finite: leave these sequences out, or mend them")
+    if not np.isfinite(found).all():
+        raise ValueError(f"{name} has numbers beyond 3.4e38, the largest of float32: scale them")
+    return found
+
+
+def _classes(target: NDArray[Any]) -> NDArray[np.int64]:
+    """As int64.
+
+    Raises:
+        ValueError: a class that is too large.
+    """
+    if int(target.max()) >= LARGEST:
+        raise ValueError(f"target has the class {target.max()}: number them from 0")
+    return np.asarray(target, np.int64)
 
 
 class Loaders:

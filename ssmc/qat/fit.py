@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from ssmc.qat.calibration import Calibration, calibrate
-from ssmc.qat.data import Arrays
+from ssmc.qat.data import Arrays, require_whole
 from ssmc.qat.model import ModelConfig, S4DClassifier
-from ssmc.qat.objective import Loss, Metric, accuracy, r2, squared_error
+from ssmc.qat.objective import Loss, Metric, accuracy, r2, squared_error, steps_of
 from ssmc.qat.observer import Observer
 from ssmc.qat.training import Phase, Trainer, evaluate
 
@@ -74,14 +74,18 @@ def fit(
         ValueError: arrays that do not fit each other or the configuration.
         DivergedError: the loss is not finite.
     """
-    if np.shape(epochs) != (2,) or min(epochs) < 0:
+    if np.shape(epochs) != (2,):
         raise ValueError(f"epochs are {epochs}: give two numbers from 0, of float and of quantized training")
+    for each in epochs:
+        require_whole("a number of epochs", each, 0)
     data = Arrays(x, y, lengths, batch=batch, held_out=held_out, seed=seed)
     classes = not np.issubdtype(data.target.dtype, np.floating)
     if not classes and data.target.ndim == 1:
         data.target = data.target[:, None]
     config = config or _shape(data, classes)
     _require_fit(data, config, classes)
+    if not classes:
+        _require_spread(data, config)
     torch.manual_seed(seed)
     model = S4DClassifier(config)
     metric, loss = (accuracy, None) if classes else (r2, squared_error)
@@ -144,6 +148,20 @@ def _require_fit(data: Arrays, config: ModelConfig, classes: bool) -> None:
         raise ValueError(
             f'y is {target.shape}: an output a step needs pooling = "none", one a sequence "mean" or "last"'
         )
+
+
+def _require_spread(data: Arrays, config: ModelConfig) -> None:
+    """Refuse numbers that do not vary among the held-out sequences: their R² would divide by 0.
+
+    Raises:
+        ValueError: they are all the same.
+    """
+    held = torch.from_numpy(data.target[data.held])
+    lengths = None if data.lengths is None else torch.from_numpy(data.lengths[data.held])
+    numbers = steps_of(held, held, lengths, config.period)[1]
+    if bool((numbers == numbers[0]).all()):
+        fact = f"the targets of the {len(held)} held-out sequences are all {numbers[0].tolist()}"
+        raise ValueError(f"{fact}: give targets that vary, or hold out more (held_out), to score by R²")
 
 
 def _sequences(data: Arrays, seed: int) -> list[Calibration]:

@@ -14,6 +14,7 @@ from ssmc.verify import run_onnx
 from tests.compiling import program_of
 from tests.graph_writer import Graph
 from tests.importers.refusing import CODE, H, end, looped, plain, start
+from tests.quantize.floats import float_model
 
 
 def declined(proto: onnx.ModelProto) -> ModelError:
@@ -91,3 +92,22 @@ def test_dropout_that_is_off_is_nothing() -> None:
     model = end(g, g.quant(g.op("Dropout", u), CODE, "h"))
     x = np.random.default_rng(0).normal(0, 1, (2, 5, 2)).astype(np.float32)
     assert np.array_equal(Executor(program_of(model)).run(x), run_onnx(model, {"x": x})[0])
+
+
+@pytest.mark.parametrize("batch", [0, 1])
+@pytest.mark.parametrize("every", [3, 20, 100])
+def test_a_model_that_takes_some_numbers_of_steps(every: int, batch: int) -> None:
+    proto = float_model(every=every, whole=True)
+    if batch:
+        proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = batch
+    error = declined(proto)
+    assert (error.code, error.node) == ("SSMC-T05", "x")
+    assert error.fact == f"it runs only where the number of steps is a multiple of {every}"
+
+
+def test_numbers_of_steps_that_are_no_multiples() -> None:
+    g, u = start()
+    rest = g.op("Slice", u, *(g.const([value], np.int64) for value in (1, 1 << 40, 1)))
+    groups = g.op("Reshape", rest, g.const([0, -1, 20, H], np.int64))
+    error = declined(end(g, g.op("ReduceMean", groups, g.const([2], np.int64), keepdims=0)))
+    assert (error.code, error.fact) == ("SSMC-T05", "it runs only where the number of steps is 1, 21, 41, ...")

@@ -84,6 +84,12 @@ CLASSES = np.arange(9) % 2
         (np.zeros((9, 3, 0)), CLASSES, None, "at least one sequence, step and feature"),
         (np.full((9, 3, 1), np.nan), np.zeros(9, int), None, "not finite"),
         (ZEROS, np.full(9, np.inf), None, "target has numbers that are not finite"),
+        (np.full((9, 3, 1), 1e39), CLASSES, None, "x has numbers beyond 3.4e38"),
+        (ZEROS, np.full(9, 1e300), None, "target has numbers beyond 3.4e38"),
+        (ZEROS, np.zeros((9, 0)), None, "at least one class or number"),
+        (ZEROS, np.full(9, 1 << 63, np.uint64), None, "target has the class 9223372036854775808: number them from 0"),
+        (ZEROS, np.full(9, 0.5), None, r"the 2 held-out sequences are all \[0.5\]: give targets that vary"),
+        (ZEROS, np.full((9, 3, 1), 0.5), np.full(9, 2), "give targets that vary"),
         (ZEROS, np.full(9, -1), None, "from 0"),
         (ZEROS, np.full(9, "a"), None, "from 0"),
         (ZEROS, None, None, "target holds no numbers"),
@@ -118,10 +124,23 @@ def test_a_config_of_another_shape_is_refused(shape: dict[str, Any], y: np.ndarr
         fit(ZEROS, y, config, epochs=(1, 1))
 
 
-@pytest.mark.parametrize("epochs", [3, (1,), (1, -1)])
-def test_epochs_are_two_numbers(epochs: Any) -> None:
-    with pytest.raises(ValueError, match="give two numbers"):
-        fit(ZEROS, CLASSES, epochs=epochs)
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ({"epochs": 3}, "give two numbers"),
+        ({"epochs": (1,)}, "give two numbers"),
+        ({"epochs": (1, -1)}, "a number of epochs is -1: give a whole number from 0"),
+        ({"epochs": (1.5, 1)}, "a number of epochs is 1.5"),
+        ({"held_out": float("nan")}, "held_out is nan: give a share between 0 and 1"),
+        ({"held_out": 1.0}, "held_out is 1.0"),
+        ({"seed": -1}, "seed is -1: give a whole number from 0"),
+        ({"batch": 0}, "batch is 0: give a whole number from 1"),
+        ({"batch": 2.5}, "batch is 2.5"),
+    ],
+)
+def test_options_that_are_no_numbers_of_that_kind_are_refused(option: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        fit(ZEROS, CLASSES, **option)
 
 
 def test_lists_and_truth_values_are_taken() -> None:
