@@ -146,11 +146,12 @@ class Dac:
     energy_pj: Quantity = real("one drive of one row")
     area_um2: Quantity = real("one driver")
     pulses: str = choice(
-        "none", "width", "count",
-        meaning="how time carries a code: not at all, pulse width, pulse trains bit by bit", default="none",
+        "none", "width", "count", "bits",
+        meaning="how time carries a code: not at all, pulse width, pulse trains, a pulse a bit added up in analog",
+        default="none",
     )  # fmt: skip
     pulse_ns: Quantity = real("one pulse, or one step of the pulse width", default=0)
-    phase_ns: Quantity = real("sampling after each train of pulses (count)", default=0)
+    phase_ns: Quantity = real("sampling after each train of pulses (count) or each bit (bits)", default=0)
     energy_pj_per_bit: Quantity = real("one row per magnitude bit of the drive, added", default=0)
     activity: Quantity = real("mean activity of the drives that the driver's energy is for; 0: unknown", 0, 1, 0)
     read_v: Quantity = real("voltage of a row at the largest driver code; 0: unknown", 0, 10, 0)

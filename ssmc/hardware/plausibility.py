@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ssmc.hardware.components import IDEAL_BITS
+from ssmc.hardware.pulses import drive_ns
 
 if TYPE_CHECKING:
     from ssmc.hardware.components import Quantity
@@ -69,8 +70,7 @@ def _density(energy: Derived, per_ns: Derived, area: Derived) -> Derived:
 
 def _cycle_ns(hw: Hardware) -> float:
     """Time of one drive of full width and its product."""
-    pulse = hw.dac.pulse_ns.value * 2.0 ** (hw.dac.bits - 1) if hw.dac.pulses == "width" else 0.0
-    return hw.dac.latency_ns.value + hw.array.read_latency_ns.value + pulse or 1.0
+    return drive_ns(hw.dac.bits, hw) + hw.array.read_latency_ns.value or 1.0
 
 
 def _adc_at_full_rate(hw: Hardware) -> float:

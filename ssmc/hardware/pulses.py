@@ -6,6 +6,9 @@ A code of b bits in sign and magnitude has m = max(b - 1, 1) magnitude bits.
 - ``count``: trains of pulses. Up to 3 magnitude bits are one train of 2^m - 1 pulses; more are two trains, of
   ceil(m / 2) and floor(m / 2) bits, each sampled and converted apart, the second to as many fewer bits as the first had
   (NeuRRAM; CiMLoop wan_nature_2022 helper_functions.py).
+- ``bits``: m pulses, the least significant bit first; the columns hold half of what they held and half of what the bit
+  gives, so that one conversion sees the whole code (charge sharing: arXiv 2605.30814; sums of bits in analog: CASCADE,
+  MICRO 2019).
 """
 
 from __future__ import annotations
@@ -30,13 +33,20 @@ def trains(width: int, hw: Hardware) -> tuple[int, ...]:
 
 def pulse_steps(width: int, hw: Hardware) -> int:
     """Pulses, or steps of the pulse width, of a drive; 0 where amplitude carries the code."""
+    if hw.dac.pulses == "bits":
+        return magnitude_bits(width)
     return 0 if hw.dac.pulses == "none" else sum((1 << bits) - 1 for bits in trains(width, hw))
+
+
+def samplings(width: int, hw: Hardware) -> int:
+    """How often the columns sample during a drive: after every train of pulses, or every bit."""
+    return {"count": len(trains(width, hw)), "bits": magnitude_bits(width)}.get(hw.dac.pulses, 0)
 
 
 def drive_ns(width: int, hw: Hardware) -> float:
     """Set-up, pulses and sampling of one drive."""
-    sampling = len(trains(width, hw)) * hw.dac.phase_ns.value if hw.dac.pulses == "count" else 0.0
-    return hw.dac.latency_ns.value + pulse_steps(width, hw) * hw.dac.pulse_ns.value + sampling
+    pulses, sampling = pulse_steps(width, hw) * hw.dac.pulse_ns.value, samplings(width, hw) * hw.dac.phase_ns.value
+    return hw.dac.latency_ns.value + pulses + sampling
 
 
 def conversion_steps(bits: int, width: int, hw: Hardware) -> int:

@@ -187,7 +187,9 @@ def _percent(change: Change) -> str:
 
 
 def _unit_key(key: str) -> str:
-    """The part of a dotted key that ends in the unit: of ``energy_pj.per_step.low`` the first."""
+    """The part of a dotted key that ends in the unit: of ``energy_pj.per_step.low`` the first; a share has none."""
+    if key.startswith("assumed_share."):
+        return key.partition(".")[0]
     return next((part for part in key.split(".") if unit_of(part)), key)
 
 

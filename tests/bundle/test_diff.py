@@ -134,6 +134,8 @@ def test_an_interval_is_one_row() -> None:
         Change(f"area_um2.{end}", value, 2 * value) for end, value in (("low", 1), ("nominal", 2), ("high", 3))
     )
     found = Difference(("a", "b"), (*ends, Change("accuracy", 0.5, 0.25), Change("x.low", 1, 2)), (), (), {})
+    shares = Difference(("a", "b"), (Change("assumed_share.energy_pj", 0.0, 0.25),), (), (), {})
+    assert "assumed_share.energy_pj  0    0.25  +0.25   from 0" in as_text(shares, 9)
     rows = [line.split()[0] for line in as_text(found, 9).splitlines()[6:]]
     assert rows == ["accuracy", "area_um2.nominal", "x.low"]
 

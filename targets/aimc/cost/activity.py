@@ -5,12 +5,12 @@ mean activity ``array.read_activity`` and cells of mean conductance ``array.read
 
     sum over driven rows i, connected columns j:  key (a_i / read_activity) (G_ij / read_g_us)
 
-where a_i is the mean of (v / v_max)^2 for amplitudes, of |v| / v_max for pulses (time carries the code), and of the bit
-for serial drives. A driver's energy is ``dac.energy_pj`` a_i / ``dac.activity`` likewise. G is known: what the program
-writes. Data tell a (`ssmc.targets.aimc.simulation.data_dependent_energy`); without them it lies between 0 and 1, and is
-nominally that of codes uniform over their range: 1/3 for amplitudes, 1/2 for pulses and bits. Where a file leaves the
-activity or the conductance of its figures out (0), they are used unchanged. Converters and digital work do not depend
-on the data.
+where a_i is the mean of (v / v_max)^2 for amplitudes, of |v| / v_max for pulses (time carries the code), of the bit for
+serial drives, and of the share of magnitude bits that are 1 where each has a pulse. A driver's energy is
+``dac.energy_pj`` a_i / ``dac.activity`` likewise. G is known: what the program writes. Data tell a
+(`ssmc.targets.aimc.simulation.data_dependent_energy`); without them it lies between 0 and 1, and is nominally that of
+codes uniform over their range: 1/3 for amplitudes, 1/2 for pulses and bits. Where a file leaves the activity or the
+conductance of its figures out (0), they are used unchanged. Converters and digital work do not depend on the data.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.hardware.model import Hardware
+from ssmc.hardware.pulses import magnitude_bits
 from ssmc.ir.rounding import FloatArray
 from ssmc.targets.aimc.lowering.mapping import Bank
 from ssmc.targets.aimc.tiles import instructions as isa
@@ -42,7 +43,9 @@ def activity_of(drive: NDArray[np.floating], i: isa.Drive, hw: Hardware) -> Floa
     """Share of the full drive's energy that each code stands for."""
     if i.plane is not None:
         return np.asarray(drive, np.float64)
-    share = np.abs(drive) / (1 << max(i.width - 1, 1))
+    if hw.dac.pulses == "bits":
+        return np.asarray(np.bitwise_count(np.abs(drive).astype(np.int64)) / magnitude_bits(i.width), np.float64)
+    share = np.abs(drive) / (1 << magnitude_bits(i.width))
     return np.asarray(share if hw.dac.pulses != "none" else share**2, np.float64)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ssmc.conversion.cuts import converter_of
 from ssmc.hardware.model import Hardware
-from ssmc.hardware.pulses import conversion_steps, pulse_steps, trains
+from ssmc.hardware.pulses import conversion_steps, pulse_steps, samplings
 from ssmc.targets.aimc.cost.energy_events import LANE_WORK, charges, converted_bits
 from ssmc.targets.aimc.lowering.mapping import Bank
 from ssmc.targets.aimc.tiles import instructions as isa
@@ -55,7 +55,7 @@ def _terms(i: isa.Instruction, tiles: TileProgram, hw: Hardware) -> list[Term]:
 
 def _drive(i: isa.Drive, times: int, hw: Hardware) -> list[Term]:
     pulses = times * pulse_steps(i.width, hw)
-    sampled = times * len(trains(i.width, hw)) if hw.dac.pulses == "count" else 0
+    sampled = times * samplings(i.width, hw)
     return [
         _times(times, "set-up", hw.dac.latency_ns.value, "dac.latency_ns"),
         _times(pulses, "pulse", hw.dac.pulse_ns.value, "dac.pulse_ns"),
