@@ -57,7 +57,9 @@ def run_console(body: str, folder: Path) -> None:
 
 
 def status(after: list[str]) -> int:
-    """The exit status that a page shows with ``$ echo $?`` behind a command; 0 where it shows none."""
+    """The exit status that a page shows with ``$ echo $?`` behind a command; 2 where it shows an error, else 0."""
+    if after and after[0].startswith("error["):
+        return 2
     shown = iter(after)
     for line in shown:
         if line == "$ echo $?":
