@@ -33,16 +33,23 @@ def check_together(file: str, hardware: Hardware) -> None:
         refuse("SSMC-H08", f"{file}: cell.quadrants", "is 3", "write 2 or 4")
     _check_effective_bits(file, hardware)
     _check_digital(file, hardware)
+    if hardware.noise.stuck_mapping != "none" and cell.scheme == "offset_column":
+        fact = f"is {hardware.noise.stuck_mapping} with scheme offset_column, whose cells have no partner"
+        refuse("SSMC-H08", f"{file}: noise.stuck_mapping", fact, "write none, or use differential_columns")
     _check_units(file, hardware)
 
 
 def _check_effective_bits(file: str, hardware: Hardware) -> None:
     """Noise of a converter is given once, and makes it no better than ideal rounding."""
-    bits, effective = hardware.adc.bits, hardware.noise.adc_enob.value
+    bits, given = hardware.adc.bits, hardware.noise.adc_enob
+    effective = given.high
     if not effective:
         return
     where = f"{file}: noise.adc_enob"
-    if hardware.noise.adc_noise_lsb.value:
+    if not given.low:
+        fact = f"is {effective:g} at most and 0, not given, at least"
+        refuse("SSMC-H08", where, fact, "write a low above 0, or adc_enob = 0")
+    if hardware.noise.adc_noise_lsb.high:
         refuse("SSMC-H08", where, "is given beside noise.adc_noise_lsb", "remove one of them")
     if bits == IDEAL_BITS:
         refuse("SSMC-H08", where, f"is {effective:g} of an ideal converter", "remove it, or give adc.bits")
@@ -68,7 +75,7 @@ def _check_digital(file: str, hardware: Hardware) -> None:
             "SSMC-H08", f"{file}: cell.levels", f"is {cell.levels} with twos_complement", "a cell holds a bit: write 2"
         )
     for name, value in vars(hardware.noise).items():
-        if getattr(value, "high", value) not in (0, "gaussian"):
+        if getattr(value, "high", value) not in (0, "gaussian", "none", "closest_value"):
             fact = f"is {getattr(value, 'value', value)} of digital cells"
             refuse("SSMC-H08", f"{file}: noise.{name}", fact, "they have no noise: write 0, or device = gaussian")
 

@@ -251,6 +251,11 @@ class NoiseFigures:
     writable_levels: int = whole(0, 65536, "levels a cell can be written to where fewer than cell.levels; 0: all", 0)
     stuck_low_fraction: Quantity = real("cells that stay at g_min", 0, 1, 0)
     stuck_high_fraction: Quantity = real("cells that stay at g_max", 0, 1, 0)
+    stuck_mapping: str = choice(
+        "none", "closest_value",
+        meaning="what mends a pair with a stuck cell: nothing, or its other cell, written to the closest difference",
+        default="none",
+    )  # fmt: skip
     wire_ohm: Quantity = real("resistance of row and column wires per cell pitch", 0, 1e6, 0)
     adc_offset_lsb: Quantity = real("spread of the converters' offsets, codes", 0, 1e6, 0)
     adc_gain_relative: Quantity = real("spread of the converters' gains", 0, 1, 0)

@@ -20,6 +20,7 @@ from ssmc.hardware.model import Hardware
 from ssmc.ir.rounding import round_half_even
 
 Real = NDArray[np.floating]
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class NoiseModel:
         read: fresh spread per product / g.
         device: ``gaussian``, or a name in `ssmc.hardware.devices.DEVICES`.
         writable_levels, stuck_low, stuck_high, wire_ohm: of cells and wires.
+        stuck_mapping: what is written to the other cell of a differential pair where one is stuck (`pair_levels`).
         adc_offset, adc_gain, adc_inl: spreads between converters: codes, relative, codes.
         adc_dnl: spread of the widths of the codes of a converter, codes.
         adc_noise: fresh spread of every conversion, codes.
@@ -46,6 +48,7 @@ class NoiseModel:
     writable_levels: int = 0
     stuck_low: float = 0.0
     stuck_high: float = 0.0
+    stuck_mapping: str = "none"
     wire_ohm: float = 0.0
     adc_offset: float = 0.0
     adc_gain: float = 0.0
@@ -57,7 +60,7 @@ class NoiseModel:
     @property
     def silent(self) -> bool:
         """Whether every device is ideal."""
-        return replace(self, compensate=True) == IDEAL
+        return replace(self, compensate=True, stuck_mapping="none") == IDEAL
 
     @property
     def exact_converters(self) -> bool:
@@ -82,6 +85,7 @@ def noise_of(hardware: Hardware, **changes: Any) -> NoiseModel:
         figures.writable_levels,
         figures.stuck_low_fraction.value,
         figures.stuck_high_fraction.value,
+        figures.stuck_mapping,
         figures.wire_ohm.value,
         figures.adc_offset_lsb.value,
         figures.adc_gain_relative.value,
@@ -119,6 +123,30 @@ def draws_of(shape: tuple[int, ...], rng: np.random.Generator) -> Draws:
     return Draws(rng.standard_normal(shape), rng.standard_normal(shape), rng.random(shape), int(rng.integers(1 << 62)))
 
 
+def pair_levels(digits: Real, draws: tuple[Draws, Draws], hw: Hardware, noise: NoiseModel) -> tuple[Real, Real]:
+    """Levels that the cells of differential pairs are meant to have: ``d = l+ - l-`` of every digit d.
+
+    l+ = max(d, 0) and l- = max(-d, 0). With closest value mapping (Malhotra and Gupta, arXiv 2512.18459; of pairs: Jin
+    et al., DATE 2020) the programmer knows which cells are stuck, at level s = 0 or L = levels - 1, and writes the
+    other cell of the pair to the least error: l- = clip(s - d, 0, L) beside a stuck l+, l+ = clip(s + d, 0, L) beside a
+    stuck l-. The error is 0, or the magnitude of d where the cell that holds d is stuck at 0, or its partner at L.
+    """
+    plus, minus = np.maximum(digits, 0), np.maximum(-digits, 0)
+    if noise.stuck_mapping == "none":
+        return plus, minus
+    top = hw.cell.levels - 1
+    low, high = zip(*(stuck(draw, noise) for draw in draws), strict=True)
+    at = [np.where(cells, float(top), 0.0) for cells in high]
+    beside_plus, beside_minus = np.clip(at[0] - digits, 0, top), np.clip(at[1] + digits, 0, top)
+    return np.where(low[1] | high[1], beside_minus, plus), np.where(low[0] | high[0], beside_plus, minus)
+
+
+def stuck(draws: Draws, noise: NoiseModel) -> tuple[Mask, Mask]:
+    """The cells that stay at g_min, and those that stay at g_max."""
+    high = draws.stuck >= 1 - noise.stuck_high if noise.stuck_high else np.zeros(draws.stuck.shape, np.bool_)
+    return draws.stuck < noise.stuck_low, high
+
+
 def conductance(levels: Real, draws: Draws, hw: Hardware, noise: NoiseModel, time_s: float) -> Real:
     """Conductance of cells written to ``levels``, ``time_s`` after programming, in code units."""
     base, unit, top = hw.cell.g_min_us.value, hw.level_us, hw.cell.g_max_us.value
@@ -132,9 +160,8 @@ def conductance(levels: Real, draws: Draws, hw: Hardware, noise: NoiseModel, tim
             spread = np.sqrt(np.maximum(device.flicker.sigma(g / top, time_s + device.t0_s) ** 2 - noise.read**2, 0.0))
             drifted = drifted * (1 + spread * np.random.default_rng(seed).standard_normal(g.shape))
         g = np.maximum(drifted, 0.0)
-    g = np.where(draws.stuck < noise.stuck_low, base, g)
-    g = np.where(draws.stuck >= 1 - noise.stuck_high, top, g) if noise.stuck_high else g
-    return np.asarray(g / unit)
+    low, high = stuck(draws, noise)
+    return np.asarray(np.where(high, top, np.where(low, base, g)) / unit)
 
 
 def moments(levels: Real, hw: Hardware, noise: NoiseModel) -> tuple[Real, Real]:

@@ -12,7 +12,22 @@ if TYPE_CHECKING:
 
 
 def unfollowed_keys(hardware: Hardware) -> tuple[str, ...]:
-    """One line for every figure that was measured at another setting: a preset's converter with other bits.
+    """One line for every figure that is of something else: a preset's converter with other bits, analog periphery."""
+    return (*_converter(hardware), *_held(hardware))
+
+
+def _held(hardware: Hardware) -> tuple[str, ...]:
+    """Columns of a digital macro are not held."""
+    hold = hardware.sample_hold
+    charged = [key for key, value in vars(hold).items() if value.high]
+    if not hardware.exact_cells or not charged:
+        return ()
+    keys = " and ".join(f"sample_hold.{key}" for key in charged)
+    return (f"{keys} are charged, and a digital macro holds no currents; set them to 0",)
+
+
+def _converter(hardware: Hardware) -> tuple[str, ...]:
+    """A converter that was measured with other bits, or stands for adder trees.
 
     With ``adc.model = "measured"`` energy and area are for the file's own bits. A file that has the figures of a
     preset and not its bits was made by changing one and not the other.
@@ -22,6 +37,9 @@ def unfollowed_keys(hardware: Hardware) -> tuple[str, ...]:
         return ()
     for name, bits, energy, area in _measured(hardware.name):
         if bits != adc.bits and (energy, area) == (adc.energy_pj.value, adc.area_um2.value):
+            if hardware.exact_cells:
+                fact = f"adc.energy_pj and adc.area_um2 are those of the {bits}-bit converter of '{name}'"
+                return (f"{fact}, which a digital macro does not have; set them to figures of its adder trees",)
             if adc.bits == IDEAL_BITS:
                 return (f"an ideal converter is no circuit: it is charged as the {bits}-bit converter of '{name}'",)
             return (

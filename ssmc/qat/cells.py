@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ssmc.conversion.column_factors import Factors
 from ssmc.conversion.cuts import slice_gains, slices
 from ssmc.conversion.one_conversion import chosen_factors
-from ssmc.hardware.conductances import Real, conductance, draws_of, noise_of
+from ssmc.hardware.conductances import Real, conductance, draws_of, noise_of, pair_levels
 from ssmc.hardware.model import Hardware
 from ssmc.ir.connectivity import Mask, live_columns, live_rows, on_paths
 from ssmc.ir.rounding import FloatArray, IntArray
@@ -98,11 +98,12 @@ class CellNoise(nn.Module):
         weights = np.array(gains, np.float64)[:, None, None, None]
         used = live_columns(codes)[..., None] & live_rows(codes)[:, None, :]
         if hw.cell.scheme == "differential_columns":
-            levels = [np.maximum(digits, 0), np.maximum(-digits, 0)]
+            draws = draws_of(digits.shape, rng), draws_of(digits.shape, rng)
+            levels = pair_levels(digits, draws, hw, noise)
         else:
-            zero = hw.zero_level
-            levels = [digits + zero, np.full((1, len(codes), 1, codes.shape[2]), float(zero))]
-        draws = [draws_of(level.shape, rng) for level in levels]
+            zero = np.full((1, len(codes), 1, codes.shape[2]), float(hw.zero_level))
+            draws = draws_of(digits.shape, rng), draws_of(zero.shape, rng)
+            levels = digits + hw.zero_level, zero
 
         def pair(at: float) -> list[Real]:
             return [conductance(level, draw, hw, noise, at) for level, draw in zip(levels, draws, strict=True)]

@@ -47,7 +47,9 @@ as text. `banks` says where every matrix is: tile by tile the array, its first p
 on its rows and the `outputs` on its columns, in order. An input takes `rows_per_input` rows (2: positive and negative
 codes apart), an output `cells_per_code` columns for every slice, whose weights are `gains`. With two columns a code
 the second is subtracted; with one, the last column of the array, unless `zero_level` is 0. A code is then
-conductance over `level_us`.
+conductance over `level_us`. Which cells are stuck, only reading them back tells: beside one at level s of a pair with
+code d write the other cell to clip(s - d, 0, levels - 1) where the stuck one adds, to clip(s + d, 0, levels - 1)
+where it subtracts.
 
 **One product.** `Drive` puts codes on the rows of a bank, wave by wave (tiles of a wave at once); `Integrate` lets
 the currents settle; `Convert` and `ConvertQuantize` convert every column. `converters` has the full scale of each: in

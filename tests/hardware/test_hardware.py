@@ -67,6 +67,11 @@ def test_reading_back_what_was_written_is_the_identity(taox64: Hardware) -> None
     assert hardware_from_data(data, "program.json") == taox64
 
 
+def between(low: float, value: float, high: float) -> str:
+    """The line of effective bits with an interval."""
+    return f'adc_enob = {{ value = {value}, low = {low}, high = {high}, source = "s" }}\n'
+
+
 ENOB, NOISY = (f'{key} = {{ value = 8.5, source = "s" }}\n' for key in ("adc_enob", "adc_noise_lsb"))
 
 
@@ -90,6 +95,8 @@ ENOB, NOISY = (f'{key} = {{ value = 8.5, source = "s" }}\n' for key in ("adc_eno
         (changed(r"^g_min_us = \{ value = 0", "g_min_us = { value = 200"), r"SSMC-H08.*g_min_us: is 200"),
         (changed(r"^bit_serial = \{ value = false", "bit_serial = { value = true"), r"SSMC-H08.*dac\.bits: is 8 with"),
         (changed(r"^(read_sigma_relative)", ENOB + r"\1"), r"SSMC-H08.*noise\.adc_enob: is 8.5, adc.bits is 8"),
+        (changed(r"^(read_sigma_relative)", between(6, 7, 9) + r"\1"), r"SSMC-H08.*adc_enob: is 9, adc.bits is 8"),
+        (changed(r"^(read_sigma_relative)", between(0, 7, 8) + r"\1"), r"SSMC-H08.*adc_enob: is 8 at most and 0, not"),
         (changed(r"^(read_sigma_relative)", ENOB + NOISY + r"\1"), r"SSMC-H08.*noise\.adc_enob: is given beside noise"),
         (changed(r'^name = .*$', "name = 3"), r"SSMC-H05.*h\.toml: name: is 3"),
         (changed(r"^(temperature_k = .*) = 300", r"\1 = 25"), r"SSMC-H06.*temperature_k: is 25.*from 100 to 600"),

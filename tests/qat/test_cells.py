@@ -46,12 +46,25 @@ def simulated(hw, seed):
     return cells.weight[:, 0] * held.worth, read_variance(cells, noise_of(hw))[0][:, 0] * held.worth**2
 
 
-@pytest.mark.parametrize("name", ["hermes64", "analogai", "neurram", "taox64"])
-def test_cells_in_training_spread_as_those_of_the_simulator(name):
-    noise, codes = writer(calm(name)), torch.from_numpy(CODES).float()
+def often_stuck(name, mapping):
+    """Half of the cells: enough for 600 chips to show what a programmer does about them."""
+    stuck = ("noise.stuck_low_fraction=0.25", "noise.stuck_high_fraction=0.25", f"noise.stuck_mapping={mapping}")
+    return with_settings(load_hardware(name), ("noise.wire_ohm=0", *stuck))
+
+
+@pytest.mark.parametrize(
+    "hw",
+    [
+        *(calm(name) for name in ("hermes64", "analogai", "neurram", "taox64")),
+        *(often_stuck("taox64", mapping) for mapping in ("none", "closest_value")),
+    ],
+    ids=lambda hw: f"{hw.name}, {hw.noise.stuck_mapping}",
+)
+def test_cells_in_training_spread_as_those_of_the_simulator(hw):
+    noise, codes = writer(hw), torch.from_numpy(CODES).float()
     torch.manual_seed(0)
     drawn = [noise.write(codes, behind(codes)) for _ in range(600)]
-    expected = [simulated(calm(name), seed) for seed in range(600)]
+    expected = [simulated(hw, seed) for seed in range(600)]
     for found, wanted in zip(
         (np.stack([w.weight.numpy() for w in drawn]), np.stack([w.variance.numpy() for w in drawn])),
         (np.stack([w for w, _ in expected]), np.stack([v for _, v in expected])),

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ssmc.hardware.conductances import NoiseModel, Real, conductance, draws_of
+from ssmc.hardware.conductances import NoiseModel, Real, conductance, draws_of, pair_levels
 from ssmc.hardware.model import Hardware
 from ssmc.targets.aimc.lowering.mapping import Bank
 from ssmc.targets.aimc.simulation.wires import with_wires
@@ -45,8 +45,9 @@ def program_cells(bank: Bank, hw: Hardware, noise: NoiseModel, rng: np.random.Ge
     """Write a bank and wait: conductances in code units, ``time_s`` after programming."""
     digits = bank.codes.astype(np.float64)
     if hw.cell.scheme == "differential_columns":
-        levels = np.maximum(digits, 0), np.maximum(-digits, 0)
-        plus, minus = (conductance(x, draws_of(x.shape, rng), hw, noise, time_s) for x in levels)
+        draws = draws_of(digits.shape, rng), draws_of(digits.shape, rng)
+        levels = pair_levels(digits, draws, hw, noise)
+        plus, minus = (conductance(*cells, hw, noise, time_s) for cells in zip(levels, draws, strict=True))
         return _wired(Cells(plus, minus, False), bank, hw, noise)
     zero = hw.zero_level
     plus = conductance(digits + zero, draws_of(digits.shape, rng), hw, noise, time_s)

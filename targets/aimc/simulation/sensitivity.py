@@ -72,13 +72,14 @@ CELLS = (
 def effects(hw: Hardware) -> Iterator[Effect]:
     """Every effect alone; of the size of the file where it has one."""
     own = noise_of(hw)
+    others = replace(IDEAL, stuck_mapping=own.stuck_mapping)
     for usual in USUAL:
         known = {name: getattr(own, name) for name in usual.fields}
         if any(known.values()) and (own.device == "gaussian" or "programming" not in known):
             size = ", ".join(f"{name} {value:g}" for name, value in known.items() if value)
-            yield Effect(usual.name, size, OWN, replace(IDEAL, **known))
+            yield Effect(usual.name, size, OWN, replace(others, **known))
         else:
-            yield Effect(usual.name, usual.size, usual.source, replace(IDEAL, **usual.fields))  # type: ignore[arg-type]
+            yield Effect(usual.name, usual.size, usual.source, replace(others, **usual.fields))  # type: ignore[arg-type]
     for name, device, time_s in CELLS:
         yield Effect(name, device, "docs/noise.md", replace(IDEAL, device=device), time_s)
 

@@ -16,6 +16,7 @@ from ssmc.hardware.model import Hardware, rules
 from ssmc.hardware.not_modelled import effects_not_modelled
 from ssmc.hardware.schema import file_text
 from ssmc.hardware.settings import changed
+from ssmc.hardware.unfollowed import unfollowed_keys
 from ssmc.ir.executor import Executor
 from ssmc.ir.program import Program
 from ssmc.targets.aimc.target import AimcTarget
@@ -95,6 +96,16 @@ def test_a_tree_is_charged_for_every_column_and_drive(macro: Hardware, program_o
 def test_what_contradicts_a_digital_macro(pairs: tuple[str, ...], says: str, macro: Hardware) -> None:
     with pytest.raises(UsageError, match=f"SSMC-H08.*{says}"):
         changed(macro, pairs)
+
+
+def test_figures_of_analog_periphery_are_named(taox64: Hardware, macro: Hardware) -> None:
+    """A macro whose file has a preset's converter and sample and hold; none where it prices its trees alone."""
+    kept = changed(taox64, [pair for pair in MACRO if not pair.startswith("adc.energy_pj")]).hardware
+    converter, hold = unfollowed_keys(kept)
+    assert "those of the 8-bit converter of 'taox64', which a digital macro does not have" in converter
+    assert "sample_hold.energy_pj and sample_hold.area_um2 are charged" in hold
+    none = ("sample_hold.energy_pj=0", "sample_hold.area_um2=0")
+    assert unfollowed_keys(changed(macro, none).hardware) == ()
 
 
 def test_a_macro_reads_back(macro: Hardware) -> None:

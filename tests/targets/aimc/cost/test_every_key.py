@@ -39,6 +39,8 @@ AREAS = (
     "memory.register_area_um2_per_bit", "memory.buffer_area_um2_per_bit",
 )  # fmt: skip
 
+NAMED = ("device", "stuck_mapping", "writable_levels")
+
 #: key -> (figures that move: 1 up, -1 down, 0 either way; settings around it; its new value, default: twice the old)
 KEYS: dict[str, tuple[dict[str, int], tuple[str, ...], object]] = {
     **dict.fromkeys(PRICES, (ENERGY, (), None)),
@@ -47,7 +49,8 @@ KEYS: dict[str, tuple[dict[str, int], tuple[str, ...], object]] = {
     **dict.fromkeys(["shift_add.energy_pj"], (ENERGY, LOSSY, None)),
     **dict.fromkeys(["shift_add.area_um2"], (AREA, LOSSY, None)),
     **dict.fromkeys(["array.leakage_uw", "digital.leakage_uw"], (LEAKAGE, (), None)),
-    **{f"noise.{name}": (NOISE, (), 0.25) for name in rules("noise") if name not in ("device", "writable_levels")},
+    **{f"noise.{name}": (NOISE, (), 0.25) for name in rules("noise") if name not in NAMED},
+    "noise.stuck_mapping": (NOISE, (), "none"),
     "noise.device": (NOISE, (), "pcm"),
     "noise.writable_levels": (NOISE | {"energy": 0}, (), 8),  # columns are held where fewer levels round them least
     "adc.energy_pj": (ENERGY, (), 60),
@@ -76,7 +79,7 @@ STRUCTURE: dict[str, tuple[dict[str, int], tuple[str, ...], object]] = {
     "cell.levels": ({"energy": 0}, (), None),
     "cell.g_min_us": ({"energy": 1}, (), 10),
     "cell.g_max_us": ({"energy": 1}, (), None),
-    "cell.scheme": ({"energy": 0}, (), "offset_column"),
+    "cell.scheme": ({"energy": 0}, ("noise.stuck_mapping=none",), "offset_column"),
     "dac.pulses": ({"energy": 0}, (), "width"),
     "dac.activity": ({"energy": 1}, ("dac.activity=1",), 0.5),
     "adc.columns_per_adc": ({"area": 1, "interval": -1}, (), 16),

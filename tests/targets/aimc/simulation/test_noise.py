@@ -117,6 +117,7 @@ def test_nominal_noise_comes_from_the_hardware_file(taox64: Hardware, program_of
         figures.read_sigma_relative.value,
         stuck_low=figures.stuck_low_fraction.value,
         stuck_high=figures.stuck_high_fraction.value,
+        stuck_mapping="closest_value",
         wire_ohm=figures.wire_ohm.value,
         adc_offset=figures.adc_offset_lsb.value,
         adc_gain=figures.adc_gain_relative.value,
