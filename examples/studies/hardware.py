@@ -60,6 +60,7 @@ FOLDER = RUNS / "spoken_digits" / "hardware"
 @click.option("--set", "settings", multiple=True, help="Another value of a key: adc.bits=5.")
 @click.option("--noise", is_flag=True, help="Train for the noise of its devices, and measure many chips.")
 @click.option("--drift-days", default=0.0, show_default=True, help="Train for cells up to so many days old.")
+@click.option("--digital-poles", is_flag=True, help="Train for chips whose digital unit does A.")
 @click.option("--states", type=click.IntRange(min=1), help="Fit every channel anew with this many real states.")
 @click.option("--epochs", default=8, show_default=True, help="Epochs of training; 0: calibrated only.")
 @click.option("--lr", default=1e-3, show_default=True, help="Largest rate; the poles learn at a tenth of it.")
@@ -74,10 +75,12 @@ def main(data: Path, hardware: str, settings: tuple[str, ...], noise: bool, **ch
     task = spoken_digits(data)
     hw = with_settings(load_hardware(hardware), settings)
     hw = replace(hw, array=replace(hw.array, count=0))
-    tags = [*settings, *(["noise"] if noise else []), chosen["tag"]]
+    tags = [*settings, *(["noise"] if noise else []), *(["poles"] if chosen["digital_poles"] else []), chosen["tag"]]
     name = "-".join([load_hardware(hardware).name, *(tag for tag in tags if tag)])
     click.echo(widths(hw).line(hw.name))
-    model = prepared(task, hw, noise, chosen["drift_days"] * DAY, chosen["states"], chosen["start"], chosen["seed"])
+    others = {"drift_s": chosen["drift_days"] * DAY, "digital_poles": chosen["digital_poles"]} if noise else {}
+    quant = QuantConfig.for_hardware(hw, device_noise=noise, power_of_two=False, learned=noise, **others)
+    model = prepared(task, quant, chosen["states"], chosen["start"], chosen["seed"])
     set_device_noise(model, True if noise else None)
     click.echo(f"{name}: calibrated, held out {evaluate(model, task.data.validation())[0]:.4f}")
     phase = Phase("hardware", chosen["epochs"], chosen["lr"], chosen["lr"] / 10, distil=0.5, keep="last")
@@ -91,7 +94,7 @@ def main(data: Path, hardware: str, settings: tuple[str, ...], noise: bool, **ch
     row = {
         "hardware": hw.name,
         "settings": list(settings),
-        **{key: chosen[key] for key in ("states", "epochs", "lr", "drift_days", "seed")},
+        **{key: chosen[key] for key in ("states", "epochs", "lr", "drift_days", "digital_poles", "seed")},
         "noise": noise,
         "start": chosen["start"] and chosen["start"].name,
         "held_out": held_out,
@@ -132,13 +135,8 @@ def interval(mean: float, low: float, high: float) -> str:
     return f"{100 * mean:.1f} ({100 * low:.0f} to {100 * high:.0f})"
 
 
-def prepared(
-    task: Task, hw: Hardware, noise: bool, drift_s: float, states: int | None, start: Path | None, seed: int
-) -> S4DClassifier:
+def prepared(task: Task, quant: QuantConfig, states: int | None, start: Path | None, seed: int) -> S4DClassifier:
     """The float model of the seed with ``states`` a channel, calibrated for the hardware; or ``start``'s weights."""
-    quant = QuantConfig.for_hardware(
-        hw, device_noise=noise, drift_s=drift_s if noise else 0.0, power_of_two=False, learned=noise
-    )
     if start is not None:
         return resumed(task, quant, start)
     parent, batches = float_model(task, seed), task.data.calibration()

@@ -65,14 +65,24 @@ class CellNoise(nn.Module):
     def write(self, codes: Tensor, behind: Behind, states: int = 0) -> Written:
         """Codes (G, out, in) in the cells of a new chip, in front of quantizers; torch's generator seeds it.
 
-        The first ``states`` of outputs and inputs are those of a kernel: dead ones have no cells.
+        The first ``states`` of outputs and inputs are those of a kernel: dead ones have no cells, and with
+        ``config.digital_poles`` A is exact, B and [C | D] are banks of their own.
         """
         assert self.config.hardware is not None
         rng = np.random.default_rng(int(torch.randint(1 << 62, ())))
         whole = codes.detach().double().cpu().numpy().astype(np.int64)
         time_s = self._time(rng)
-        held = Held.of(lowered(whole, states), behind, self.config.hardware)
-        weight, variance = (x * held.worth**k for k, x in enumerate(self._cells(held.cells, rng, time_s), 1))
+        live = lowered(whole, states)
+        weight, variance = live.astype(np.float64), np.zeros(live.shape)
+        poles = states if self.config.digital_poles else 0
+        for outputs, inputs in banks(poles):
+            at = slice(None), outputs, inputs
+            following = behind.of_outputs(outputs, whole.shape[1])
+            if outputs.stop == poles > 0:
+                following = following.counting(live[at])
+            held = Held.of(live[at], following, self.config.hardware)
+            found = self._cells(held.cells, rng, time_s)
+            weight[at], variance[at] = (x * held.worth**k for k, x in enumerate(found, 1))
         noise = noise_of(self.config.hardware)
         z = rng.standard_normal((3, *whole.shape[:2]))
         return Written(
@@ -119,6 +129,12 @@ class CellNoise(nn.Module):
         return weight, variance
 
 
+def banks(poles: int) -> tuple[tuple[slice, slice], ...]:
+    """Outputs and inputs of what is written together: all, or, the ``poles`` apart, B and [C | D]."""
+    before, behind, every = slice(poles), slice(poles, None), slice(None)
+    return ((before, behind), (behind, every)) if poles else ((every, every),)
+
+
 def live_states(codes: IntArray, n: int) -> Mask:
     """What of kernel codes (G, n+1, n+1) is lowered, (G, n+1): live states, and input or y."""
     wired = codes != 0
@@ -146,6 +162,16 @@ class Behind(NamedTuple):
         r, b = (x.detach().double().cpu().ravel().tolist() for x in (ratio, bias))
         one = np.ones(len(r), np.int64)
         return cls(r, b, ends[0] * one, ends[1] * one)
+
+    def counting(self, codes: IntArray) -> Behind:
+        """Converters of B u alone: a code is the common divisor of its column of ``codes`` (G, out, in)."""
+        divisor = np.maximum(np.gcd.reduce(np.abs(codes), axis=-1), 1)
+        return self._replace(ratio=(1 / divisor).ravel().tolist())
+
+    def of_outputs(self, some: slice, outputs: int) -> Behind:
+        """Those of some of ``outputs`` columns of every group."""
+        ratio, bias, lo, hi = (np.reshape(x, (-1, outputs))[:, some].ravel() for x in self)
+        return Behind(ratio.tolist(), bias.tolist(), lo, hi)
 
 
 class Held(NamedTuple):

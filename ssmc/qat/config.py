@@ -79,7 +79,8 @@ class QuantConfig:
     ``hardware``: the crossbar that the model is for (`for_hardware`). Where its converters are not the quantizers that
     follow (fewer bits, a step for several columns), the model computes what they do (`ssmc.qat.converters`).
     ``device_noise``: cells, products and converters are those of a chip of it, drawn once a call while training
-    (`ssmc.qat.cells`); with ``drift_s`` at a time up to so many seconds since programming.
+    (`ssmc.qat.cells`); with ``drift_s`` at a time up to so many seconds since programming, with ``digital_poles`` a
+    chip whose digital unit does A (``--place digital-poles``).
     ``converter_bits``: quantizers behind the encoder's, the mixing and the decoder's matrices; None: as others.
     """
 
@@ -109,6 +110,7 @@ class QuantConfig:
     hardware: Hardware | None = None
     device_noise: bool = False
     drift_s: float = 0.0
+    digital_poles: bool = False
     converter_bits: int | None = None
 
     @classmethod
@@ -179,6 +181,8 @@ class QuantConfig:
             raise ValueError("weight_noise and weight_noise_poly are two laws of the same noise: give one of them")
         if self.device_noise and (self.hardware is None or self.weight_noise or self.weight_noise_poly):
             raise ValueError("device_noise is that of a hardware, in place of weight_noise: give hardware alone")
+        if (self.drift_s or self.digital_poles) and not self.device_noise:
+            raise ValueError("drift_s and digital_poles are of chips: set device_noise = true")
         if self.form != "delta" and self.state_dac_bits != self.adc_bits:
             raise ValueError(f"form {self.form!r} feeds ADC codes back to the DAC: state_dac_bits must equal adc_bits")
 

@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from ssmc.hardware.conductances import noise_of  # noqa: E402
+from ssmc.hardware.conductances import moments, noise_of  # noqa: E402
 from ssmc.hardware.file import load_hardware  # noqa: E402
 from ssmc.hardware.settings import with_settings  # noqa: E402
 from ssmc.qat import ModelConfig, QuantConfig, S4DClassifier, calibrate, set_device_noise  # noqa: E402
@@ -105,6 +105,24 @@ def test_a_state_that_the_compiler_prunes_has_no_cells():
     assert torch.equal(weight[0, :, 1], torch.zeros(3))
     assert torch.equal(weight[0, 1], torch.zeros(3))
     assert weight[0, 0, 0] != 0
+
+
+def test_poles_in_the_digital_unit_are_exact_and_leave_the_cells_to_b():
+    """Alone in its column B is written as large as cells go, so it is as little off as they are; C, D are as ever."""
+    noise = writer(calm("hermes64"), digital_poles=True)
+    codes = torch.tensor([[[-9.0, 20, 3], [-20, -9, 1], [5, 127, 11]]])
+    torch.manual_seed(0)
+    drawn = [noise.write(codes, behind(codes), 2) for _ in range(300)]
+    weight, variance = (torch.stack([getattr(w, name)[0] for w in drawn]) for name in ("weight", "variance"))
+    assert torch.equal(weight[:, :2, :2], codes[0, :2, :2].expand(300, 2, 2))
+    assert not variance[:, :2, :2].any()
+    assert variance[:, :2, 2].all()
+    off = (weight / codes[0] - 1).std(0)
+    levels, hw = np.array([0.0, 127]), noise.config.hardware
+    sigma = float(moments(levels, hw, noise_of(hw))[1].sum() ** 0.5) / 127
+    np.testing.assert_allclose(off[:2, 2], sigma, rtol=0.2)
+    assert float(off[2, 0]) > 5 * sigma, "a 5 beside a 127"
+    assert (noise.write(codes, behind(codes)).weight[0, :2, :2] != codes[0, :2, :2]).any(), "no states, no poles"
 
 
 def test_converters_of_a_chip_are_not_alike():
