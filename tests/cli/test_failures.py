@@ -147,6 +147,8 @@ def test_a_bundle_or_a_model_that_is_read_is_not_written_over(
     fails(2, "B05", "run", made, "--data", data, "-o", made / "weights.npz")
     fails(2, "B05", "check", made, "--data", data, "--baseline", data, "--junit", data)
     fails(2, "B05", "report", made, "--html", made / "program.json")
+    fails(2, "B05", "diff", made, made, "--html", made / "weights.npz")
+    fails(2, "B05", "diff", made, made, "--data", data, "--html", data)
     fails(2, "B05", "compile", made / "model.onnx", "-o", made)
     assert {file.name: file.read_bytes() for file in made.iterdir()} == before
     shutil.copy(model, tmp_path / "model.onnx")
