@@ -17,7 +17,7 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "examples").rglob("*.md")),
 ]
-TEXT = "\n".join(page.read_text() for page in PAGES)
+TEXT = "\n".join(page.read_text().replace("\\\n", " ") for page in PAGES)
 TYPED = re.findall(r"^\s*\$ ssmc (.+)$", TEXT, re.MULTILINE)
 
 
