@@ -15,6 +15,7 @@ from ssmc.ir.build import (
     is_op,
     node_name,
     remove_dead,
+    remove_dead_after,
     replace_value,
     required,
     ssmc_node,
@@ -149,7 +150,7 @@ def _emit(graph: ir.Graph, node: ir.Node, read: ReadOuts, start: FloatArray, axe
         bias = add_constant(graph, f"{name}.y.constant", added.ravel(), np.float32)
         y = insert(graph, node, "Add", [y, bias], f"{name}.y.moved")
     _distribute(graph, node, y, axes, read)
-    remove_dead(graph)
+    remove_dead_after(graph, node)
 
 
 def _prefixes(graph: ir.Graph) -> set[str]:

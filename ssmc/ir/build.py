@@ -126,6 +126,22 @@ def remove_dead(graph: ir.Graph) -> None:
         del graph.initializers[name]
 
 
+def remove_dead_after(graph: ir.Graph, node: ir.Node) -> None:
+    """Drop a node and what follows it where nobody reads them, then what nobody else reads in front of them."""
+    after = {node: None}
+    for found in (queue := [node]):
+        readers = {use.node for out in found.outputs for use in out.uses() if use.node.graph is graph} - after.keys()
+        after |= dict.fromkeys(readers)
+        queue += readers
+    waiting = list(after)
+    while waiting:
+        last = waiting.pop()
+        if last.graph is graph and all(not out.uses() and not out.is_graph_output() for out in last.outputs):
+            before = [value.producer() for value in last.inputs if value is not None]
+            graph.remove(last, safe=True)
+            waiting += [producer for producer in before if producer is not None]
+
+
 def graphs(graph: ir.Graph) -> Iterable[ir.Graph]:
     """The graph and, depth first, every subgraph of its nodes."""
     yield graph

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -70,6 +70,12 @@ class Requant:
 
     def __len__(self) -> int:
         return len(self.ratio)
+
+    @cached_property
+    def wires(self) -> int:
+        """Outputs whose code is shifted to the left and nothing else: wires, no arithmetic."""
+        pairs = zip(self.ratio, self.bias, strict=True)
+        return sum(r.denominator == 1 and r.numerator.bit_count() == 1 and r > 0 and not b for r, b in pairs)
 
     @property
     def kinds(self) -> tuple[str, ...]:

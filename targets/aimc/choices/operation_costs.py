@@ -9,9 +9,10 @@ equal to those of the whole program, not close.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
+from operator import attrgetter
 
 from ssmc.hardware.model import Hardware
 from ssmc.ir.rates import period
@@ -33,19 +34,25 @@ class Share:
     Attributes:
         step_pj, finish_pj: energies of a step and of the end of a sequence, line by line.
         ramp_um2: areas of what makes the ramps of its converters.
-        arrays: that hold its banks.
+        arrays, array_um2: that hold its banks, and the areas of what they need.
         timed: the instructions of a step, with their durations in nanoseconds.
         loop_ns: its longest feedback loop.
-        busy_ns: of its busiest arrays or converters, where it shares them with no other operation.
+        apart_ns: that, or how long its busiest arrays or converters are busy, where no other operation shares them.
     """
 
     step_pj: tuple[float, ...]
     finish_pj: tuple[float, ...]
     ramp_um2: tuple[float, ...]
     arrays: int
+    array_um2: tuple[float, ...]
     timed: tuple[tuple[Instruction, float], ...]
     loop_ns: float
-    busy_ns: float
+    apart_ns: float
+
+
+STEP_PJ, FINISH_PJ, RAMP_UM2, ARRAY_UM2, TIMED, LOOP_NS, APART_NS = map(
+    attrgetter, ("step_pj", "finish_pj", "ramp_um2", "array_um2", "timed", "loop_ns", "apart_ns")
+)
 
 
 class OperationCosts:
@@ -54,6 +61,7 @@ class OperationCosts:
     def __init__(self, tiles: TileProgram, hw: Hardware) -> None:
         self.tiles, self.hw = tiles, hw
         self.steps, self.finish = _by_op(tiles.per_step), _by_op(tiles.per_sequence)
+        self.ops = list(dict.fromkeys((*self.steps, *self.finish)))
         self.banks = list(dict.fromkeys(bank.op for bank in tiles.banks.values()))
         self.adding = adding(tiles)
         self.chip_pj = self._energies(lines((), tiles, hw, {}, step_charges(hw)))
@@ -75,7 +83,7 @@ class OperationCosts:
         own: dict[str, list[Bank]] = defaultdict(list)
         for bank in banks:
             own[bank.op].append(bank)
-        return {op: self.share(op, own[op]) for op in (*self.steps, *self.finish)}
+        return {op: self.share(op, own[op]) for op in self.ops}
 
     def figures(self, banks: tuple[Bank, ...]) -> Figures:
         """Of the program with its banks placed so."""
@@ -83,24 +91,27 @@ class OperationCosts:
         arrays = arrays_by_op(named)
         if sum(arrays.values()) == sum(share.arrays for share in shares.values()):
             return self.apart(shares)
-        timed = chain.from_iterable(shares[op].timed for op in self.steps)
-        busy = occupancy(timed, sites_of(named)).values()
-        return self._figures(shares, arrays, [*(share.loop_ns for share in shares.values()), *busy])
+        busy = occupancy(chain.from_iterable(map(TIMED, self._of(self.steps, shares))), sites_of(named))
+        areas = chain.from_iterable(self._array_um2(op, count) for op, count in arrays.items())
+        return self._figures(shares, areas, max((0.0, *map(LOOP_NS, shares.values()), *busy.values())))
 
     def apart(self, shares: Mapping[str, Share]) -> Figures:
         """Of operations that share no arrays."""
         if self._digital_ns is None:
-            timed = chain.from_iterable(shares[op].timed for op in self.steps)
+            timed = chain.from_iterable(map(TIMED, self._of(self.steps, shares)))
             self._digital_ns = occupancy(timed, sites_of(self.tiles.banks)).get(DIGITAL, 0.0)
-        longest = [max(share.loop_ns, share.busy_ns) for share in shares.values()]
-        return self._figures(shares, {op: shares[op].arrays for op in self.banks}, [*longest, self._digital_ns])
+        areas = chain.from_iterable(map(ARRAY_UM2, self._of(self.banks, shares)))
+        return self._figures(shares, areas, max((self._digital_ns, *map(APART_NS, shares.values()))))
 
-    def _figures(self, shares: Mapping[str, Share], arrays: Mapping[str, int], ns: list[float]) -> Figures:
-        step = sum(chain(chain.from_iterable(shares[op].step_pj for op in self.steps), self.chip_pj))
-        finish = sum(chain.from_iterable(shares[op].finish_pj for op in self.finish))
-        held = chain.from_iterable(self._array_um2(op, count) for op, count in arrays.items())
-        ramps = chain.from_iterable(shares[op].ramp_um2 for op in dict.fromkeys((*self.steps, *self.finish)))
-        return Figures(step + finish, sum(chain(held, ramps, self.digital_um2)), max(ns, default=0.0))
+    def _figures(self, shares: Mapping[str, Share], array_um2: Iterable[float], interval_ns: float) -> Figures:
+        step = sum(chain(chain.from_iterable(map(STEP_PJ, self._of(self.steps, shares))), self.chip_pj))
+        finish = sum(chain.from_iterable(map(FINISH_PJ, self._of(self.finish, shares))))
+        ramps = chain.from_iterable(map(RAMP_UM2, self._of(self.ops, shares)))
+        return Figures(step + finish, sum(chain(array_um2, ramps, self.digital_um2)), interval_ns)
+
+    @staticmethod
+    def _of(ops: Iterable[str], shares: Mapping[str, Share]) -> Iterator[Share]:
+        return map(shares.__getitem__, ops)
 
     def _share(self, op: str, banks: dict[str, Bank]) -> Share:
         steps, finish = tuple(self.steps.get(op, ())), tuple(self.finish.get(op, ()))
@@ -108,16 +119,17 @@ class OperationCosts:
         factors = {name: expected(bank, self.hw) for name, bank in banks.items()}
         sites, ns = sites_of(banks), [duration_ns(i, own, self.hw) for i in steps]
         timed = tuple(zip(steps, ns, strict=True))
-        loops = loops_ns(steps, dataflow(steps, sites), ns)
-        busy = occupancy(timed, sites)
+        loop = max(loops_ns(steps, dataflow(steps, sites), ns).values(), default=0.0)
+        busy = (busy for name, busy in occupancy(timed, sites).items() if name != DIGITAL)
         return Share(
             self._energies(lines(steps, own, self.hw, factors)),
             tuple(line.nominal for line in lines(finish, own, self.hw, factors)),
             tuple(area.nominal for area in ramp_areas(own, self.hw)),
             own.arrays,
+            self._array_um2(op, own.arrays) if banks else (),
             timed,
-            max(loops.values(), default=0.0),
-            max((busy[name] for name in busy if name != DIGITAL), default=0.0),
+            loop,
+            max((loop, *busy)),
         )
 
     def _alone(

@@ -13,7 +13,6 @@ from ssmc.hardware.model import Hardware, rules
 from ssmc.hardware.pulses import conversion_steps, magnitude_bits, pulse_steps
 from ssmc.ir.matrix import weight_bits
 from ssmc.ir.quant import bits_for
-from ssmc.ir.requant import Requant
 from ssmc.targets.aimc.cost.activation_ramps import Ramp, ramps_in
 from ssmc.targets.aimc.cost.activity import ONCE, Factors, Span
 from ssmc.targets.aimc.lowering.mapping import Bank
@@ -157,7 +156,7 @@ def _digital(i: isa.Instruction, tiles: TileProgram) -> Iterator[Charge]:
     size = tiles.values[i.writes].size if i.writes else 0
     match i:
         case isa.Requantize():
-            yield Charge("requantize", "requantization", size - wired(i.requant), "digital.requantize_energy_pj")
+            yield Charge("requantize", "requantization", size - i.requant.wires, "digital.requantize_energy_pj")
         case isa.LookUp():
             yield Charge("table", "look-up", size, "digital.table_energy_pj")
         case isa.Multiply():
@@ -179,12 +178,6 @@ def _digital(i: isa.Instruction, tiles: TileProgram) -> Iterator[Charge]:
         case isa.Group() if i.how == "mean":
             yield Charge("adder", "addition", size, "digital.add_energy_pj")
             yield Charge("requantize", "requantization", -(-size // i.k), "digital.requantize_energy_pj")
-
-
-def wired(requant: Requant) -> int:
-    """Outputs whose code is shifted to the left and nothing else: wires, no arithmetic."""
-    pairs = zip(requant.ratio, requant.bias, strict=True)
-    return sum(r.denominator == 1 and r.numerator.bit_count() == 1 and r > 0 and not b for r, b in pairs)
 
 
 def _registers(i: isa.Instruction, tiles: TileProgram) -> Iterator[Charge]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Literal
 
 from ssmc.hardware.model import Hardware
@@ -135,48 +136,71 @@ def _diagonal(blocks: list[Block], limit: int, first: int, hw: Hardware) -> Iter
         step, bank = block.step, block.bank
 
 
+@dataclass
+class Shelves:
+    """Arrays that are being filled, at most ``limit`` blocks of a bank in each (0: as many as fit)."""
+
+    limit: int
+    every: list[Shelf] = field(default_factory=list)
+    _open: dict[tuple[int, object], tuple[list[Shelf], int]] = field(default_factory=dict)
+
+    def open_to(self, block: Block) -> list[Shelf]:
+        """Those that the block may join, in order; one that is full, or full for a bank, is not looked at again."""
+        key = block.bank, block.step
+        known, seen = self._open.get(key, ([], 0))
+        found = [s for s in chain(known, self.every[seen:]) if s.rooms and s.admits(block, self.limit)]
+        self._open[key] = found, len(self.every)
+        return found
+
+    def rooms(self, block: Block, columns: int) -> list[tuple[Shelf, Room]]:
+        """Rooms that take all rows of a block and so many columns."""
+        rows = block.rows
+        return [
+            (shelf, room)
+            for shelf in self.open_to(block)
+            for room in shelf.rooms
+            if room.rows >= rows and room.columns >= columns
+        ]
+
+    def new(self, array: int, step: object, whole: Room) -> tuple[Shelf, Room]:
+        """One more array, empty."""
+        self.every.append(Shelf(array, step, [whole]))
+        return self.every[-1], whole
+
+
 def _multiplexed(blocks: list[Block], limit: int, first: int, hw: Hardware) -> list[Placed]:
     """Tallest first, each into the smallest free rectangle that takes it; what may be cut fills what is left."""
-    shelves: list[Shelf] = []
+    shelves = Shelves(limit)
     placed: list[Placed] = []
-    queue = sorted(blocks, key=lambda b: (-b.rows, -b.columns, b.bank, b.group, b.outputs))
+    queue = sorted(blocks, key=lambda b: (b.rows, b.columns, -b.bank, -b.group, tuple(-at for at in b.outputs)))
+    rows = min((b.rows for b in blocks), default=0)
+    columns = min((b.width if b.may_cut else b.columns for b in blocks), default=0)
     while queue:
-        block = queue.pop(0)
-        spot = _whole(block, shelves, limit) or (_largest_cut(block, shelves, limit) if block.may_cut else None)
+        block = queue.pop()
+        spot = _whole(block, shelves) or (_largest_cut(block, shelves) if block.may_cut else None)
         if spot is None:
             whole = Room(0, 0, hw.array.rows, hw.array.columns - hw.reference_columns)
-            shelves.append(Shelf(first + len(shelves), block.step, [whole]))
-            spot = shelves[-1], whole
+            spot = shelves.new(first + len(shelves.every), block.step, whole)
         shelf, room = spot
         part, rest = block.cut_after(room.columns // block.width)
         if rest is not None:
-            queue.insert(0, rest)
+            queue.append(rest)
         placed.append(Placed(part, shelf.array, room.row, room.column))
         shelf.banks[block.bank] += 1
         shelf.rooms.remove(room)
-        shelf.rooms += _left(room, part)
+        shelf.rooms += [left for left in _left(room, part) if left.rows >= rows and left.columns >= columns]
     return placed
 
 
-def _whole(block: Block, shelves: list[Shelf], limit: int) -> tuple[Shelf, Room] | None:
+def _whole(block: Block, shelves: Shelves) -> tuple[Shelf, Room] | None:
     """The smallest room that takes all outputs."""
-    rooms = _rooms(block, shelves, limit, block.columns)
+    rooms = shelves.rooms(block, block.columns)
     return min(rooms, key=lambda at: (at[1].rows * at[1].columns, *_corner(at)), default=None)
 
 
-def _largest_cut(block: Block, shelves: list[Shelf], limit: int) -> tuple[Shelf, Room] | None:
+def _largest_cut(block: Block, shelves: Shelves) -> tuple[Shelf, Room] | None:
     """The room that takes most outputs."""
-    rooms = _rooms(block, shelves, limit, block.width)
-    return min(rooms, key=lambda at: (-at[1].columns, *_corner(at)), default=None)
-
-
-def _rooms(block: Block, shelves: list[Shelf], limit: int, columns: int) -> list[tuple[Shelf, Room]]:
-    """Rooms that take all rows of a block and so many columns."""
-    rows = block.rows
-    open_shelves = [shelf for shelf in shelves if shelf.rooms and shelf.admits(block, limit)]
-    return [
-        (shelf, room) for shelf in open_shelves for room in shelf.rooms if room.rows >= rows and room.columns >= columns
-    ]
+    return min(shelves.rooms(block, block.width), key=lambda at: (-at[1].columns, *_corner(at)), default=None)
 
 
 def _corner(at: tuple[Shelf, Room]) -> tuple[int, int, int]:
