@@ -20,6 +20,7 @@ from ssmc.ir.connectivity import Mask, cut
 from ssmc.ir.rounding import FloatArray, IntArray, round_half_even
 
 WINDOWS = 5
+IN_CACHE = 1 << 16  # points
 #: times the least error of a step that several blocks can share
 SPARE = 1.2
 TINY = 1e-300
@@ -56,6 +57,12 @@ class Columns:
         """The points within the limits, (C, P)."""
         return self._within(self.points)
 
+    def part(self, span: slice) -> Columns:
+        """Some of them."""
+        weights = self.weights if self.weights.ndim == 1 else self.weights[span]
+        (low, high), (least, most) = self.ends, self.limits
+        return Columns(self.points[span], weights, (low[span], high[span]), (least[span], most[span]))
+
     def _within(self, values: FloatArray) -> FloatArray:
         """Values (C, P) cut to the limits, where there are any."""
         if all(np.isinf(limit).all() for limit in self.limits):
@@ -68,6 +75,14 @@ def window_error(columns: Columns, step: FloatArray, zero: FloatArray, hw: Hardw
 
     Without a programmable offset the range is the signed or the unsigned one.
     """
+    some = max(IN_CACHE // columns.points.shape[1], 1)
+    spans = [slice(start, start + some) for start in range(0, max(len(step), 1), some)]
+    found = [_window_error(columns.part(span), step[span], zero[span], hw) for span in spans]
+    return np.concatenate([first for first, _ in found]), np.concatenate([error for _, error in found])
+
+
+def _window_error(columns: Columns, step: FloatArray, zero: FloatArray, hw: Hardware) -> tuple[IntArray, FloatArray]:
+    """That of so few columns that what is made of their points stays in the cache."""
     levels = 1 << hw.adc.bits
     codes = round_half_even((columns.kept - zero[:, None]) / step[:, None])
     best, least = np.zeros(len(step), np.int64), np.full(len(step), np.inf)
