@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from json.encoder import encode_basestring_ascii
@@ -132,7 +132,7 @@ def _text(data: Any, line: str) -> str:
     if isinstance(data, str):
         return encode_basestring_ascii(data)
     if isinstance(data, float):
-        return float.__repr__(data) if math.isfinite(data) else "null"
+        return _real(data)
     if isinstance(data, _COLLECTIONS):
         return _collection(data, line)
     if data is None or isinstance(data, bool):
@@ -142,12 +142,22 @@ def _text(data: Any, line: str) -> str:
     raise TypeError(f"{type(data).__name__} is not plain data")
 
 
+def _real(data: float) -> str:
+    return float.__repr__(data) if math.isfinite(data) else "null"
+
+
+#: of a list whose items are all of one type, how each is written
+_ALIKE: dict[type, Callable[[Any], str]] = {str: encode_basestring_ascii, int: int.__repr__, float: _real}
+
+
 def _collection(data: Json | Sequence[Any], line: str) -> str:
     inner = line + " "
     if isinstance(data, dict):
         rows = [f"{encode_basestring_ascii(key)}: {_text(data[key], inner)}" for key in sorted(data)]
         return f"{{{inner}{f',{inner}'.join(rows)}{line}}}" if rows else "{}"
-    rows = [_text(value, inner) for value in data]
+    kinds = set(map(type, data))
+    write = _ALIKE.get(kinds.pop()) if len(kinds) == 1 else None
+    rows = list(map(write, data)) if write else [_text(value, inner) for value in data]
     return f"[{inner}{f',{inner}'.join(rows)}{line}]" if rows else "[]"
 
 

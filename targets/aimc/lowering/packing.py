@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import Literal
 
 from ssmc.hardware.model import Hardware
@@ -99,7 +98,7 @@ class Room:
     columns: int
 
 
-@dataclass
+@dataclass(eq=False)
 class Shelf:
     """An array that is being filled."""
 
@@ -107,10 +106,6 @@ class Shelf:
     step: object
     rooms: list[Room]
     banks: Counter[int] = field(default_factory=Counter)
-
-    def admits(self, block: Block, limit: int) -> bool:
-        """Whether the block may join at all."""
-        return (not limit or self.banks[block.bank] < limit) and self.step == block.step
 
 
 def pack(blocks: list[Block], packing: Packing, first: int, hw: Hardware) -> list[Placed]:
@@ -142,15 +137,24 @@ class Shelves:
 
     limit: int
     every: list[Shelf] = field(default_factory=list)
-    _open: dict[tuple[int, object], tuple[list[Shelf], int]] = field(default_factory=dict)
+    _open: dict[tuple[int | None, object], tuple[list[Shelf], int]] = field(default_factory=dict)
 
     def open_to(self, block: Block) -> list[Shelf]:
-        """Those that the block may join, in order; one that is full, or full for a bank, is not looked at again."""
-        key = block.bank, block.step
-        known, seen = self._open.get(key, ([], 0))
-        found = [s for s in chain(known, self.every[seen:]) if s.rooms and s.admits(block, self.limit)]
+        """Those that the block may join, in order: of its step, not full, and not full for its bank."""
+        key = block.bank if self.limit else None, block.step
+        found, seen = self._open.get(key, ([], 0))
+        found += [shelf for shelf in self.every[seen:] if shelf.step == block.step and shelf.rooms]
         self._open[key] = found, len(self.every)
         return found
+
+    def fill(self, shelf: Shelf, room: Room, block: Block, left: list[Room]) -> None:
+        """Put a block into a room, of which rooms may be left."""
+        found = self.open_to(block)
+        shelf.rooms.remove(room)
+        shelf.rooms += left
+        shelf.banks[block.bank] += 1
+        if not shelf.rooms or shelf.banks[block.bank] == self.limit:
+            found.remove(shelf)
 
     def rooms(self, block: Block, columns: int) -> list[tuple[Shelf, Room]]:
         """Rooms that take all rows of a block and so many columns."""
@@ -186,9 +190,8 @@ def _multiplexed(blocks: list[Block], limit: int, first: int, hw: Hardware) -> l
         if rest is not None:
             queue.append(rest)
         placed.append(Placed(part, shelf.array, room.row, room.column))
-        shelf.banks[block.bank] += 1
-        shelf.rooms.remove(room)
-        shelf.rooms += [left for left in _left(room, part) if left.rows >= rows and left.columns >= columns]
+        left = [left for left in _left(room, part) if left.rows >= rows and left.columns >= columns]
+        shelves.fill(shelf, room, part, left)
     return placed
 
 

@@ -64,7 +64,8 @@ def shades(cells: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> list[str]:
     rows, columns = (np.linspace(0, size, min(size, FINEST) + 1).astype(int) for size in cells.shape)
     sums = np.add.reduceat(np.add.reduceat(cells.astype(int), rows[:-1], 0), columns[:-1], 1)
     share = sums / np.outer(np.diff(rows), np.diff(columns))
-    return ["".join(str(digit) for digit in line) for line in np.ceil(SHADES * share).astype(int).tolist()]
+    digits = np.ceil(SHADES * share).astype(np.uint8) + ord("0")
+    return [line.tobytes().decode("ascii") for line in digits]
 
 
 def _used(blocks: list[Json], hw: Hardware) -> float:
