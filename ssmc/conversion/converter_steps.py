@@ -45,7 +45,8 @@ class Columns:
     def error(self, codes: FloatArray, step: FloatArray, zero: FloatArray) -> FloatArray:
         """Mean squared error (C,) of codes (C, P) with ``step`` and ``zero``, (C,) each."""
         gap = codes * step[:, None]
-        gap += zero[:, None]
+        if zero.any():
+            gap += zero[:, None]
         gap = self._within(gap)
         gap -= self.kept
         gap *= gap
@@ -57,7 +58,12 @@ class Columns:
         """The points within the limits, (C, P)."""
         return self._within(self.points)
 
-    def part(self, span: slice) -> Columns:
+    def is_exact(self, step: FloatArray, zero: FloatArray) -> bool:
+        """Whether the nearest code has the least error at every point: steps are powers of two, and nothing is cut."""
+        free = all(np.isinf(limit).all() for limit in self.limits)
+        return free and not zero.any() and bool((np.frexp(step)[0] == 1 / 2).all())
+
+    def part(self, span: slice | IntArray) -> Columns:
         """Some of them."""
         weights = self.weights if self.weights.ndim == 1 else self.weights[span]
         (low, high), (least, most) = self.ends, self.limits
@@ -84,15 +90,25 @@ def window_error(columns: Columns, step: FloatArray, zero: FloatArray, hw: Hardw
 def _window_error(columns: Columns, step: FloatArray, zero: FloatArray, hw: Hardware) -> tuple[IntArray, FloatArray]:
     """That of so few columns that what is made of their points stays in the cache."""
     levels = 1 << hw.adc.bits
-    codes = round_half_even((columns.kept - zero[:, None]) / step[:, None])
+    kept = columns.kept - zero[:, None] if zero.any() else columns.kept
+    codes = round_half_even(kept / step[:, None])
     best, least = np.zeros(len(step), np.int64), np.full(len(step), np.inf)
+    ends = (codes.min(1), codes.max(1)) if columns.is_exact(step, zero) else None
+    left = np.arange(len(step))
     for first in _windows(columns, codes, step, zero, hw):
-        low = first[:, None].astype(np.float64)  # faster than a clip to integers
-        kept = np.maximum(codes, low)
-        np.minimum(kept, low + (levels - 1), out=kept)
-        error = columns.error(kept, step, zero)
-        better = error < least
-        best, least = np.where(better, first, best), np.where(better, error, least)
+        whole = len(left) == len(step)
+        some, mine = (columns, codes) if whole else (columns.part(left), codes[left])
+        low = first[left, None].astype(np.float64)  # faster than a clip to integers
+        cut = np.maximum(mine, low)
+        np.minimum(cut, low + (levels - 1), out=cut)
+        error = some.error(cut, step[left], zero[left])
+        better = error < least[left]
+        best[left] = np.where(better, first[left], best[left])
+        least[left] = np.where(better, error, least[left])
+        if ends is not None:  # no range is better than one that holds every code
+            left = left[(ends[0][left] < first[left]) | (ends[1][left] >= first[left] + levels)]
+            if not left.size:
+                break
     return best, least
 
 

@@ -6,7 +6,7 @@ import onnx_ir as ir
 import pytest
 
 from ssmc.errors import ModelError
-from ssmc.ir.build import graph_of, known_shape, required
+from ssmc.ir.build import graph_of, known_shape, remove_dead_after, required
 
 X = ir.val("x", dtype=ir.DataType.FLOAT, shape=ir.Shape(["batch", 3]))
 
@@ -41,3 +41,17 @@ def test_a_node_outside_every_graph_has_none() -> None:
     assert graph_of(inside) is graph
     with pytest.raises(ValueError, match=r"blocks\.0\.scan stands in no graph"):
         graph_of(node())
+
+
+def test_what_follows_a_replaced_node_goes_and_what_others_read_stays() -> None:
+    """x -> a -> scan -> b -> c, where c was replaced; a feeds the new y too, and d is dead, but elsewhere."""
+    names = {"a": "x", "scan": "a", "b": "scan", "c": "b", "y": "a", "d": "x", "before": "x"}
+    values = {"x": ir.val("x")}
+    for name, source in names.items():
+        values[name] = ir.node("Relu", [values[source]], name=name).outputs[0]
+    values["b"].producer().resize_inputs(2)
+    values["b"].producer().replace_input_with(1, values["before"])
+    nodes = [values[name].producer() for name in ("before", *(name for name in names if name != "before"))]
+    graph = ir.Graph([values["x"]], [values["y"]], nodes=nodes)
+    remove_dead_after(graph, values["scan"].producer())
+    assert [node.name for node in graph] == ["a", "y", "d"]

@@ -13,7 +13,7 @@ import pytest
 import ssmc
 from ssmc.analysis.linear import linear_kernel
 from ssmc.conversion.column_sums import Inputs
-from ssmc.conversion.converter_steps import best_shared, fewest_shared
+from ssmc.conversion.converter_steps import IN_CACHE, Columns, best_shared, fewest_shared, window_error
 from ssmc.conversion.one_conversion import short_unit
 from ssmc.data import Samples
 from ssmc.errors import UsageError
@@ -227,3 +227,22 @@ def test_the_bundle_holds_the_chosen_ranges(taox64: Hardware, tmp_path: Path) ->
     ]
     assert converters[0] == converters[1] != converters[2]
     assert "6 sequences" in (tmp_path / "out" / "report.json").read_text()
+
+
+@pytest.mark.parametrize("exponent", [0, 1, 3, 6])
+def test_a_range_that_holds_every_code_needs_no_other(taox64: Hardware, exponent: int) -> None:
+    """Both ranges at once, all columns at once: what looking at them in parts, and only where it helps, must give."""
+    hw = replace(taox64, adc=replace(taox64.adc, offset=False))
+    rng = np.random.default_rng(exponent)
+    count, points = 2 * IN_CACHE // 1000, 1000
+    centre, width = rng.normal(0, 400, (count, 1)), rng.integers(1, 400, (count, 1))
+    values = np.rint(centre + width * rng.standard_normal((count, points)))
+    free, zero = np.full(count, np.inf), np.zeros(count)
+    columns = Columns(values, rng.random((count, points)), (values.min(1), values.max(1)), (-free, free))
+    step, levels = np.full(count, 2.0**exponent), 1 << hw.adc.bits
+    firsts = np.array([-levels // 2, 0])
+    codes = [np.clip(np.rint(values / step[:, None]), first, first + levels - 1) for first in firsts]
+    errors = np.stack([columns.error(found, step, zero) for found in codes])
+    first, error = window_error(columns, step, zero, hw)
+    assert (first == firsts[errors.argmin(0)]).all()
+    assert (error == errors.min(0)).all()
