@@ -27,7 +27,7 @@ from tests.targets.aimc.conftest import build, random_hardware
 from tests.targets.aimc.mappings import mappings
 
 RAMPED = ("adc.ramp=activation", "adc.ramp_energy_pj=50", "adc.ramp_area_um2=1000")
-OWN = ("array.count=0", *RAMPED)
+RAMP = ("ramp", "ramp_energy_pj", "ramp_area_um2")
 
 
 def costed(placed: Placed, packings: Mapping[str, Packing]) -> Figures:
@@ -37,9 +37,11 @@ def costed(placed: Placed, packings: Mapping[str, Packing]) -> Figures:
 
 @settings(max_examples=25, deadline=None)
 @given(mappings(), st.booleans())
-def test_in_any_packing_they_are_those_of_the_program(mapping: Any, ramped: bool) -> None:
+def test_in_any_packing_they_are_those_of_the_program(taox64: Hardware, mapping: Any, ramped: bool) -> None:
     program, hw = build(mapping.shape), mapping.hardware
-    hw = changed(hw, OWN if ramped else OWN[:1]).hardware
+    ramp = changed(taox64, RAMPED).hardware.adc
+    adc = replace(hw.adc, **{key: getattr(ramp, key) for key in RAMP}) if ramped else hw.adc
+    hw = replace(hw, array=replace(hw.array, count=0), adc=adc)
     names = [op.name for op in program.ops if op.matrices()]
     places = {name: mapping.places[k % len(mapping.places)] for k, name in enumerate(names)}
     try:
@@ -53,7 +55,7 @@ def test_in_any_packing_they_are_those_of_the_program(mapping: Any, ramped: bool
         assert costs.figures(make_banks(plans, hw, packings)) == costed(placed, packings)
 
 
-@pytest.mark.parametrize("options", [(), OWN], ids=["as it is", "ramps"])
+@pytest.mark.parametrize("options", [(), RAMPED], ids=["as it is", "ramps"])
 def test_one_matrix_packed_otherwise_costs_its_operation_again(taox64: Hardware, options: tuple[str, ...]) -> None:
     """Its banks are made without those of others: arrays are numbered from 0."""
     hw = changed(taox64, options).hardware
