@@ -19,7 +19,7 @@ from ssmc.ir.build import (
     is_op,
     node_name,
     remove_dead,
-    replace_value,
+    replace_node,
     required,
     ssmc_node,
 )
@@ -161,13 +161,7 @@ def _require_scale(scale: Array, node: ir.Node) -> None:
 
 
 def _replace(node: ir.Node, new: ir.Node) -> ir.Node:
-    graph = graph_of(node)
-    graph.insert_before(node, new)
-    name, old, value = node.outputs[0].name, node.outputs[0], new.outputs[0]
-    value.shape = old.shape
-    replace_value(graph, old, value)
-    old.name, value.name = f"{name}.old", name
-    graph.remove(node, safe=True)
+    replace_node(graph_of(node), node, new)
     return new
 
 

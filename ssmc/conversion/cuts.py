@@ -50,7 +50,10 @@ def drive_planes(name: str, inputs: Range, hw: Hardware) -> tuple[tuple[int, int
         return tuple((bit, -(1 << bit) if signed and bit == width - 1 else 1 << bit) for bit in range(width))
     if bits_for(lo, hi) > hw.dac.bits:
         fact = f"inputs {lo}..{hi} have {bits_for(lo, hi)} bits, a driver of '{hw.name}' takes {hw.dac.bits}"
-        raise ModelError("SSMC-A02", fact, "retrain with narrower codes, or use hardware with dac.bit_serial", name)
+        each = (bits_for(min(low, 0), max(high, 0)) for low, high in zip(*(end.flat for end in inputs), strict=True))
+        narrow = "quantize signed all that it reads" if max(each) <= hw.dac.bits else "retrain with narrower codes"
+        remedy = f"{narrow}, use hardware with dac.bit_serial, or run it digital: --place auto"
+        raise ModelError("SSMC-A02", fact, remedy, name)
     return ()
 
 

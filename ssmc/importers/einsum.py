@@ -1,11 +1,15 @@
-"""Einsum with a constant matrix as MatMul: how jax and some exporters write a linear layer."""
+"""Products in one spelling.
+
+An Einsum with a constant matrix, as jax writes a linear layer, is a MatMul; a Gemm of a transposed signal stands behind
+a Transpose.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
 
-from ssmc.ir.build import add_constant, constant_array, is_op, node_name
+from ssmc.ir.build import add_constant, constant_array, graphs, is_op, node_name, replace_node
 
 
 def einsum_to_matmul(graph: ir.Graph) -> None:
@@ -13,6 +17,18 @@ def einsum_to_matmul(graph: ir.Graph) -> None:
     for node in list(graph):
         if is_op(node, "Einsum") and len(node.inputs) == 2:
             _rewrite(graph, node)
+
+
+def turn_first_factors(model: ir.Model) -> None:
+    """Put a Transpose in front of every Gemm with transA, in bodies too."""
+    for graph in graphs(model.graph):
+        for node in list(graph):
+            if is_op(node, "Gemm") and "transA" in node.attributes and node.attributes["transA"].as_int():
+                turned = ir.node("Transpose", [node.inputs[0]], {"perm": [1, 0]}, name=f"{node_name(node)}.turned")
+                turned.outputs[0].name, turned.outputs[0].dtype = f"{node_name(node)}.turned", ir.DataType.FLOAT
+                graph.insert_before(node, turned)
+                node.replace_input_with(0, turned.outputs[0])
+                del node.attributes["transA"]
 
 
 def _rewrite(graph: ir.Graph, node: ir.Node) -> None:
@@ -29,11 +45,5 @@ def _rewrite(graph: ir.Graph, node: ir.Node) -> None:
         value = node.inputs[matrix]
         if w[0] != inner:
             value = add_constant(graph, f"{node_name(node)}.matrix", weight.T, np.float32)
-        new = ir.node("MatMul", [node.inputs[signal], value], name=node_name(node))
-        old, out = node.outputs[0], new.outputs[0]
-        out.shape, out.type, name = old.shape, old.type, str(old.name)
-        graph.insert_before(node, new)
-        old.replace_all_uses_with(out, replace_graph_outputs=True)
-        old.name, out.name = f"{name}.einsum", name
-        graph.remove(node, safe=True)
+        replace_node(graph, node, ir.node("MatMul", [node.inputs[signal], value], name=node_name(node)))
         return

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ssmc.ir.build import add_constant, constant_array, is_op, node_name, remove_dead, required
+from ssmc.ir.build import add_constant, constant_array, is_op, node_name, remove_dead, replace_node, required
 
 SAME_NUMBER = ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 
@@ -21,7 +21,7 @@ def spell_lengths(model: ir.Model) -> bool:
     for node in list(model.graph):
         if is_op(node, "Gather") and len(node.inputs) == 2 and node.inputs[1] is not None:
             found |= _last_step(model.graph, node)
-        elif is_op(node, "Div") and _is_length(node.inputs[1]) and node.inputs[0] is not None:
+        elif is_op(node, "Div") and is_length(node.inputs[1]) and node.inputs[0] is not None:
             found |= _mean(model.graph, node, node.inputs[0].producer())
     if found:
         remove_dead(model.graph)
@@ -43,7 +43,7 @@ def _last_step(graph: ir.Graph, node: ir.Node) -> bool:
         return False
     bounds = {"from": [-1], "to": [np.iinfo(np.int64).max], "axis": [axis]}
     given = [add_constant(graph, f"{name}.{key}", value, np.int64) for key, value in bounds.items()]
-    _replace(graph, node, ir.node("Slice", [required(node, 0), *given], name=name))
+    replace_node(graph, node, ir.node("Slice", [required(node, 0), *given], name=name))
     return True
 
 
@@ -51,21 +51,12 @@ def _mean(graph: ir.Graph, node: ir.Node, total: ir.Node | None) -> bool:
     """ReduceSum divided by a length, which nothing else reads, as ReduceMean."""
     if total is None or not is_op(total, "ReduceSum") or len(total.outputs[0].uses()) != 1:
         return False
-    _replace(graph, node, ir.node("ReduceMean", list(total.inputs), _plain(total), name=node_name(node)))
+    replace_node(graph, node, ir.node("ReduceMean", list(total.inputs), _plain(total), name=node_name(node)))
     return True
 
 
 def _plain(total: ir.Node) -> dict[str, int]:
     return {name: attribute.as_int() for name, attribute in total.attributes.items()}
-
-
-def _replace(graph: ir.Graph, node: ir.Node, new: ir.Node) -> None:
-    old, out = node.outputs[0], new.outputs[0]
-    name, out.type, out.shape = str(old.name), old.type, old.shape
-    graph.insert_before(node, new)
-    old.replace_all_uses_with(out, replace_graph_outputs=True)
-    graph.remove(node, safe=True)
-    out.name = name
 
 
 def _is_last(value: ir.Value) -> bool:
@@ -78,11 +69,11 @@ def _is_last(value: ir.Value) -> bool:
         one is not None
         and one.size == 1
         and int(one.ravel()[0]) == (1 if node.op_type == "Sub" else -1)
-        and (_is_length(node.inputs[0]))
+        and (is_length(node.inputs[0]))
     )
 
 
-def _is_length(value: ir.Value | None) -> bool:
+def is_length(value: ir.Value | None) -> bool:
     """Whether a value is the length of one axis of something, and no number that the file tells."""
     node = None if value is None else _behind(value)
     if is_op(node, "Gather") and node is not None:

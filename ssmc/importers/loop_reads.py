@@ -32,7 +32,8 @@ def read_at(node: ir.Node, position: int, alias: ir.Value, number: ir.Value) -> 
     if is_op(node, "Slice") and len(node.inputs) > 3:
         axes, last = constant_array(node.inputs[3]), required(node, 2)
         steps = constant_array(node.inputs[4]) if len(node.inputs) > 4 else np.ones(1)
-        if axes is not None and axes.size == 1 and steps is not None and steps.tolist() == [1] and _next(last, number):
+        one = steps is not None and steps.tolist() == [1]
+        if axes is not None and axes.size == 1 and one and is_next(last, number):
             return Read(required(node, 0), int(axes[0]), True)
     return None
 
@@ -51,24 +52,24 @@ def _entry(split: ir.Node | None) -> Read | None:
 
 def ends_slices(node: ir.Node, number: ir.Value) -> bool:
     """Whether it computes the next number, at which slices of one step end, and nothing else reads it."""
-    if not is_op(node, "Add") or not _next(node.outputs[0], number):
+    if not is_op(node, "Add") or not is_next(node.outputs[0], number):
         return False
     uses = [use for alias in aliases(node.outputs[0]) for use in alias.uses()]
     passed = (*PASSED_ON, "Unsqueeze", "Reshape")
     return all(is_op(use.node, *passed) or (is_op(use.node, "Slice") and use.idx == 2) for use in uses)
 
 
-def _next(value: ir.Value, number: ir.Value) -> bool:
+def is_next(value: ir.Value, number: ir.Value) -> bool:
     """Whether a value is the number plus 1."""
-    node = _origin(value).producer()
+    node = origin(value).producer()
     if node is None or not is_op(node, "Add"):
         return False
     known = [constant_array(v) for v in node.inputs]
     ones = [x is not None and x.size == 1 and int(x.ravel()[0]) == 1 for x in known]
-    return any(one and _origin(required(node, 1 - i)) is number for i, one in enumerate(ones))
+    return any(one and origin(required(node, 1 - i)) is number for i, one in enumerate(ones))
 
 
-def _origin(value: ir.Value) -> ir.Value:
+def origin(value: ir.Value) -> ir.Value:
     """Where a number comes from, in another type or with an axis less."""
     node = value.producer()
     while node is not None and is_op(node, *PASSED_ON, "Unsqueeze", "Reshape"):

@@ -25,7 +25,12 @@ def written(node: ir.Node | None, tensor: ir.Value, number: ir.Value) -> Written
 
     That all of the place is written is not shown here: onnxruntime compares the Scan with the file.
     """
-    if node is None or not is_op(node, "ScatterND", "ScatterElements") or _origin(required(node, 0)) is not tensor:
+    order: list[int] = []
+    if node is not None and is_op(node, "Transpose"):
+        order, node = _undone(node), required(node, 0).producer()
+    if node is None or not is_op(node, "ScatterND", "ScatterElements"):
+        return None
+    if _in_front(required(node, 0), order) is not tensor:
         return None
     if "reduction" in node.attributes and node.attributes["reduction"].as_string() != "none":
         return None
@@ -35,8 +40,33 @@ def written(node: ir.Node | None, tensor: ir.Value, number: ir.Value) -> Written
     value = required(node, 2)
     while (maker := value.producer()) is not None and is_op(maker, *SAME_NUMBERS):
         value = required(maker, 0)
+    if order:
+        axis, rest = order[axis], order[:axis] + order[axis + 1 :]
+        if rest != sorted(rest) or (value.shape is not None and len(value.shape) != len(rest)):
+            return None
     ranks = [len(each.shape) if each.shape is not None else None for each in (value, tensor)]
     return Written(value, axis, None not in ranks and ranks[0] == ranks[1])
+
+
+def _perm(node: ir.Node) -> list[int]:
+    return list(node.attributes["perm"].as_ints()) if "perm" in node.attributes else []
+
+
+def _undone(node: ir.Node) -> list[int]:
+    """The order of axes that a Transpose undoes."""
+    perm = _perm(node)
+    return [perm.index(axis) for axis in range(len(perm))]
+
+
+def _in_front(value: ir.Value, order: list[int]) -> ir.Value | None:
+    """The tensor that is scattered into, in front of the Transpose where there is an order; None without that."""
+    value = _origin(value)
+    if not order:
+        return value
+    node = value.producer()
+    if node is None or not is_op(node, "Transpose") or _perm(node) != order:
+        return None
+    return _origin(required(node, 0))
 
 
 def _axis(node: ir.Node, number: ir.Value) -> int | None:

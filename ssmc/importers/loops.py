@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.errors import ModelError
+from ssmc.importers.loop_ends import as_counter, counts, is_below_length
 from ssmc.importers.loop_reads import PASSED_ON, aliases, ends_slices, read_at
 from ssmc.importers.loop_writes import Written, written
 from ssmc.ir.build import add_constant, constant_array, is_op, node_name, remove_dead, required
@@ -58,9 +59,9 @@ class _Loop:
         """Put a Scan in the Loop's place."""
         body = self.node.attributes["body"].as_graph()
         number, condition, *carried = body.inputs
-        self._check_condition(body, condition)
         for index, value in enumerate(carried):
             self._carry(body, index, value)
+        self._check_condition(body, condition)
         remove_dead(body)  # the places at which outputs were written
         for index in self.written:
             if carried[index].uses():
@@ -82,11 +83,14 @@ class _Loop:
         self._emit(body, len(stacked), grown)
 
     def _check_condition(self, body: ir.Graph, condition: ir.Value) -> None:
-        given, after = self.node.inputs[1], body.outputs[0]
-        if given is not None and not _is_true(given):
+        """Refuse conditions but ``number < length``; whether it holds for every step the comparison shows."""
+        given, after = self.node.inputs[1], _source(body.outputs[0])
+        if given is not None and not _is_true(given) and not is_below_length(given, None):
             raise self.refuse("whether it starts depends on a condition")
-        if _source(after) is not condition and not _is_true(_source(after)):
+        if after is not condition and not _is_true(after) and not is_below_length(after, body.inputs[0]):
             raise self.refuse("it ends by a condition")
+        body.outputs[0] = condition
+        remove_dead(body)
 
     def _carry(self, body: ir.Graph, index: int, value: ir.Value) -> None:
         """Sort a carried value: unchanged ones become what the loop was given."""
@@ -95,6 +99,8 @@ class _Loop:
         if _source(after) is value:
             value.replace_all_uses_with(given)
             self.node.outputs[index].replace_all_uses_with(given)
+        elif counts(value, after, given) and not self.node.outputs[index].uses():
+            value.replace_all_uses_with(as_counter(body, value))
         elif is_op(producer, "SequenceInsert") or _grows(producer, value):
             self.sequences.append(index)
         elif (found := written(_source(after).producer(), value, body.inputs[0])) is not None:

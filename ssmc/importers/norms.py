@@ -18,7 +18,7 @@ from ssmc.ir.build import (
     known_shape,
     node_name,
     remove_dead,
-    replace_value,
+    replace_node,
 )
 
 RMS_OPSET = 23
@@ -110,12 +110,7 @@ def _replace(model: ir.Model, node: ir.Node, x: ir.Value, epsilon: float, centre
     gain = add_constant(model.graph, f"{name}.gain", np.ones(size if isinstance(size, int) else 1), np.float32)
     kind = "LayerNormalization" if centred else "RMSNormalization"
     new = ir.node(kind, [x, gain], {"axis": -1, "epsilon": epsilon}, name=name)
-    old, out = node.outputs[0], new.outputs[0]
-    out.type, out.shape, label = old.type, old.shape, str(old.name)
-    model.graph.insert_before(node, new)
-    replace_value(model.graph, old, out)
-    old.name, out.name = f"{label}.written_out", label
-    model.graph.remove(node, safe=True)
+    replace_node(model.graph, node, new)
     if not centred:
         for graph in graphs(model.graph):
             graph.opset_imports[""] = max(graph.opset_imports.get("", RMS_OPSET), RMS_OPSET)

@@ -13,7 +13,7 @@ import onnx_ir.passes.common as common
 from ssmc.budgets import DEFAULT, Budgets
 from ssmc.errors import ModelError
 from ssmc.importers.carried import drop_carried_states
-from ssmc.importers.einsum import einsum_to_matmul
+from ssmc.importers.einsum import einsum_to_matmul, turn_first_factors
 from ssmc.importers.ends import check_ends, check_input_type
 from ssmc.importers.final_states import stack_final_states
 from ssmc.importers.halves import widen_halves
@@ -24,6 +24,7 @@ from ssmc.importers.lengths import spell_lengths
 from ssmc.importers.loop_layers import split_loops
 from ssmc.importers.loops import loops_to_scans
 from ssmc.importers.norms import fuse_norms
+from ssmc.importers.one_hot import one_hot_to_gather
 from ssmc.importers.one_step import one_step_to_scan
 from ssmc.importers.opset import raise_opset
 from ssmc.importers.paddings import spell_paddings
@@ -109,8 +110,9 @@ def import_model(
     raise_opset(model)
     scan_first_axes(model, budgets, source)
     einsum_to_matmul(model.graph)
+    turn_first_factors(model)
     spell_paddings(model)
-    spelled = [fuse_norms(model), spell_lengths(model), loops_to_scans(model)]
+    spelled = [one_hot_to_gather(model.graph), fuse_norms(model), spell_lengths(model), loops_to_scans(model)]
     if any(spelled):
         require_same(free, model, budgets, source)
     parts = one_step_to_scan(model, states, budgets, source) or parts

@@ -111,6 +111,16 @@ def replace_value(graph: ir.Graph, old: ir.Value, new: ir.Value) -> None:
     old.replace_all_uses_with(new)
 
 
+def replace_node(graph: ir.Graph, node: ir.Node, new: ir.Node) -> None:
+    """Put a node of one output in the place of another: name and shape stay, the type where it has none."""
+    old, out, name = node.outputs[0], new.outputs[0], str(node.outputs[0].name)
+    out.shape, out.type = old.shape, out.type or old.type
+    graph.insert_before(node, new)
+    replace_value(graph, old, out)
+    graph.remove(node, safe=True)
+    old.name, out.name = f"{name}.replaced", name
+
+
 def remove_dead(graph: ir.Graph) -> None:
     """Drop nodes nobody reads and initializers nobody uses (in this graph and its subgraphs)."""
     changed = True

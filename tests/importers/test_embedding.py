@@ -11,7 +11,7 @@ import onnx_ir as ir
 import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 import ssmc
 from ssmc.analysis.qs4d_metrics import uses
@@ -249,3 +249,38 @@ def test_every_intermediate_takes_the_same_ids() -> None:
     for until in (step.name for step in IntegerTarget().pipeline()):
         result = run_pipeline(import_model(model), IntegerTarget().pipeline(), stop_after=until)
         assert result.model.graph.inputs[0].dtype is ir.DataType.INT64
+
+
+def one_hot(values: np.ndarray, cast: bool, axis: int = -1) -> onnx.ModelProto:
+    """Ids as one-hot rows, which a matrix of codes turns into its rows."""
+    g = Graph("qdq")
+    rows = g.op("OneHot", "x", g.const(VOCABULARY, np.int64), g.const(values, values.dtype.type), axis=axis)
+    rows = g.op("Cast", rows, to=TensorProto.FLOAT) if cast else rows
+    table = g.weight(np.arange(VOCABULARY * 3).reshape(-1, 3) % 17 - 8, 0.25, "table")
+    h = g.quant(g.op("MatMul", rows, table), signed(8, 0.25), "u")
+    made = g.finish(1, g.quant(h, signed(8, 0.5), "out"), ["batch", "time", 3])
+    made.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.INT64, ["batch", "time"]))
+    return made
+
+
+@pytest.mark.parametrize("axis", [-1, 2])
+@pytest.mark.parametrize(
+    ("values", "cast"), [(np.array([0, 1], np.float32), False), (np.array([0, 1], np.int64), True)]
+)
+def test_one_hot_rows_times_a_matrix_are_an_embedding(values: np.ndarray, cast: bool, axis: int) -> None:
+    proto, x = one_hot(values, cast, axis), tokens()
+    program = program_of(proto)
+    assert any(isinstance(op, Table) for op in program.ops)
+    assert np.array_equal(Executor(program).run(x), run_onnx(proto, {"x": x})[0])
+
+
+def test_one_hot_rows_of_other_values_are_looked_up() -> None:
+    """2 where the id is and -1 elsewhere, quantized, then multiplied."""
+    g = Graph("qdq")
+    rows = g.op("OneHot", "x", g.const(VOCABULARY, np.int64), g.const(np.array([-1, 2], np.float32)))
+    table = g.weight(np.arange(VOCABULARY * 3).reshape(-1, 3) % 5 - 2, 0.25, "table")
+    h = g.op("MatMul", g.quant(rows, signed(8, 1.0), "rows"), table)
+    proto = g.finish(1, g.quant(h, signed(8, 0.5), "out"), ["batch", "time", 3])
+    proto.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.INT64, ["batch", "time"]))
+    x = tokens()
+    assert np.array_equal(Executor(program_of(proto)).run(x), run_onnx(proto, {"x": x})[0])

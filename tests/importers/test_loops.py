@@ -131,8 +131,46 @@ def write_at(axis: int) -> Callable[[Graph, str], str]:
     return write
 
 
+def ended(counter: bool, condition: str) -> Callable[[Graph, str], str]:
+    """``while i < x.shape[1]``, by the iteration's number or a counter of its own; the trip count says nothing."""
+
+    def write(g: Graph, u: str) -> str:
+        _, steps, zeros = ahead(g, u)
+        b = g.inner("in.")
+        number = "k" if counter else "i"
+        new, y = step(b, b.op("Gather", u, number, axis=1))
+        more = b.op("Add", number, b.const(1, np.int64))
+        pair = (more, steps) if condition.startswith("Less") else (steps, more)
+        results = [value(b.op(condition, *pair), BOOL), value(b.op("Identity", new)), value(b.op("Identity", y))]
+        inputs, outputs = [g.const((1 << 63) - 1, np.int64), "", zeros], ["s.end", "ys"]
+        if counter:
+            inputs, outputs = [*inputs, g.const(0, np.int64)], ["s.end", "k.end", "ys"]
+            inputs[1] = g.op("Less", inputs[-1], steps)
+            results.insert(2, value(more, INT))
+        graph = body(b, [value("s"), *([value("k", INT)] if counter else [])], results)
+        g.nodes.append(helper.make_node("Loop", inputs, outputs, name="loop", body=graph))
+        return g.op("Transpose", "ys", perm=[1, 0, 2])
+
+    return write
+
+
+def write_turned(g: Graph, u: str) -> str:
+    """``ys[:, i] = y``, written as ScatterND along the first axis between two Transposes."""
+    _, steps, zeros = ahead(g, u)
+    b = g.inner("in.")
+    new, y = step(b, b.op("Gather", u, "i", axis=1))
+    place, wide = b.op("Reshape", "i", b.const([1, 1], np.int64)), b.op("Unsqueeze", y, b.const([0], np.int64))
+    scattered = b.op("ScatterND", b.op("Transpose", "ys", perm=[1, 0, 2]), place, wide)
+    ends = [b.op("Identity", "go", out="go.on"), b.op("Identity", new), b.op("Transpose", scattered, perm=[1, 0, 2])]
+    graph = body(b, [value("s"), value("ys")], [value(ends[0], BOOL), value(ends[1]), value(ends[2])])
+    inputs = [steps, g.const(True, np.bool_), zeros, g.op("ConstantOfShape", g.op("Shape", u))]
+    g.nodes.append(helper.make_node("Loop", inputs, ["s.end", "all"], name="loop", body=graph))
+    return "all"
+
+
 FORMS = {"scan outputs": scan_outputs, "gathered": gathered, "sequence": inserted(0), "sequence, axis 1": inserted(1)}
-FORMS |= {"grown": grown, "written": write_at(0), "written, axis 1": write_at(1)}
+FORMS |= {"grown": grown, "written": write_at(0), "written, axis 1": write_at(1), "written, turned": write_turned}
+FORMS |= {"counted": ended(True, "Less"), "below a length": ended(False, "Less"), "above": ended(False, "Greater")}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -176,6 +214,13 @@ def test_a_loop_that_ends_by_a_condition() -> None:
     assert "Scan" in caught.value.remedy
 
 
+def test_a_condition_that_is_one_step_late() -> None:
+    """``i + 1 <= x.shape[1]`` asks for a step behind the end, which the file itself cannot read."""
+    g, u = start()
+    with pytest.raises(ModelError, match="SSMC-M05"):
+        import_model(end(g, ended(False, "LessOrEqual")(g, u)))
+
+
 def test_a_loop_that_stops_before_the_end_of_its_sequence() -> None:
     g, u = start()
     _, steps, zeros = ahead(g, u)
@@ -214,3 +259,20 @@ def test_a_linear_layer_as_einsum(equation: str, turned: bool) -> None:
     h = g.op("Einsum", x, g.const(matrix.T if turned else matrix), equation=equation)
     proto = g.finish(2, g.quant(h, CODE, "out"), ("batch", "time", 3))
     assert np.array_equal(Executor(program_of(proto)).run(X), run_onnx(proto, {"x": X})[0])
+
+
+@pytest.mark.parametrize("spelling", ["qdq", "round"])
+def test_a_gemm_of_a_transposed_signal(spelling: str) -> None:
+    """``(u^T)^T W`` inside a loop's body."""
+
+    def step(b: Graph, states: list[str], ut: str) -> tuple[list[str], list[str]]:
+        turned = b.op("Transpose", states[0], perm=[1, 0])
+        mixed = b.op("Gemm", turned, b.const(np.array([[1, 1, 0], [0, 1, -1], [1, 0, 2]]) / 4), transA=1)
+        return [b.quant(b.op("Add", mixed, ut), CODE, "s.q")], [states[0]]
+
+    g, u = start(spelling)
+    (y,) = g.loop(u, [(H,)], step)
+    proto = end(g, y)
+    program = program_of(proto)
+    assert any(isinstance(op, StateSpace) for op in program.ops)
+    assert np.array_equal(Executor(program).run(X), run_onnx(proto, {"x": X})[0])

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx_ir as ir
 
 from ssmc.bundle.compile import compile
 from ssmc.data import Samples
 from ssmc.hardware.file import load_hardware
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.read_program import read_program
-from ssmc.pipeline import Pass, PassResult, run_pipeline
+from ssmc.pipeline import run_pipeline
 from ssmc.quantize import QuantizeConfig
 from ssmc.sweep import run
 from ssmc.sweep.spec import read_sweep
@@ -28,6 +27,7 @@ from tests.graphs import Spec
 from tests.graphs import model as quantized_model
 from tests.remedies.following import bundle, data, fails, good, refused, remedy, works
 from tests.sweep.sweeping import written
+from tests.targets.aimc.endings import Ending, Zero
 
 PRESETS = Path(__file__).resolve().parents[2] / "ssmc" / "hardware" / "presets"
 
@@ -48,6 +48,7 @@ def narrower_codes(folder: Path) -> None:
     with refused("SSMC-A02"):
         lower(program, narrow)
     lower(program_of(Spec(code_bits=4)), narrow)
+    AimcTarget(narrow, place="auto").emit(program)
 
 
 @remedy("SSMC-A03")
@@ -65,31 +66,6 @@ def lowered_from_the_model(folder: Path) -> None:
     with refused("SSMC-A04"):
         target.emit(read_program(result.model))
     target.emit_decided(read_program(result.model), result.decided)
-
-
-@dataclass(frozen=True)
-class Zero(Pass):
-    """Zeroes the weights of the first node that has some."""
-
-    name = "zero"
-
-    def run(self, model: ir.Model) -> PassResult:
-        node = next(node for node in model.graph if "W" in str(node.inputs[1]))
-        weights = node.inputs[1]
-        assert weights is not None
-        assert weights.const_value is not None
-        weights.const_value = ir.tensor(np.zeros_like(weights.const_value.numpy()), name=weights.name)
-        return PassResult(model)
-
-
-@dataclass(frozen=True)
-class Ending(AimcTarget):
-    """The target with another end of its pipeline."""
-
-    end: tuple[Pass, ...] = ()
-
-    def pipeline(self) -> tuple[Pass, ...]:
-        return (*super().pipeline()[:-1], *self.end)
 
 
 @remedy("SSMC-A05")

@@ -12,7 +12,6 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import onnx_ir as onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,7 +25,7 @@ from ssmc.importers.onnx_file import import_model
 from ssmc.ir import program as ir
 from ssmc.ir.read_program import read_program
 from ssmc.ir.requant import make_requant
-from ssmc.pipeline import Pass, PassResult, run_pipeline
+from ssmc.pipeline import run_pipeline
 from ssmc.report.units import flatten
 from ssmc.targets.aimc.choices import (
     candidates,
@@ -59,6 +58,7 @@ from ssmc.targets.aimc.tiles import assemble
 from tests.compiling import same
 from tests.graphs import Spec
 from tests.graphs import model as model_of
+from tests.targets.aimc.endings import Ending, Zero
 
 Programs = Callable[..., ir.Program]
 SPEC = Spec(seed=3, features=2, channels=3, states=2, layers=2, form="delta")
@@ -251,35 +251,6 @@ class Renamed(InsertPartialSums):
     """The same pass under another name."""
 
     name = "split-sums"
-
-
-@dataclass(frozen=True)
-class Zero(Pass):
-    """Zeroes the weights of the first node that has some, or only writes a remark beside it."""
-
-    name = "zero"
-    remark: bool = False
-
-    def run(self, model: onnx.Model) -> PassResult:
-        node = next(node for node in model.graph if "W" in str(node.inputs[1]))
-        if self.remark:
-            node.metadata_props["remark"] = "seen"
-            return PassResult(model)
-        weights = node.inputs[1]
-        assert weights is not None
-        assert weights.const_value is not None
-        weights.const_value = onnx.tensor(np.zeros_like(weights.const_value.numpy()), name=weights.name)
-        return PassResult(model)
-
-
-@dataclass(frozen=True)
-class Ending(AimcTarget):
-    """The target with another end of its pipeline."""
-
-    end: tuple[Pass, ...] = ()
-
-    def pipeline(self) -> tuple[Pass, ...]:
-        return (*super().pipeline()[:-1], *self.end)
 
 
 def test_what_is_handed_on_does_not_depend_on_names(count: Count, isaac128: Hardware) -> None:

@@ -26,6 +26,8 @@ from ssmc.targets.aimc.tiles.instructions import INSTRUCTIONS, Instruction
 from ssmc.targets.aimc.tiles.layout import shades
 from ssmc.targets.aimc.tiles.serialize import tiles_from_json, tiles_to_json
 from tests.compiling import demo_program
+from tests.compiling import program_of as integer_program
+from tests.graph_writer import Graph, Grid, signed, unsigned
 from tests.targets.aimc.test_rates import SEEDS
 from tests.targets.c99.programs import random_program
 
@@ -168,3 +170,26 @@ def test_the_remedies_for_too_few_arrays(remedy: dict[str, Any]) -> None:
     assert AimcTarget("hermes64", **({"packing": "one"} | remedy)).emit(program).tiles.per_step
     if "packing" not in remedy:
         assert AimcTarget("hermes", **remedy).emit(program).tiles.per_step
+
+
+def fed(u: Grid) -> Program:
+    """A kernel whose state is signed and whose input has these codes."""
+    g = Graph("qdq")
+    rows = g.quant("x", u, "u")
+
+    def step(b: Graph, states: list[str], ut: str) -> tuple[list[str], list[str]]:
+        new = b.op("Add", b.op("Mul", states[0], b.const(0.5)), ut)
+        return [b.quant(new, signed(8, 0.25), "s.q")], [states[0]]
+
+    (y,) = g.loop(rows, [(2,)], step)
+    return integer_program(g.finish(2, g.quant(y, signed(8, 0.5), "out"), ("batch", "time", 2)))
+
+
+def test_unsigned_codes_beside_a_signed_state() -> None:
+    """Unsigned 8-bit codes on the rows beside a state that is signed: 9 bits for one driver."""
+    apart = fed(unsigned(8, 2.0**-5))
+    with pytest.raises(ModelError, match=r"SSMC-A02.*quantize signed all that it reads.*--place auto"):
+        AimcTarget("taox64").emit(apart)
+    AimcTarget("taox64").emit(fed(signed(8, 2.0**-5)))
+    AimcTarget("isaac128").emit(apart)
+    AimcTarget("taox64", place="auto").emit(apart)
