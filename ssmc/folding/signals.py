@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import onnx_ir as ir
@@ -39,6 +40,24 @@ class Signal:
     def channels(self, index: IntArray) -> Signal | None:
         """The signal's channels ``index``, where no operation is needed for that."""
         return None
+
+
+class Summed(Signal):
+    """A signal with a constant term ``offset``; a factor multiplies it and the fields named in ``factors``."""
+
+    factors: ClassVar[tuple[str, ...]]
+    offset: FloatArray
+
+    def scaled(self, factor: FloatArray) -> Self:
+        """Exact as long as the products are."""
+        old = {name: getattr(self, name) for name in ("offset", *self.factors)}
+        new: dict[str, Any] = {name: v * factor.reshape(-1, *[1] * (v.ndim - 1)) for name, v in old.items()}
+        return replace(self, **new)
+
+    def shifted(self, offset: FloatArray) -> Self:
+        """Move the offset."""
+        new: dict[str, Any] = {"offset": self.offset + offset}
+        return replace(self, **new)
 
 
 @dataclass(frozen=True)
@@ -77,7 +96,7 @@ class Tokens(Signal):
 
 
 @dataclass(frozen=True)
-class Coded(Signal):
+class Coded(Summed):
     """``scale * code + offset`` of one code value.
 
     Attributes:
@@ -87,20 +106,13 @@ class Coded(Signal):
         rate: once per step or per sequence.
     """
 
+    factors = ("scale",)
     value: ir.Value
     lo: int
     hi: int
     scale: FloatArray
     offset: FloatArray
     rate: Rate
-
-    def scaled(self, factor: FloatArray) -> Signal:
-        """Exact as long as the product is."""
-        return replace(self, scale=self.scale * factor, offset=self.offset * factor)
-
-    def shifted(self, offset: FloatArray) -> Signal:
-        """Move the offset."""
-        return replace(self, offset=self.offset + offset)
 
     def mapped(self) -> Mapped | None:
         """The same signal as a table, where the codes are narrow enough for one."""
@@ -137,40 +149,26 @@ def _column(values: FloatArray) -> FloatArray:
 
 
 @dataclass(frozen=True)
-class Product(Signal):
+class Product(Summed):
     """``coefficient * a_code * b_code + offset``."""
 
+    factors = ("coefficient",)
     a: Coded
     b: Coded
     coefficient: FloatArray
     offset: FloatArray
 
-    def scaled(self, factor: FloatArray) -> Signal:
-        """Scale both terms."""
-        return replace(self, coefficient=self.coefficient * factor, offset=self.offset * factor)
-
-    def shifted(self, offset: FloatArray) -> Signal:
-        """Move the offset."""
-        return replace(self, offset=self.offset + offset)
-
 
 @dataclass(frozen=True)
-class Dense(Signal):
+class Dense(Summed):
     """``gain * (W code) + offset``: W (size, in) integers, gain and offset (size,)."""
 
+    factors = ("gain",)
     source: Coded
     W: IntArray
     gain: FloatArray
     offset: FloatArray
     exact: bool = True
-
-    def scaled(self, factor: FloatArray) -> Signal:
-        """Fold into the gain: no integer weight changes."""
-        return replace(self, gain=self.gain * factor, offset=self.offset * factor)
-
-    def shifted(self, offset: FloatArray) -> Signal:
-        """Move the offset."""
-        return replace(self, offset=self.offset + offset)
 
     def channels(self, index: IntArray) -> Signal:
         """Rows of the matrix."""
@@ -178,14 +176,14 @@ class Dense(Signal):
 
 
 @dataclass(frozen=True)
-class Sum(Signal):
+class Sum(Summed):
     """``a + b + offset`` of two code values with their own scales."""
 
     a: Coded
     b: Coded
     offset: FloatArray
 
-    def scaled(self, factor: FloatArray) -> Signal:
+    def scaled(self, factor: FloatArray) -> Self:
         """Scale both terms."""
         return replace(
             self,
@@ -194,26 +192,15 @@ class Sum(Signal):
             offset=self.offset * factor,
         )
 
-    def shifted(self, offset: FloatArray) -> Signal:
-        """Move the offset."""
-        return replace(self, offset=self.offset + offset)
-
 
 @dataclass(frozen=True)
-class Mean(Signal):
+class Mean(Summed):
     """``coefficient * mean over time of code + offset``."""
 
+    factors = ("coefficient",)
     source: Coded
     coefficient: FloatArray
     offset: FloatArray
-
-    def scaled(self, factor: FloatArray) -> Signal:
-        """Scale both terms."""
-        return replace(self, coefficient=self.coefficient * factor, offset=self.offset * factor)
-
-    def shifted(self, offset: FloatArray) -> Signal:
-        """Move the offset."""
-        return replace(self, offset=self.offset + offset)
 
 
 @dataclass(frozen=True)
@@ -301,22 +288,15 @@ class Statistic(Signal):
 
 
 @dataclass(frozen=True)
-class Norm(Signal):
+class Norm(Summed):
     """``gain * (x - mean) / sqrt(var + epsilon) + offset`` over the channels; ``centred`` False: the mean is 0."""
 
+    factors = ("gain",)
     source: Coded
     centred: bool
     epsilon: float
     gain: FloatArray
     offset: FloatArray
-
-    def scaled(self, factor: FloatArray) -> Signal:
-        """Scale both terms."""
-        return replace(self, gain=self.gain * factor, offset=self.offset * factor)
-
-    def shifted(self, offset: FloatArray) -> Signal:
-        """Move the offset."""
-        return replace(self, offset=self.offset + offset)
 
 
 @dataclass(frozen=True)
@@ -328,63 +308,42 @@ class Padded(Signal):
 
 
 @dataclass(frozen=True)
-class Convolved(Signal):
+class Convolved(Summed):
     """Causal convolution per channel: ``sum_k taps[c, k] x[t - k] + offset``; taps (size, K).
 
     ``tail`` steps beyond the last input are still to be cut off.
     """
 
+    factors = ("taps",)
     source: Coded
     taps: FloatArray
     offset: FloatArray
     tail: int = 0
 
-    def scaled(self, factor: FloatArray) -> Signal:
-        """Scale both terms."""
-        return replace(self, taps=self.taps * factor[:, None], offset=self.offset * factor)
-
-    def shifted(self, offset: FloatArray) -> Signal:
-        """Move the offset."""
-        return replace(self, offset=self.offset + offset)
-
 
 @dataclass(frozen=True)
-class Mixed(Signal):
+class Mixed(Summed):
     """Causal convolution over all channels: ``sum_c,k taps[o, c, k] x[c, t - k] + offset``; taps (size, C, K).
 
     ``tail`` as in `Convolved`.
     """
 
+    factors = ("taps",)
     source: Coded
     taps: FloatArray
     offset: FloatArray
     tail: int = 0
 
-    def scaled(self, factor: FloatArray) -> Signal:
-        """Scale both terms."""
-        return replace(self, taps=self.taps * factor[:, None, None], offset=self.offset * factor)
-
-    def shifted(self, offset: FloatArray) -> Signal:
-        """Move the offset."""
-        return replace(self, offset=self.offset + offset)
-
 
 @dataclass(frozen=True)
-class KernelOutput(Signal):
+class KernelOutput(Summed):
     """The unquantized output of a state-space node: ``factor * y + offset`` per channel."""
 
+    factors = ("factor",)
     node: ir.Node
     source: Coded
     factor: FloatArray
     offset: FloatArray
-
-    def scaled(self, factor: FloatArray) -> Signal:
-        """Scale the output rows."""
-        return replace(self, factor=self.factor * factor, offset=self.offset * factor)
-
-    def shifted(self, offset: FloatArray) -> Signal:
-        """Move the offset."""
-        return replace(self, offset=self.offset + offset)
 
 
 @dataclass(frozen=True)
