@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,8 +15,9 @@ from ssmc.cli.types import DECIBEL, STEPS, Finite, Rate, budget_option, settings
 
 if TYPE_CHECKING:
     from ssmc.budgets import Budgets
+    from ssmc.bundle.folder import Bundle
     from ssmc.bundle.pruning import Budget
-    from ssmc.passes.stabilize_poles import Poles
+    from ssmc.targets.base import Target
 
 
 @click.command("compile", short_help="Compile an ONNX model into a bundle.")
@@ -153,55 +154,50 @@ def compile_(
     # numpy reads this as it loads: products of small blocks make threads of BLAS wait more than they work
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from ssmc.bundle import compile as compiling
-    from ssmc.bundle.files import require_target_folder, require_unread, write_file
+    from ssmc.bundle.files import require_target_folder, require_unread
     from ssmc.bundle.options import target_with
-    from ssmc.errors import UsageError
-    from ssmc.report.text import pipeline_table, report_text
 
     chosen = target_with(target, options | {"set": settings or None}, pairs)
     require_unread(output / "model.onnx", (model,))
-    poles: Poles = "move" if stabilize else "refuse"
+    common: dict[str, Any] = {"oracle": oracle, "dump_dir": dump_dir, "budgets": budgets}
+    common |= {"poles": "move" if stabilize else "refuse", "states": named_states(state_pairs)}
     if stop_after is not None:
-        if prune_budget is not None or target_sqnr is not None:
-            fact = "--stop-after with --prune-budget or --target-sqnr"
-            raise UsageError("SSMC-U15", fact, "leave --stop-after out")
-        with stages("compiling") as stage:
-            result = compiling.lower(
-                model,
-                chosen,
-                poles=poles,
-                oracle=oracle,
-                dump_dir=dump_dir,
-                stop_after=stop_after,
-                states=named_states(state_pairs),
-                progress=stage,
-                budgets=budgets,
-            )
-        write_file(output / "model.onnx", compiling.onnx_bytes(result.model))
-        click.echo(f"graph after {stop_after}: {output / 'model.onnx'}")
+        _stop(model, chosen, output, stop_after, prune_budget is not None or target_sqnr is not None, common)
         return
     require_target_folder(output)
     prune = _budget(prune_budget, prune_data, budgets, model)
     with stages("compiling") as stage:
         bundle = compiling.compile(
-            model,
-            chosen,
-            steps=steps,
-            oracle=oracle,
-            dump_dir=dump_dir,
-            poles=poles,
-            target_sqnr=target_sqnr,
-            prune=prune,
-            states=named_states(state_pairs),
-            progress=stage,
-            budgets=budgets,
+            model, chosen, steps=steps, target_sqnr=target_sqnr, prune=prune, progress=stage, **common
         )
     bundle.save(output)
+    _tell(bundle)
+    say(f"\nwrote {output}; look at {output / 'report.html'}")
+
+
+def _stop(model: Path, target: Target, output: Path, stop_after: str, measured: bool, common: dict[str, Any]) -> None:
+    """Write the graph after a pass alone; ``measured``: an option asks for what only a whole compile can judge."""
+    from ssmc.bundle import compile as compiling
+    from ssmc.bundle.files import write_file
+    from ssmc.errors import UsageError
+
+    if measured:
+        fact = "--stop-after with --prune-budget or --target-sqnr"
+        raise UsageError("SSMC-U15", fact, "leave --stop-after out")
+    with stages("compiling") as stage:
+        result = compiling.lower(model, target, stop_after=stop_after, progress=stage, **common)
+    write_file(output / "model.onnx", compiling.onnx_bytes(result.model))
+    click.echo(f"graph after {stop_after}: {output / 'model.onnx'}")
+
+
+def _tell(bundle: Bundle) -> None:
+    """The report in short, the passes, and what the chip's figures are still of."""
+    from ssmc.report.text import pipeline_table, report_text
+
     click.echo(next(report_text(bundle.report)))
     click.echo(f"\n{pipeline_table(bundle.report, bundle.trace)}")
     for line in bundle.report.cost.get("warnings", ()):
         click.echo(f"warning: {line}", err=True)
-    say(f"\nwrote {output}; look at {output / 'report.html'}")
 
 
 def _budget(points: float | None, data: Path | None, budgets: Budgets, model: Path) -> Budget | None:

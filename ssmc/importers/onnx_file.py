@@ -82,39 +82,18 @@ def import_model(
             SSMC-M12 external data, SSMC-M13 float64, SSMC-M14 states that cannot be paired, SSMC-Q01 no scale, SSMC-T05
             numbers of steps that it does not take.
     """
-    wrong = undecodable(proto)
-    if wrong is not None:
-        raise ModelError("SSMC-M01", f"holds the text {wrong[:40]!r}, no UTF-8", "export the model again", source)
-    _check_opset(proto, source)
-    check_nodes(proto, budgets, source)
-    read_external(proto, None, budgets)
-    check_tensors(proto, budgets)
-    _check_nodes(proto)
+    _check_file(proto, budgets, source)
     proto = widen_halves(proto)
     refuse_float64(proto)
-    try:
-        onnx.checker.check_model(_without_foreign(proto))
-    except Exception as error:  # the checker raises ValidationError and, on broken files, others
-        raise invalid(error, source) from None
+    _check_graph(proto, source)
     parts, proto = input_parts(proto), one_real_sequence(proto)
     check_input_type(proto.graph)
-    shaped = with_shapes(proto, source)
-    check_elements(shaped, budgets)
-    rolled = roll_up(shaped, budgets, source)
-    free = relaxed(proto if rolled is shaped else rolled, budgets, source)
-    shaped = shaped if free is proto else with_shapes(free, source)
+    free, shaped = _of_any_size(proto, budgets, source)
     model = _cleaned(shaped, source)
     model.ir_version = max(model.ir_version or 0, IR_VERSION)
     _check_domains(model)
     refuse_early(model)
-    raise_opset(model)
-    scan_first_axes(model, budgets, source)
-    einsum_to_matmul(model.graph)
-    turn_first_factors(model)
-    spell_paddings(model)
-    spelled = [one_hot_to_gather(model.graph), fuse_norms(model), spell_lengths(model), loops_to_scans(model)]
-    if any(spelled):
-        require_same(free, model, budgets, source)
+    _spell(model, free, budgets, source)
     parts = one_step_to_scan(model, states, budgets, source) or parts
     drop_carried_states(model)
     stack_final_states(model)
@@ -123,6 +102,55 @@ def import_model(
     _check_weights(model)
     widen_ids(model)
     attach_bodies(model)
+    _lay_out_and_run(model, budgets, source)
+    if parts:
+        model.metadata_props[INPUTS] = parts_text(parts)
+    return model
+
+
+def _check_file(proto: onnx.ModelProto, budgets: Budgets, source: str) -> None:
+    """What the file holds can be read, is within its budgets, and of an opset that is known."""
+    wrong = undecodable(proto)
+    if wrong is not None:
+        raise ModelError("SSMC-M01", f"holds the text {wrong[:40]!r}, no UTF-8", "export the model again", source)
+    _check_opset(proto, source)
+    check_nodes(proto, budgets, source)
+    read_external(proto, None, budgets)
+    check_tensors(proto, budgets)
+    _check_nodes(proto)
+
+
+def _check_graph(proto: onnx.ModelProto, source: str) -> None:
+    """ONNX's own rules."""
+    try:
+        onnx.checker.check_model(_without_foreign(proto))
+    except Exception as error:  # the checker raises ValidationError and, on broken files, others
+        raise invalid(error, source) from None
+
+
+def _of_any_size(proto: onnx.ModelProto, budgets: Budgets, source: str) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """The model with unrolled loops rolled up and batch and time free; and the same with the shapes of its values."""
+    shaped = with_shapes(proto, source)
+    check_elements(shaped, budgets)
+    rolled = roll_up(shaped, budgets, source)
+    free = relaxed(proto if rolled is shaped else rolled, budgets, source)
+    return free, shaped if free is proto else with_shapes(free, source)
+
+
+def _spell(model: ir.Model, file: onnx.ModelProto, budgets: Budgets, source: str) -> None:
+    """Bring what the file may write in several ways to one; what is not the same by definition is compared with it."""
+    raise_opset(model)
+    scan_first_axes(model, budgets, source)
+    einsum_to_matmul(model.graph)
+    turn_first_factors(model)
+    spell_paddings(model)
+    spelled = [one_hot_to_gather(model.graph), fuse_norms(model), spell_lengths(model), loops_to_scans(model)]
+    if any(spelled):
+        require_same(file, model, budgets, source)
+
+
+def _lay_out_and_run(model: ir.Model, budgets: Budgets, source: str) -> None:
+    """Have the model read (batch, time, features), and run it a first time."""
     try:
         to_batch_time_features(model, budgets, source)
         to_one_axis_of_features(model)
@@ -132,9 +160,6 @@ def import_model(
         if error.code == "SSMC-M05":
             require_any_length(model, budgets, source)
         raise
-    if parts:
-        model.metadata_props[INPUTS] = parts_text(parts)
-    return model
 
 
 def file_parts(path: str | Path, budgets: Budgets = DEFAULT, states: Mapping[str, str] = NONE) -> Parts:

@@ -202,29 +202,9 @@ def _backward(  # type: ignore[no-untyped-def]
                 for j in range(states + 1):
                     _convert(w, ratio, unit, bias, bow, first, last, variance, noise, h, k, j, v, acc, x)
                     _column_gradient(
-                        through,
-                        ratio,
-                        unit,
-                        first,
-                        last,
-                        back,
-                        keep,
-                        ends,
-                        h,
-                        k,
-                        j,
-                        r,
-                        i,
-                        v,
-                        acc,
-                        x,
-                        e,
-                        g,
-                        gy,
-                        gv,
-                        gw,
-                        gratio,
-                    )
+                        through, ratio, unit, first, last, back, keep, ends, h, k, j,
+                        r, i, v, acc, x, e, g, gy, gv, gw, gratio,
+                    )  # fmt: skip
                 for m in range(states):
                     scale = inv[h, m]
                     for n in range(batch):
