@@ -120,7 +120,7 @@ class MonteCarlo:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
     """One chip on all sequences: outputs, (clipped conversions, conversions) of a column by matrix, |poles| by op."""
 
     outputs: FloatArray
@@ -138,6 +138,7 @@ def monte_carlo(
     seed: int = 0,
     progress: Callable[[int], None] = lambda done: None,
     workers: Executor | None = None,
+    ideal: Seen | None = None,
 ) -> MonteCarlo:
     """Runs ``chips`` instances at every time on every sequence.
 
@@ -150,6 +151,7 @@ def monte_carlo(
         seed: of the first chip.
         progress: told the number of chips done, ``len(times_s) * chips`` in all.
         workers: simulate the chips; default: threads, one a core. The result does not depend on them.
+        ideal: what `ideal_chip` gives for these sequences; None: it is simulated as well.
 
     Raises:
         UsageError: SSMC-D01..D03 where the sequences do not fit the model.
@@ -157,11 +159,11 @@ def monte_carlo(
     compiled: OnChip = getattr(bundle, "compiled", bundle)
     check_input(compiled.program, samples.flat[None])
     model = noise_of(compiled.hardware) if noise is None else noise
-    ideal = _look(compiled, samples, IDEAL, 0, 0.0)
+    ideal = ideal_chip(compiled, samples) if ideal is None else ideal
     truth = ideal.outputs.argmax(-1) if samples.label is None else samples.label
     with nullcontext(workers) if workers is not None else ThreadPoolExecutor(cpu_count() or 1) as pool:
 
-        def chips_at(time_s: float) -> list[_Seen]:
+        def chips_at(time_s: float) -> list[Seen]:
             tasks = [pool.submit(_look, compiled, samples, model, seed + k, time_s) for k in range(chips)]
             found = []
             for task in tasks:
@@ -183,7 +185,24 @@ def monte_carlo(
     )
 
 
-def _look(compiled: OnChip, samples: Samples, noise: NoiseModel, seed: int, time_s: float) -> _Seen:
+def ideal_chip(compiled: OnChip, samples: Samples) -> Seen:
+    """A chip without any noise on all sequences.
+
+    Raises:
+        UsageError: SSMC-D01..D03 where the sequences do not fit the model.
+    """
+    check_input(compiled.program, samples.flat[None])
+    return _look(compiled, samples, IDEAL, 0, 0.0)
+
+
+def just_programmed(compiled: OnChip, samples: Samples, chips: int) -> list[Seen]:
+    """Chips with seeds from 0, with the hardware's nominal noise, at once after they are programmed."""
+    noise = noise_of(compiled.hardware)
+    with ThreadPoolExecutor(cpu_count() or 1) as pool:
+        return list(pool.map(lambda seed: _look(compiled, samples, noise, seed, 0.0), range(chips)))
+
+
+def _look(compiled: OnChip, samples: Samples, noise: NoiseModel, seed: int, time_s: float) -> Seen:
     chip = Chip(compiled.tiles, compiled.hardware, noise, seed, time_s)
     found = {
         stage.product.op: np.abs(poles(stage, chip, compiled.tiles.banks)).ravel()
@@ -192,13 +211,13 @@ def _look(compiled: OnChip, samples: Samples, noise: NoiseModel, seed: int, time
     }
     simulation = simulation_of(compiled.tiles, chip)
     if simulation is not None:
-        return _Seen(*_fast(simulation, samples, compiled.program.output_size), found)
+        return Seen(*_fast(simulation, samples, compiled.program.output_size), found)
     executor = TileExecutor(compiled.program, compiled.tiles, chip, literal=not chip.ideal)
     real = np.zeros((len(samples), compiled.program.output_size))
     for rows in blocks(samples.lengths):
         x, lengths = samples.batch(rows)
         real[rows] = _last(executor.run(x, lengths), lengths)
-    return _Seen(real, {}, found)
+    return Seen(real, {}, found)
 
 
 def _fast(simulation: Simulation, samples: Samples, size: int) -> tuple[FloatArray, dict[str, tuple[IntArray, int]]]:
@@ -219,7 +238,7 @@ def _last(y: NDArray[Any], lengths: IntArray) -> FloatArray:
     return y if y.ndim == 2 else y[np.arange(len(y)), np.maximum(lengths - 1, 0)]
 
 
-def _summary(time_s: float, seen: list[_Seen], ideal: _Seen, truth: IntArray) -> AtTime:
+def _summary(time_s: float, seen: list[Seen], ideal: Seen, truth: IntArray) -> AtTime:
     predictions = np.stack([one.outputs.argmax(-1) for one in seen])
     correct = predictions == truth
     kernels = {op: _poles([one.poles[op] for one in seen], exact) for op, exact in sorted(ideal.poles.items())}

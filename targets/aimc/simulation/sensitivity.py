@@ -14,7 +14,7 @@ from ssmc.data import Samples
 from ssmc.hardware.conductances import IDEAL, NoiseModel, noise_of
 from ssmc.hardware.devices import DAY_S
 from ssmc.hardware.model import Hardware
-from ssmc.targets.aimc.simulation.monte_carlo import monte_carlo
+from ssmc.targets.aimc.simulation.monte_carlo import ideal_chip, monte_carlo
 
 MONTH_S = 30 * DAY_S
 OWN = "hardware file"
@@ -102,11 +102,12 @@ def sensitivity(
         progress: told the number of chips done, ``chips`` an effect.
     """
     compiled = getattr(bundle, "compiled", bundle)
-    rows = []
+    rows, ideal = [], ideal_chip(compiled, samples)
     for effect in effects(compiled.hardware):
         found = monte_carlo(
-            compiled, samples, chips=chips, times_s=(effect.time_s,), noise=effect.noise, seed=seed, progress=progress
-        ).to_json()
+            compiled, samples, chips=chips, times_s=(effect.time_s,), noise=effect.noise, seed=seed,
+            progress=progress, ideal=ideal,
+        ).to_json()  # fmt: skip
         accuracy = found["at"][0]["accuracy"]
         rows.append({
             "effect": effect.name, "size": effect.size, "source": effect.source, "accuracy": accuracy,

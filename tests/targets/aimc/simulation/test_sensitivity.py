@@ -19,7 +19,9 @@ Programs = Callable[..., Program]
 
 
 def moved(noise: NoiseModel) -> set[str]:
-    return {field.name for field in fields(noise) if getattr(noise, field.name) != getattr(IDEAL, field.name)}
+    """Fields that are not ideal; how stuck cells are mended is no effect."""
+    names = {field.name for field in fields(noise)} - {"stuck_mapping"}
+    return {name for name in names if getattr(noise, name) != getattr(IDEAL, name)}
 
 
 def test_every_effect_is_alone_and_every_field_has_its_effect(taox64: Hardware) -> None:
