@@ -33,7 +33,7 @@ def run_page(page: Path, folder: Path, data: Path) -> None:
         body = "".join(line.removeprefix(indent) for line in text.splitlines(keepends=True))
         if kind == "python":
             with contextlib.chdir(folder):
-                exec(compile(body, page.name, "exec"), namespace)
+                exec(compile(body.replace('"examples/', f'"{ROOT}/examples/'), page.name, "exec"), namespace)
         elif kind == "console":
             run_console(body.replace(RECORDINGS, str(data)), folder)
         elif found := FILE.match(body):
