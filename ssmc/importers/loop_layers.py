@@ -16,7 +16,7 @@ import onnx_ir as ir
 from ssmc.budgets import Budgets
 from ssmc.importers.qonnx import QONNX
 from ssmc.importers.rewritten import require_same
-from ssmc.importers.step_layers import ELEMENTWISE, JOINS, MATRICES, Nodes, Steps, behind
+from ssmc.importers.step_layers import ELEMENTWISE, JOINS, MATRICES, StepNodes, Steps, behind
 from ssmc.ir.build import carried, is_op, known_shape, node_name, remove_dead, required
 from ssmc.trial import LimitedSession, shape_of
 from ssmc.verify import show
@@ -108,7 +108,7 @@ def _inline(graph: ir.Graph, node: ir.Node, shapes: dict[str, tuple[int, ...]], 
     """A body's nodes on rows, in place of its Scan: right at one step, at which every state has its first value."""
     body = node.attributes["body"].as_graph()
     count = carried(node)
-    nodes = Nodes(graph)
+    nodes = StepNodes(graph)
     turned = [_batch_first(nodes, required(node, i), shapes, f"{name}.in{i}") for i in range(count, len(node.inputs))]
     lengths = nodes.op("Shape", [turned[0]], f"{name}.lengths", start=0, end=2)
     rows = [
@@ -140,7 +140,7 @@ def _free_prefix(graph: ir.Graph, name: str) -> str:
     return name
 
 
-def _batch_first(nodes: Nodes, value: ir.Value, shapes: dict[str, tuple[int, ...]], name: str) -> ir.Value:
+def _batch_first(nodes: StepNodes, value: ir.Value, shapes: dict[str, tuple[int, ...]], name: str) -> ir.Value:
     rank = len(shapes[str(value.name)])
     return nodes.op("Transpose", [value], name, perm=[1, 0, *range(2, rank)])
 

@@ -13,7 +13,7 @@ from ssmc.importers.inputs import Parts
 from ssmc.importers.joined_steps import join_inputs
 from ssmc.importers.pairing import pair_states
 from ssmc.importers.stacked_states import unstack_states
-from ssmc.importers.step_layers import Nodes, Steps
+from ssmc.importers.step_layers import StepNodes, Steps
 from ssmc.ir.build import is_op, known_shape, remove_dead
 from ssmc.trial import LimitedSession, shape_of
 from ssmc.verify import exposed
@@ -87,7 +87,7 @@ def _rewrite(graph: ir.Graph, shapes: dict[str, tuple[int, ...]], pairs: dict[ir
     (x,), (y,) = ([v for v in side if v not in known] for side, known in (
         (graph.inputs, pairs), (graph.outputs, set(pairs.values()))
     ))  # fmt: skip
-    nodes, dims, size = Nodes(graph), shapes[str(x.name)][1:], shapes[str(y.name)][1:]
+    nodes, dims, size = StepNodes(graph), shapes[str(x.name)][1:], shapes[str(y.name)][1:]
     sequence = ir.val(str(x.name), dtype=x.dtype, shape=ir.Shape(["batch", "time", *_without_time(dims)]))
     flat = nodes.reshaped(sequence, [-1, *dims], f"{SCAN}.flat")
     lengths = nodes.op("Shape", [sequence], f"{SCAN}.lengths", start=0, end=2)

@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.ir.build import add_constant, is_op
+from ssmc.ir.node_builder import NodeBuilder
 
 ELEMENTWISE = ("Mul", "Div", "Neg", "Identity", "Cast", "Unsqueeze", "Squeeze", "Reshape", "Transpose", "Expand")
 MATRICES = ("MatMul", "Gemm", "Einsum", "ReduceSum")
@@ -199,7 +200,7 @@ class _Layer:
 
     def _emit(self) -> None:
         graph, name, lengths = self.graph, self.name, self.step.lengths
-        body, ahead = self._body(f"{name}.body"), Nodes(graph)
+        body, ahead = self._body(f"{name}.body"), StepNodes(graph)
         rows = [ahead.unflattened(v, lengths, self._size(v), f"{name}.u{i}") for i, v in enumerate(self.fed)]
         scan = ir.node(
             "Scan", [*(self.step.starts[state] for state in self.pairs), *rows],
@@ -253,18 +254,8 @@ class _Layer:
         return ir.Graph(new, results, nodes=nodes, name=name, opset_imports={"": 21})
 
 
-@dataclass
-class Nodes:
-    """Builds nodes at the end of a graph."""
-
-    graph: ir.Graph
-
-    def op(self, kind: str, inputs: Sequence[ir.Value], name: str, **attributes: int | list[int]) -> ir.Value:
-        """A node with one output, both called ``name``."""
-        node = ir.node(kind, list(inputs), attributes or None, name=name)
-        node.outputs[0].name = name
-        self.graph.append(node)
-        return node.outputs[0]
+class StepNodes(NodeBuilder):
+    """Builds what stands around the Scans of a step's layers."""
 
     def const(self, numbers: Sequence[int], name: str) -> ir.Value:
         """Whole numbers."""

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from ssmc.folding.points import is_quantizer, maker
 from ssmc.ir.build import constant_array, is_op, node_name, required
 from ssmc.ir.rounding import FloatArray
-from ssmc.quantize.nodes import Nodes
+from ssmc.quantize.nodes import QuantizedNodes
 
 
 def given_step(value: ir.Value) -> tuple[float, tuple[int, int]] | None:
@@ -38,7 +38,7 @@ def _numbers(node: ir.Node) -> tuple[FloatArray, FloatArray, FloatArray, FloatAr
 
 
 def _quantizer(graph: ir.Graph, node: ir.Node) -> ir.Value:
-    nodes, x, name = Nodes(graph, place=node), required(node, 0), f"{node_name(node)}.given"
+    nodes, x, name = QuantizedNodes(graph, place=node), required(node, 0), f"{node_name(node)}.given"
     scale, out, lo, hi = _numbers(node)
     limits = int(lo), int(hi)
     if scale.size == out.size == 1:
@@ -50,7 +50,7 @@ def _weight(graph: ir.Graph, node: ir.Node) -> ir.Value:
     codes, scale = (np.asarray(constant_array(value)) for value in node.inputs)
     shape = (1,) * (codes.ndim - scale.ndim) + scale.shape
     (axis,) = [a for a, size in enumerate(shape) if size > 1] or [0]
-    nodes = Nodes(graph, place=node)
+    nodes = QuantizedNodes(graph, place=node)
     return nodes.weight(codes, scale.ravel() if scale.size > 1 else scale.reshape(()), axis, f"{node_name(node)}.given")
 
 

@@ -28,7 +28,7 @@ from ssmc.folding.points import Plan
 from ssmc.ir.build import constant_array, graph_of, is_op, node_name, required
 from ssmc.ir.rounding import FloatArray
 from ssmc.quantize.config import QuantizeConfig, weight_limit
-from ssmc.quantize.nodes import Nodes
+from ssmc.quantize.nodes import QuantizedNodes
 from ssmc.quantize.steps import weight_codes
 from ssmc.verify import Session, show
 
@@ -131,7 +131,7 @@ def _bias(layer: Layer) -> FloatArray:
 
 
 def _set(node: ir.Node, position: int, array: FloatArray, name: str) -> None:
-    node.replace_input_with(position, Nodes(graph_of(node), place=node).const(name, array))
+    node.replace_input_with(position, QuantizedNodes(graph_of(node), place=node).const(name, array))
 
 
 def _set_weight(layer: Layer, inputs: FloatArray, config: QuantizeConfig) -> FloatArray:
@@ -145,7 +145,7 @@ def _set_weight(layer: Layer, inputs: FloatArray, config: QuantizeConfig) -> Flo
     limit, steps = weight_limit(config.weight_bits), np.outer(STEPS, step)
     codes, step = (found[0] for found in least_rounded(gram[None], wanted[None], steps[None], limit))
     name = f"{node_name(layer.matrix)}.fitted"
-    nodes = Nodes(graph_of(layer.matrix), place=layer.matrix)
+    nodes = QuantizedNodes(graph_of(layer.matrix), place=layer.matrix)
     layer.matrix.replace_input_with(1, nodes.weight(codes.T.astype(np.int64), step, 1, name))
     return np.asarray((codes * step[:, None]).T)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import ArrayLike
 
 from ssmc.ir.build import add_constant, required
+from ssmc.ir.node_builder import NodeBuilder
 from ssmc.ir.read_program import constants
 from ssmc.ir.rounding import FloatArray
 from ssmc.quantize.runs import QuantizedKernel
@@ -21,27 +20,16 @@ CONTAINERS: tuple[tuple[type[np.generic], int, int], ...] = (
 )
 
 
-class Nodes:
-    """Builds nodes in ``graph``, before ``place`` or at its end; constants are initializers of ``main``."""
+class QuantizedNodes(NodeBuilder):
+    """Quantizers and weights in codes; constants are initializers of ``main``."""
 
     def __init__(self, main: ir.Graph, graph: ir.Graph | None = None, place: ir.Node | None = None) -> None:
+        super().__init__(main if graph is None else graph, place)
         self.main = main
-        self.graph = main if graph is None else graph
-        self.place = place
 
     def const(self, name: str, array: ArrayLike, dtype: type[np.generic] = np.float32) -> ir.Value:
         """An initializer."""
         return add_constant(self.main, name, array, dtype)
-
-    def op(self, kind: str, inputs: Sequence[ir.Value], name: str, **attributes: int | list[int]) -> ir.Value:
-        """One node; its output has its name."""
-        node = ir.node(kind, list(inputs), attributes or None, name=name)
-        node.outputs[0].name = name
-        if self.place is None:
-            self.graph.append(node)
-        else:
-            self.graph.insert_before(self.place, node)
-        return node.outputs[0]
 
     def quantized(self, x: ir.Value, step: ArrayLike, out: ArrayLike, limits: tuple[int, int], name: str) -> ir.Value:
         """``out * clip(round_half_even(x / step), lo, hi)``, with one step or one for each entry of the last axis of 3.
@@ -85,7 +73,7 @@ class Nodes:
 def float_scan(graph: ir.Graph, node: ir.Node, dense: FloatArray) -> ir.Value:
     """A kernel [[A, B], [C, D]] in real numbers (G, n + p, n + m): u (N, T, G m) to y (N, T, G p), before ``node``."""
     name = f"{node.name}.float"
-    outer = Nodes(graph, place=node)
+    outer = QuantizedNodes(graph, place=node)
     matrix = outer.const(f"{name}.M", dense)
     return _scan(outer, node, dense.shape, matrix, None, required(node, 0), name)
 
@@ -95,7 +83,7 @@ def quantized_scan(
 ) -> ir.Value:
     """The kernel in codes: u (N, T, G m) real to y (N, T, G p) real, before ``node``."""
     name = str(node.name)
-    outer = Nodes(graph, place=node)
+    outer = QuantizedNodes(graph, place=node)
     step = kernel.u_step.ravel()
     step = step if (step != step[0]).any() else step[0]
     codes = outer.quantized(u, step, 1.0, limits, f"{name}.u")
@@ -105,7 +93,7 @@ def quantized_scan(
 
 
 def _scan(
-    outer: Nodes,
+    outer: QuantizedNodes,
     node: ir.Node,
     shape: tuple[int, ...],
     matrix: ir.Value,
@@ -135,7 +123,7 @@ def _body(
     G, n, m, p = sizes
     state, u = (ir.val(f"{name}.{key}", dtype=ir.DataType.FLOAT) for key in ("state", "input"))
     graph = ir.Graph([state, u], [], nodes=[], name=f"{name}.body", opset_imports={"": 21})
-    b = Nodes(main, graph)
+    b = QuantizedNodes(main, graph)
     read = state if kernel is None else _read_out(b, state, kernel, name)
     last = b.const(f"{name}.last", [-1], np.int64)
     grouped = b.op("Reshape", [u, b.const(f"{name}.inputs", [-1, G, m], np.int64)], f"{name}.u/Reshape")
@@ -160,7 +148,7 @@ def _body(
     return graph
 
 
-def _read_out(b: Nodes, state: ir.Value, kernel: QuantizedKernel, name: str) -> ir.Value:
+def _read_out(b: QuantizedNodes, state: ir.Value, kernel: QuantizedKernel, name: str) -> ir.Value:
     if not kernel.keep.any() and kernel.dac == kernel.adc:
         return state
     step = b.const(f"{name}.unit", np.exp2(kernel.shift))

@@ -17,7 +17,7 @@ from ssmc.quantize.bases import Kernel
 from ssmc.quantize.config import QuantizeConfig, signed_range
 from ssmc.quantize.given import given_step
 from ssmc.quantize.kernel import Chosen, quantize_kernel
-from ssmc.quantize.nodes import Nodes, quantized_scan
+from ssmc.quantize.nodes import QuantizedNodes, quantized_scan
 from ssmc.quantize.steps import best_step, weight_codes
 
 MOST_VALUES = 1 << 16
@@ -165,7 +165,7 @@ def _weight(graph: ir.Graph, node: ir.Node, position: int, config: QuantizeConfi
     axis = 0 if outputs_first else weight.ndim - 1
     codes, step = weight_codes(weight, config.weight_bits, axis, config.power_of_two)
     name = f"{node_name(node)}.weight"
-    node.replace_input_with(position, Nodes(graph, place=node).weight(codes, step, axis, name))
+    node.replace_input_with(position, QuantizedNodes(graph, place=node).weight(codes, step, axis, name))
 
 
 def _insert(
@@ -174,7 +174,7 @@ def _insert(
     """A quantizer behind ``value``, for all its readers, before ``place`` or at the end; its first node."""
     uses = [use for use in value.uses() if use.node.op_type != "Shape"]
     name = f"{value.name}.quantizer"
-    coded = Nodes(graph, place=place).quantized(value, step, step, limits, name)
+    coded = QuantizedNodes(graph, place=place).quantized(value, step, step, limits, name)
     first = next(use.node for use in value.uses() if use not in uses and use.node.op_type != "Shape")
     for use in uses:
         use.node.replace_input_with(use.idx, coded)
