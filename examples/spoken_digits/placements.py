@@ -1,8 +1,8 @@
 """Five placements of the kernels on every preset that stands for a chip or a design: energy, pace, accuracy over time.
 
 \b
-    python examples/spoken_digits/placements.py --preset taox64 --chips 6 --write
-    python examples/spoken_digits/placements.py --preset neurram --model models/hardware-neurram-noise.onnx --write
+    python -m examples.spoken_digits.placements --preset taox64 --chips 6 --write
+    python -m examples.spoken_digits.placements --preset neurram --model models/hardware-neurram-noise.onnx --write
 
 With as many arrays as the placement needs. Rows are kept in placements.json; --write puts the table of all of them
 into docs/presets.md.
