@@ -48,7 +48,7 @@ def main(preset: tuple[str, ...], model: str, place: tuple[str, ...], chips: int
     """Measure, and print the table."""
     samples = load_samples(HERE / "test.npz")
     samples = spaced(samples, limit) if limit else samples
-    rows: dict[str, Any] = json.loads(ROWS.read_text(encoding="utf-8")) if ROWS.is_file() else {}
+    rows = kept()
     for name in preset:
         hw = load_hardware(name)
         hw = replace(hw, array=replace(hw.array, count=0))
@@ -56,6 +56,7 @@ def main(preset: tuple[str, ...], model: str, place: tuple[str, ...], chips: int
             start = time.process_time()
             key = f"{name}, {Path(model).stem}, {where}"
             row = measured(HERE / model, hw, where, samples, chips)
+            rows = kept() if write else rows
             rows[key] = row if chips else {**rows.get(key, {}), **row}
             click.echo(f"{key}: {rows[key]}, {time.process_time() - start:.0f} s of CPU", err=True)
             if write:
@@ -63,6 +64,11 @@ def main(preset: tuple[str, ...], model: str, place: tuple[str, ...], chips: int
                 before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
                 PAGE.write_text(f"{before}{BEGIN}\n\n{shown(rows)}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
     click.echo(shown(rows))
+
+
+def kept() -> dict[str, Any]:
+    """The rows that were written."""
+    return json.loads(ROWS.read_text(encoding="utf-8")) if ROWS.is_file() else {}
 
 
 def measured(model: Path, hw: Hardware, place: Any, samples: Samples, chips: int) -> dict[str, Any]:
