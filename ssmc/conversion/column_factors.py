@@ -26,7 +26,8 @@ import numpy as np
 
 from ssmc.conversion.converter_steps import same_ratios, step_sets
 from ssmc.conversion.cuts import slice_gains
-from ssmc.hardware.conductances import moments, noise_of
+from ssmc.hardware.components import Cell
+from ssmc.hardware.conductances import NoiseModel, moments, noise_of
 from ssmc.hardware.model import Hardware
 from ssmc.ir.connectivity import live_columns, live_rows
 from ssmc.ir.rounding import FloatArray, IntArray
@@ -34,14 +35,26 @@ from ssmc.ir.rounding import FloatArray, IntArray
 EQUAL = 1 + 1e-9
 #: factors that are weighed at most: of cells of thousands of levels, that many of even distance
 MOST_TRIES = 256
+MOST_KNOWN = 64
+_known: dict[tuple[Cell, NoiseModel], FloatArray] = {}
 
 
 def digit_errors(hw: Hardware) -> FloatArray:
     """Mean squared error of the cells of digits -D..D, in levels: writing them, and reading them once.
 
-    Of a pair of cells g+ and g-, or of a cell and that of the offset column.
+    Of a pair of cells g+ and g-, or of a cell and that of the offset column. Every step of a training asks for them,
+    and they depend on cells and noise alone: they are kept.
     """
-    noise = noise_of(hw)
+    key = hw.cell, noise_of(hw)
+    if key not in _known:
+        if len(_known) >= MOST_KNOWN:
+            _known.clear()
+        _known[key] = _digit_errors(hw, key[1])
+        _known[key].setflags(write=False)
+    return _known[key]
+
+
+def _digit_errors(hw: Hardware, noise: NoiseModel) -> FloatArray:
     digits = np.arange(-hw.largest_digit, hw.largest_digit + 1, dtype=np.float64)
     pair = hw.cell.scheme == "differential_columns"
     zero = np.full_like(digits, hw.largest_digit)

@@ -95,7 +95,7 @@ def test_cells_without_noise_and_slices_keep_their_codes() -> None:
     none = replace(hw.noise.read_sigma_relative, value=0.0)
     zero = {key: none for key, value in vars(hw.noise).items() if isinstance(value, Quantity)}
     silent = replace(hw, noise=replace(hw.noise, **zero))
-    assert noise_of(silent) == IDEAL
+    assert replace(noise_of(silent), stuck_mapping=IDEAL.stuck_mapping) == IDEAL
     assert Factors.of(codes, [Fraction(1)], silent).own.tolist() == [1]
     wide = np.array([[[2, -1], [100, 1]]])
     assert Factors.of(wide, [Fraction(1)] * 2, load_hardware("isaac128")).own.tolist() == [1, 1]
