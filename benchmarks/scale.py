@@ -1,6 +1,7 @@
 """How time and memory grow with a model: quantize, compile int, c and aimc, each in a process of its own, oracle on.
 
     python benchmarks/scale.py [--only SIZE ...] [--steps WORD ...] [--limit SECONDS] [--no-startup] [-o RESULT.json]
+                               [--page docs/scale.md]
 
 Sizes are layers x channels x real states (half as many complex modes). Startup is the demo's compile against
 ``python -c "import numpy, onnx_ir, onnxruntime"`` of the same run, and one long sequence on ideal devices against the
@@ -43,6 +44,7 @@ BARS: dict[tuple[str, str], tuple[float, float]] = {
     **{("1 x 1024 x 16", step): (30, 2 * GIB) for step in STEPS[1:]},
     **{("4 x 128 x 128", step): (60, 3 * GIB) for step in STEPS[1:]},
 }
+BEGIN, END = "<!-- benchmarks/scale.py -->", "<!-- end -->"
 GROWTH, STARTUP, STREAMING = 12.0, 3.0, 20.0
 
 Row = dict[str, Any]
@@ -169,6 +171,35 @@ def shown(rows: dict[str, Row]) -> str:
     )
 
 
+def table(found: dict[str, Any]) -> str:
+    """CPU seconds and peak memory of every size and step, as Markdown, and what the machine did besides."""
+    lines = [f"| layers x channels x states | {' | '.join(STEPS)} |", f"| --- |{' --- |' * len(STEPS)}"]
+    for name, rows in found["sizes"].items():
+        cells = [_cell(rows[step]) if step in rows else "" for step in STEPS]
+        lines.append(f"| {name.replace('x', '×')} | {' | '.join(cells)} |")
+    times = found.get("startup", {}).get("times_imports", {})
+    if times:
+        said = ", ".join(f"{value} ({name.replace('_', ', ')})" for name, value in times.items())
+        lines += ["", f"The demo's compile over `{IMPORTS}`, in times: {said}."]
+    if "streaming" in found:
+        value = found["streaming"]["aimc_times_int"]
+        lines += ["", f"One sequence of {LONG} steps on ideal devices takes {value} times the integer executor's time."]
+    machine = found["machine"]
+    lines += ["", f"{machine['cores']} cores, load {machine['load_before']} before and {machine['load_after']} after."]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(row: Row) -> str:
+    return "failed" if "failed" in row else f"{row['cpu_s']:.1f} s, {row['peak_mib']:.0f} MiB"
+
+
+def write_page(page: Path, found: dict[str, Any]) -> None:
+    """Put the table where the page has the last one."""
+    before, _, rest = page.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    page.write_text(f"{before}{BEGIN}\n\n{table(found)}\n{END}{after}")
+
+
 def main() -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -179,6 +210,7 @@ def main() -> int:
     parser.add_argument("--startup", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--streaming", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "benchmarks" / "results" / "scale.json")
+    parser.add_argument("--page", type=Path, help="a page with the table, to be written anew")
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
     found: dict[str, Any] = {"schema": "ssmc.benchmark/1", "sizes": {}}
@@ -203,6 +235,8 @@ def main() -> int:
     found["bars"], found["clock"] = bars(found, arguments.clock), arguments.clock
     arguments.output.parent.mkdir(exist_ok=True)
     arguments.output.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    if arguments.page:
+        write_page(arguments.page, found)
     for name, bar in found["bars"].items():
         print(f"{'ok  ' if bar['holds'] else 'MISS'} {name:26s} {bar.get('value', bar.get(arguments.clock))}")
     return 0 if all(bar["holds"] for bar in found["bars"].values()) else 1

@@ -131,7 +131,9 @@ class _Window(NamedTuple):
 
 def _as_requant(window: _Window, matrix: Matrix, fed: Inputs, name: str) -> Requant:
     """``clip(round(acc / step), first, last)``."""
-    ratio = [Fraction(1, step) for step in window.step.ravel().tolist()]
+    steps = window.step.ravel().tolist()
+    one_of = {step: Fraction(1, step) for step in set(steps)}
+    ratio = [one_of[step] for step in steps]  # equal ones are looked at once
     low, high = (end.ravel() for end in matrix.reach(*fed.ends))
     ends = window.first.ravel(), window.last.ravel()
     return make_requant(ratio, [Fraction(0)] * len(ratio), *ends, (low, high), name)
