@@ -114,10 +114,12 @@ def _insert(graph: ir.Graph, value: ir.Value, reader: ir.Node | None) -> None:
     uses = [use for use in value.uses() if not is_op(use.node, "Shape") and reader in (None, use.node)]
     node = ssmc_node("Quant", inputs, name, dtype=ir.DataType.FLOAT)
     producer = value.producer()
-    if producer is None:
+    if producer is not None:
+        graph.insert_after(producer, node)
+    elif len(graph):
         graph.insert_before(graph[0], node)
     else:
-        graph.insert_after(producer, node)
+        graph.append(node)
     for use in uses:
         use.node.replace_input_with(use.idx, node.outputs[0])
     if reader is None and value.is_graph_output():

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Mapping
 from functools import cache
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,8 @@ from ssmc.verify import exposed, input_sizes, random_feeds, refusals, serialized
 
 MOST_BYTES = 4 << 30
 POLL_S = 0.1
-MOST_STEPS = 256  # the first two numbers of steps that a model takes are looked for among so many
+MOST_STEPS = 256  # the first two numbers of steps that a model takes are looked for among so many,
+PATIENCE_S = 1.0  # and for so many seconds of CPU
 
 
 class LimitedSession:
@@ -126,7 +127,9 @@ def _lengths(session: LimitedSession, given: ir.Value, axis: int) -> str:
             return False
         return 1 in shape_of(results[0])[:2]  # still one sequence
 
-    first, second = [*islice(filter(runs, range(1, MOST_STEPS + 1)), 2), 0, 0][:2]
+    end = time.process_time() + PATIENCE_S
+    tried = takewhile(lambda _: time.process_time() < end, range(1, MOST_STEPS + 1))
+    first, second = [*islice(filter(runs, tried), 2), 0, 0][:2]
     every = second - first
     if every < 2 or not runs(second + every):
         return ""

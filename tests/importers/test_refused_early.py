@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
+from ssmc import trial
 from ssmc.errors import ModelError
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.executor import Executor
@@ -103,6 +104,11 @@ def test_a_model_that_takes_some_numbers_of_steps(every: int, batch: int) -> Non
     error = declined(proto)
     assert (error.code, error.node) == ("SSMC-T05", "x")
     assert error.fact == f"it runs only where the number of steps is a multiple of {every}"
+
+
+def test_numbers_of_steps_are_looked_for_a_second_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "PATIENCE_S", 0.0)
+    assert declined(float_model(every=20, whole=True)).code == "SSMC-M05"
 
 
 def test_numbers_of_steps_that_are_no_multiples() -> None:

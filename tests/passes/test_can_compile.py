@@ -44,6 +44,15 @@ def test_a_quantized_model_lacks_nothing(spec: Spec) -> None:
     assert ready.way_out == ""
 
 
+def test_a_model_that_gives_its_input_back() -> None:
+    """Whatever it has between nodes that nobody reads."""
+    g = Graph("qdq")
+    proto = g.finish(FEATURES, g.op("MatMul", "x", g.const(np.eye(FEATURES))), ["batch", "time", FEATURES])
+    proto.graph.output[0].name = "x"
+    with pytest.raises(ModelError, match=r"SSMC-Q06.*x: the output is not quantized"):
+        ssmc.compile(import_model(proto), oracle=False)
+
+
 def over_time() -> onnx.ModelProto:
     """A matrix over the steps: found when quantizers are in place, and no step of theirs mends it."""
     g = Graph("qdq")
