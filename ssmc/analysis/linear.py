@@ -17,9 +17,10 @@ In direct form shift is 0 and R = r has no error; e_q is the error of the state 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -225,10 +226,9 @@ def _rows(matrix: Matrix, requant: Requant) -> _Rows:
 
 def _numbers(requant: Requant, step: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Ratio, bias and variance of the rounding of every row, whose sums are multiples of ``step``."""
-    power_of = cache(_power)
     rows = zip(requant.ratio, requant.bias, step.tolist(), strict=True)
-    power = np.array([power_of(ratio, bias, multiple) for ratio, bias, multiple in rows])
-    ratio, bias = (np.array([float(x) for x in exact]) for exact in (requant.ratio, requant.bias))
+    power = np.array([_power(ratio, bias, multiple) for ratio, bias, multiple in rows])
+    ratio, bias = (np.array([x.numerator / x.denominator for x in exact]) for exact in (requant.ratio, requant.bias))
     return ratio, bias, power
 
 
@@ -236,7 +236,8 @@ def _power(ratio: Fraction, bias: Fraction, step: int) -> float:
     """Sums are multiples of ``step``; a row of zeros converts a constant and adds no noise."""
     if step == 0:
         return 0.0
-    return lattice_power(int(np.lcm.reduce([(ratio * step).denominator, bias.denominator], dtype=object)))
+    each = ratio.denominator // math.gcd(ratio.denominator, step)  # of ratio * step
+    return lattice_power(math.lcm(each, bias.denominator))
 
 
 def _limits(lo: IntArray, hi: IntArray) -> Limits:
