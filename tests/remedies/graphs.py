@@ -227,16 +227,19 @@ def an_operation_with_an_integer_form(folder: Path) -> None:
 
 @remedy("SSMC-T03")
 def narrower_codes(folder: Path) -> None:
-    def normed(bits: int, channels: int = 1 << 11) -> Proto:
+    def normed(bits: int, channels: int = 1 << 11, epsilon: float = 1e-5) -> Proto:
         g = Graph("qdq")
         x = g.quant("x", signed(bits, 2.0**-5), "xq")
         wide = g.quant(g.op("MatMul", x, g.weight(codes(2, channels), 0.25, "W")), signed(bits, 2.0**-4), "wide")
-        h = g.op("LayerNormalization", wide, g.const(np.ones(channels)), axis=-1)
+        h = g.op("LayerNormalization", wide, g.const(np.ones(channels)), axis=-1, epsilon=epsilon)
         return g.finish(2, g.quant(h, CODE, "out"), ["batch", "time", channels])
 
     with refused("SSMC-T03"):
         read_program(compiled(normed(16, 1 << 16)).model)
     read_program(compiled(normed(6)).model)
+    with refused("SSMC-T03"):
+        read_program(compiled(normed(6, 8, epsilon=1e30)).model)
+    read_program(compiled(normed(6, 8, epsilon=1e6)).model)
 
 
 @remedy("SSMC-T04")

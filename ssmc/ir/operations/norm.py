@@ -84,7 +84,7 @@ class Norm(Stateless):
         """Gains and offsets as integers, with the bound of the truncations.
 
         Raises:
-            ModelError: SSMC-T03 where the variance could overflow.
+            ModelError: SSMC-T03 where the variance could overflow; SSMC-R01 where a gain or an offset does.
         """
         c, (x,) = node.constants, node.types
         size = x.size
@@ -92,6 +92,10 @@ class Norm(Stateless):
         if size * x.top >= MOST_NORM:
             fact = f"{size} channels of codes up to {x.top} overflow its integer variance"
             raise ModelError("SSMC-T03", fact, "normalize fewer channels or narrower codes", node.name)
+        epsilon = round_fraction(Fraction(float(c["epsilon"])) * size * size * (1 << NORM_FRACTION))
+        if epsilon + ((size * x.top) ** 2 << NORM_FRACTION) >= 1 << SUM_BITS:
+            fact = f"its epsilon, {float(c['epsilon']):.3g} squared codes of the input, overflows its integer variance"
+            raise ModelError("SSMC-T03", fact, "give a smaller epsilon", node.name)
         _require_range(gain, offset, node.name)
         root, top = float(np.sqrt(size)), float(np.abs(gain).max())
         highest = float(np.abs(offset).max())
@@ -100,7 +104,7 @@ class Norm(Stateless):
         op = cls(
             *node.wiring,
             centred=bool(c["centred"]),
-            epsilon=round_fraction(Fraction(float(c["epsilon"])) * size * size * (1 << NORM_FRACTION)),
+            epsilon=epsilon,
             gain=np.array([round_fraction(Fraction(float(g)) * (1 << (shift - 20))) for g in gain], np.int64),
             offset=np.array([round_fraction(Fraction(float(b)) * (1 << shift)) for b in offset], np.int64),
             shift=shift,
