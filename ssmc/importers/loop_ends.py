@@ -9,6 +9,7 @@ from ssmc.importers.loop_reads import is_next, origin
 from ssmc.ir.build import constant_array, is_op, required
 
 BELOW, ABOVE = ("Less", "LessOrEqual"), ("Greater", "GreaterOrEqual")
+LIMITS = ("Min", "Clip", "Where", "Mod", "If")
 
 
 def counts(value: ir.Value, after: ir.Value, given: ir.Value) -> bool:
@@ -44,6 +45,21 @@ def is_below_length(condition: ir.Value, number: ir.Value | None) -> bool:
         start = constant_array(small)
         return start is not None and not start.any() and is_length(large)
     return (origin(small) is number or is_next(small, number)) and is_length(large)
+
+
+def limit_of(count: ir.Value | None) -> ir.Node | None:
+    """The node that keeps a number of steps below some limit, as Min(length, 50) does; None where none does."""
+    left, known = [count], set[ir.Node]()
+    while left:
+        value = left.pop()
+        node = None if value is None else value.producer()
+        if node is None or node in known or is_op(node, "Shape", "Size"):
+            continue
+        if is_op(node, *LIMITS):
+            return node
+        known.add(node)
+        left += node.inputs
+    return None
 
 
 def _is_true(value: ir.Value) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.errors import ModelError
-from ssmc.importers.loop_ends import as_counter, counts, is_below_length
+from ssmc.importers.loop_ends import as_counter, counts, is_below_length, limit_of
 from ssmc.importers.loop_reads import PASSED_ON, aliases, ends_slices, read_at
 from ssmc.importers.loop_writes import Written, written
 from ssmc.ir.build import add_constant, constant_array, is_op, node_name, remove_dead, required
@@ -62,6 +62,7 @@ class _Loop:
         for index, value in enumerate(carried):
             self._carry(body, index, value)
         self._check_condition(body, condition)
+        self._check_count()
         remove_dead(body)  # the places at which outputs were written
         for index in self.written:
             if carried[index].uses():
@@ -91,6 +92,12 @@ class _Loop:
             raise self.refuse("it ends by a condition")
         body.outputs[0] = condition
         remove_dead(body)
+
+    def _check_count(self) -> None:
+        """Refuse a number of steps with an upper limit: short sequences do not show it."""
+        limit = limit_of(self.node.inputs[0])
+        if limit is not None:
+            raise self.refuse(f"{node_name(limit)} ({limit.op_type}) limits the number of its steps")
 
     def _carry(self, body: ir.Graph, index: int, value: ir.Value) -> None:
         """Sort a carried value: unchanged ones become what the loop was given."""

@@ -236,6 +236,22 @@ def test_a_loop_that_stops_before_the_end_of_its_sequence() -> None:
         import_model(end(g, g.op("Transpose", "ys", perm=[1, 0, 2])))
 
 
+def test_a_loop_whose_number_of_steps_has_a_limit() -> None:
+    """Sequences of 1 and 6 steps, which are compared, do not reach it."""
+    g, u = start()
+    _, steps, zeros = ahead(g, u)
+    b = g.inner("in.")
+    new, y = step(b, b.op("Gather", u, "i", axis=1))
+    ends = [b.op("Identity", "go", out="go.on"), b.op("Identity", new), b.op("Identity", y)]
+    graph = body(b, [value("s")], [value(ends[0], BOOL), value(ends[1]), value(ends[2])])
+    most = g.op("Cast", g.op("Min", steps, g.const(50, np.int64), out="most"), to=INT)
+    g.nodes.append(
+        helper.make_node("Loop", [most, g.const(True, np.bool_), zeros], ["s.end", "ys"], name="loop", body=graph)
+    )
+    with pytest.raises(ModelError, match=r"SSMC-S03.*: most \(Min\) limits the number of its steps"):
+        import_model(end(g, g.op("Transpose", "ys", perm=[1, 0, 2])))
+
+
 def test_a_loop_that_computes_with_its_number() -> None:
     g, u = start()
     _, steps, zeros = ahead(g, u)
