@@ -187,7 +187,7 @@ def _stop(model: Path, target: Target, output: Path, stop_after: str, measured: 
     with stages("compiling") as stage:
         result = compiling.lower(model, target, stop_after=stop_after, progress=stage, **common)
     write_file(output / "model.onnx", compiling.onnx_bytes(result.model))
-    click.echo(f"graph after {stop_after}: {output / 'model.onnx'}")
+    say(f"graph after {stop_after}: {output / 'model.onnx'}")
 
 
 def _tell(bundle: Bundle) -> None:

@@ -97,7 +97,7 @@ def validate(file: Path) -> None:
 
     loaded = load_hardware(file)
     assumed = sum(origin.startswith("assumed") for origin in loaded.origins.values())
-    click.echo(f"{file}: good; {len(loaded.origins)} keys, {assumed} of them assumed")
+    say(f"{file}: good; {len(loaded.origins)} keys, {assumed} of them assumed")
 
 
 @hardware.command(short_help="Write a hardware file: a template, or a preset changed.")

@@ -10,9 +10,9 @@ import click
 from ssmc.printable import printable
 
 
-def say(text: str) -> None:
+def say(text: str, *, err: bool = False) -> None:
     """Print the text; characters that have no visible form, or reorder what is read, are spelled out."""
-    click.echo(printable(text, keep="\n"))
+    click.echo(printable(text, keep="\n"), err=err)
 
 
 def typed(path: Path) -> str:

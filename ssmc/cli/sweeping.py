@@ -60,7 +60,7 @@ def sweep(
     with Store(database) as store:
         known = len(asked.points) - len(store.open_points(asked))
         if known:
-            click.echo(f"{known} of {len(asked.points)} points have results in {store.path}", err=True)
+            say(f"{known} of {len(asked.points)} points have results in {store.path}", err=True)
         with counting(len(asked.points) - known, "points") as advance:
             run_sweep(asked, store, jobs=jobs, dask=dask, progress=lambda result: advance(1))
         results = store.results(asked)

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from ssmc.cli import cli
 from ssmc.cli.failing import FailingGroup
 from ssmc.errors import VerificationError
+from ssmc.hardware.file import PRESETS
 
 
 def ssmc(*arguments: object) -> Result:
@@ -262,7 +263,13 @@ def test_our_bug_is_said_to_be_ours() -> None:
 
 
 def test_a_name_that_reorders_text_is_spelled_out(model: Path, tmp_path: Path) -> None:
-    result = ssmc("compile", model, "-o", tmp_path / "\u202eout")
-    assert result.exit_code == 0, result.output
-    assert "\u202e" not in result.output
-    assert "\\u202eout" in result.output
+    shutil.copy(PRESETS / "taox64.toml", tmp_path / "\u202echip.toml")
+    for command in (
+        ("compile", model, "-o", tmp_path / "\u202eout"),
+        ("compile", model, "--stop-after", "fold-constants", "-o", tmp_path / "\u202egraph"),
+        ("hardware", "validate", tmp_path / "\u202echip.toml"),
+    ):
+        result = ssmc(*command)
+        assert result.exit_code == 0, result.output
+        assert "\u202e" not in result.output
+        assert f"\\u202e{Path(command[-1]).name[1:]}" in result.output
