@@ -86,6 +86,7 @@ def try_model(model: ir.Model, budgets: Budgets, source: str) -> None:
         UsageError: SSMC-U07 where it takes more seconds of CPU than the budget.
     """
     proto, names = exposed(model)
+    _require_constants(proto, budgets, source)
     session = LimitedSession(proto, budgets, source)
     results = session.run(random_feeds(model, batch=1, steps=2), names)
     reached = _reached(model)
@@ -94,8 +95,7 @@ def try_model(model: ir.Model, budgets: Budgets, source: str) -> None:
             continue
         lost = np.isnan(value)
         if lost.all() or (lost.any() and name not in reached):
-            fact = "it is NaN, whatever the input"
-            raise ModelError("SSMC-M15", fact, "look for 0 / 0, inf - inf or the root of a negative number", name)
+            raise _no_number(name)
     _require_apart(model, session)
 
 
@@ -177,6 +177,43 @@ def _sequences_of(scan: ir.Node) -> tuple[list[tuple[str, int]], list[tuple[str,
         axes = scan.attributes[key].as_ints() if key in scan.attributes else [0] * len(values)
         ends.append([(str(value.name), axis) for value, axis in zip(values, axes, strict=True) if value is not None])
     return ends[0], ends[1]
+
+
+def _require_constants(proto: onnx.ModelProto, budgets: Budgets, source: str) -> None:
+    """Refuse what a loop computes of constants alone and is no number: a quantizer behind it would hide it.
+
+    Raises:
+        ModelError: SSMC-M15.
+    """
+    graph, names = onnx.GraphProto(name="constants"), dict[str, str]()
+    stored = [tensor.name for tensor in proto.graph.initializer]
+    bodies = [attribute.g for node in proto.graph.node for attribute in node.attribute if attribute.HasField("g")]
+    for number, body in enumerate(bodies):
+        known = {name: name for name in stored}
+        for node in body.node:
+            if any(attribute.HasField("g") for attribute in node.attribute) or not known.keys() >= {*node.input} - {""}:
+                continue
+            known |= {name: f"{number}.{name}" for name in node.output}
+            names |= {known[name]: name for name in node.output if name}
+            copy = graph.node.add()
+            copy.CopyFrom(node)
+            copy.input[:] = [known.get(name, "") for name in node.input]
+            copy.output[:] = [known.get(name, "") for name in node.output]
+    if not names:
+        return
+    read = {name for node in graph.node for name in node.input}
+    graph.initializer.extend(tensor for tensor in proto.graph.initializer if tensor.name in read)
+    graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    made = onnx.ModelProto(ir_version=proto.ir_version, opset_import=proto.opset_import, functions=proto.functions)
+    made.graph.CopyFrom(graph)
+    for name, value in zip(names.values(), LimitedSession(made, budgets, source).run({}, list(names)), strict=True):
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and np.isnan(value).any():
+            raise _no_number(name)
+
+
+def _no_number(name: str) -> ModelError:
+    fact = "it is NaN, whatever the input"
+    return ModelError("SSMC-M15", fact, "look for 0 / 0, inf - inf or the root of a negative number", name)
 
 
 def _reached(model: ir.Model) -> set[str]:

@@ -169,3 +169,15 @@ def test_a_weight_that_becomes_no_number_is_named() -> None:
     root = g.op("Sqrt", g.const(np.array([1.0] * (H - 1) + [-1.0], np.float32)), out="guilty")
     with pytest.raises(ModelError, match=r"SSMC-M15\]: guilty"):
         import_model(end(g, g.op("Mul", u, root)))
+
+
+def test_a_weight_of_a_loop_that_becomes_no_number_is_named() -> None:
+    """Of one channel, where the others are numbers: the quantizer behind the loop would make a code of it."""
+
+    def unsound(b: Graph, s: str, u: str) -> tuple[str, str]:
+        new, y = plain(b, s, u)
+        root = b.op("Sqrt", b.const(np.array([1.0] * (H - 1) + [-1.0], np.float32)), out="guilty")
+        return new, b.op("Mul", y, root)
+
+    with pytest.raises(ModelError, match=r"SSMC-M15\]: guilty"):
+        import_model(looped(unsound, (H,)))
