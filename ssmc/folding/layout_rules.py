@@ -10,13 +10,12 @@ import onnx_ir as ir
 from ssmc.folding.emit import Emitter
 from ssmc.folding.operands import Operands, Rule, attribute, part_role, part_size, real_constant, refuse, signal_of
 from ssmc.folding.signals import Coded, Ending, Grouped, Mapped, Picked, Signal, Sliding, Tokens
-from ssmc.ir.build import REAL_TYPES, WHOLE_TYPES, required
+from ssmc.ir.build import ENDLESS, REAL_TYPES, WHOLE_TYPES, required
 from ssmc.ir.operations.downsample import RESTS, Rest
 from ssmc.ir.rounding import IntArray
 from ssmc.recognition.axes import Roles
 
 FAR = float(1 << 62)
-ENDLESS = (1 << 31) - 1  # what exporters write for a slice to the end, or a larger number
 
 
 def _transpose(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:

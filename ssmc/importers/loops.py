@@ -15,7 +15,7 @@ from ssmc.errors import ModelError
 from ssmc.importers.loop_ends import as_counter, counts, is_below_length, limit_of
 from ssmc.importers.loop_reads import PASSED_ON, aliases, ends_slices, read_at
 from ssmc.importers.loop_writes import Written, written
-from ssmc.ir.build import add_constant, constant_array, is_op, node_name, remove_dead, required
+from ssmc.ir.build import ENDLESS, add_constant, constant_array, is_op, node_name, remove_dead, required
 
 REMEDY = "write the recurrence as one Scan over time (torch._higher_order_ops.scan), or one step with its state"
 
@@ -95,9 +95,12 @@ class _Loop:
 
     def _check_count(self) -> None:
         """Refuse a number of steps with an upper limit: short sequences do not show it."""
-        limit = limit_of(self.node.inputs[0])
+        given = self.node.inputs[0]
+        limit, known = limit_of(given), constant_array(given)
         if limit is not None:
             raise self.refuse(f"{node_name(limit)} ({limit.op_type}) limits the number of its steps")
+        if known is not None and int(known.ravel()[0]) < ENDLESS:
+            raise self.refuse(f"{int(known.ravel()[0])} limits the number of its steps")
 
     def _carry(self, body: ir.Graph, index: int, value: ir.Value) -> None:
         """Sort a carried value: unchanged ones become what the loop was given."""

@@ -14,6 +14,7 @@ from ssmc.ir.functions import DOMAIN, input_names, operation_of
 Array = NDArray[np.generic]
 REAL_TYPES = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 WHOLE_TYPES = (ir.DataType.INT64, ir.DataType.INT32)
+ENDLESS = (1 << 31) - 1  # what exporters write for a slice to the end or a loop without limit, or a larger number
 
 
 def required(node: ir.Node, index: int) -> ir.Value:

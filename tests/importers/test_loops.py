@@ -131,7 +131,7 @@ def write_at(axis: int) -> Callable[[Graph, str], str]:
     return write
 
 
-def ended(counter: bool, condition: str) -> Callable[[Graph, str], str]:
+def ended(counter: bool, condition: str, most: int = (1 << 63) - 1) -> Callable[[Graph, str], str]:
     """``while i < x.shape[1]``, by the iteration's number or a counter of its own; the trip count says nothing."""
 
     def write(g: Graph, u: str) -> str:
@@ -142,7 +142,7 @@ def ended(counter: bool, condition: str) -> Callable[[Graph, str], str]:
         more = b.op("Add", number, b.const(1, np.int64))
         pair = (more, steps) if condition.startswith("Less") else (steps, more)
         results = [value(b.op(condition, *pair), BOOL), value(b.op("Identity", new)), value(b.op("Identity", y))]
-        inputs, outputs = [g.const((1 << 63) - 1, np.int64), "", zeros], ["s.end", "ys"]
+        inputs, outputs = [g.const(most, np.int64), "", zeros], ["s.end", "ys"]
         if counter:
             inputs, outputs = [*inputs, g.const(0, np.int64)], ["s.end", "k.end", "ys"]
             inputs[1] = g.op("Less", inputs[-1], steps)
@@ -199,18 +199,26 @@ def test_a_loop_that_reads_what_it_writes() -> None:
     assert caught.value.code == "SSMC-S03"
 
 
-def test_a_loop_that_ends_by_a_condition() -> None:
+def spelled(
+    count: Callable[[Graph, str], str] = lambda g, steps: steps,
+    place: Callable[[Graph], str] = lambda b: "i",
+    more: Callable[[Graph], str] = lambda b: b.op("Identity", "go", out="go.on"),
+) -> onnx.ModelProto:
+    """A loop of ``count`` steps, given the length; each reads at ``place``, and is followed by another if ``more``."""
     g, u = start()
     _, steps, zeros = ahead(g, u)
     b = g.inner("in.")
-    new, y = step(b, b.op("Gather", u, "i", axis=1))
-    ends = [b.op("Less", "i", b.const(3, np.int64)), b.op("Identity", new), b.op("Identity", y)]
+    new, y = step(b, b.op("Gather", u, place(b), axis=1))
+    ends = [more(b), b.op("Identity", new), b.op("Identity", y)]
     graph = body(b, [value("s")], [value(ends[0], BOOL), value(ends[1]), value(ends[2])])
-    g.nodes.append(
-        helper.make_node("Loop", [steps, g.const(True, np.bool_), zeros], ["s.end", "ys"], name="loop", body=graph)
-    )
+    inputs = [count(g, steps), g.const(True, np.bool_), zeros]
+    g.nodes.append(helper.make_node("Loop", inputs, ["s.end", "ys"], name="loop", body=graph))
+    return end(g, g.op("Transpose", "ys", perm=[1, 0, 2]))
+
+
+def test_a_loop_that_ends_by_a_condition() -> None:
     with pytest.raises(ModelError, match=r"SSMC-S03.*loop") as caught:
-        import_model(end(g, g.op("Transpose", "ys", perm=[1, 0, 2])))
+        import_model(spelled(more=lambda b: b.op("Less", "i", b.const(3, np.int64))))
     assert "Scan" in caught.value.remedy
 
 
@@ -222,48 +230,29 @@ def test_a_condition_that_is_one_step_late() -> None:
 
 
 def test_a_loop_that_stops_before_the_end_of_its_sequence() -> None:
-    g, u = start()
-    _, steps, zeros = ahead(g, u)
-    b = g.inner("in.")
-    new, y = step(b, b.op("Gather", u, "i", axis=1))
-    ends = [b.op("Identity", "go", out="go.on"), b.op("Identity", new), b.op("Identity", y)]
-    graph = body(b, [value("s")], [value(ends[0], BOOL), value(ends[1]), value(ends[2])])
-    half = g.op("Div", g.op("Add", steps, g.const(1, np.int64)), g.const(2, np.int64))
-    g.nodes.append(
-        helper.make_node("Loop", [half, g.const(True, np.bool_), zeros], ["s.end", "ys"], name="loop", body=graph)
-    )
+    def half(g: Graph, steps: str) -> str:
+        return g.op("Div", g.op("Add", steps, g.const(1, np.int64)), g.const(2, np.int64))
+
     with pytest.raises(VerificationError, match=r"SSMC-V08"):
-        import_model(end(g, g.op("Transpose", "ys", perm=[1, 0, 2])))
+        import_model(spelled(half))
 
 
 def test_a_loop_whose_number_of_steps_has_a_limit() -> None:
     """Sequences of 1 and 6 steps, which are compared, do not reach it."""
-    g, u = start()
-    _, steps, zeros = ahead(g, u)
-    b = g.inner("in.")
-    new, y = step(b, b.op("Gather", u, "i", axis=1))
-    ends = [b.op("Identity", "go", out="go.on"), b.op("Identity", new), b.op("Identity", y)]
-    graph = body(b, [value("s")], [value(ends[0], BOOL), value(ends[1]), value(ends[2])])
-    most = g.op("Cast", g.op("Min", steps, g.const(50, np.int64), out="most"), to=INT)
-    g.nodes.append(
-        helper.make_node("Loop", [most, g.const(True, np.bool_), zeros], ["s.end", "ys"], name="loop", body=graph)
-    )
+
+    def limited(g: Graph, steps: str) -> str:
+        return g.op("Cast", g.op("Min", steps, g.const(50, np.int64), out="most"), to=INT)
+
     with pytest.raises(ModelError, match=r"SSMC-S03.*: most \(Min\) limits the number of its steps"):
-        import_model(end(g, g.op("Transpose", "ys", perm=[1, 0, 2])))
+        import_model(spelled(limited))
+    g, u = start()
+    with pytest.raises(ModelError, match=r"SSMC-S03.*: 50 limits the number of its steps"):
+        import_model(end(g, ended(True, "Less", 50)(g, u)))
 
 
 def test_a_loop_that_computes_with_its_number() -> None:
-    g, u = start()
-    _, steps, zeros = ahead(g, u)
-    b = g.inner("in.")
-    new, y = step(b, b.op("Gather", u, b.op("Neg", "i", out="back"), axis=1))
-    ends = [b.op("Identity", "go", out="go.on"), b.op("Identity", new), b.op("Identity", y)]
-    graph = body(b, [value("s")], [value(ends[0], BOOL), value(ends[1]), value(ends[2])])
-    g.nodes.append(
-        helper.make_node("Loop", [steps, g.const(True, np.bool_), zeros], ["s.end", "ys"], name="loop", body=graph)
-    )
     with pytest.raises(ModelError, match=r"SSMC-S03.*back computes with the number"):
-        import_model(end(g, g.op("Transpose", "ys", perm=[1, 0, 2])))
+        import_model(spelled(place=lambda b: b.op("Neg", "i", out="back")))
 
 
 @pytest.mark.parametrize(("equation", "turned"), [("abc,cd->abd", False), ("ntf,hf->nth", True)])
