@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ssmc.data import Samples
 from ssmc.errors import UsageError
@@ -27,7 +26,6 @@ class NoiseBudget:
     Attributes:
         points: of accuracy, against an ideal chip of the same placement.
         samples: labelled sequences.
-        known: accuracy of an ideal chip of the placements that lose nothing, once it was simulated.
 
     Raises:
         UsageError: SSMC-U15 where the sequences have no labels.
@@ -35,38 +33,43 @@ class NoiseBudget:
 
     points: float
     samples: Samples
-    known: list[float] = field(default_factory=list, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.samples.label is None:
             raise UsageError("SSMC-U15", "the data of the noise budget have no labels", "add label (n,) to the file")
 
+
+@dataclass
+class Judge:
+    """The budget in one search over the placements of one program.
+
+    Attributes:
+        budget: what may be lost.
+        ideal: accuracy of an ideal chip of the placements that lose nothing: they share it, so that it is simulated
+            once.
+    """
+
+    budget: NoiseBudget
+    ideal: float | None = None
+
     def refuses(self, placed: Placed, packing: Packing) -> str:
         """Why a placement is refused; empty where it is not."""
-        from ssmc.targets.aimc.simulation.monte_carlo import just_programmed
+        from ssmc.targets.aimc.simulation.monte_carlo import ideal_chip, just_programmed
 
-        chip = OnChip(placed.lowered.program, placed.tiles_with(packing), placed.hardware)
-        ideal = self._ideal(chip, placed.lowered.exact)
-        noisy = np.mean([self._right(one.outputs) for one in just_programmed(chip, self.samples, CHIPS)])
+        chip, samples = OnChip(placed.lowered.program, placed.tiles_with(packing), placed.hardware), self.budget.samples
+        ideal = self.ideal if placed.lowered.exact else None
+        if ideal is None:
+            ideal = self._accuracy(ideal_chip(chip, samples).outputs)
+        if placed.lowered.exact:
+            self.ideal = ideal
+        noisy = np.mean([self._accuracy(one.outputs) for one in just_programmed(chip, samples, CHIPS)])
         lost = 100 * (ideal - float(noisy))
-        if lost <= self.points:
+        if lost <= self.budget.points:
             return ""
-        return f"loses {lost:.1f} points under programming noise, the budget is {self.points:g}"
+        return f"loses {lost:.1f} points under programming noise, the budget is {self.budget.points:g}"
 
-    def _ideal(self, chip: OnChip, exact: bool) -> float:
-        """Accuracy of an ideal chip, which all placements share that lose nothing: it is simulated once for them."""
-        from ssmc.targets.aimc.simulation.monte_carlo import ideal_chip
-
-        if not exact or not self.known:
-            found = float(self._right(ideal_chip(chip, self.samples).outputs).mean())
-            if not exact:
-                return found
-            self.known.append(found)
-        return self.known[0]
-
-    def _right(self, outputs: FloatArray) -> NDArray[np.bool_]:
-        found: NDArray[np.bool_] = outputs.argmax(-1) == self.samples.label
-        return found
+    def _accuracy(self, outputs: FloatArray) -> float:
+        return float((outputs.argmax(-1) == self.budget.samples.label).mean())
 
 
 class OnChip(NamedTuple):

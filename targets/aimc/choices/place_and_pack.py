@@ -18,7 +18,7 @@ from ssmc.errors import ModelError
 from ssmc.hardware.model import Hardware
 from ssmc.targets.aimc.choices.candidates import Candidates, Placed
 from ssmc.targets.aimc.choices.figures import Figures, Objective, weigh
-from ssmc.targets.aimc.choices.noise_budget import NoiseBudget
+from ssmc.targets.aimc.choices.noise_budget import Judge, NoiseBudget
 from ssmc.targets.aimc.choices.operation_costs import OperationCosts, Share
 from ssmc.targets.aimc.lowering.kernel_places import Place, places_of, settled
 from ssmc.targets.aimc.lowering.mapping import Packings, make_banks
@@ -75,14 +75,15 @@ def decide_places(
     """
     ops = [op for op in candidates.program.ops if op.matrices()]
     asked = {op.name: place if isinstance(place, str) else place.get(op.name, "auto") for op in ops}
-    start: Place = "auto" if budget is None else "digital"
+    judge = None if budget is None else Judge(budget)
+    start: Place = "auto" if judge is None else "digital"
     decided = {op.name: settled(op, start if asked[op.name] == "auto" else asked[op.name]) for op in ops}
     choices = []
     for op in sorted(ops, key=lambda op: -sum(matrix.codes.size for matrix in op.matrices())):
         if asked[op.name] == "auto":
             options = {option: _weighed(candidates, {**decided, op.name: option}) for option in places_of(op)}
-            if budget is not None:
-                _refuse(options, candidates, decided, op.name, objective, budget)
+            if judge is not None:
+                _refuse(options, candidates, decided, op.name, objective, judge)
             decided[op.name] = _cheapest(options, objective)
             choices.append(Choice(op.name, decided[op.name], {str(option): found for option, found in options.items()}))
     order = list(asked)
@@ -95,7 +96,7 @@ def _refuse(
     decided: Mapping[str, Place],
     name: str,
     objective: Objective,
-    budget: NoiseBudget,
+    judge: Judge,
 ) -> None:
     """Put reasons for the figures of the options that pass the budget, until the cheapest does not.
 
@@ -103,7 +104,7 @@ def _refuse(
     """
     while (best := _cheapest(options, objective)) != "digital":
         placed = candidates.placed({**decided, name: best})
-        why = budget.refuses(placed, placed.first_that_fits(candidates.packings))
+        why = judge.refuses(placed, placed.first_that_fits(candidates.packings))
         if not why:
             return
         options[best] = why

@@ -65,6 +65,18 @@ def test_without_noise_nothing_is_refused(taox64: Hardware, program_of: Programs
     assert {choice.chosen for choice in choices} != {"digital"}
 
 
+def test_a_budget_serves_several_programs(taox64: Hardware, program_of: Programs) -> None:
+    """What an ideal chip of one program reaches says nothing of the next one."""
+    programs = [program_of(form="delta", channels=4, n=6, features=4, seed=seed) for seed in (0, 1)]
+    data, hw = labelled(programs[0]), with_noise(taox64, 0.3)
+    shared = NoiseBudget(3.0, data)
+    for program in programs:
+        alone, again = (
+            decide_places(Candidates(program, hw), "auto", "energy", one) for one in (NoiseBudget(3.0, data), shared)
+        )
+        assert alone == again
+
+
 def test_the_target_needs_all_three(program_of: Programs) -> None:
     program = program_of()
     data = labelled(program)
