@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import gcd, lcm
 
 import numpy as np
@@ -35,32 +35,27 @@ from ssmc.ir.rounding import FloatArray, IntArray
 EQUAL = 1 + 1e-9
 #: factors that are weighed at most: of cells of thousands of levels, that many of even distance
 MOST_TRIES = 256
-MOST_KNOWN = 64
-_known: dict[tuple[Cell, NoiseModel], FloatArray] = {}
 
 
 def digit_errors(hw: Hardware) -> FloatArray:
     """Mean squared error of the cells of digits -D..D, in levels: writing them, and reading them once.
 
     Of a pair of cells g+ and g-, or of a cell and that of the offset column. Every step of a training asks for them,
-    and they depend on cells and noise alone: they are kept.
+    and they depend on cells and noise alone: they are kept, and not to be written to.
     """
-    key = hw.cell, noise_of(hw)
-    if key not in _known:
-        if len(_known) >= MOST_KNOWN:
-            _known.clear()
-        _known[key] = _digit_errors(hw, key[1])
-        _known[key].setflags(write=False)
-    return _known[key]
+    return _digit_errors(hw.cell, noise_of(hw))
 
 
-def _digit_errors(hw: Hardware, noise: NoiseModel) -> FloatArray:
-    digits = np.arange(-hw.largest_digit, hw.largest_digit + 1, dtype=np.float64)
-    pair = hw.cell.scheme == "differential_columns"
-    zero = np.full_like(digits, hw.largest_digit)
-    cells = (np.maximum(digits, 0), np.maximum(-digits, 0)) if pair else (digits + zero, zero)
-    (plus, one), (minus, other) = (moments(levels, hw, noise) for levels in cells)
-    return np.asarray((plus - minus - digits) ** 2 + one + other)
+@lru_cache(maxsize=64)
+def _digit_errors(cell: Cell, noise: NoiseModel) -> FloatArray:
+    digits = np.arange(-cell.largest_digit, cell.largest_digit + 1, dtype=np.float64)
+    pair = cell.scheme == "differential_columns"
+    zero = np.full_like(digits, cell.largest_digit)
+    levels = (np.maximum(digits, 0), np.maximum(-digits, 0)) if pair else (digits + zero, zero)
+    (plus, one), (minus, other) = (moments(each, cell, noise) for each in levels)
+    found = np.asarray((plus - minus - digits) ** 2 + one + other)
+    found.setflags(write=False)
+    return found
 
 
 @dataclass(frozen=True)

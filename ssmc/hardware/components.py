@@ -135,6 +135,17 @@ class Cell:
         meaning="digital: bits and an adder tree a column, exact, which [adc] prices; no converter", default="analog",
     )  # fmt: skip
 
+    @property
+    def largest_digit(self) -> int:
+        """Largest magnitude one slice of a signed code can have."""
+        top = self.levels - 1
+        return top // 2 if self.scheme == "offset_column" else top
+
+    @property
+    def level_us(self) -> float:
+        """Conductance between neighbouring levels, microsiemens: one code unit."""
+        return (self.g_max_us.value - self.g_min_us.value) / (self.levels - 1)
+
 
 @dataclass(frozen=True)
 class Dac:

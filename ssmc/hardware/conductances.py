@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssmc.hardware.components import Cell
 from ssmc.hardware.devices import DEVICES
 from ssmc.hardware.model import Hardware
 from ssmc.ir.rounding import round_half_even
@@ -150,7 +151,7 @@ def stuck(draws: Draws, noise: NoiseModel) -> tuple[Mask, Mask]:
 def conductance(levels: Real, draws: Draws, hw: Hardware, noise: NoiseModel, time_s: float) -> Real:
     """Conductance of cells written to ``levels``, ``time_s`` after programming, in code units."""
     base, unit, top = hw.cell.g_min_us.value, hw.level_us, hw.cell.g_max_us.value
-    target = base + unit * _written_level(levels, hw, noise)
+    target = base + unit * _written_level(levels, hw.cell, noise)
     g = np.maximum(target + programming_sigma(levels, target / top, noise, time_s) * top * draws.written, 0.0)
     device = DEVICES.get(noise.device)
     if device is not None:
@@ -164,14 +165,14 @@ def conductance(levels: Real, draws: Draws, hw: Hardware, noise: NoiseModel, tim
     return np.asarray(np.where(high, top, np.where(low, base, g)) / unit)
 
 
-def moments(levels: Real, hw: Hardware, noise: NoiseModel) -> tuple[Real, Real]:
+def moments(levels: Real, cell: Cell, noise: NoiseModel) -> tuple[Real, Real]:
     """Mean and variance of `conductance` when programming ends, read once, in code units; stuck cells left out.
 
     Of max(0, g + sigma z) with p = P(z > -g / sigma) and f the density there: g p + sigma f, and the mean square
     (g^2 + sigma^2) p + g sigma f. 1/f noise and a read are off by a share of that: the share of its root.
     """
-    unit, top = hw.level_us, hw.cell.g_max_us.value
-    g = hw.cell.g_min_us.value + unit * _written_level(levels, hw, noise)
+    unit, top = cell.level_us, cell.g_max_us.value
+    g = cell.g_min_us.value + unit * _written_level(levels, cell, noise)
     sigma = programming_sigma(levels, g / top, noise) * top
     normal, ratio = NormalDist(), np.divide(g, sigma, out=np.full_like(g, np.inf), where=sigma > 0)
     above, density = (np.vectorize(f, otypes=[np.float64])(ratio) for f in (normal.cdf, normal.pdf))
@@ -192,9 +193,9 @@ def programming_sigma(levels: Real, relative: Real, noise: NoiseModel, time_s: f
     return np.asarray(np.hypot(independent, noise.proportional * relative))
 
 
-def _written_level(levels: Real, hw: Hardware, noise: NoiseModel) -> Real:
+def _written_level(levels: Real, cell: Cell, noise: NoiseModel) -> Real:
     """The nearest of the levels that can be written, equally spaced from g_min to g_max."""
     if noise.writable_levels < 2:
         return levels
-    step = (hw.cell.levels - 1) / (noise.writable_levels - 1)
+    step = (cell.levels - 1) / (noise.writable_levels - 1)
     return np.asarray(round_half_even(levels / step) * step)

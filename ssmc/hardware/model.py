@@ -86,8 +86,7 @@ class Hardware:
     @property
     def largest_digit(self) -> int:
         """Largest magnitude one slice of a signed code can have."""
-        top = self.cell.levels - 1
-        return top // 2 if self.cell.scheme == "offset_column" else top
+        return self.cell.largest_digit
 
     @property
     def adcs_per_array(self) -> int:
@@ -102,7 +101,7 @@ class Hardware:
     @property
     def level_us(self) -> float:
         """Conductance between neighbouring levels, microsiemens: one code unit."""
-        return (self.cell.g_max_us.value - self.cell.g_min_us.value) / (self.cell.levels - 1)
+        return self.cell.level_us
 
     def quantities(self) -> Iterator[Quantity]:
         """Every physical number."""

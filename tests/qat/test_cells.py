@@ -119,7 +119,7 @@ def test_poles_in_the_digital_unit_are_exact_and_leave_the_cells_to_b():
     assert variance[:, :2, 2].all()
     off = (weight / codes[0] - 1).std(0)
     levels, hw = np.array([0.0, 127]), noise.config.hardware
-    sigma = float(moments(levels, hw, noise_of(hw))[1].sum() ** 0.5) / 127
+    sigma = float(moments(levels, hw.cell, noise_of(hw))[1].sum() ** 0.5) / 127
     np.testing.assert_allclose(off[:2, 2], sigma, rtol=0.2)
     assert float(off[2, 0]) > 5 * sigma, "a 5 beside a 127"
     assert (noise.write(codes, behind(codes)).weight[0, :2, :2] != codes[0, :2, :2]).any(), "no states, no poles"
