@@ -103,7 +103,7 @@ def as_html(found: Difference, most: int) -> str:
     drawn = (paired_bars(energies, "energy_pj", "energies before and after"),) if energies else ()
     return page(
         f"{old} and {new}",
-        "· ".join(found.notes),
+        " · ".join(found.notes),
         cards(_card_figures(found)),
         section("Energies that moved most", f"Of a sequence: {old} above, {new} below.", *drawn),
         *(
@@ -128,8 +128,8 @@ def _written(found: Difference, most: int, table: Table, title: str) -> str:
     blocks = ["\n".join([f"{old} -> {new}", *found.notes])]
     for heading, head, rows, _ in tables(found):
         if rows:
-            left = _left(len(rows), most)
-            blocks.append(f"{title.format(heading)}\n\n{table(head, rows[:most])}{left and chr(10) + left}")
+            shown = "\n".join(filter(None, (table(head, rows[:most]), _left(len(rows), most))))
+            blocks.append(f"{title.format(heading)}\n\n{shown}")
     return "\n\n".join(blocks)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ssmc.report.markup import escape
 from ssmc.report.units import quantity
@@ -18,8 +18,7 @@ def bars(values: Mapping[str, float], unit_key: str, title: str, *, share: bool 
     shown = sorted(values.items(), key=lambda item: (-item[1], item[0]))
     top = max((value for _, value in shown), default=0.0) or 1.0
     total = sum(value for _, value in shown) or 1.0
-    height = (BAR + GAP) * len(shown) + GAP
-    start = max(LABEL, 10 + round(LETTER * max((len(name) for name in values), default=0)))
+    start = _start(values)
     rows = [
         _bar(
             (start, GAP + (BAR + GAP) * i),
@@ -29,25 +28,28 @@ def bars(values: Mapping[str, float], unit_key: str, title: str, *, share: bool 
         )
         for i, (name, value) in enumerate(shown)
     ]
-    width = start + LENGTH + VALUE
-    return (
-        f'<svg class="bars" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
-        f'aria-label="{escape(title)}">{"".join(rows)}</svg>'
-    )
+    return _bars(rows, (start, (BAR + GAP) * len(shown) + GAP), title)
 
 
 def paired_bars(values: Sequence[tuple[str, float, float]], unit_key: str, title: str) -> str:
     """Two bars an entry (name, before, after), on one scale and in the order given, each with its value."""
     top = max((max(before, after) for _, before, after in values), default=0.0) or 1.0
-    pitch = 2 * BAR + GAP
-    height = pitch * len(values) + GAP
-    start = max(LABEL, 10 + round(LETTER * max((len(name) for name, *_ in values), default=0)))
-    rows = []
+    pitch, start, rows = 2 * BAR + GAP, _start([name for name, *_ in values]), []
     for i, (name, before, after) in enumerate(values):
         y = GAP + pitch * i
         old = _bar((start, y), name, before / top, quantity(unit_key, before))
         rows.append(f'<g class="before">{old}</g>{_bar((start, y + BAR), "", after / top, quantity(unit_key, after))}')
-    width = start + LENGTH + VALUE
+    return _bars(rows, (start, pitch * len(values) + GAP), title)
+
+
+def _start(names: Iterable[str]) -> int:
+    """Where bars begin, behind the longest name."""
+    return max(LABEL, 10 + round(LETTER * max(map(len, names), default=0)))
+
+
+def _bars(rows: Sequence[str], corner: tuple[int, int], title: str) -> str:
+    """The drawing; ``corner``: where the bars begin, and its height."""
+    width, height = corner[0] + LENGTH + VALUE, corner[1]
     return (
         f'<svg class="bars" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
         f'aria-label="{escape(title)}">{"".join(rows)}</svg>'
