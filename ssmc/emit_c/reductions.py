@@ -66,7 +66,7 @@ def exact_quotient(
     file, (top, longest) = ctx.file, most
     edge = 2 * max(abs(op.lo), abs(op.hi)) + 1
     num, den = (np.array([getattr(r, key) for r in op.ratio], object) for key in ("numerator", "denominator"))
-    if num.min() <= 0 or num.max() >= 1 << 62 or den.max() * edge >= 1 << 62:
+    if not num.all() or abs(num).max() >= 1 << 62 or den.max() * edge >= 1 << 62:
         raise ModelError("SSMC-C22", "the ratio of a mean does not fit", "use scales of fewer digits", op.name)
     numbers = {
         key: file.param(f"{op.name}_{key}", values.astype(np.int64), f"{op.name}: {key} of the exact ratio by channel")
@@ -74,9 +74,11 @@ def exact_quotient(
     }
     multiplier, divisor = (f"(int64_t){numbers[key].at('c')}" for key in ("numerator", "denominator"))
     span = f"{literal(op.lo)}, {literal(op.hi)}"
-    if 2 * (num.max() * top + den.max() * longest) < 1 << 62:
+    if 2 * (abs(num).max() * top + den.max() * longest) < 1 << 62:
         quotient = f"{file.helper('round_divide64')}({multiplier} * {total}, {divisor} * (int64_t){steps})"
         return f"{file.helper('clamp64')}({quotient}, {span})"
+    if num.min() < 0:  # the sign goes to the total
+        multiplier, total = (f"({multiplier} < 0 ? -{x} : {x})" for x in (multiplier, total))
     return f"{file.helper('mean_wide')}({multiplier}, {divisor}, {total}, (uint32_t){steps}, {span})"
 
 

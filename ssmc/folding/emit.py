@@ -223,7 +223,7 @@ class Emitter:
         scale = float(signal.source.scale[0])
         more = {"centred": float(signal.centred), "epsilon": signal.epsilon / scale**2}
         values = {"x": signal.source.value}
-        return self._requant("Norm", values, signal.gain, signal.offset, grid, name, **more)
+        return self._requant("Norm", values, np.sign(scale) * signal.gain, signal.offset, grid, name, **more)
 
     def _convolved(self, signal: Convolved, grid: Grid, name: str) -> ir.Value:
         """A finite impulse response is a state space whose states are the last K - 1 inputs: s' = [u, s_1, ...]."""

@@ -105,10 +105,10 @@ def _div(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
 
 def _rms_norm(node: ir.Node, x: Signal | None, statistic: Statistic, stage: str) -> Norm:
     source = statistic.source
-    if not isinstance(x, Coded) or x.value is not source.value or statistic.stage != stage:
+    own = isinstance(x, Coded) and x.value is source.value and not x.offset.any()
+    if not isinstance(x, Coded) or not own or statistic.stage != stage:
         raise refuse(node, "a norm divides something other than its own input", "write x / sqrt(mean(x^2) + eps)")
-    ones = np.ones(source.size)
-    return Norm(x.roles, x.size, source, False, statistic.epsilon, ones, 0 * ones)
+    return Norm(x.roles, x.size, source, False, statistic.epsilon, x.scale / source.scale, np.zeros(x.size))
 
 
 def _conv(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:

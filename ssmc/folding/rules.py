@@ -76,6 +76,12 @@ def _mul(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     return _held(signal.scaled(factor), node, "a product")
 
 
+def _negated(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """A product with -1."""
+    signal = signal_of(node, operands)
+    return _held(signal.scaled(np.full(signal.size, -1.0)), node, "a negation")
+
+
 def _product(node: ir.Node, a: Signal, b: Signal) -> Signal:
     same = _on_one_table(a, b)
     if same is not None:
@@ -263,7 +269,7 @@ CLAMPED = (Coded, Clamped, Dense, Picked, Product, Sum, Mean, Norm, Convolved, M
 
 _FUNCTIONS = (
     "Relu", "Sigmoid", "Tanh", "Gelu", "Erf", "HardSigmoid", "HardSwish", "Elu", "LeakyRelu", "Softplus", "Exp", "Abs",
-    "Sqrt", "Clip", "Mish", "Selu", "Sin", "Cos", "Sign", "Softsign", "Neg", "Pow", "Max", "Min", "Swish",
+    "Sqrt", "Clip", "Mish", "Selu", "Sin", "Cos", "Sign", "Softsign", "Pow", "Max", "Min", "Swish",
 )  # fmt: skip
 
 RULES: dict[tuple[str, str], Rule] = {
@@ -274,6 +280,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("ssmc", "StateSpace"): _state_space,
     ("ssmc", "StateSpaceAfter"): _state_space,
     **{("", op): _elementwise for op in _FUNCTIONS},
+    ("", "Neg"): _negated,
     ("", "Mul"): _mul,
     ("", "Div"): _div,
     ("", "Add"): _add,

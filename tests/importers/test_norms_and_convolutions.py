@@ -70,6 +70,27 @@ NORMS = {
       normal = Div (u, root)
       scaled = Mul (normal, gamma)
       z = Add (scaled, beta)""",
+    "layer of the negation": """turned = Neg (u)
+      normal = LayerNormalization <axis: int = -1, epsilon: float = 0.001> (turned, gamma, beta)
+      back = Sub (beta, normal)
+      z = Add (back, beta)""",
+    "rms of the negation": """turned = Neg (u)
+      square = Mul (turned, turned)
+      mean = ReduceMean <keepdims: int = 1> (square, last)
+      safe = Add (mean, eps)
+      root = Sqrt (safe)
+      normal = Div (turned, root)
+      scaled = Mul (normal, gamma)
+      z = Sub (beta, scaled)""",
+    "twice the input over its rms": """square = Mul (u, u)
+      mean = ReduceMean <keepdims: int = 1> (square, last)
+      safe = Add (mean, eps)
+      root = Sqrt (safe)
+      more = Mul (u, two)
+      normal = Div (more, root)
+      scaled = Mul (normal, gamma)
+      half = Div (scaled, two)
+      z = Add (half, beta)""",
 }
 
 

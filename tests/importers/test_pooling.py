@@ -24,6 +24,7 @@ TO_CHANNELS_FIRST = "t = Transpose <perm: ints = [0, 2, 1]> (u)"
 #: the graph from u (N, T, C) to z (N, C), and what it computes of real numbers (N, T, C)
 POOLS = {
     "mean": ("z = ReduceMean <keepdims: int = 0> (u, one)", lambda u: u.mean(1)),
+    "mean of the negation": ("n = Neg (u)\n z = ReduceMean <keepdims: int = 0> (n, one)", lambda u: -u.mean(1)),
     "sum": ("z = ReduceSum <keepdims: int = 0> (u, one)", lambda u: u.sum(1)),
     "max": ("z = ReduceMax <keepdims: int = 0> (u, one)", lambda u: u.max(1)),
     "last": ("z = Gather <axis: int = 1> (u, last)", lambda u: u[:, -1]),
@@ -126,7 +127,7 @@ REFUSED = {
     ),
     "smallest": ("z = ReduceMin <keepdims: int = 0> (u, one)", "SSMC-T02"),
     "largest of a negation": (
-        "n = Neg (u)\n z = ReduceMax <keepdims: int = 0> (n, one)", "SSMC-T01",
+        "n = Neg (u)\n z = ReduceMax <keepdims: int = 0> (n, one)", "SSMC-Q06",
     ),
     "sum plus a constant": ("s = ReduceSum <keepdims: int = 0> (u, one)\n z = Add (s, half)", "SSMC-T02"),
 }  # fmt: skip

@@ -258,7 +258,7 @@ def slower(d: Draft, x: str, rng: Rng) -> str:
         phase = int(rng.integers(0, k if rest == "drop" else 3 * k))
         op = Downsample(name, (x,), f"{name}/out", k, "pick", phase, rest, (Fraction(1),) * size, *d.ends(x))
         return d.add(op, size, d.values[x].quant)
-    ratio = tuple(abs(ratio_of(rng, max(map(abs, d.ends(x))), code)) for _ in range(size))
+    ratio = tuple(ratio_of(rng, max(map(abs, d.ends(x))), code) for _ in range(size))
     ratio = (Fraction(1),) * size if rng.random() < 0.4 else ratio
     op = Downsample(name, (x,), f"{name}/out", k, "mean", 0, rest, ratio, code.lo, code.hi)
     return d.add(op, size, code)
@@ -267,7 +267,7 @@ def slower(d: Draft, x: str, rng: Rng) -> str:
 def sliding(d: Draft, x: str, rng: Rng) -> str:
     """The mean of the last steps."""
     size, code, name = d.values[x].size, d.code(int(rng.integers(2, 17))), d.name("sliding")
-    ratio = tuple(abs(ratio_of(rng, max(map(abs, d.ends(x))), code)) for _ in range(size))
+    ratio = tuple(ratio_of(rng, max(map(abs, d.ends(x))), code) for _ in range(size))
     return d.add(SlidingMean(name, (x,), f"{name}/out", int(rng.integers(2, 12)), ratio, code.lo, code.hi), size, code)
 
 
