@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ssmc.errors import ModelError
 from ssmc.ir.build import REAL_TYPES, node_name
 from ssmc.ir.direct import direct
-from ssmc.ir.rounding import FloatArray, IntArray
+from ssmc.ir.rounding import FloatArray, IntArray, round_half_even
 from ssmc.ir.sparse import Sparse, stacked
 
 Constant = NDArray[Any]
@@ -88,6 +88,9 @@ def evaluate(node: ir.Node, operands: Sequence[Constant | None]) -> list[Constan
     if node.domain == "ssmc" and node.op_type == "Dequant":
         codes, scale = (np.asarray(x) for x in operands if x is not None)
         return [codes.astype(np.float64) * scale.astype(np.float64)]
+    if node.domain == "ssmc" and node.op_type == "Quant":  # of a constant: in float32, as it runs
+        x, scale, out, lo, hi = (np.asarray(x, np.float32) for x in operands if x is not None)
+        return [(np.clip(round_half_even(x / scale), lo, hi) * out).astype(np.float64)]
     result = direct(node, [None if x is None else _widen(x) for x in operands])
     return referred(node, operands) if result is None else [result]
 

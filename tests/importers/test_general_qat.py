@@ -33,6 +33,16 @@ def test_integer_weights_behind_a_clip() -> None:
     assert np.array_equal(Executor(program_of(proto)).run(X), run_onnx(proto, {"x": X})[0])
 
 
+def test_a_constant_behind_two_quantizers() -> None:
+    """Of two values to add one is a constant that is quantized, limited, and quantized again."""
+    g = Graph()
+    x = g.quant("x", CODE, "xq")
+    limited = g.op("Relu", g.quant(g.const([0.3, -1.07]), CODE, "first"))
+    bias = g.quant(limited, CODE, "bias")
+    proto = g.finish(2, g.quant(g.op("Add", x, bias), CODE, "out"), ("batch", "time", 2))
+    assert np.array_equal(Executor(program_of(proto)).run(X), run_onnx(proto, {"x": X})[0])
+
+
 @pytest.mark.parametrize("time_first", [False, True])
 def test_a_linear_layer_through_a_reshape(time_first: bool) -> None:
     """Batch and time merge into one axis, in either order, and part again; compared teacher-forced."""
