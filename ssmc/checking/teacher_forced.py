@@ -20,7 +20,7 @@ from ssmc.checking.ties import code_distance, float_error, matrix_distance, tie_
 from ssmc.errors import UsageError, VerificationError
 from ssmc.ir.build import carried, constant_array, is_op, node_name, required
 from ssmc.ir.levels import Level
-from ssmc.ir.operations import AnyOp, Downsample, SlidingMean, StateSpace, Table
+from ssmc.ir.operations import AnyOp, Downsample, ExponentialMean, SlidingMean, StateSpace, Table
 from ssmc.ir.operations.operation import Reduction, Stateless
 from ssmc.ir.program import Program
 from ssmc.ir.read_program import read_program
@@ -246,7 +246,7 @@ def _evaluate(op: AnyOp, xs: list[IntArray]) -> IntArray:
     """Codes of an operation on whole sequences."""
     if isinstance(op, Reduction):
         return op.reduce(*xs)
-    if isinstance(op, Downsample | SlidingMean):
+    if isinstance(op, Downsample | SlidingMean | ExponentialMean):
         return op.whole(*xs)
     assert isinstance(op, Stateless)
     return op.apply(*xs)

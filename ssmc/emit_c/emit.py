@@ -11,6 +11,7 @@ import numpy as np
 from ssmc.emit_c.buffers import Field, Planner, input_type
 from ssmc.emit_c.context import Context
 from ssmc.emit_c.elementwise import emit_concat, emit_product, emit_sum
+from ssmc.emit_c.exponential_mean import emit_exponential_mean
 from ssmc.emit_c.fold import fold_multipliers
 from ssmc.emit_c.kernel import FEW_GROUPS
 from ssmc.emit_c.kernel_blocks import emit_blocks
@@ -34,6 +35,7 @@ from ssmc.ir.operations import (
     Concat,
     Dequantize,
     Downsample,
+    ExponentialMean,
     Ids,
     Last,
     Linear,
@@ -253,6 +255,10 @@ def _layer(ctx: Context, op: AnyOp, state: _State, held: dict[str, Field], membe
             return _downsample(ctx, op, state, members)
         case SlidingMean():
             layer, fields = emit_sliding_mean(ctx, op, members)
+            state.fields += fields
+            return layer
+        case ExponentialMean():
+            layer, fields = emit_exponential_mean(ctx, op, members)
             state.fields += fields
             return layer
         case Quantize() | Slice() | Dequantize():

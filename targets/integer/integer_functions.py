@@ -12,6 +12,7 @@ import onnx
 import onnx.parser
 
 from ssmc.ir.operations.downsample import PICK, group_text
+from ssmc.ir.operations.exponential_mean import walk_text
 from ssmc.ir.operations.sliding_mean import window_text
 
 DOMAIN = "ssmc.integer"
@@ -121,6 +122,13 @@ SlidingMean (x, width, numerator, denominator, lo, hi) => (q) {{
   q = Requant (total, numerator, zero, divisor, lo, hi)
 }}"""
 
+# `ssmc.ir.operations.ExponentialMean`
+_EXPONENTIAL_MEAN = f"""
+ExponentialMean (x, unit, lo, hi) => (y) {{
+  factor = Constant <value: tensor = int64 {{1}}> ()
+  nothing = Constant <value: tensor = int64 {{0}}> ()
+{walk_text("int64", "{y} = Requant ({r}, factor, nothing, unit, lo, hi)")}"""
+
 _BEFORE = """
   groups = Shape <start: int = 0, end: int = 1> (r0)
   minus_one = Constant <value_ints: ints = [-1]> ()
@@ -191,7 +199,7 @@ def _kernel_text(kind: str) -> str:
 
 def _text(name: str) -> str:
     plain = {"Requant": _REQUANT, "RequantTable": _REQUANT_TABLE, "Norm": _NORM, "Downsample": _DOWNSAMPLE}
-    plain |= {"DownsamplePick": PICK, "SlidingMean": _SLIDING_MEAN}
+    plain |= {"DownsamplePick": PICK, "SlidingMean": _SLIDING_MEAN, "ExponentialMean": _EXPONENTIAL_MEAN}
     return plain[name] if name in plain else _kernel_text(name)
 
 

@@ -20,6 +20,7 @@ from ssmc.ir.operations import (
     Concat,
     Dequantize,
     Downsample,
+    ExponentialMean,
     Ids,
     Last,
     Linear,
@@ -131,6 +132,8 @@ def _emit(op: AnyOp, program: Program, b: _Builder) -> None:
             _downsample(op, program, b)
         case SlidingMean():
             _sliding_mean(op, program, b)
+        case ExponentialMean():
+            _exponential_mean(op, program, b)
         case Mean():
             _mean(op, program, b)
         case Last():
@@ -292,6 +295,16 @@ def _sliding_mean(op: SlidingMean, program: Program, b: _Builder) -> None:
     """``round(numerator * sum / (denominator * m))`` of the last m steps; sums from the start must fit too."""
     width = b.constant(f"{op.name}.width", [op.width])
     b.function("SlidingMean", [op.inputs[0], width, *_exact_ratio(op, program, op.width, b)], op.output)
+
+
+def _exponential_mean(op: ExponentialMean, program: Program, b: _Builder) -> None:
+    """A register a channel; what it gives is within the range of the codes."""
+    codes = program.values[op.inputs[0]]
+    if op.largest_sum((codes.top,)) >= LIMIT:
+        raise refuse(op, "the register of an exponentially weighted mean does not fit 64-bit integers")
+    numbers = ("unit", 1 << op.shift), ("lo", codes.quant.lo), ("hi", codes.quant.hi)
+    names = [b.constant(f"{op.name}.{key}", value) for key, value in numbers]
+    b.function("ExponentialMean", [op.inputs[0], *names], op.output)
 
 
 def _exact_ratio(op: Downsample | SlidingMean, program: Program, most: int, b: _Builder) -> list[str]:

@@ -104,6 +104,7 @@ EXAMPLES: dict[str, Arrays] = {
     "Downsample": {"k": np.array([4]), "rest": np.array([1]), "gain": np.full(C, 0.75), "step": np.full(C, 0.5)}
     | {"lo": -8.0, "hi": 7.0},
     "SlidingMean": {"width": np.array([3]), "gain": np.full(C, 0.75), "step": np.full(C, 0.5), "lo": -8.0, "hi": 7.0},
+    "ExponentialMean": {"unit": np.array(8.0)},
     "DownsamplePick": {"k": np.array([2]), "phase": np.array([1]), "rest": np.array([0])},
     **{op_type: {"scale": np.array([0.5, 0.25, 1.0, 2.0])} for op_type in NODE_TYPES if op_type.startswith("Deq")},
 }

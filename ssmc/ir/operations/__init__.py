@@ -16,6 +16,7 @@ from typing import TypeAlias, get_args
 from ssmc.ir.operations.concat import Concat
 from ssmc.ir.operations.dequantize import Dequantize
 from ssmc.ir.operations.downsample import Downsample
+from ssmc.ir.operations.exponential_mean import ExponentialMean
 from ssmc.ir.operations.ids import Ids
 from ssmc.ir.operations.last import Last
 from ssmc.ir.operations.linear import Linear
@@ -36,6 +37,7 @@ __all__ = [
     "Concat",
     "Dequantize",
     "Downsample",
+    "ExponentialMean",
     "Ids",
     "Last",
     "Linear",
@@ -65,6 +67,7 @@ AnyOp: TypeAlias = (
     | Concat
     | Downsample
     | SlidingMean
+    | ExponentialMean
     | Mean
     | Last
     | Dequantize

@@ -175,6 +175,8 @@ def _digital(i: isa.Instruction, tiles: TileProgram) -> Iterator[Charge]:
         case isa.Slide():
             yield Charge("adder", "addition", 2 * size, "digital.add_energy_pj")
             yield Charge("requantize", "requantization", size, "digital.requantize_energy_pj")
+        case isa.Smooth():  # what comes and goes, and the roundings of the old register and of the new
+            yield Charge("adder", "addition", 4 * size, "digital.add_energy_pj")
         case isa.Group() if i.how == "mean":
             yield Charge("adder", "addition", size, "digital.add_energy_pj")
             yield Charge("requantize", "requantization", -(-size // i.k), "digital.requantize_energy_pj")
@@ -193,6 +195,8 @@ def _registers(i: isa.Instruction, tiles: TileProgram) -> Iterator[Charge]:
             yield Charge("adder", "addition", kept, "digital.add_energy_pj")
         case isa.Slide():
             yield Charge("register", "bit", 2 * len(i.ratio) * tiles.registers[i.register].bits, key)
+        case isa.Smooth():
+            yield Charge("register", "bit", 2 * i.size * tiles.registers[i.register].bits, key)
         case isa.Reduce() | isa.Group():
             accumulator = tiles.accumulators[i.accumulator]
             accesses = 2 if (i.kind != "last" if isinstance(i, isa.Reduce) else i.how == "mean") else 1

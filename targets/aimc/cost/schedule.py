@@ -152,7 +152,7 @@ def _waits_for(i: isa.Instruction, sites: Sites) -> tuple[str, ...]:
             return tuple(f"driven {site}" for site in sites[i.bank])
         case isa.Convert() | isa.ConvertQuantize():
             return tuple(f"{what} {site}" for site in sites[i.bank] for what in ("held", "converter"))
-        case isa.Update() | isa.ReadOut() | isa.Slide():
+        case isa.Update() | isa.ReadOut() | isa.Slide() | isa.Smooth():
             return (f"register {i.register}",)
         case isa.Reduce() | isa.Average() | isa.Recall() | isa.Group():
             return (f"accumulator {i.accumulator}",)
@@ -167,7 +167,7 @@ def _occupies(i: isa.Instruction, sites: Sites) -> tuple[str, ...]:
             return tuple(f"held {site}" for site in sites[i.bank])
         case isa.Convert() | isa.ConvertQuantize():
             return tuple(f"converter {site}" for site in sites[i.bank])
-        case isa.Update() | isa.ReadOut() | isa.Slide():
+        case isa.Update() | isa.ReadOut() | isa.Slide() | isa.Smooth():
             return (f"register {i.register}",)
         case isa.Reduce() | isa.Group():
             return (f"accumulator {i.accumulator}",)

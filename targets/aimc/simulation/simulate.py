@@ -158,7 +158,7 @@ class _Task:
                 x = self._read(stage)[0].T.astype(np.int64)
                 slower = stage.operation.whole(x, self.lengths)
                 self.values[stage.writes] = np.ascontiguousarray(slower.T, np.float32)
-            case isa.Slide():
+            case isa.Slide() | isa.Smooth():
                 x = self._read(stage)[0].T.astype(np.int64)
                 self.values[stage.writes] = np.ascontiguousarray(stage.operation.whole(x).T, np.float32)
             case isa.Reduce():

@@ -81,7 +81,7 @@ NONE = np.zeros((0, 0), np.int64)
 Stage = Product | Kernel | isa.Instruction
 PLAIN = (
     *(isa.Sample, isa.LookUp, isa.Multiply, isa.Add, isa.Normalize, isa.Join),
-    *(isa.Group, isa.Slide, isa.Reduce, isa.Average, isa.Recall, isa.Emit),
+    *(isa.Group, isa.Slide, isa.Smooth, isa.Reduce, isa.Average, isa.Recall, isa.Emit),
 )
 
 

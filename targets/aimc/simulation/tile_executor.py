@@ -177,9 +177,9 @@ class TileExecutor(Executor):
                 old = state.registers[i.register]
                 q = frame.values[i.reads[0]].reshape(len(old), old.shape[1], -1)[..., : old.shape[2]]
                 frame.updated[i.register] = saturate(i.keep * old + q, i.lo, i.hi)
-            case isa.Slide():
-                window = state.registers[i.register]
-                moved, frame.values[i.writes] = i.operation.advance(window, frame.values[i.reads[0]])
+            case isa.Slide() | isa.Smooth():
+                before = state.registers[i.register]
+                moved, frame.values[i.writes] = i.operation.advance(before, frame.values[i.reads[0]])
                 frame.updated[i.register] = moved
             case isa.Reduce():
                 total = state.accumulators[i.accumulator]

@@ -14,6 +14,7 @@ from ssmc.ir.operations import (
     Concat,
     Dequantize,
     Downsample,
+    ExponentialMean,
     Last,
     Linear,
     Mean,
@@ -62,6 +63,7 @@ from ssmc.targets.aimc.tiles.instructions import (
     Sample,
     Select,
     Slide,
+    Smooth,
     TileProgram,
     Update,
     Value,
@@ -140,6 +142,8 @@ class _Assembler:
                 return [self._reduce(op)]
             case SlidingMean():
                 return [self._slide(op)]
+            case ExponentialMean():
+                return [self._smooth(op)]
             case Downsample():
                 return [self._group(op)]
             case _:
@@ -154,6 +158,10 @@ class _Assembler:
     def _slide(self, op: SlidingMean) -> Instruction:
         self.registers[op.name] = Register(op.start(1)[0], self.values[op.inputs[0]].bits)
         return Slide(op.name, op.inputs, op.output, op.name, op.width, op.ratio, op.lo, op.hi)
+
+    def _smooth(self, op: ExponentialMean) -> Instruction:
+        self.registers[op.name] = Register(op.start(1)[0], self.values[op.inputs[0]].bits + op.shift)
+        return Smooth(op.name, op.inputs, op.output, op.name, op.shift, op.size)
 
     def _group(self, op: Downsample) -> Instruction:
         value = self.values[op.inputs[0]]

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ssmc.ir.operations import Downsample, Mean, Norm, SlidingMean, Sum, Table
+from ssmc.ir.operations import Downsample, ExponentialMean, Mean, Norm, SlidingMean, Sum, Table
 from ssmc.ir.operations.downsample import How, Rest
 from ssmc.ir.quant import QuantType
 from ssmc.ir.rates import Clock
@@ -278,6 +278,20 @@ class Slide(Instruction):
 
 
 @dataclass(frozen=True)
+class Smooth(Instruction):
+    """The newest codes into registers of exponentially weighted means; write these (`ExponentialMean`)."""
+
+    register: str
+    shift: int
+    size: int
+
+    @property
+    def operation(self) -> ExponentialMean:
+        """The operation of the integer program that it is."""
+        return ExponentialMean(self.op, self.reads, self.writes, self.shift, self.size)
+
+
+@dataclass(frozen=True)
 class Emit(Instruction):
     """Codes to real outputs: ``scale * code``."""
 
@@ -373,5 +387,6 @@ INSTRUCTIONS: tuple[type[Instruction], ...] = (
     Recall,
     Group,
     Slide,
+    Smooth,
     Emit,
 )

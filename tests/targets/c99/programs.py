@@ -12,6 +12,7 @@ from ssmc.ir.operations import (
     Concat,
     Dequantize,
     Downsample,
+    ExponentialMean,
     Ids,
     Last,
     Linear,
@@ -271,6 +272,12 @@ def sliding(d: Draft, x: str, rng: Rng) -> str:
     return d.add(SlidingMean(name, (x,), f"{name}/out", int(rng.integers(2, 12)), ratio, code.lo, code.hi), size, code)
 
 
+def smoothed(d: Draft, x: str, rng: Rng) -> str:
+    """An exponentially weighted mean."""
+    size, name = d.values[x].size, d.name("smoothed")
+    return d.add(ExponentialMean(name, (x,), f"{name}/out", int(rng.integers(1, 12)), size), size, d.values[x].quant)
+
+
 def random_program(seed: int, rates: bool = False) -> Program:
     """Two layers: encoder, kernel, channel-wise operations; a reduction or an output every step.
 
@@ -301,6 +308,7 @@ def random_program(seed: int, rates: bool = False) -> Program:
         x = linear(d, x, d.values[x].size, groups=d.values[x].size) if rng.random() < 0.3 else x
     x = slower(d, x, lower) if rates and lower.random() < 0.4 else x
     x = sliding(d, x, lower) if rates and lower.random() < 0.3 else x
+    x = smoothed(d, x, lower) if rates and lower.random() < 0.3 else x
     reduce = rng.integers(3)
     x = (mean, last)[reduce](d, x) if reduce < 2 else x
     x = linear(d, x, int(rng.integers(1, 5)), rate=d.values[x].rate)
