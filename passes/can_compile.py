@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from ssmc.errors import ModelError
 from ssmc.folding.points import Plan, Planner, is_quantizer, maker
-from ssmc.ir.build import add_constant, graphs, is_op, node_name, required, ssmc_node
+from ssmc.ir.build import add_constant, graphs, is_op, node_name, replace_value, required, ssmc_node
 from ssmc.ir.functions import attach_functions, input_names
 from ssmc.ir.parts import Constants
 from ssmc.ir.read_program import constants
@@ -63,10 +63,15 @@ def can_compile(model: ir.Model) -> Readiness:
         attach_functions(model)
     quantizers = sum(is_quantizer(node) for graph in graphs(model.graph) for node in graph)
     plan = Planner(model, name_axes(model)).plan
-    floats = [node for node in plan.kernels if not constants(node)["step"].all()]
+    floats, means = (
+        [node for node in nodes if not constants(node)["step"].all()] for nodes in (plan.kernels, plan.means)
+    )
     matrices = [node_name(node) for node, _ in plan.matrices]
-    missing = (*(str(value.name) for value in plan.points), *map(node_name, floats), *matrices)
+    missing = (*(str(value.name) for value in plan.points), *map(node_name, [*floats, *means]), *matrices)
     if missing:
+        for node in means:  # quantized, it is on the grid of its input
+            replace_value(model.graph, node.outputs[0], required(node, 0))
+            model.graph.remove(node, safe=True)
         _quantize(model, plan, floats)
         attach_functions(model)
     FoldQuantization().run(model)

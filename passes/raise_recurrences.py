@@ -11,7 +11,6 @@ from ssmc.errors import ModelError
 from ssmc.ir.build import (
     add_constant,
     carried,
-    constant_array,
     is_op,
     node_name,
     remove_dead,
@@ -25,12 +24,13 @@ from ssmc.ir.rounding import FloatArray, round_half_even
 from ssmc.pipeline import Level, Pass, PassResult
 from ssmc.recognition.affine_parts import insert, move_bias_in_front
 from ssmc.recognition.axes import Axes, Exposed, Roles, name_axes
+from ssmc.recognition.exponential_mean import find_mean
 from ssmc.recognition.output_grids import with_output_grids
-from ssmc.recognition.raised_scan import Groups, by_group, recognise_scan
+from ssmc.recognition.raised_scan import Groups, RaisedScan, by_group, recognise_scan
 from ssmc.recognition.read_outs import ReadOuts, with_read_outs
 from ssmc.recognition.recurrence import Recurrence
+from ssmc.recognition.starts import Start, starts_of
 from ssmc.recognition.states import GRID_ERROR
-from ssmc.verify import random_feeds
 
 
 @dataclass(frozen=True)
@@ -66,25 +66,52 @@ class RaiseRecurrences(Pass):
                 raise ModelError(
                     "SSMC-S03", f"{node.op_type} is not supported", "express the loop as Scan", node_name(node)
                 )
-        starts, taken = _initial(exposed, loops), _prefixes(model.graph)
+        starts, taken = starts_of(exposed, loops), _prefixes(model.graph)
         for node, start in zip(loops, starts, strict=True):
             _raise(model, node, axes, start, taken, self.quantized)
         remove_dead(model.graph)
         return PassResult(model, tuple(node_name(node) for node in loops))
 
 
-def _raise(model: ir.Model, node: ir.Node, axes: Axes, start: FloatArray, taken: set[str], quantized: bool) -> None:
-    found = with_output_grids(node, recognise_scan(node, axes))
+def _raise(model: ir.Model, node: ir.Node, axes: Axes, seen: Start, taken: set[str], quantized: bool) -> None:
+    scan = recognise_scan(node, axes)
+    start = seen.constant
+    if start is None:
+        _raise_mean(model.graph, node, scan, axes, seen, _fresh(node_name(node), taken))
+        return
+    found = with_output_grids(node, scan)
     if quantized and not found.kernel.step.all():
         raise ModelError(
             "SSMC-Q06", "the state is not quantized", "train with QAT or quantize the model", node_name(node)
         )
     codes = _start_codes(found.kernel, start, node) if quantized else start
-    name = node_name(node)
+    _emit(model.graph, node, with_read_outs(node, found, axes), codes, axes, _fresh(node_name(node), taken))
+
+
+def _fresh(name: str, taken: set[str]) -> str:
     while name in taken:
         name = f"{name}.raised"
     taken |= {name, f"{name}.y"}
-    _emit(model.graph, node, with_read_outs(node, found, axes), codes, axes, name)
+    return name
+
+
+def _raise_mean(graph: ir.Graph, node: ir.Node, found: RaisedScan, axes: Axes, seen: Start, name: str) -> None:
+    """A loop that starts at the first step: an exponentially weighted mean, or refused."""
+    mean = find_mean(found)
+    if mean is None or not seen.follows(mean):
+        fact = "the initial state depends on the input"
+        remedy = "start from constants, or from the first step m = x[0] of a mean m + (x - m) / 2^k"
+        raise ModelError("SSMC-S03", fact, remedy, node_name(node))
+    source = _collect_inputs(graph, node, axes, found.groups, name)
+    order = found.groups.inputs.ravel()
+    arrays: Constants = {"unit": np.asarray(mean.unit), "step": mean.step[order]}
+    arrays |= {"lo": np.asarray(mean.lo), "hi": np.asarray(mean.hi)}
+    inputs = {"u": source, **{key: add_constant(graph, f"{name}.{key}", array) for key, array in arrays.items()}}
+    new = ssmc_node("MovingAverage", inputs, f"{name}.y", name=node_name(node), dtype=ir.DataType.FLOAT)
+    graph.insert_before(node, new)
+    values = list(node.outputs[carried(node) :])
+    _distribute(graph, node, new.outputs[0], axes, ReadOuts(found, values, found.output_shapes))
+    remove_dead_after(graph, node)
 
 
 def _start_codes(kernel: Recurrence, start: FloatArray, node: ir.Node) -> FloatArray:
@@ -97,33 +124,6 @@ def _start_codes(kernel: Recurrence, start: FloatArray, node: ir.Node) -> FloatA
             "SSMC-Q06", "the initial state is no code of the state's quantizer", "quantize it", node_name(node)
         )
     return whole
-
-
-def _initial(exposed: Exposed, loops: list[ir.Node]) -> list[FloatArray]:
-    """The initial states of one sample, flattened and joined, for every loop; they must not depend on the input."""
-    states = [_states_of(node) for node in loops]
-    made = list(dict.fromkeys(str(v.name) for own in states for v in own if constant_array(v) is None))
-    seen = []
-    for seed in range(2):
-        feeds = random_feeds(exposed.model, seed, batch=1, steps=1)
-        seen.append({**feeds, **dict(zip(made, exposed.session.run(feeds, made) if made else (), strict=True))})
-    starts = []
-    for node, own in zip(loops, states, strict=True):
-        parts = [np.zeros(0)]
-        for value in own:
-            constant = constant_array(value)
-            first, second = (constant if constant is not None else found[str(value.name)] for found in seen)
-            if not np.array_equal(first, second):
-                raise ModelError(
-                    "SSMC-S03", "the initial state depends on the input", "start from constants", node_name(node)
-                )
-            parts.append(np.ravel(first).astype(np.float64))
-        starts.append(np.concatenate(parts))
-    return starts
-
-
-def _states_of(node: ir.Node) -> list[ir.Value]:
-    return [required(node, index) for index in range(carried(node))]
 
 
 def _emit(graph: ir.Graph, node: ir.Node, read: ReadOuts, start: FloatArray, axes: Axes, name: str) -> None:

@@ -338,6 +338,10 @@ class Emitter:
         """The last step of a code value."""
         return self._chosen("Last", signal, name)
 
+    def smoothed(self, signal: Coded, unit: float, name: str) -> Coded:
+        """The exponentially weighted mean of a code value, at every step."""
+        return replace(signal, value=self.emit("ExponentialMean", name, {"x": signal.value}, {"unit": unit}))
+
     def largest(self, signal: Coded, name: str) -> Coded:
         """The largest code of each channel over time."""
         return self._chosen("Largest", signal, name)

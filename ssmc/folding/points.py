@@ -37,13 +37,15 @@ FUNCTIONS = frozenset(
 class Plan:
     """Values to quantize in order of the graph, kernels, and matrices with the position of their weight.
 
-    ``output_per_step``: the output is a signal, not one result of the sequence.
+    ``means``: exponentially weighted ones that start at the first step. ``output_per_step``: the output is a signal,
+    not one result of the sequence.
     """
 
     points: list[ir.Value] = field(default_factory=list)
     inputs: set[ir.Value] = field(default_factory=set)
     outputs: set[ir.Value] = field(default_factory=set)
     kernels: list[ir.Node] = field(default_factory=list)
+    means: list[ir.Node] = field(default_factory=list)
     matrices: list[tuple[ir.Node, int]] = field(default_factory=list)
     output_per_step: bool = False
 
@@ -106,6 +108,10 @@ class Planner:
         if is_op(node, "StateSpace", "StateSpaceAfter", domain="ssmc"):
             self.plan.kernels.append(node)
             return "converted"
+        if is_op(node, "MovingAverage", domain="ssmc"):
+            self._coded(first)
+            self.plan.means.append(node)
+            return "coded"
         if op in LAYOUT or (op in HEADS and self.kinds[first] == "head"):
             return self._kind(first)
         if op in HEADS and op != "Log":

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from ssmc.folding.emit import Emitter
 from ssmc.folding.layout_rules import without
-from ssmc.folding.operands import Operands, Rule, attribute, real_constant, refuse
+from ssmc.folding.operands import Operands, Rule, attribute, per_channel, real_constant, refuse
 from ssmc.folding.signals import Coded, Convolved, Ending, Mean, Newest, Signal, Sliding, Total
 from ssmc.recognition.axes import Roles
 
@@ -65,8 +65,20 @@ def _largest(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal
     return [replace(emitter.largest(signal, str(node.outputs[0].name)), roles=roles)]
 
 
+def _moving_average(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """Exponentially weighted, from the first step on, of a value on the grid that it rounds to."""
+    signal, (unit, step, lo, hi) = operands[0], (real_constant(value, node) for value in node.inputs[1:])
+    if not isinstance(signal, Coded) or signal.offset.any() or not step.all():
+        raise refuse(node, "an exponentially weighted mean or its input is not quantized", "quantize both", "SSMC-Q06")
+    if (per_channel(step, signal, node) != signal.scale).any() or signal.lo < float(lo) or signal.hi > float(hi):
+        fact = "an exponentially weighted mean rounds on another grid than that of its input, or clips"
+        raise refuse(node, fact, "round and clip it as its input's quantizer does", "SSMC-Q06")
+    return [emitter.smoothed(signal, float(unit), str(node.outputs[0].name))]
+
+
 POOLING_RULES: dict[tuple[str, str], Rule] = {
     **{("", op): _mean for op in ("ReduceMean", "GlobalAveragePool")},
     **{("", op): _largest for op in ("ReduceMax", "GlobalMaxPool")},
     ("", "ReduceSum"): _total,
+    ("ssmc", "MovingAverage"): _moving_average,
 }

@@ -116,7 +116,7 @@ def _shapes(
 def _first_is_time(model: ir.Model, first: dict[str, tuple[int, ...]], base: dict[str, tuple[int, ...]]) -> bool:
     """Whether the input's first dynamic axis is the one that a recurrence walks."""
     for node in model.graph:
-        if is_op(node, "StateSpace", "StateSpaceAfter", domain="ssmc"):
+        if is_op(node, "StateSpace", "StateSpaceAfter", "MovingAverage", domain="ssmc"):
             name = str(required(node, 0).name)
             return first[name][1] != base[name][1]
         if is_op(node, "Scan"):
