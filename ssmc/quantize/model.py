@@ -32,6 +32,7 @@ from ssmc.quantize.bases import Kernel
 from ssmc.quantize.config import QuantizeConfig
 from ssmc.quantize.given import spell_quantizers
 from ssmc.quantize.layers import fit, layers
+from ssmc.quantize.means import spell_means
 from ssmc.quantize.modes import require_decay
 from ssmc.quantize.nodes import float_scan
 from ssmc.quantize.read_back import Fidelity, input_dtype, read_back
@@ -208,6 +209,7 @@ def _calibrate(
     names = list(dict.fromkeys(str(v.name) for v in [*shown, *(required(node, 0) for node in of_kernels)]))
     for node in of_kernels:
         replace_node(raised.graph, node, float_scan(raised.graph, node, kernels[node_name(node)].dense))
+    spell_means(raised.graph)
     _standard(raised)
     proto = ir.to_proto(raised)
     source, output = proto.graph.input[0].name, proto.graph.output[0].name

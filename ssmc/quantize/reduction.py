@@ -25,6 +25,7 @@ from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.passes.canonicalize_quantizers import CanonicalizeQuantizers
 from ssmc.passes.fold_constants import FoldConstants
 from ssmc.passes.raise_recurrences import RaiseRecurrences
+from ssmc.quantize.means import spell_means
 from ssmc.quantize.modes import Modes
 from ssmc.quantize.nodes import float_scan
 from ssmc.verify import Session, show
@@ -101,6 +102,7 @@ def reduce(
         fit = _fit(channels, seen[str(required(node, 0).name)], goal)
         done.append(KernelReduction(node_name(node), channels.A.shape[1], fit.blocks.orders, np.sqrt(fit.error)))
         replace_value(model.graph, node.outputs[0], float_scan(model.graph, node, as_modes(fit).dense))
+    spell_means(model.graph)
     _standard(model)
     progress("read back")
     made = ir.to_proto(model)

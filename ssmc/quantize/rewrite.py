@@ -17,10 +17,12 @@ from ssmc.quantize.bases import Kernel
 from ssmc.quantize.config import QuantizeConfig, signed_range
 from ssmc.quantize.given import given_step
 from ssmc.quantize.kernel import Chosen, quantize_kernel
+from ssmc.quantize.means import mean_scan
 from ssmc.quantize.nodes import QuantizedNodes, quantized_scan
 from ssmc.quantize.steps import best_step, weight_codes
 
 MOST_VALUES = 1 << 16
+Grid = tuple[FloatArray, tuple[int, int]]
 CARRIERS = ("Add", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
@@ -60,13 +62,14 @@ class Known:
 def rewrite(model: ir.Model, plan: Plan, known: Known, config: QuantizeConfig) -> tuple[KernelChoice, ...]:
     """Give kernels, weights and values of a raised model their codes, in place."""
     graph, seen = model.graph, known.seen
-    grids = {}
+    grids: dict[ir.Value, Grid] = {}
     for value in plan.points:
         bits = config.at(str(value.name)).of_field(field_of(value, plan, config), plan.output_per_step)
         data = np.concatenate([x.ravel() for x in seen[str(value.name)]])
         limits = _limits(data, bits)
         joined = known.parts if value is graph.inputs[0] else ()
         grids[value] = _point_steps(seen[str(value.name)], joined, limits, config), limits
+    means = {node: _grid(required(node, 0), grids, node) for node in plan.means}
     choices = [_kernel(graph, node, known, config.at(node_name(node))) for node in plan.kernels]
     for node, position in plan.matrices:
         _weight(graph, node, position, config.at(node_name(node)))
@@ -77,7 +80,22 @@ def rewrite(model: ir.Model, plan: Plan, known: Known, config: QuantizeConfig) -
         first = _insert(graph, value, place, *grids[value])
         if producer is not None:
             following[producer] = first
+    for node, grid in means.items():
+        replace_node(graph, node, mean_scan(graph, node, required(node, 0), *grid))
     return tuple(choices)
+
+
+def _grid(value: ir.Value, grids: dict[ir.Value, Grid], node: ir.Node) -> Grid:
+    """Step and range of a value that a mean reads: its quantizer's, or that of what it was taken from."""
+    given = given_step(value)
+    if value in grids or given is not None:
+        return grids[value] if given is None else (np.asarray(given[0]), given[1])
+    maker, many = value.producer(), any(step.size > 1 for step, _ in grids.values())
+    source = None if maker is None or many else maker.inputs[0]
+    if source is None:
+        fact = "an exponentially weighted mean of inputs that have scales of their own"
+        raise ModelError("SSMC-T02", fact, "take it behind the first layer", node_name(node))
+    return _grid(source, grids, node)
 
 
 def field_of(value: ir.Value, plan: Plan, config: QuantizeConfig) -> str:

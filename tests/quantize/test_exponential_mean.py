@@ -1,4 +1,7 @@
-"""An exponentially weighted mean between layers: a state space of one real state a channel, on every target."""
+"""Exponentially weighted means between layers, on every target.
+
+From zero on, such a mean is a state space of one real state a channel; from the first step on, an operation of its own.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,12 @@ from onnx import numpy_helper, parser
 import ssmc
 from ssmc.data import Samples
 from ssmc.errors import ModelError
-from ssmc.ir.operations import StateSpace
+from ssmc.ir.executor import Executor
+from ssmc.ir.operations import ExponentialMean, StateSpace
+from ssmc.ir.program import Program
 from ssmc.quantize.model import quantize
 from ssmc.targets.aimc.target import AimcTarget
+from ssmc.targets.integer.integer_onnx import integer_onnx
 from ssmc.verify import run_onnx
 
 STEPS = {
@@ -38,7 +44,7 @@ g (float[batch,time,3] x) => (float[batch,time,4] y)
   tt = Transpose<perm: ints = [1,0,2]>(t)
   n0 = Shape<start: int = 0, end: int = 1>(t)
   sh = Concat<axis: int = 0>(n0, four)
-  s0 = {STARTS[start]}
+  s0 = {STARTS.get(start, start)}
   end, ys = Scan<
     num_scan_inputs: int = 1,
     body: graph = body (float[N,4] s, float[N,4] u) => (float[N,4] n, float[N,4] o) {{
@@ -73,7 +79,77 @@ def test_it_is_quantized_and_compiles(k: int, spelling: str, tmp_path: Path) -> 
     assert np.array_equal(c.run(X[8:]), found)
 
 
-def test_one_that_starts_at_the_first_step_is_refused(tmp_path: Path) -> None:
-    onnx.save(float_model(3, "weights", "first step"), tmp_path / "f.onnx")
-    with pytest.raises(ModelError, match=r"SSMC-S03.*initial state depends on the input"):
-        quantize(tmp_path / "f.onnx", Samples(X[:8].reshape(-1, 3), np.arange(9) * 150))
+@pytest.mark.parametrize("spelling", STEPS)
+@pytest.mark.parametrize("k", [1, 3, 7])
+def test_one_that_starts_at_the_first_step_is_an_operation_of_its_own(k: int, spelling: str, tmp_path: Path) -> None:
+    proto, path = float_model(k, spelling, "first step"), tmp_path / "f.onnx"
+    onnx.save(proto, path)
+    assert {type(op).__name__ for op in quantized(path).ops} >= {"ExponentialMean"}
+    integer, crossbar, c = (
+        ssmc.compile(tmp_path / "q.onnx", target=one) for one in ("int", AimcTarget(place="digital"), "c")
+    )
+    (mean,) = (op for op in integer.compiled.program.ops if isinstance(op, ExponentialMean))
+    assert mean.shift == k
+    found, wanted = integer.run(X[8:]), run_onnx(proto, {"x": X[8:]})[0]
+    assert np.sqrt(np.mean((found - wanted) ** 2) / np.mean(wanted**2)) < 0.03
+    same = run_onnx(integer_onnx(integer.compiled.program), {"x": X[8:]})[0], crossbar.run(X[8:]), c.run(X[8:])
+    assert all(np.array_equal(y, found) for y in same)
+    assert np.array_equal(run_onnx(onnx.load(tmp_path / "q.onnx"), {"x": X[8:]})[0], found)
+
+
+def quantized(path: Path) -> Program:
+    """Of the float model at ``path``; the quantized one lies beside it."""
+    made = quantize(path, Samples(X[:8].reshape(-1, 3), np.arange(9) * 150))
+    onnx.save(made.model, path.with_name("q.onnx"))
+    return made.program
+
+
+def test_two_in_a_row_and_read_at_the_end(tmp_path: Path) -> None:
+    proto = float_model(2, "weights", "first step")
+    nodes = proto.graph.node
+    first = next(node for node in nodes if node.op_type == "Scan")
+    start, second = (onnx.NodeProto() for _ in range(2))
+    start.CopyFrom(next(node for node in nodes if list(node.output) == ["s0"]))
+    start.input[0], start.output[0] = "ys", "s1"
+    second.CopyFrom(first)
+    second.input[:], second.output[:] = ["s1", "ys"], ["last", "every"]
+    at = list(nodes).index(first) + 1
+    nodes.insert(at, start)
+    nodes.insert(at + 1, second)
+    (back,) = (node for node in nodes if list(node.output) == ["w"])
+    back.input[0] = "last"
+    del proto.graph.output[0].type.tensor_type.shape.dim[1]
+    onnx.save(proto, tmp_path / "f.onnx")
+    program = quantized(tmp_path / "f.onnx")
+    assert [type(op).__name__ for op in program.ops].count("ExponentialMean") == 2
+    found, wanted = Executor(program).run(X[8:]), run_onnx(proto, {"x": X[8:]})[0]
+    assert np.sqrt(np.mean((found - wanted) ** 2) / np.mean(wanted**2)) < 0.03
+    assert np.array_equal(ssmc.compile(tmp_path / "q.onnx", target="c").run(X[8:]), found)
+
+
+STEP_OF_ITS_OWN = {"a third": 1 / 3, "no weight": 0.0, "all of it": 1.0}
+
+
+@pytest.mark.parametrize("weight", STEP_OF_ITS_OWN.values(), ids=STEP_OF_ITS_OWN)
+def test_other_weights_are_refused(weight: float, tmp_path: Path) -> None:
+    proto = float_model(3, "weights", "first step")
+    numbers = {"a": weight, "b": 1 - weight}
+    for array in proto.graph.initializer:
+        if array.name in numbers:
+            array.CopyFrom(numpy_helper.from_array(np.float32(numbers[array.name]), array.name))
+    refused(proto, tmp_path)
+
+
+@pytest.mark.parametrize("start", ["Gather<axis: int = 0>(tt, minus)", "ReduceMean<keepdims: int = 0>(t, one)"])
+def test_another_start_is_refused(start: str, tmp_path: Path) -> None:
+    proto = float_model(3, "weights", start)
+    arrays = {"minus": np.asarray(-1, np.int64), "one": np.array([1])}
+    proto.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in arrays.items())
+    refused(proto, tmp_path)
+
+
+def refused(proto: onnx.ModelProto, folder: Path) -> None:
+    onnx.save(proto, folder / "f.onnx")
+    with pytest.raises(ModelError, match=r"SSMC-S03.*initial state depends on the input; .* 2\^k") as caught:
+        quantize(folder / "f.onnx", Samples(X[:8].reshape(-1, 3), np.arange(9) * 150))
+    assert caught.value.code == "SSMC-S03"
