@@ -12,7 +12,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from ssmc.budgets import Budgets
-from ssmc.errors import ModelError
+from ssmc.errors import ModelError, VerificationError
 from ssmc.importers.buffers import join_writes
 from ssmc.importers.protos import parsed
 from ssmc.importers.rewritten import require_same
@@ -33,6 +33,16 @@ def roll_up(proto: onnx.ModelProto, budgets: Budgets, source: str) -> onnx.Model
     shape = proto.graph.input[0].type.tensor_type.shape.dim
     if len(proto.graph.input) != 1 or all(dim.dim_value == 0 for dim in shape):
         return proto
+    try:
+        return _rolled_up(proto, budgets, source, first=0)
+    except VerificationError as error:  # an optimizer leaves the same of a start at zero and of one at the first step
+        try:
+            return _rolled_up(proto, budgets, source, first=1)
+        except (ModelError, VerificationError):
+            raise error from None
+
+
+def _rolled_up(proto: onnx.ModelProto, budgets: Budgets, source: str, first: int) -> onnx.ModelProto:
     model = parsed(proto, source)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     common.NameFixPass()(model)  # a file may leave nodes without names
@@ -40,7 +50,7 @@ def roll_up(proto: onnx.ModelProto, budgets: Budgets, source: str) -> onnx.Model
     rolled = False
     while (copies := find(model.graph)) is not None:
         try:
-            emit(model.graph, copies, _images(copies), _starts(copies))
+            emit(model.graph, copies, _images(copies), _starts(copies, first))
         except UnequalError as error:
             fact = f"a loop was unrolled into {copies.length} steps, and {error}"
             raise ModelError("SSMC-M17", fact, REMEDY, node_name(copies.nodes[0][0])) from None
@@ -108,8 +118,12 @@ def _check_collected(copies: Copies, image: dict[ir.Value, ir.Value], step: int)
             raise UnequalError(f"step {step} puts another value into {node_name(collected.node)}")
 
 
-def _starts(copies: Copies) -> list[ir.Value | None]:
-    """What the loop starts from, for every state; None where an optimizer folded it away: zeros, as the check tells."""
+def _starts(copies: Copies, first: int) -> list[ir.Value | None]:
+    """What the loop starts from, for every state; None where an optimizer folded it away: zeros, as the check tells.
+
+    With ``first`` 1 what the first slices give may be a start: of a loop over all steps, or over those behind the
+    first, which is then one over all whose first step changes nothing, as the check tells too.
+    """
     states = copies.states()
     current: list[ir.Value | None] = [start for start, _ in states]
     for step in (1, 0):
@@ -119,8 +133,8 @@ def _starts(copies: Copies) -> list[ir.Value | None]:
         same = all(_follow(copies, old, new, step, leaves) for old, new in pairs)
         if not same and step:
             raise UnequalError(f"step {step} differs from step {PATTERN}")
-        current = [leaves.get(start) if same else None for start, _ in states]
-    return [value if value is not None and copies.level(value) < 0 else None for value in current]
+        current = [leaves.get(start) if same else current[i] if first else None for i, (start, _) in enumerate(states)]
+    return [value if value is not None and copies.level(value) < first else None for value in current]
 
 
 def _follow(copies: Copies, old: ir.Value, new: ir.Value, step: int, leaves: dict[ir.Value, ir.Value]) -> bool:

@@ -123,3 +123,32 @@ def test_inputs_outside_a_logarithm_are_no_difference() -> None:
 def test_copies_that_differ_are_refused_with_the_step() -> None:
     with pytest.raises(ModelError, match=r"SSMC-M17.*unrolled into 6 steps, and step \d.*Scan"):
         import_model(unrolled("gather", "stack", True, spoil=True))
+
+
+@pytest.mark.parametrize("spelling", ["gather", "slice"])
+@pytest.mark.parametrize("begin", [0, 1])
+@pytest.mark.parametrize("end", ["stack", "last"])
+def test_a_mean_that_starts_at_the_first_step(spelling: str, begin: int, end: str) -> None:
+    """``m = x[0]``, then over all steps, or over those behind the first."""
+    g = Graph()
+    us = reads(g, g.op("Mul", "x", g.const(2.0)), spelling)
+    mean, means = us[0], us[:begin]
+    for u in us[begin:]:
+        mean = g.op("Add", mean, g.op("Mul", g.op("Sub", u, mean), g.const(0.25)))
+        means.append(mean)
+    axis = [] if spelling == "slice" else [g.const([1], np.int64)]
+    stacked = [g.op("Unsqueeze", m, *axis) if axis else m for m in means]
+    result = mean if end == "last" else g.op("Concat", *stacked, axis=1)
+    g.op("Mul", result, g.const(0.5), out="y")
+    shape = ["batch", H] if end == "last" and axis else ["batch", "t", H]
+    proto = g.finish(H, "y", tuple(shape))
+    proto.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", T, H]))
+    model = import_model(proto)
+    assert [is_op(node, "Scan") for node in model.graph].count(True) == 1
+    x = np.random.default_rng(1).standard_normal((2, 9, H)).astype(np.float32)
+    want, m = [], x[:, 0]
+    for t in range(9):
+        m = m + (x[:, t] - m) / 4
+        want.append(m)
+    found = run_onnx(to_proto(model), {"x": x})[0]
+    assert np.allclose(found.reshape(2, -1), m if end == "last" else np.stack(want, 1).reshape(2, -1), atol=1e-6)
