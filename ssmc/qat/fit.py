@@ -145,9 +145,7 @@ def _require_fit(data: Arrays, config: ModelConfig, classes: bool) -> None:
     if not classes and target.shape[-1] != config.d_output:
         raise ValueError(f"y has {target.shape[-1]} numbers, and the config d_output = {config.d_output}")
     if per_step != (config.pooling == "none"):
-        raise ValueError(
-            f'y is {target.shape}: an output a step needs pooling = "none", one a sequence "mean" or "last"'
-        )
+        raise ValueError(f'y is {target.shape}: an output a step needs pooling = "none", one a sequence another')
 
 
 def _require_spread(data: Arrays, config: ModelConfig) -> None:

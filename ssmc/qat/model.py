@@ -15,9 +15,11 @@ from ssmc.qat.config import Mode, QuantConfig
 from ssmc.qat.fake_quant import Quantizer, see
 from ssmc.qat.groups import GroupMean
 from ssmc.qat.linear import QuantLinear
+from ssmc.qat.pooling import exponential_mean
 from ssmc.qat.s4d import S4D
 
-CHOICES = {"activation": ("relu", "gelu"), "pooling": ("mean", "last", "none")}
+CHOICES = {"activation": ("relu", "gelu"), "pooling": ("mean", "last", "exponential", "none")}
+MOST_POOLING_SHIFT = 16
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,10 @@ class ModelConfig:
     """Shape of an ``S4DClassifier``.
 
     ``input_gain`` multiplies the input before its quantizer; a tuple has a number for each feature. ``pooling`` "none"
-    gives an output a step, at the rate of the last block. ``rates``, one number k a block: in front of it every k steps
-    become one, their mean, so that this block and those behind it run at a k-th of the rate; () is full rate.
+    gives an output a step, at the rate of the last block; "exponential" weighs the newest step by 2^-pooling_shift and
+    those before it by ever less, so that a decision may be read at any step of a stream. ``rates``, one number k a
+    block: in front of it every k steps become one, their mean, so that this block and those behind it run at a k-th of
+    the rate; () is full rate.
     ``dt_min`` and ``dt_max`` are those of a step of the input.
 
     Raises:
@@ -39,7 +43,7 @@ class ModelConfig:
     d_state: int = 16
     layers: int = 2
     activation: Literal["relu", "gelu"] = "relu"
-    pooling: Literal["mean", "last", "none"] = "mean"
+    pooling: Literal["mean", "last", "exponential", "none"] = "mean"
     input_gain: float | tuple[float, ...] = 1.0
     encoder_norm: bool = True
     dropout: float = 0.0
@@ -47,6 +51,7 @@ class ModelConfig:
     dt_max: float = 1e-1
     quant: QuantConfig = field(default_factory=QuantConfig)
     rates: tuple[int, ...] = ()
+    pooling_shift: int = 5
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
@@ -54,6 +59,8 @@ class ModelConfig:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(map(repr, allowed))}")
         if isinstance(self.input_gain, tuple) and len(self.input_gain) != self.d_input:
             raise ValueError(f"input_gain has {len(self.input_gain)} numbers for {self.d_input} features")
+        if not 1 <= self.pooling_shift <= MOST_POOLING_SHIFT:
+            raise ValueError(f"pooling_shift is {self.pooling_shift}: give 1 to {MOST_POOLING_SHIFT}")
         if self.d_state < 2 or self.d_state % 2:
             raise ValueError(f"d_state is {self.d_state}: give an even number, two real states a complex mode")
         if self.rates and (len(self.rates) != self.layers or min(self.rates) < 1):
@@ -148,11 +155,19 @@ class S4DClassifier(nn.Module):
     def _pool(self, z: Tensor, lengths: Tensor | None, mask: Tensor | None) -> Tensor:
         if self.config.pooling == "none":
             return z
+        if self.config.pooling == "exponential":
+            return exponential_mean(z, self.config.pooling_shift, self._pooled(), lengths)
         if lengths is None or mask is None:
             return z.mean(1) if self.config.pooling == "mean" else z[:, -1]
         if self.config.pooling == "last":
             return z[torch.arange(z.shape[0], device=z.device), lengths - 1]
         return torch.where(mask[..., None], z, torch.zeros_like(z)).sum(1) / lengths[:, None]
+
+    def _pooled(self) -> Quantizer:
+        """Of what goes into the pooling."""
+        last = self.blocks[-1].quantizer if len(self.blocks) else self.encoder_quantizer
+        assert isinstance(last, Quantizer)
+        return last
 
     def freeze(self) -> None:
         """Constants instead of parameters; for export."""

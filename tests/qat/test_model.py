@@ -45,7 +45,7 @@ def quantized(**options):
 
 
 @pytest.mark.parametrize("mode", [Mode.FLOAT, Mode.RECURRENT, Mode.QUANTIZED])
-@pytest.mark.parametrize("pooling", ["mean", "last"])
+@pytest.mark.parametrize("pooling", ["mean", "last", "exponential"])
 def test_padding_never_changes_a_result(mode, pooling):
     model = quantized(pooling=pooling)
     set_mode(model, mode)

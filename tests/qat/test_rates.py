@@ -29,7 +29,7 @@ def signal(seed: int = 0, length: int = 27) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("mode", [Mode.FLOAT, Mode.RECURRENT, Mode.QUANTIZED])
-@pytest.mark.parametrize("pooling", ["mean", "last"])
+@pytest.mark.parametrize("pooling", ["mean", "last", "exponential"])
 def test_padding_never_changes_a_result(mode, pooling):
     model = small(pooling=pooling)
     calibrate(model, [signal(1)])
