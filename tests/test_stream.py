@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,8 +13,9 @@ import ssmc
 from examples.stream.detector import on_this_machine
 from examples.stream.gate import BEFORE, LEAST, QUIET, words
 from examples.stream.stream import DIGITS, Stream, Word, integer_words, make_stream, score
-from examples.stream.window import HELD, PAUSE, streaming, window_events
+from examples.stream.window import HELD, PAUSE, forgetting, sliding, window_events
 from ssmc.data import load_samples
+from ssmc.ir.operations import ExponentialMean
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc, whose sanitizers are used")
@@ -43,9 +45,21 @@ def test_a_hit_counts_once_and_everything_else_is_a_false_alarm() -> None:
 
 
 def test_the_window_gives_an_output_every_step_and_events_pause() -> None:
-    model = streaming(onnx.load(DIGITS / "model.onnx"), 8)
+    model = sliding(onnx.load(DIGITS / "model.onnx"), 8)
     assert [node.op_type for node in model.graph.node].count("AveragePool") == 1
     outputs = np.zeros((PAUSE + 3 * HELD, 3))
     outputs[:, 1] = 2.0
     assert window_events(outputs, 1.0) == [(HELD - 1, 1), (HELD - 1 + PAUSE, 1)]
     assert not window_events(outputs, 3.0)
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")
+def test_a_mean_that_forgets_is_read_at_every_step_of_a_stream(tmp_path: Path) -> None:
+    onnx.save(forgetting(onnx.load(DIGITS / "model.onnx"), 4), tmp_path / "m.onnx")
+    integer, c = (ssmc.compile(tmp_path / "m.onnx", target=target) for target in ("int", "c"))
+    (mean,) = (op for op in integer.compiled.program.ops if isinstance(op, ExponentialMean))
+    assert mean.shift == 4
+    x = np.random.default_rng(0).normal(0, 3000, (1, 40, 32)).astype(np.float32)
+    executor, want = c.compiled.executor(), integer.run(x)
+    state = executor.init(1)
+    assert np.array_equal(np.stack([executor.step(state, x[:, t]) for t in range(40)], 1), want)

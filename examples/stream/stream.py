@@ -27,7 +27,7 @@ import ssmc
 from examples.lib.folders import EXAMPLES
 from examples.stream.detector import on_board
 from examples.stream.gate import BEFORE, Frames, words
-from examples.stream.window import streaming, window_events
+from examples.stream.window import forgetting, sliding, window_events
 from ssmc.data import Samples, load_samples
 from ssmc.ir.operations import Dequantize
 from ssmc.ir.program import Program
@@ -118,11 +118,11 @@ def board_words(stream: Stream, program: Program) -> list[Word]:
     return [Word(*rest, margin * scale) for *rest, margin in on_board(program, stream.frames)]
 
 
-def window_outputs(stream: Stream, model: Path, width: int) -> Outputs:
-    """The integer program with the mean of the last ``width`` steps, at every step, state carried throughout."""
+def outputs_of_steps(stream: Stream, model: onnx.ModelProto) -> Outputs:
+    """The integer program of a model with an output at every step, state carried throughout."""
     with tempfile.TemporaryDirectory(prefix="ssmc-stream-") as folder:
         path = Path(folder) / "model.onnx"
-        onnx.save(streaming(onnx.load(model), width), path)
+        onnx.save(model, path)
         return ssmc.compile(path, oracle=False).run(stream.frames[None].astype(np.float32))[0]
 
 
@@ -143,15 +143,18 @@ def score(stream: Stream, said: Sequence[Word]) -> dict[str, float]:
 @click.option("--seed", default=0, help="Of the order, gaps, gains and noise.")
 @click.option("--recordings", default=300, help="How many.")
 @click.option("--window", default=64, help="Steps of the sliding mean that is compared.")
+@click.option("--shift", default=5, help="Of the exponentially weighted mean: 2^-shift for the newest step.")
 @click.option("--board/--no-board", default=False, help="Also detect.c on a Cortex-M4 in QEMU.")
 @click.option("--result", type=click.Path(path_type=Path), default=Path(__file__).with_name("stream.json"))
-def main(noise: Sequence[float], seed: int, recordings: int, window: int, board: bool, result: Path) -> None:
+def main(
+    noise: Sequence[float], seed: int, recordings: int, window: int, shift: int, board: bool, result: Path
+) -> None:
     """Run and write."""
     samples, rows, hours = load_samples(DIGITS / "test.npz").head(recordings), [], 0.0
     for level in noise:
         stream = make_stream(samples, level, seed)
         hours = stream.hours
-        rows += [{"noise_db": level, **row} for row in measure(stream, window, board)]
+        rows += [{"noise_db": level, **row} for row in measure(stream, window, shift, board)]
     for row in rows:
         click.echo(
             f"noise {row['noise_db']:g} dB, margin {row['margin']:g}: {row['what']:32} {row['missed']:3} of "
@@ -161,7 +164,7 @@ def main(noise: Sequence[float], seed: int, recordings: int, window: int, board:
     result.write_text(json.dumps({**settings, "rows": rows}, indent=2, sort_keys=True) + "\n")
 
 
-def measure(stream: Stream, window: int, board: bool) -> list[dict[str, Any]]:
+def measure(stream: Stream, window: int, shift: int, board: bool) -> list[dict[str, Any]]:
     """A row for every margin and way to run."""
     model = DIGITS / "model.onnx"
     bundle = ssmc.compile(model, oracle=False)
@@ -172,11 +175,17 @@ def measure(stream: Stream, window: int, board: bool) -> list[dict[str, Any]]:
     if board:
         gated["C on the Cortex-M4"] = board_words(stream, bundle.compiled.program)
         assert gated["C on the Cortex-M4"] == gated["integer program"], "the board says something else"
-    every, rows = window_outputs(stream, model, window), []
+    means = {
+        f"no gate, mean of {window} steps": (window, sliding(onnx.load(model), window)),
+        f"no gate, exponential, 2^-{shift}": (1 << (shift + 1), forgetting(onnx.load(model), shift)),
+    }
+    every = {what: (span, outputs_of_steps(stream, made)) for what, (span, made) in means.items()}
+    rows = []
     for margin in MARGINS:
         said = {what: [word for word in each if word.margin >= margin] for what, each in gated.items()}
-        events = [Word(max(t - window, 0), t, label, margin) for t, label in window_events(every, margin)]
-        said[f"no gate, mean of {window} steps"] = events
+        for what, (span, outputs) in every.items():
+            events = window_events(outputs, margin)
+            said[what] = [Word(max(t - span, 0), t, label, margin) for t, label in events]
         rows += [{"margin": margin, "what": what, **score(stream, each)} for what, each in said.items()]
     return rows
 
