@@ -89,7 +89,9 @@ def _whole(product: Product, largest: IntArray) -> Loaded | None:
         fresh=0 * full,
         key=np.zeros(full.shape, np.uint32),
         uneven=np.zeros(1, np.float32),
+        straight=np.ones(1, np.bool_),
         gain=full,
+        live=np.asarray(codes[None].any(-1)),
     )
     converter = NO_REQUANT if product.converter is None else integers(product.converter, (groups, outputs))
     return Loaded(arrays, converter, integers(product.requant, (groups, outputs)))
@@ -159,10 +161,12 @@ def _stack(driven: Driven, parts: list[_Conversion], uneven: float) -> ProductAr
     converters = _Converter(*(np.stack(same) for same in zip(*(part.converter for part in parts), strict=True)))
     weight = _padded([part.weight for part in parts], groups, 0)
     inputs = weight.shape[3]
+    variance = _padded([part.variance for part in parts], groups, inputs)
+    shared = _padded([part.shared for part in parts], groups, inputs)
     return ProductArrays(
         weight=weight,
-        variance=_padded([part.variance for part in parts], groups, inputs),
-        shared=_padded([part.shared for part in parts], groups, inputs),
+        variance=variance,
+        shared=shared,
         tile_of=tile_numbers(banks[product.parts[0].bank])[:outputs],
         spans=np.array([banks[part.bank].rows for part in product.parts]),
         planes=np.array([part.plane for part in product.parts]),
@@ -175,8 +179,17 @@ def _stack(driven: Driven, parts: list[_Conversion], uneven: float) -> ProductAr
         fresh=converters.fresh.astype(np.float32),
         key=converters.key,
         uneven=np.full(1, uneven, np.float32),
+        straight=np.full(1, not (uneven or converters.bow.any())),
         gain=converters.gain.astype(np.float32),
+        live=_live(converters, weight, variance) | bool(uneven or shared.size),
     )
+
+
+def _live(converters: _Converter, weight: Real, variance: Real) -> NDArray[np.bool_]:
+    """Outputs (P, G, J) whose code can differ from 0: the column holds something, or the converter deviates at 0."""
+    c = converters
+    at_zero = (c.bias != 0) | (c.bow != 0) | (c.fresh != 0) | (c.lo > 0) | (c.hi < 0)
+    return np.asarray(at_zero | weight.any(-1) | (variance.any(-1) if variance.size else False))
 
 
 def _padded(found: Sequence[Real | None], groups: int, inputs: int) -> Real:

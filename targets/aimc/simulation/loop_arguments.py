@@ -32,7 +32,9 @@ class ProductArrays(NamedTuple):
         fresh: variance of the converter's noise, in squared units of the held sum, (P, G, J) float32.
         key: name of the converter, (P, G, J) uint32.
         uneven: spread of the widths of its codes, (1,) float32; 0: they are even.
+        straight: no converter bends or has uneven codes, (1,) bool.
         gain: of a part's codes in the sum of all parts, (P, G, J) float32.
+        live: outputs whose code can differ from 0, (P, G, J) bool; the others are not computed.
     """
 
     weight: Real
@@ -50,7 +52,9 @@ class ProductArrays(NamedTuple):
     fresh: Real
     key: NDArray[np.uint32]
     uneven: Real
+    straight: NDArray[np.bool_]
     gain: Real
+    live: NDArray[np.bool_]
 
 
 class RequantArrays(NamedTuple):

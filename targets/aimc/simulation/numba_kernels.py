@@ -36,6 +36,8 @@ def recurrent(product, converter, requant, state, keys, lengths, u, tail, first,
     - tail: receives the outputs beyond the states, (G * p, T, L);
     - first, later: receive the read-out before and after the update, (G * n, T, L), or are empty;
     - clips: (P, G, J) int64, conversions outside the range, added.
+
+    A lane that has ended repeats codes of an earlier step: none of its outputs count.
     """
     groups, outputs = product.weight.shape[1:3]
     n, m = state.keep.shape[1], u.shape[0] // groups
@@ -48,17 +50,16 @@ def recurrent(product, converter, requant, state, keys, lengths, u, tail, first,
         for k in range(n):
             register[k, :] = state.initial[g, k]
         for t in range(steps):
+            run = running(lengths, t, active)
             for k in range(n):
-                read_out(register[k], state.inverse[g, k], state.dac_lo[g, k], state.dac_hi[g, k], v[k])
+                read_out(register[k, :run], state.inverse[g, k], state.dac_lo[g, k], state.dac_hi[g, k], v[k])
                 if first.size:
                     copy(v[k], first[g * n + k, t])
             for k in range(m):
                 copy(u[g * m + k, t], v[n + k])
-            for lane in range(lanes):
-                active[lane] = float32(lengths[lane] > t)
-            convert(product, converter, requant, g, t * groups + g, keys, active, v, q, work, clips)
+            convert(product, converter, requant, g, t * groups + g, keys[:run], active, v, q, work, clips)
             for k in range(n):
-                update(register[k], state.keep[g, k], q[k], state.lo[g, k], state.hi[g, k])
+                update(register[k, :run], state.keep[g, k], q[k], state.lo[g, k], state.hi[g, k])
                 if later.size:
                     seen = later[g * n + k, t]
                     read_out(register[k], state.inverse[g, k], state.dac_lo[g, k], state.dac_hi[g, k], seen)
@@ -76,13 +77,26 @@ def stateless(product, converter, requant, keys, lengths, u, out, clips):
     q, active = np.empty((outputs, lanes), np.float32), np.empty(lanes, np.float32)
     for g in range(groups):
         for t in range(steps):
+            run = running(lengths, t, active)
             for k in range(inputs):
                 copy(u[g * inputs + k, t], v[k])
-            for lane in range(lanes):
-                active[lane] = float32(lengths[lane] > t)
-            convert(product, converter, requant, g, t * groups + g, keys, active, v, q, work, clips)
+            convert(product, converter, requant, g, t * groups + g, keys[:run], active, v, q, work, clips)
             for j in range(outputs):
                 copy(q[j], out[g * outputs + j, t])
+
+
+@compiled
+def running(lengths, t, active):
+    """Marks the lanes that have not ended, and returns how many lanes hold them all, in eights.
+
+    All lanes at the first step: then every code that a lane keeps is one that it computed.
+    """
+    count = 0
+    for lane in range(len(lengths)):
+        active[lane] = float32(lengths[lane] > t)
+        if lengths[lane] > t:
+            count = lane + 1
+    return len(lengths) if t == 0 else min((count + 7) // 8 * 8, len(lengths))
 
 
 @compiled
@@ -122,52 +136,64 @@ def workspace(outputs, inputs, tiles, lanes):
 
 @compiled
 def convert(product, converter, requant, g, instant, keys, active, v, q, work, clips):
-    """All parts of one product of one group at one step: v (I, L) to q (J, L)."""
+    """All parts of one product of one group at one step: v (I, L) to q (J, L); of the first lanes, one a key."""
     weight, variance, shared = product.weight, product.variance, product.shared
     spans, planes = product.spans, product.planes
-    drive, square, held, draws, high, low = work.drive, work.square, work.held, work.draws, work.high, work.low
-    parts, outputs = weight.shape[0], weight.shape[2]
+    drive, square, held, spread = work.drive, work.square, work.held, work.spread
+    draws, high, low = work.draws, work.high, work.low
+    parts, outputs, lanes = weight.shape[0], weight.shape[2], len(keys)
     half = (outputs + 1) // 2 + (shared.shape[2] + 1) // 2
-    q[:] = 0
+    straight = variance.size and not shared.size and product.straight[0]
+    for j in range(outputs):
+        begin(q, j, lanes, float32(0))
     for k in range(parts):
-        span = spans[k, 1] - spans[k, 0]
+        span, live = spans[k, 1] - spans[k, 0], product.live[k, g]
         if k == 0 or planes[k] != planes[k - 1] or spans[k, 0] != spans[k - 1, 0]:
-            put_on_rows(v, spans[k, 0], span, planes[k], product.signed[k], drive, square)
+            put_on_rows(v, spans[k, 0], span, planes[k], product.signed[k], lanes, drive, square)
         span *= 2 if product.signed[k] else 1
         if variance.size:
-            counter = uint64((instant * parts + k) * half)
-            noisy_sums(weight[k, g], variance[k, g], product.fresh[k, g], drive, square, span, held, work.spread)
+            counter, fresh = uint64((instant * parts + k) * half), product.fresh[k, g]
+            if planes[k] >= 0:  # a bit is its own square
+                noisy_bits(weight[k, g], variance[k, g], fresh, live, drive, span, lanes, held, spread)
+            else:
+                noisy_sums(weight[k, g], variance[k, g], fresh, live, drive, square, span, lanes, held, spread)
             for pair in range((outputs + 1) // 2):
-                normal_pairs(keys, counter + uint64(pair), draws[2 * pair], draws[2 * pair + 1], high, low)
-            add_noise(held, work.spread, draws, outputs)
+                if live[2 * pair] or live[min(2 * pair + 1, outputs - 1)]:
+                    some = draws[2 * pair, :lanes], draws[2 * pair + 1, :lanes]
+                    normal_pairs(keys, counter + uint64(pair), some[0], some[1], high, low)
+            if not straight:
+                add_noise(held, spread, draws, live, lanes)
             if shared.size:
                 counter += uint64((outputs + 1) // 2)
                 tiles = shared.shape[2]
-                sums(shared[k, g], square, span, work.common)
+                sums(shared[k, g], live, square, span, lanes, work.common)
                 for pair in range((tiles + 1) // 2):
                     normal_pairs(keys, counter + uint64(pair), draws[2 * pair], draws[2 * pair + 1], high, low)
-                subtract_common(held, work.common, draws, product.tile_of)
+                subtract_common(held, work.common, draws, product.tile_of, lanes)
         else:
-            sums(weight[k, g], drive, span, held)
+            sums(weight[k, g], live, drive, span, lanes, held)
         for j in range(outputs):
+            if not live[j]:
+                continue
             ratio, bias, bow = product.ratio[k, g, j], product.bias[k, g, j], product.bow[k, g, j]
             lo, hi, gain = product.lo[k, g, j], product.hi[k, g, j], product.gain[k, g, j]
-            if product.uneven[0] > 0:
-                key, spread = product.key[k, g, j], product.uneven[0]
-                clips[k, g, j] += uneven(held[j], ratio, bias, lo, hi, bow, gain, key, spread, active, q[j])
+            if straight:
+                clips[k, g, j] += noisy_codes(held, spread, draws, j, lanes, ratio, bias, lo, hi, gain, active, q)
+            elif product.uneven[0] > 0:
+                key, width = product.key[k, g, j], product.uneven[0]
+                clips[k, g, j] += uneven(held[j, :lanes], ratio, bias, lo, hi, bow, gain, key, width, active, q[j])
             else:
-                clips[k, g, j] += digitize(held[j], ratio, bias, lo, hi, bow, gain, active, q[j])
+                clips[k, g, j] += digitize(held[j, :lanes], ratio, bias, lo, hi, bow, gain, active, q[j])
     for numbers in (converter, requant):
         for j in range(outputs if numbers.lo.size else 0):
             multiplier, offset, shift = numbers.multiplier[g, j], numbers.offset[g, j], numbers.shift[g, j]
             divisor, least, most = numbers.divisor[g, j], numbers.lo[g, j], numbers.hi[g, j]
-            clips[0, g, j] += requantize(q[j], multiplier, offset, shift, divisor, least, most, active)
+            clips[0, g, j] += requantize(q[j, :lanes], multiplier, offset, shift, divisor, least, most, active)
 
 
 @compiled
-def put_on_rows(v, start, span, plane, signed, drive, square):
+def put_on_rows(v, start, span, plane, signed, lanes, drive, square):
     """Whole codes, or one bit of them, or positive and negative codes on rows of their own; and the squares."""
-    lanes = v.shape[1]
     for i in range(span):
         for lane in range(lanes):
             x = v[start + i, lane]
@@ -182,61 +208,106 @@ def put_on_rows(v, start, span, plane, signed, drive, square):
 
 
 @compiled
-def sums(weight, drive, span, held):
-    """``held[j] = sum_i weight[j, i] drive[i]``."""
+def sums(weight, live, drive, span, lanes, held):
+    """``held[j] = sum_i weight[j, i] drive[i]`` of the live rows; indices, not views: numba vectorises these better."""
     whole = span - span % 4
     for j in range(weight.shape[0]):
-        h = held[j]
-        h[:] = 0
+        if not live[j]:
+            continue
+        begin(held, j, lanes, float32(0))
         for i in range(0, whole, 4):
             w0, w1, w2, w3 = weight[j, i], weight[j, i + 1], weight[j, i + 2], weight[j, i + 3]
-            x0, x1, x2, x3 = drive[i], drive[i + 1], drive[i + 2], drive[i + 3]
-            for lane in range(len(h)):
-                h[lane] += w0 * x0[lane] + w1 * x1[lane] + w2 * x2[lane] + w3 * x3[lane]
+            for lane in range(lanes):
+                x0, x1, x2, x3 = drive[i, lane], drive[i + 1, lane], drive[i + 2, lane], drive[i + 3, lane]
+                held[j, lane] += w0 * x0 + w1 * x1 + w2 * x2 + w3 * x3
         for i in range(whole, span):
-            w0, x0 = weight[j, i], drive[i]
-            for lane in range(len(h)):
-                h[lane] += w0 * x0[lane]
+            w0 = weight[j, i]
+            for lane in range(lanes):
+                held[j, lane] += w0 * drive[i, lane]
 
 
 @compiled
-def noisy_sums(weight, variance, fresh, drive, square, span, held, spread):
+def begin(x, j, lanes, value):
+    """``x[j, :lanes] = value``, which numba compiles for seconds."""
+    for lane in range(lanes):
+        x[j, lane] = value
+
+
+@compiled
+def noisy_sums(weight, variance, fresh, live, drive, square, span, lanes, held, spread):
     """Sums, and their variances beyond ``fresh`` (J,), in one pass."""
     whole = span - span % 4
     for j in range(weight.shape[0]):
-        h, s = held[j], spread[j]
-        h[:] = 0
-        s[:] = fresh[j]
+        if not live[j]:
+            continue
+        begin(held, j, lanes, float32(0))
+        begin(spread, j, lanes, fresh[j])
         for i in range(0, whole, 4):
             w0, w1, w2, w3 = weight[j, i], weight[j, i + 1], weight[j, i + 2], weight[j, i + 3]
             v0, v1, v2, v3 = variance[j, i], variance[j, i + 1], variance[j, i + 2], variance[j, i + 3]
-            x0, x1, x2, x3 = drive[i], drive[i + 1], drive[i + 2], drive[i + 3]
-            y0, y1, y2, y3 = square[i], square[i + 1], square[i + 2], square[i + 3]
-            for lane in range(len(h)):
-                h[lane] += w0 * x0[lane] + w1 * x1[lane] + w2 * x2[lane] + w3 * x3[lane]
-                s[lane] += v0 * y0[lane] + v1 * y1[lane] + v2 * y2[lane] + v3 * y3[lane]
+            for lane in range(lanes):
+                x0, x1, x2, x3 = drive[i, lane], drive[i + 1, lane], drive[i + 2, lane], drive[i + 3, lane]
+                y0, y1, y2, y3 = square[i, lane], square[i + 1, lane], square[i + 2, lane], square[i + 3, lane]
+                held[j, lane] += w0 * x0 + w1 * x1 + w2 * x2 + w3 * x3
+                spread[j, lane] += v0 * y0 + v1 * y1 + v2 * y2 + v3 * y3
         for i in range(whole, span):
-            w0, v0, x0, y0 = weight[j, i], variance[j, i], drive[i], square[i]
-            for lane in range(len(h)):
-                h[lane] += w0 * x0[lane]
-                s[lane] += v0 * y0[lane]
+            w0, v0 = weight[j, i], variance[j, i]
+            for lane in range(lanes):
+                held[j, lane] += w0 * drive[i, lane]
+                spread[j, lane] += v0 * square[i, lane]
 
 
 @compiled
-def add_noise(held, variance, draws, outputs):
+def noisy_bits(weight, variance, fresh, live, drive, span, lanes, held, spread):
+    """`noisy_sums` of drives that are 0 or 1."""
+    whole = span - span % 4
+    for j in range(weight.shape[0]):
+        if not live[j]:
+            continue
+        begin(held, j, lanes, float32(0))
+        begin(spread, j, lanes, fresh[j])
+        for i in range(0, whole, 4):
+            w0, w1, w2, w3 = weight[j, i], weight[j, i + 1], weight[j, i + 2], weight[j, i + 3]
+            v0, v1, v2, v3 = variance[j, i], variance[j, i + 1], variance[j, i + 2], variance[j, i + 3]
+            for lane in range(lanes):
+                x0, x1, x2, x3 = drive[i, lane], drive[i + 1, lane], drive[i + 2, lane], drive[i + 3, lane]
+                held[j, lane] += w0 * x0 + w1 * x1 + w2 * x2 + w3 * x3
+                spread[j, lane] += v0 * x0 + v1 * x1 + v2 * x2 + v3 * x3
+        for i in range(whole, span):
+            w0, v0 = weight[j, i], variance[j, i]
+            for lane in range(lanes):
+                held[j, lane] += w0 * drive[i, lane]
+                spread[j, lane] += v0 * drive[i, lane]
+
+
+@compiled
+def add_noise(held, variance, draws, live, lanes):
     """``held += sqrt(variance) z``."""
-    for j in range(outputs):
-        for lane in range(held.shape[1]):
+    for j in range(len(live)):
+        for lane in range(lanes if live[j] else 0):
             held[j, lane] += np.sqrt(variance[j, lane]) * draws[j, lane]
 
 
 @compiled
-def subtract_common(held, common, draws, tile_of):
+def subtract_common(held, common, draws, tile_of, lanes):
     """What the offset column of a tile adds to all its outputs."""
     for j in range(len(tile_of)):
         tile = tile_of[j]
-        for lane in range(held.shape[1]):
+        for lane in range(lanes):
             held[j, lane] -= np.sqrt(common[tile, lane]) * draws[tile, lane]
+
+
+@compiled
+def noisy_codes(held, variance, draws, j, lanes, ratio, bias, lo, hi, gain, active, total):
+    """`add_noise` and `digitize` in one pass, of a straight converter: without a bow, codes even."""
+    clipped = float32(0)
+    for lane in range(lanes):
+        x = held[j, lane] + np.sqrt(variance[j, lane]) * draws[j, lane]
+        code = np.rint(x * ratio + bias)
+        kept = min(max(code, lo), hi)
+        clipped += active[lane] if code != kept else float32(0)
+        total[j, lane] += gain * kept
+    return clipped
 
 
 @compiled

@@ -27,7 +27,7 @@ from ssmc.targets.aimc.simulation.stages import Kernel, Product, Stage, stages_o
 from ssmc.targets.aimc.tiles import instructions as isa
 
 Codes = NDArray[Any]
-LANES = 64
+LANES = 128
 
 
 @cache

@@ -134,6 +134,24 @@ def test_draws_depend_on_chip_and_sequence_only(
     assert (in_two.run(x, lengths) != whole).any()
 
 
+@pytest.mark.parametrize("noise", [NoiseModel(0.02, 0.001, 0.05), NoiseModel(0.02, adc_offset=1.0), IDEAL])
+def test_columns_that_hold_nothing_are_left_out(noise: NoiseModel, isaac128: Hardware, program_of: Programs) -> None:
+    """The same codes and clips as with every column computed; a converter with an offset is computed always."""
+    fast, _ = executors(program_of(form="delta", channels=3, n=6), isaac128, noise)
+    found = simulate.simulation_of(fast.tiles, fast.chip)
+    assert found is not None
+    held = [loaded.product.live for loaded in found.products.values()]
+    assert not noise.read or not all(live.all() for live in held)
+    every = {
+        name: replace(loaded, product=loaded.product._replace(live=np.ones_like(loaded.product.live)))
+        for name, loaded in found.products.items()
+    }
+    x, lengths = np.random.default_rng(0).normal(0, 20, (20, 10, 3)), np.arange(20) % 11
+    left_out, computed = (one.run(x, lengths, np.arange(20)) for one in (found, replace(found, products=every)))
+    assert (left_out.codes == computed.codes).all()
+    assert all((left_out.clips[name] == computed.clips[name]).all() for name in computed.clips)
+
+
 def noisy(compiled: AimcCompiled) -> TileExecutor:
     return compiled.executor(noise=NoiseModel(0.0, 0.0, 0.05), seed=3)
 
