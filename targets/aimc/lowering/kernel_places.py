@@ -36,9 +36,9 @@ from ssmc.targets.aimc.lowering.conversion_plan import Kind, MatrixPlan, cuts_of
 from ssmc.targets.aimc.lowering.partial_conversions import (
     lossless_parts,
     lossy_parts,
-    shared_exponents,
     whole_window,
 )
+from ssmc.targets.aimc.lowering.shared_exponents import shared_exponents
 
 Place = Policy
 PLACES: tuple[Place, ...] = get_args(Place)

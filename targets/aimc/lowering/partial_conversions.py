@@ -13,7 +13,7 @@ from itertools import groupby
 import numpy as np
 
 from ssmc.conversion.column_sums import Inputs
-from ssmc.conversion.converter_steps import Columns, best_shared, step_sets, window_error
+from ssmc.conversion.converter_steps import Columns, step_sets, window_error
 from ssmc.conversion.cuts import slices
 from ssmc.conversion.ranges import Range
 from ssmc.hardware.model import Hardware
@@ -22,6 +22,7 @@ from ssmc.ir.matrix import Matrix, PartialSum, excess
 from ssmc.ir.parts import driven
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import FloatArray, IntArray
+from ssmc.targets.aimc.lowering.shared_exponents import shared_exponents
 
 
 @dataclass(frozen=True)
@@ -119,17 +120,6 @@ def _expected(piece: Sequence[Cut], inputs: Inputs, ratio: FloatArray) -> Column
     high = np.max([end[1].ravel() for end in ends], 0).astype(np.float64)
     free = np.full(len(low), np.inf)
     return Columns(np.concatenate(points, 1), (ratio[:, None] * gains) ** 2, (low, high), (-free, free))
-
-
-def shared_exponents(found: Sequence[Columns], sets: IntArray, hw: Hardware) -> IntArray:
-    """E of the step 2^e of every column, (pieces, C)."""
-    widest = max(float((columns.ends[1] - columns.ends[0]).max(initial=0)) for columns in found)
-    count = max(int(widest).bit_length() - hw.adc.bits, 0) + 2
-    none = np.zeros(sets.shape[1])
-    errors = np.stack(
-        [[window_error(columns, none + 2.0**e, none, hw)[1] for e in range(count)] for columns in found]
-    ).transpose(0, 2, 1)
-    return best_shared(errors.reshape(-1, count), sets.ravel()).reshape(sets.shape)
 
 
 def _part(cut: Cut, step: IntArray, first: IntArray, inputs: Inputs, hw: Hardware) -> PartialSum:
