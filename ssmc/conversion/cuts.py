@@ -21,14 +21,19 @@ def slice_gains(codes: IntArray, hw: Hardware) -> tuple[int, ...]:
     Two's complement has a bit a slice, the highest weighing negative where a code is.
     """
     if hw.cell.scheme == "twos_complement":
-        lowest = int(codes.min(initial=0))
-        width = bits_for(lowest, int(codes.max(initial=0)))
-        return (*(1 << bit for bit in range(width - 1)), (-1 if lowest < 0 else 1) << (width - 1))
+        signed, width = bits_of(int(codes.min(initial=0)), int(codes.max(initial=0)))
+        return (*(1 << bit for bit in range(width - 1)), (-1 if signed else 1) << (width - 1))
     top = int(np.abs(codes).max(initial=0))
     if top <= hw.largest_digit:
         return (1,)
     bits = (hw.largest_digit + 1).bit_length() - 1
     return tuple(1 << (bits * k) for k in range(-(-top.bit_length() // bits)))
+
+
+def bits_of(lo: int, hi: int) -> tuple[bool, int]:
+    """Whether codes lo..hi have a sign, and the bits of two's complement, at least one, that hold them with it."""
+    signed = lo < 0
+    return signed, max(hi.bit_length(), (-lo - 1).bit_length() if signed else 1) + signed
 
 
 def slices(codes: IntArray, gains: tuple[int, ...]) -> list[IntArray]:
@@ -45,8 +50,7 @@ def drive_planes(name: str, inputs: Range, hw: Hardware) -> tuple[tuple[int, int
     """Bits and gains of a serial drive; empty where the drivers take whole codes."""
     lo, hi = min(int(inputs[0].min(initial=0)), 0), max(int(inputs[1].max(initial=0)), 0)
     if hw.dac.bit_serial:
-        signed = lo < 0
-        width = max(hi.bit_length(), (-lo - 1).bit_length() if signed else 1) + signed
+        signed, width = bits_of(lo, hi)
         return tuple((bit, -(1 << bit) if signed and bit == width - 1 else 1 << bit) for bit in range(width))
     if bits_for(lo, hi) > hw.dac.bits:
         fact = f"inputs {lo}..{hi} have {bits_for(lo, hi)} bits, a driver of '{hw.name}' takes {hw.dac.bits}"

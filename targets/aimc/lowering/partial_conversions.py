@@ -14,7 +14,7 @@ import numpy as np
 
 from ssmc.conversion.column_sums import Inputs
 from ssmc.conversion.converter_steps import Columns, step_sets, window_error
-from ssmc.conversion.cuts import slices
+from ssmc.conversion.cuts import bits_of, slices
 from ssmc.conversion.ranges import Range
 from ssmc.hardware.model import Hardware
 from ssmc.ir.connectivity import live_columns
@@ -78,8 +78,11 @@ def lossless_parts(cuts: Sequence[Cut], inputs: Range, hw: Hardware) -> tuple[Pa
 
 
 def whole_window(low: int, high: int, hw: Hardware) -> tuple[int, int] | None:
-    """The range of codes with which the converter gives every sum low..high itself; None where it has too few."""
-    levels = 1 << hw.adc.bits
+    """The range of codes with which the converter gives every sum low..high itself; None where it has too few.
+
+    An adder tree of a digital macro is as wide as its sums.
+    """
+    levels = 1 << (max(hw.adc.bits, bits_of(low, high)[1]) if hw.exact_cells else hw.adc.bits)
     if hw.adc.offset and high - low < levels:
         first = low - (levels - 1 - (high - low)) // 2
         return first, first + levels - 1

@@ -36,7 +36,10 @@ def macro(taox64: Hardware) -> Hardware:
     return changed(taox64, MACRO).hardware
 
 
-@pytest.mark.parametrize(("lo", "hi", "gains"), [(-128, 127, 8), (-1, 1, 2), (0, 1, 1), (-1, 0, 1), (-5, 127, 8)])
+@pytest.mark.parametrize(
+    ("lo", "hi", "gains"),
+    [(-128, 127, 8), (-1, 1, 2), (0, 1, 1), (-1, 0, 1), (0, 0, 1), (-5, 127, 8), (-4, 25, 6), (-17, -1, 6)],
+)
 def test_codes_are_bits_of_twos_complement(lo: int, hi: int, gains: int, macro: Hardware) -> None:
     codes = np.arange(lo, hi + 1).reshape(1, 1, -1)
     weights = slice_gains(codes, macro)
@@ -63,6 +66,16 @@ def test_its_codes_are_those_of_the_integer_program(
             assert (compiled.executor(noise=noise, literal=literal, time_s=1e6).run(x) == exact).all()
     assert noise_of(hw) == IDEAL
     assert effects_not_modelled(hw) == ()
+
+
+def test_trees_are_as_wide_as_their_sums(macro: Hardware, program_of: Programs) -> None:
+    """Products of 16 by 16 bits add up to more than the 24 bits of an ideal converter."""
+    pairs = "cell.scheme=differential_columns", "cell.levels=65536", "dac.bit_serial=false", "dac.bits=16"
+    program = program_of(code_bits=16, weight_bits=16, channels=2, n=5, features=6, pool="none")
+    compiled = AimcTarget(changed(macro, pairs).hardware).emit(program)
+    assert {plan.kind for plan in compiled.lowered.plans.values()} == {"lossless"}
+    x = np.random.default_rng(1).normal(0, 1000, (4, 8, 6))
+    assert (compiled.executor().run(x) == Executor(program).run(x)).all()
 
 
 def test_a_tree_is_charged_for_every_column_and_drive(macro: Hardware, program_of: Programs) -> None:
