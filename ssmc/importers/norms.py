@@ -2,15 +2,19 @@
 
     d = x - mean(x),   y = d / sqrt(mean(d^2) + eps)       (RMSNorm: d = x)
 
-over the last axis, the root as Sqrt with Div, Sqrt with Reciprocal, or Pow with -0.5; gain and bias stay behind it.
+over the last axis, the root as Sqrt with Div, Sqrt with Reciprocal, or Pow with -0.5; gain and bias stay behind it,
+and a gain in front, ``(g d) / sqrt(..)``, becomes the norm's own.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 
 from ssmc.ir.build import (
+    Array,
     add_constant,
     constant_array,
     graphs,
@@ -34,33 +38,55 @@ def fuse_norms(model: ir.Model) -> bool:
     found = False
     for node in list(model.graph):
         norm = _norm(node)
-        if norm is None or (quantized and not norm[2]):
+        if norm is None or (quantized and not norm.centred):
             continue
-        x, epsilon, centred = norm
-        _replace(model, node, x, epsilon, centred)
+        _replace(model, node, norm)
         found = True
     if found:
         remove_dead(model.graph)
     return found
 
 
-def _norm(node: ir.Node) -> tuple[ir.Value, float, bool] | None:
-    """What a node divides by its root mean square, epsilon, and whether the mean was taken off."""
+class _Norm(NamedTuple):
+    """What is normalized, epsilon, whether the mean is taken off, and the gain in front of the root."""
+
+    x: ir.Value
+    epsilon: float
+    centred: bool
+    gain: Array | None = None
+
+
+def _norm(node: ir.Node) -> _Norm | None:
+    """What a node divides by its root mean square."""
     if is_op(node, "Div"):
-        d, root = node.inputs
-        inner = _behind(root, "Sqrt")
-        return None if d is None else _divided(d, inner)
+        return _scaled(node.inputs[0], _behind(node.inputs[1], "Sqrt"))
     if is_op(node, "Mul"):
         for d, factor in (node.inputs, reversed(node.inputs)):
             inner = _behind(_behind(factor, "Reciprocal"), "Sqrt") or _power(factor, -0.5)
-            if d is not None and (found := _divided(d, inner)) is not None:
+            if (found := _scaled(d, inner)) is not None:
                 return found
     return None
 
 
-def _divided(d: ir.Value, inner: ir.Value | None) -> tuple[ir.Value, float, bool] | None:
+def _scaled(d: ir.Value | None, inner: ir.Value | None) -> _Norm | None:
+    """``d`` over the root of ``inner``, or what ``d`` is with a gain for each entry of the last axis."""
+    if d is None or inner is None:
+        return None
+    product = d.producer()
+    if (found := _divided(d, inner)) is not None or product is None or not is_op(product, "Mul"):
+        return found
+    for gain, factor in (product.inputs, reversed(product.inputs)):
+        array, size = constant_array(gain), None if d.shape is None else d.shape[-1]
+        if array is None or factor is None or array.shape not in ((), (1,), (size,)):
+            continue
+        if (found := _divided(factor, inner)) is not None:
+            return found._replace(gain=array)
+    return None
+
+
+def _divided(d: ir.Value, inner: ir.Value) -> _Norm | None:
     """``inner`` as mean(d^2) + epsilon."""
-    node = inner.producer() if inner is not None else None
+    node = inner.producer()
     if node is None or not is_op(node, "Add"):
         return None
     for square, constant in (node.inputs, reversed(node.inputs)):
@@ -70,8 +96,8 @@ def _divided(d: ir.Value, inner: ir.Value | None) -> tuple[ir.Value, float, bool
         centred = d.producer()
         if centred is not None and is_op(centred, "Sub") and _mean_of(centred.inputs[1]) is centred.inputs[0]:
             x = centred.inputs[0]
-            return None if x is None else (x, float(epsilon.ravel()[0]), True)
-        return d, float(epsilon.ravel()[0]), False
+            return None if x is None else _Norm(x, float(epsilon.ravel()[0]), True)
+        return _Norm(d, float(epsilon.ravel()[0]), False)
     return None
 
 
@@ -105,12 +131,13 @@ def _behind(value: ir.Value | None, op_type: str) -> ir.Value | None:
     return node.inputs[0] if node is not None and is_op(node, op_type) else None
 
 
-def _replace(model: ir.Model, node: ir.Node, x: ir.Value, epsilon: float, centred: bool) -> None:
-    size, name = known_shape(x)[-1], node_name(node)
-    gain = add_constant(model.graph, f"{name}.gain", np.ones(size if isinstance(size, int) else 1), np.float32)
-    kind = "LayerNormalization" if centred else "RMSNormalization"
-    new = ir.node(kind, [x, gain], {"axis": -1, "epsilon": epsilon}, name=name)
+def _replace(model: ir.Model, node: ir.Node, norm: _Norm) -> None:
+    size, name = known_shape(norm.x)[-1], node_name(node)
+    gains = np.ones(size if isinstance(size, int) else 1) * (1 if norm.gain is None else norm.gain)
+    gain = add_constant(model.graph, f"{name}.gain", gains, np.float32)
+    kind = "LayerNormalization" if norm.centred else "RMSNormalization"
+    new = ir.node(kind, [norm.x, gain], {"axis": -1, "epsilon": norm.epsilon}, name=name)
     replace_node(model.graph, node, new)
-    if not centred:
+    if not norm.centred:
         for graph in graphs(model.graph):
             graph.opset_imports[""] = max(graph.opset_imports.get("", RMS_OPSET), RMS_OPSET)

@@ -13,6 +13,7 @@ import onnx_ir.passes.common as common
 from ssmc.budgets import DEFAULT, Budgets
 from ssmc.errors import ModelError
 from ssmc.importers.carried import drop_carried_states
+from ssmc.importers.constants import fold_small_constants
 from ssmc.importers.einsum import einsum_to_matmul, turn_first_factors
 from ssmc.importers.ends import check_ends, check_input_type
 from ssmc.importers.final_states import stack_final_states
@@ -92,6 +93,7 @@ def import_model(
     model = _cleaned(shaped, source)
     model.ir_version = max(model.ir_version or 0, IR_VERSION)
     _check_domains(model)
+    fold_small_constants(model)
     refuse_early(model)
     _spell(model, free, budgets, source)
     parts = one_step_to_scan(model, states, budgets, source) or parts

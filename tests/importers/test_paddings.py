@@ -26,6 +26,12 @@ FILLED = {
         "n = Shape <start: int = 0, end: int = 2> (t)\n size = Concat <axis: int = 0> (n, one)\n"
         "none = ConstantOfShape (size)\n p = Concat <axis: int = 2> (none, t)\n", "pads: ints = [1, 0]",
     ),
+    "torch's list": (
+        "none = ConstantOfShape <value = int64[1] {0}> (four)\n list = Concat <axis: int = 0> (two, none)\n"
+        "pairs = Reshape (list, by_two)\n turned = Slice (pairs, minus, least, first, minus)\n"
+        "ends = Transpose <perm: ints = [1, 0]> (turned)\n flat = Reshape (ends, minus)\n"
+        "numbers = Cast <to: int = 7> (flat)\n p = Pad (t, numbers)\n", "pads: ints = [0, 0]",
+    ),
     "auto_pad VALID": (PAD, 'auto_pad: string = "VALID"'),
 }  # fmt: skip
 
@@ -50,6 +56,11 @@ def model(body: str, groups: int, width: int = K, quantized: bool = True) -> onn
         "two": np.int64([width - 1, 0]),
         "axis": np.int64([2]),
         "one": np.int64([1]),
+        "four": np.int64([4]),
+        "by_two": np.int64([-1, 2]),
+        "minus": np.int64([-1]),
+        "least": np.int64([-(2**63) + 1]),
+        "first": np.int64([0]),
         "step": np.float32(2.0**-5),
         "zero": np.int8(0),
     }

@@ -14,11 +14,17 @@ F = 4
 X = np.random.default_rng(0).standard_normal((3, 5, F)).astype(np.float32)
 
 
-def written_out(g: Graph, centred: bool, root: str, square: str, x: str = "x", epsilon: float = 1e-3) -> str:
+GAIN = [1.0, 2.0, 3.0, 4.0]
+
+
+def written_out(
+    g: Graph, centred: bool, root: str, square: str, x: str = "x", epsilon: float = 1e-3, gain: object = None
+) -> str:
     axis = g.const([-1], np.int64)
     d = g.op("Sub", x, g.op("ReduceMean", x, axis, keepdims=1)) if centred else x
     squared = g.op("Mul", d, d) if square == "Mul" else g.op("Pow", d, g.const(2.0))
     mean = g.op("Add", g.op("ReduceMean", squared, axis, keepdims=1), g.const(epsilon))
+    d = d if gain is None else g.op("Mul", g.const(gain), d)
     if root == "Div":
         return g.op("Div", d, g.op("Sqrt", mean))
     inverse = g.op("Pow", mean, g.const(-0.5)) if root == "Pow" else g.op("Reciprocal", g.op("Sqrt", mean))
@@ -30,11 +36,23 @@ def written_out(g: Graph, centred: bool, root: str, square: str, x: str = "x", e
 @pytest.mark.parametrize("centred", [True, False])
 def test_every_spelling_becomes_one_node(centred: bool, root: str, square: str) -> None:
     g = Graph()
-    normed = g.op("Mul", written_out(g, centred, root, square), g.const([1.0, 2.0, 3.0, 4.0]))
+    normed = g.op("Mul", written_out(g, centred, root, square), g.const(GAIN))
     proto = g.finish(F, normed, ("batch", "time", F))
     model = import_model(proto)
     kind = "LayerNormalization" if centred else "RMSNormalization"
     assert [node.op_type for node in model.graph] == [kind, "Mul"]
+    assert np.allclose(run_onnx(to_proto(model), {"x": X})[0], run_onnx(proto, {"x": X})[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("gain", [GAIN, 2.0])
+@pytest.mark.parametrize("root", ["Div", "Reciprocal"])
+@pytest.mark.parametrize("centred", [True, False])
+def test_a_gain_in_front_of_the_root_is_the_norms_own(centred: bool, root: str, gain: object) -> None:
+    """``w * x * rsqrt(x.pow(2).mean(-1, keepdim=True) + eps)``."""
+    g = Graph()
+    proto = g.finish(F, written_out(g, centred, root, "Pow", gain=gain), ("batch", "time", F))
+    model = import_model(proto)
+    assert [node.op_type for node in model.graph] == ["LayerNormalization" if centred else "RMSNormalization"]
     assert np.allclose(run_onnx(to_proto(model), {"x": X})[0], run_onnx(proto, {"x": X})[0], atol=1e-5)
 
 
