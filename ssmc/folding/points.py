@@ -1,9 +1,10 @@
 """Where a float graph needs quantizers, so that every operation between two of them has an integer form.
 
-A value is *raw* (the model's input, scaled), *coded* (a quantizer's output), *converted* (a kernel's output: codes of a
-step of its own per channel), *dense* (a matrix of coded values), *open* (any other sum that waits for a quantizer) or
-*mapped* (a function of coded values). Operations that need coded operands get them: a quantizer goes in front of the
-first such operation, and serves them all. A function of one code takes a kernel's output as it is.
+A value is *raw* (the model's input, scaled), *coded* (a quantizer's output), *converted* (a kernel's output: codes of
+a step of its own per channel), *dense* (a matrix of coded values), *mean* (or sum, of steps: it takes no constant),
+*open* (any other sum that waits for a quantizer) or *mapped* (a function of coded values). Operations that need coded
+operands get them: a quantizer goes in front of the first such operation, and serves them all. A function of one code
+takes a kernel's output as it is.
 """
 
 from __future__ import annotations
@@ -142,7 +143,7 @@ class Planner:
         if op in ("Add", "Sub", "Mul") or op in NORMS or op in ("AveragePool", *REDUCTIONS):
             for value in signals:
                 self._coded(value)
-            return "open"
+            return "mean" if op in ("AveragePool", *REDUCTIONS) else "open"
         if op in FUNCTIONS:
             if self._kind(first) not in ("mapped", "converted"):
                 self._coded(first)
@@ -174,7 +175,7 @@ class Planner:
         constants = [constant_array(v) for v in node.inputs if v is not None and v is not signal]
         positive = all(c is not None and (np.asarray(c, np.float64) > 0).all() for c in constants)
         scales = node.op_type in ("Mul", "Div") and positive
-        if kind == "raw" and not scales:
+        if (kind == "raw" and not scales) or (kind == "mean" and node.op_type not in ("Mul", "Div")):
             self._coded(signal)
             kind = "coded"
         return "open" if kind in ("coded", "converted") and not scales else kind

@@ -1,8 +1,8 @@
 """What a file computes of constants alone, where what is read later depends on it.
 
-Exporters write short lists as graphs: torch turns the ``(left, right)`` of a padding around by a Slice that runs backwards,
-and compares the weight of ``lerp`` with 1/2. Only whole numbers and truth values are folded here, and only few of them:
-real constants are left to the pass `fold_constants`, and codes to their quantizers.
+Exporters write short lists as graphs: torch turns the ``(left, right)`` of a padding around by a Slice that runs
+backwards, and compares the weight of ``lerp`` with 1/2. Only whole numbers and truth values are folded here, and only
+few of them: real constants are left to the pass `fold_constants`, and codes to their quantizers.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ NAMES = ("batch", "time")
 SIZES = (3, 5)
 MORE = ((4, 5), (3, 7))
 FREE = 4  # of an axis that is dynamic already; no other size may look like it
+IDS = (onnx.TensorProto.INT32, onnx.TensorProto.INT64)  # (batch, time) or (batch, time, 1)
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -39,8 +40,11 @@ def relaxed(proto: onnx.ModelProto, budgets: Budgets, source: str) -> onnx.Model
     sizes = _declared(proto)
     fixed = [axis for axis, size in enumerate(sizes) if size]
     missing = 2 - (len(sizes) - len(fixed))
-    real = proto.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
-    if len(proto.graph.input) != 1 or len(sizes) != 3 or missing < 1 or not real:
+    kind = proto.graph.input[0].type.tensor_type.elem_type
+    laid_out = (
+        len(sizes) == 3 if kind == onnx.TensorProto.FLOAT else kind in IDS and len(sizes) == 2 + (sizes[2:] == [1])
+    )
+    if len(proto.graph.input) != 1 or missing < 1 or not laid_out:
         return proto
     reasons = {}
     for axes in combinations(fixed, missing):
@@ -82,13 +86,14 @@ def _freed(proto: onnx.ModelProto, axes: tuple[int, ...]) -> onnx.ModelProto:
 
 def _refusal(model: onnx.ModelProto, sizes: list[int], axes: tuple[int, ...], budgets: Budgets, source: str) -> str:
     """Why the model does not run at other sizes of these axes; empty where it does, and nothing else changes."""
-    name, session = model.graph.input[0].name, None
+    given, session = model.graph.input[0], None
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(given.type.tensor_type.elem_type)
     shapes, taken = [], []
     for change in (0, 3, -1):
         shape = [max((size or FREE) + change * (axis in axes), 1) for axis, size in enumerate(sizes)]
         try:
             session = session or LimitedSession(model, budgets, source)
-            shapes.append(shape_of(session.run({name: np.zeros(shape, np.float32)})[0]))
+            shapes.append(shape_of(session.run({given.name: np.zeros(shape, dtype)})[0]))
         except ModelError as error:
             return error.fact.removeprefix("onnxruntime cannot run the model: ")
         taken.append(shape)

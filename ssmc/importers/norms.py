@@ -133,7 +133,8 @@ def _behind(value: ir.Value | None, op_type: str) -> ir.Value | None:
 
 def _replace(model: ir.Model, node: ir.Node, norm: _Norm) -> None:
     size, name = known_shape(norm.x)[-1], node_name(node)
-    gains = np.ones(size if isinstance(size, int) else 1) * (1 if norm.gain is None else norm.gain)
+    gains = np.ones(size if isinstance(size, int) else 1)
+    gains *= 1.0 if norm.gain is None else norm.gain.astype(np.float64)
     gain = add_constant(model.graph, f"{name}.gain", gains, np.float32)
     kind = "LayerNormalization" if norm.centred else "RMSNormalization"
     new = ir.node(kind, [norm.x, gain], {"axis": -1, "epsilon": norm.epsilon}, name=name)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from ssmc.budgets import Budgets
 from ssmc.errors import VerificationError
 from ssmc.importers.qonnx import QONNX
-from ssmc.ir.build import graphs
+from ssmc.ir.build import WHOLE_TYPES, graphs
 from ssmc.trial import LimitedSession
-from ssmc.verify import input_sizes
+from ssmc.verify import input_sizes, vocabulary
 
 TOLERANCE = 1e-4
 STEPS = (1, 6)
@@ -32,14 +32,21 @@ def require_same(before: onnx.ModelProto, model: ir.Model, budgets: Budgets, sou
     if any(node.domain in QONNX for graph in graphs(model.graph) for node in graph):
         return
     rng, value = np.random.default_rng(0), model.graph.inputs[0]
-    dtype = (value.dtype or ir.DataType.FLOAT).numpy()
     sessions = [LimitedSession(one, budgets, source) for one in (before, model)]
     for steps in STEPS:
-        feeds = {str(value.name): rng.standard_normal(input_sizes(value, 2, steps)).astype(dtype)}
+        feeds = {str(value.name): _noise(value, steps, rng)}
         old, new = (session.run(feeds)[0] for session in sessions)
         if old.shape != new.shape or not _near(old, new):
             fact = f"its loop as Scan gives another output than the file over {steps} steps"
             raise VerificationError("SSMC-V08", fact, "have the loop take every step of its sequence once", source)
+
+
+def _noise(value: ir.Value, steps: int, rng: np.random.Generator) -> NDArray[np.generic]:
+    """Noise, or ids that the model has rows for."""
+    sizes, dtype = input_sizes(value, 2, steps), value.dtype or ir.DataType.FLOAT
+    if dtype in WHOLE_TYPES:
+        return rng.integers(0, vocabulary(value), sizes).astype(dtype.numpy())
+    return rng.standard_normal(sizes).astype(dtype.numpy())
 
 
 def _near(old: NDArray[np.generic], new: NDArray[np.generic]) -> bool:

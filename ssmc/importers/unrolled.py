@@ -17,7 +17,7 @@ from ssmc.importers.buffers import join_writes
 from ssmc.importers.protos import parsed
 from ssmc.importers.rewritten import require_same
 from ssmc.importers.unrolled_emit import emit
-from ssmc.importers.unrolled_find import PATTERN, Copies, UnequalError, attributes, find
+from ssmc.importers.unrolled_find import PATTERN, Copies, UnequalError, attributes, find, of_no_length
 from ssmc.ir.build import constant_array, node_name, remove_dead
 
 REMEDY = "write the recurrence as one Scan over time (torch._higher_order_ops.scan), or export one step with its state"
@@ -57,10 +57,23 @@ def _rolled_up(proto: onnx.ModelProto, budgets: Budgets, source: str, first: int
         remove_dead(model.graph)
         rolled = True
     if not rolled:
+        _refuse_any_length(model.graph)
         return proto
     made = _without_shapes(ir.to_proto(model))
     require_same(proto, ir.from_proto(made), budgets, source)
     return made
+
+
+def _refuse_any_length(graph: ir.Graph) -> None:
+    """Refuse a loop that was unrolled, in a model that says it takes any number of steps.
+
+    It ignores what comes behind its last step, and fails where there are fewer.
+    """
+    reads = of_no_length(graph)
+    if reads:
+        fact = f"a loop was unrolled into {len(reads)} steps, though time is declared dynamic"
+        remedy = f"export with time fixed at {len(reads)}, which compiles for any number of steps; or {REMEDY}"
+        raise ModelError("SSMC-M17", fact, remedy, str(reads[0].value.name))
 
 
 def _without_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -82,11 +82,7 @@ class Copies:
 
 def find(graph: ir.Graph) -> Copies | None:
     """The first unrolled loop of a graph: sequences of one length that are read slice by slice."""
-    groups: dict[tuple[ir.Value, int, bool], dict[int, Read]] = {}
-    for node in graph:
-        for read in _reads(node):
-            groups.setdefault((read.source, read.axis, read.keeps), {}).setdefault(read.step, read)
-    whole = [g for g in groups.values() if len(g) >= FEWEST and sorted(g) == list(range(len(g))) and _all_of_it(g)]
+    whole = [group for group in _in_order(graph) if _size_read(group) == len(group)]
     if not whole:
         return None
     length = len(whole[0])
@@ -100,9 +96,25 @@ def find(graph: ir.Graph) -> Copies | None:
     return copies if copies.nodes[PATTERN] else None
 
 
-def _all_of_it(group: dict[int, Read]) -> bool:
+def of_no_length(graph: ir.Graph) -> list[Read]:
+    """What reads the first steps of a sequence, one by one, whose length is not known; empty where nothing does."""
+    found = (group for group in _in_order(graph) if not isinstance(_size_read(group), int))
+    return list(next(found, {}).values())
+
+
+def _in_order(graph: ir.Graph) -> list[dict[int, Read]]:
+    """Slices by step, of every sequence of which the steps 0, 1, 2, .. are read, and at least `FEWEST`."""
+    groups: dict[tuple[ir.Value, int, bool], dict[int, Read]] = {}
+    for node in graph:
+        for read in _reads(node):
+            groups.setdefault((read.source, read.axis, read.keeps), {}).setdefault(read.step, read)
+    return [group for group in groups.values() if len(group) >= FEWEST and sorted(group) == list(range(len(group)))]
+
+
+def _size_read(group: dict[int, Read]) -> object:
+    """Declared length of the axis that is read."""
     shape = group[0].source.shape
-    return shape is not None and shape[group[0].axis] == len(group)
+    return None if shape is None else shape[group[0].axis]
 
 
 def _reads(node: ir.Node) -> list[Read]:

@@ -234,7 +234,6 @@ def test_anything_else_that_reads_ids_is_refused_by_node(kind: str, fact: str) -
         (TensorProto.INT64, ["batch", "time", 2], "token ids has shape"),
         (TensorProto.INT64, ["batch"], "token ids has shape"),
         (TensorProto.BOOL, ["batch", "time"], "input has type"),
-        (TensorProto.INT64, ["batch", 9], "1 dynamic axes"),
     ],
 )
 def test_an_input_that_is_no_sequence_of_ids_is_refused(dtype: int, shape: list[object], fact: str) -> None:
@@ -272,6 +271,39 @@ def test_one_hot_rows_times_a_matrix_are_an_embedding(values: np.ndarray, cast: 
     program = program_of(proto)
     assert any(isinstance(op, Table) for op in program.ops)
     assert np.array_equal(Executor(program).run(x), run_onnx(proto, {"x": x})[0])
+
+
+def test_ids_compared_with_all_numbers_are_one_hot_rows() -> None:
+    """What torch writes for ``one_hot(x, n).float() @ W``."""
+    proto, x = one_hot(np.array([0, 1], np.float32), False), tokens()
+    (node,) = (n for n in proto.graph.node if n.op_type == "OneHot")
+    axis, numbers = np.array([-1]), np.arange(VOCABULARY)
+    added = {"last": axis, "numbers": numbers}
+    proto.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in added.items())
+    chain = [
+        helper.make_node("Unsqueeze", ["x", "last"], ["column"]),
+        helper.make_node("Equal", ["column", "numbers"], ["same"]),
+        helper.make_node("Cast", ["same"], ["whole"], to=TensorProto.INT64),
+        helper.make_node("Cast", ["whole"], list(node.output), to=TensorProto.FLOAT),
+    ]
+    others = [n for n in proto.graph.node if n is not node]
+    del proto.graph.node[:]
+    proto.graph.node.extend([*chain, *others])
+    assert np.array_equal(Executor(program_of(proto)).run(x), run_onnx(proto, {"x": x})[0])
+
+
+@pytest.mark.parametrize("dims", [(2, 9), ("batch", 9), (2, "time"), (1, 9, 1)])
+def test_ids_of_a_declared_size_that_is_not_built_in(dims: tuple[str | int, ...]) -> None:
+    proto, x = one_hot(np.array([0, 1], np.float32), False), tokens()
+    free = onnx.ModelProto()
+    free.CopyFrom(proto)
+    proto.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.INT64, dims))
+    if len(dims) == 3:
+        (node,) = (n for n in proto.graph.node if n.op_type == "OneHot")
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([2]), "third"))
+        proto.graph.node.insert(0, helper.make_node("Squeeze", ["x", "third"], ["ids"]))
+        node.input[0] = "ids"
+    assert np.array_equal(Executor(program_of(proto)).run(x), run_onnx(free, {"x": x})[0])
 
 
 def test_one_hot_rows_of_other_values_are_looked_up() -> None:

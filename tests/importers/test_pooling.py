@@ -121,6 +121,18 @@ def test_a_float_model_with_a_pooling_is_quantized(body, meaning, tmp_path: Path
     assert np.linalg.norm(y - meaning(x)) < 0.02 * np.linalg.norm(meaning(x))
 
 
+@pytest.mark.parametrize("pool", ["mean", "sum", "mean of the last 3", "global average"])
+def test_a_pooling_plus_a_constant_gets_a_quantizer_of_its_own(pool: str, tmp_path: Path) -> None:
+    """As batch norm behind a mean over time."""
+    body, meaning = POOLS[pool]
+    proto, x = model(body.replace("z = ", "p = ") + "\n z = Add (p, half)", quantized=False), samples(12)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(0.5), "half"))
+    onnx.save(proto, tmp_path / "m.onnx")
+    quantized = quantize(tmp_path / "m.onnx", Samples(x.reshape(-1, SIZE), np.arange(6) * 12), QuantizeConfig()).model
+    y, want = ssmc.compile(import_model(quantized), target="int").run(x), meaning(x) + 0.5
+    assert np.linalg.norm(y - want) < 0.02 * np.linalg.norm(want)
+
+
 REFUSED = {
     "largest of the last steps": (
         "s = Slice (u, m3, end, one)\n z = ReduceMax <keepdims: int = 0> (s, one)", "SSMC-T01",

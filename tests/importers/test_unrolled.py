@@ -51,7 +51,9 @@ def layer(g: Graph, x: str, k: int, spelling: str, end: str, after: bool) -> str
     return g.op("Concat", *ys, axis=1)
 
 
-def unrolled(spelling: str, end: str, after: bool, layers: int = 1, spoil: bool = False) -> onnx.ModelProto:
+def unrolled(
+    spelling: str, end: str, after: bool, layers: int = 1, spoil: bool = False, time: int | str = T
+) -> onnx.ModelProto:
     g = Graph()
     h = g.op("Mul", "x", g.const(2.0))
     for k in range(layers):
@@ -61,7 +63,7 @@ def unrolled(spelling: str, end: str, after: bool, layers: int = 1, spoil: bool 
             node.input[0] = g.const(C[1])
     g.op("Mul", h, g.const(0.5), out="y")
     shape = ["batch", H] if end == "last" and spelling != "slice" and spelling != "split" else ["batch", "t", H]
-    source = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", T, H])
+    source = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", time, H])
     result = helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)
     graph = helper.make_graph(g.nodes, "model", [source], [result], list(g.constants.values()))
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
@@ -152,3 +154,10 @@ def test_a_mean_that_starts_at_the_first_step(spelling: str, begin: int, end: st
         want.append(m)
     found = run_onnx(to_proto(model), {"x": x})[0]
     assert np.allclose(found.reshape(2, -1), m if end == "last" else np.stack(want, 1).reshape(2, -1), atol=1e-6)
+
+
+@pytest.mark.parametrize("spelling", ["gather", "slice"])
+def test_a_loop_of_fixed_length_in_a_model_of_any_length_is_refused(spelling: str) -> None:
+    """``dynamic_axes`` says that time is dynamic, and the exporter unrolled the loop at the length of its example."""
+    with pytest.raises(ModelError, match=r"SSMC-M17.*unrolled into 6 steps, though.*export with time fixed at 6"):
+        import_model(unrolled(spelling, "stack", True, time="time"))

@@ -215,4 +215,6 @@ def means_apart_from_the_batch(folder: Path) -> None:
 def one_scan_of_equal_steps(folder: Path) -> None:
     with refused("SSMC-M17"):
         import_model(unrolled("gather", "stack", True, spoil=True))
+    with refused("SSMC-M17"):
+        import_model(unrolled("gather", "stack", True, time="time"))
     import_model(unrolled("gather", "stack", True))
