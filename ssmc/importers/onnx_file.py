@@ -17,6 +17,7 @@ from ssmc.importers.constants import fold_small_constants
 from ssmc.importers.einsum import einsum_to_matmul, turn_first_factors
 from ssmc.importers.ends import check_ends, check_input_type
 from ssmc.importers.final_states import stack_final_states
+from ssmc.importers.first_steps import take_first_steps
 from ssmc.importers.halves import widen_halves
 from ssmc.importers.ids import widen_ids
 from ssmc.importers.inputs import INPUTS, Parts, input_parts, one_real_sequence, parts_of, parts_text
@@ -98,6 +99,7 @@ def import_model(
     _spell(model, free, budgets, source)
     parts = one_step_to_scan(model, states, budgets, source) or parts
     drop_carried_states(model)
+    take_first_steps(model, free, budgets, source)
     stack_final_states(model)
     split_loops(model, budgets, source)
     check_ends(model, source)

@@ -18,8 +18,10 @@ TOLERANCE = 1e-4
 STEPS = (1, 6)
 
 
-def require_same(before: onnx.ModelProto, model: ir.Model, budgets: Budgets, source: str) -> None:
-    """Compare a rewritten model with its file, on sequences of 1 and 6 steps.
+def require_same(
+    before: onnx.ModelProto, model: ir.Model, budgets: Budgets, source: str, lengths: tuple[int, ...] = STEPS
+) -> None:
+    """Compare a rewritten model with its file, on sequences of 1 and 6 steps, or of ``lengths``.
 
     onnxruntime does not run QONNX, so that files with its quantizers are not compared. Every run is limited: nothing
     says yet how often a loop of the file repeats.
@@ -33,7 +35,7 @@ def require_same(before: onnx.ModelProto, model: ir.Model, budgets: Budgets, sou
         return
     rng, value = np.random.default_rng(0), model.graph.inputs[0]
     sessions = [LimitedSession(one, budgets, source) for one in (before, model)]
-    for steps in STEPS:
+    for steps in lengths:
         feeds = {str(value.name): _noise(value, steps, rng)}
         old, new = (session.run(feeds)[0] for session in sessions)
         if old.shape != new.shape or not _near(old, new):
