@@ -8,11 +8,12 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ssmc.cli import cli, failing
+from ssmc.cli import cli, failing, progress
 from ssmc.errors import SsmcError
 from ssmc.printable import printable
 
 DONE, MODEL, USAGE, GATE = 0, 1, 2, 4
+progress.LONG = 1e5  # a busy machine would name its stages
 
 
 class Fault(Exception):  # noqa: N818 (what the fuzzer looks for)
