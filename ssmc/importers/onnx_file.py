@@ -38,6 +38,7 @@ from ssmc.importers.rewritten import require_same
 from ssmc.importers.scan_axes import scan_first_axes
 from ssmc.importers.shapes import with_shapes
 from ssmc.importers.sizes import check_elements, check_nodes
+from ssmc.importers.softplus import plain_softplus
 from ssmc.importers.tensors import check_tensors, read_external
 from ssmc.importers.unrolled import roll_up
 from ssmc.ir.build import constant_array, graphs, node_name
@@ -148,8 +149,8 @@ def _spell(model: ir.Model, file: onnx.ModelProto, budgets: Budgets, source: str
     einsum_to_matmul(model.graph)
     turn_first_factors(model)
     spell_paddings(model)
-    spelled = [one_hot_to_gather(model.graph), fuse_norms(model), spell_lengths(model), loops_to_scans(model)]
-    if any(spelled):
+    spelled = [one_hot_to_gather(model.graph), fuse_norms(model), plain_softplus(model), spell_lengths(model)]
+    if any([*spelled, loops_to_scans(model)]):
         require_same(file, model, budgets, source)
 
 

@@ -85,7 +85,8 @@ def reduce(
     """Fit poles, residues and D of every channel to its output on its own input (`ssmc.analysis.pole_fit`).
 
     Raises:
-        ModelError: SSMC-T10 a kernel whose channels mix, SSMC-T11 no kernel, SSMC-Q10 quantized already.
+        ModelError: SSMC-T10 a kernel whose channels mix, SSMC-T11 no kernel, SSMC-Q10 quantized already,
+            SSMC-M15 values beyond float32.
         UsageError: SSMC-D01 sequences of another size than the model's input, SSMC-D03 not finite.
     """
     progress("raise")
@@ -146,7 +147,11 @@ def _channels(node: ir.Node) -> Channels:
 
 
 def _inputs(model: ir.Model, names: list[str], samples: Samples) -> dict[str, FloatArray]:
-    """Autocorrelation (G, L) of the value of each name, (1, T, G) a sequence."""
+    """Autocorrelation (G, L) of the value of each name, (1, T, G) a sequence.
+
+    Raises:
+        ModelError: SSMC-M15 where one is not finite.
+    """
     proto = ir.to_proto(model)
     source = proto.graph.input[0].name
     wanted = [name for name in dict.fromkeys(names) if name != source]
@@ -158,6 +163,9 @@ def _inputs(model: ir.Model, names: list[str], samples: Samples) -> dict[str, Fl
     for x in sequences:
         values = dict(zip(wanted, session.run({source: x}, wanted), strict=True)) if wanted else {}
         for name, value in {**values, source: x}.items():
+            if name in power and not np.isfinite(value).all():
+                fact = "the float model gives NaN or infinity on the calibration data"
+                raise ModelError("SSMC-M15", fact, "check its weights and the data", name)
             if name in power:
                 power[name] = power[name] + autocorrelation([value.astype(np.float64)], lags) * x.shape[1]
     return power

@@ -77,6 +77,9 @@ def test_what_cannot_be_reduced(tmp_path: Path) -> None:
     path = save(float_model(), tmp_path)
     with pytest.raises(UsageError, match="SSMC-D01"):
         reduce(path, Samples(np.zeros((20, FEATURES + 1), np.float32), np.array([0, 20])), Goal(2, None))
+    huge = np.full((20, FEATURES), np.finfo(np.float32).max)
+    with pytest.raises(ModelError, match=r"SSMC-M15.*NaN or infinity on the calibration data"):
+        reduce(path, Samples(huge, np.array([0, 20])), Goal(2, None))
     with pytest.raises(ModelError, match="SSMC-Q10"):
         reduce(save(quantize(path, samples()).model, tmp_path, "q.onnx"), samples(), Goal(2, None))
     still = onnx.helper.make_graph(
