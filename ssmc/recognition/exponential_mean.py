@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssmc.ir.rounding import FloatArray
+from ssmc.ir.rounding import FloatArray, round_half_even
 from ssmc.ir.sparse import Sparse
 from ssmc.recognition.raised_scan import RaisedScan
 from ssmc.recognition.recurrence import Recurrence
@@ -58,7 +58,7 @@ def _real(kernel: Recurrence, a: FloatArray, b: FloatArray) -> FoundMean | None:
     if given is None or kernel.step_y.any():
         return None
     new = (given[0] == 1).all() and not given[1].any() if kernel.after else np.array_equal(given, (a, b))
-    unit = 2.0 ** round(-np.log2(b[0])) if b[0] > 0 else 0.0
+    unit = float(np.exp2(round_half_even(-np.log2(b[0])))) if b[0] > 0 else 0.0
     if not new or not 1 < unit <= 1 << MOST_SHIFT or (np.abs(b * unit - 1) > GRID_ERROR).any():
         return None
     if (np.abs(a - (1 - b)) > GRID_ERROR * b).any():
