@@ -10,6 +10,8 @@ import numpy as np
 from ssmc.ir.requant import Requant
 from ssmc.ir.rounding import IntArray, round_divide, saturate
 
+MANY = 8  # vectors
+
 
 @dataclass(frozen=True)
 class PartialSum:
@@ -193,5 +195,17 @@ def weight_bits(codes: IntArray) -> int:
 
 
 def _matvec(codes: IntArray, v: IntArray) -> IntArray:
+    """Sums (..., G, out) of codes (G, out, in) and v (..., G, in); of many vectors by BLAS, where float64 is exact."""
+    groups, outputs, inputs = codes.shape
+    count = v.size // max(groups * inputs, 1)
+    if count >= MANY and v.shape[-2:] == (groups, inputs) and _largest(codes) * _largest(v) * inputs < 1 << 53:
+        rows = np.moveaxis(v.reshape(count, groups, inputs), 1, 0).astype(np.float64)
+        sums = np.matmul(rows, codes.transpose(0, 2, 1).astype(np.float64))
+        whole: IntArray = np.moveaxis(sums, 0, 1).astype(np.int64)
+        return whole.reshape(*v.shape[:-1], outputs)
     product = np.matmul(codes, v[..., None])[..., 0] if codes.shape[0] > 1 else v @ codes[0].T
     return np.asarray(product, np.int64)
+
+
+def _largest(x: IntArray) -> int:
+    return max(-int(x.min(initial=0)), int(x.max(initial=0)))
