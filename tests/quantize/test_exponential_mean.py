@@ -127,6 +127,21 @@ def test_two_in_a_row_and_read_at_the_end(tmp_path: Path) -> None:
     assert np.array_equal(ssmc.compile(tmp_path / "q.onnx", target="c").run(X[8:]), found)
 
 
+def test_noise_that_a_relu_takes_away_does_not_make_it_start_at_zero(tmp_path: Path) -> None:
+    """Small inputs give zeros behind it, large ones do not."""
+    proto = float_model(3, "weights", "first step")
+    index, tanh = next((i, node) for i, node in enumerate(proto.graph.node) if node.op_type == "Tanh")
+    tanh.op_type, tanh.input[0] = "Relu", "low"
+    proto.graph.node.insert(index, onnx.helper.make_node("Sub", ["e", "nine"], ["low"]))
+    proto.graph.initializer.append(numpy_helper.from_array(np.float32(9), "nine"))
+    onnx.save(proto, tmp_path / "f.onnx")
+    loud = 8 * X
+    made = quantize(tmp_path / "f.onnx", Samples(loud[:8].reshape(-1, 3), np.arange(9) * 150))
+    assert any(isinstance(op, ExponentialMean) for op in made.program.ops)
+    found, wanted = Executor(made.program).run(loud[8:]), run_onnx(proto, {"x": loud[8:]})[0]
+    assert np.sqrt(np.mean((found - wanted) ** 2) / np.mean(wanted**2)) < 0.06
+
+
 STEP_OF_ITS_OWN = {"a third": 1 / 3, "no weight": 0.0, "all of it": 1.0}
 
 
