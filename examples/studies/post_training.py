@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -52,7 +53,7 @@ def calibration(task: Task) -> Samples:
     return Samples(every.flat, every.offsets).spread(CALIBRATION)
 
 
-def measured(task: Task, seed: int, bits: tuple[int, ...]) -> dict[str, dict[str, float]]:
+def measured(task: Task, seed: int, bits: tuple[int, ...], power_of_two: bool) -> dict[str, dict[str, float]]:
     """Accuracies in percent, held out and test, of the float model and at every width; and the output SQNR, dB."""
     model = float_model(task, seed)
     set_mode(model, Mode.FLOAT)
@@ -64,7 +65,8 @@ def measured(task: Task, seed: int, bits: tuple[int, ...]) -> dict[str, dict[str
         path = Path(folder) / "float.onnx"
         ssmc.export_onnx(model.eval(), torch.zeros(2, 40, task.model.d_input), path)
         for width in bits:
-            made = quantize(path, calibration(task), QuantizeConfig(**dict.fromkeys(WIDTHS, width)))  # type: ignore[arg-type]
+            config = replace(QuantizeConfig(power_of_two=power_of_two), **dict.fromkeys(WIDTHS, width))
+            made = quantize(path, calibration(task), config)
             onnx.save(made.model, Path(folder) / "quantized.onnx")
             compiled = ssmc.compile(Path(folder) / "quantized.onnx", oracle=False)
             scores = {name: 100 * accuracy(evaluate(compiled, x), x.label) for name, x in data.items()}
@@ -76,13 +78,16 @@ def measured(task: Task, seed: int, bits: tuple[int, ...]) -> dict[str, dict[str
 @study_options
 @click.option("--bits", type=options.Numbers(), default="8,6,5,4", show_default=True, help="Widths.")
 @click.option("--seeds", type=options.Numbers(), default="0", show_default=True, help="Float models to quantize.")
+@click.option("--power-of-two/--free", default=True, show_default=True, help="Scales.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="JSON file to write.")
-def main(name: str, data: Path, bits: tuple[int, ...], seeds: tuple[int, ...], out: Path | None) -> None:
+def main(
+    name: str, data: Path, bits: tuple[int, ...], seeds: tuple[int, ...], power_of_two: bool, out: Path | None
+) -> None:
     """A line for each seed and width."""
     task, rows = TASKS[name](data), []
     click.echo("| seed | bits | held out | test | points lost, test | output SQNR, dB |\n|---|---|---|---|---|---|")
     for seed in seeds:
-        found = measured(task, seed, bits)
+        found = measured(task, seed, bits, power_of_two)
         for width, row in found.items():
             lost, sqnr = found["float"]["test"] - row["test"], row.get("sqnr_db")
             figures = (
