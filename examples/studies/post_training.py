@@ -46,14 +46,16 @@ def samples_of(batches: Iterable[Batch]) -> Samples:
     return Samples(np.concatenate(parts), np.cumsum([0, *map(len, parts)]), np.concatenate(labels))
 
 
-def calibration(task: Task) -> Samples:
-    """Sequences of the training part, without labels."""
+def calibration(task: Task, count: int = CALIBRATION) -> Samples:
+    """``count`` sequences of the training part, without labels."""
     unlabelled = torch.zeros(1, dtype=torch.long)
     every = samples_of((x, None, unlabelled.expand(len(x))) for x in task.data.calibration())
-    return Samples(every.flat, every.offsets).spread(CALIBRATION)
+    return Samples(every.flat, every.offsets).spread(count)
 
 
-def measured(task: Task, seed: int, bits: tuple[int, ...], power_of_two: bool) -> dict[str, dict[str, float]]:
+def measured(
+    task: Task, seed: int, bits: tuple[int, ...], base: QuantizeConfig, calibrated: Samples
+) -> dict[str, dict[str, float]]:
     """Accuracies in percent, held out and test, of the float model and at every width; and the output SQNR, dB."""
     model = float_model(task, seed)
     set_mode(model, Mode.FLOAT)
@@ -65,8 +67,7 @@ def measured(task: Task, seed: int, bits: tuple[int, ...], power_of_two: bool) -
         path = Path(folder) / "float.onnx"
         ssmc.export_onnx(model.eval(), torch.zeros(2, 40, task.model.d_input), path)
         for width in bits:
-            config = replace(QuantizeConfig(power_of_two=power_of_two), **dict.fromkeys(WIDTHS, width))
-            made = quantize(path, calibration(task), config)
+            made = quantize(path, calibrated, replace(base, **dict.fromkeys(WIDTHS, width)))
             onnx.save(made.model, Path(folder) / "quantized.onnx")
             compiled = ssmc.compile(Path(folder) / "quantized.onnx", oracle=False)
             scores = {name: 100 * accuracy(evaluate(compiled, x), x.label) for name, x in data.items()}
@@ -79,15 +80,23 @@ def measured(task: Task, seed: int, bits: tuple[int, ...], power_of_two: bool) -
 @click.option("--bits", type=options.Numbers(), default="8,6,5,4", show_default=True, help="Widths.")
 @click.option("--seeds", type=options.Numbers(), default="0", show_default=True, help="Float models to quantize.")
 @click.option("--power-of-two/--free", default=True, show_default=True, help="Scales.")
+@click.option("--sequences", default=CALIBRATION, show_default=True, help="Of the training part, to calibrate on.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="JSON file to write.")
 def main(
-    name: str, data: Path, bits: tuple[int, ...], seeds: tuple[int, ...], power_of_two: bool, out: Path | None
+    name: str,
+    data: Path,
+    bits: tuple[int, ...],
+    seeds: tuple[int, ...],
+    power_of_two: bool,
+    sequences: int,
+    out: Path | None,
 ) -> None:
     """A line for each seed and width."""
-    task, rows = TASKS[name](data), []
+    task, rows, base = TASKS[name](data), [], QuantizeConfig(power_of_two=power_of_two)
+    calibrated = calibration(task, sequences)
     click.echo("| seed | bits | held out | test | points lost, test | output SQNR, dB |\n|---|---|---|---|---|---|")
     for seed in seeds:
-        found = measured(task, seed, bits, power_of_two)
+        found = measured(task, seed, bits, base, calibrated)
         for width, row in found.items():
             lost, sqnr = found["float"]["test"] - row["test"], row.get("sqnr_db")
             figures = (
