@@ -15,42 +15,30 @@ import onnx.parser
 import onnx_ir as ir
 
 from ssmc.ir.operations import OPERATIONS, Op
+from ssmc.ir.operations.exponential_mean import walk_text
 from ssmc.ir.operations.kernel_functions import pair_text
 
 DOMAIN = "ssmc"
 OPSET = 21
 
-#: of a mean: codes of u, the walk of `ssmc.ir.operations.ExponentialMean` with rounding where step is not 0, real again
-_MOVING_AVERAGE = """\
-  none = Constant <value: tensor = double {0}> ()
-  plain = Constant <value: tensor = double {1}> ()
+_MAYBE_ROUNDED = (
+    "{y}_over = Div ({r}, unit)\n    {y}_code = Round ({y}_over)\n    {y} = Where (exact, {y}_over, {y}_code)"
+)
+
+#: the codes of u, their means, rounded where step is not 0, and real values again
+_MOVING_AVERAGE = f"""MovingAverage (u, unit, step, lo, hi) => (real) {{
+  none = Constant <value: tensor = double {{0}}> ()
+  plain = Constant <value: tensor = double {{1}}> ()
   exact = Equal (step, none)
   grid = Where (exact, plain, step)
   wide = Cast <to: int = 11> (u)
-  real = Div (wide, grid)
-  low = Max (real, lo)
-  codes = Min (low, hi)
-  first_steps = Constant <value_ints: ints = [0]> ()
-  one = Constant <value_ints: ints = [1]> ()
-  begin = Slice (codes, first_steps, one, one)
-  first = ReduceSum <keepdims: int = 0> (begin, one)
-  init = Mul (first, unit)
-  time = Transpose <perm: ints = [1, 0, 2]> (codes)
-  end, means = Scan <num_scan_inputs: int = 1, body: graph = step
-    (double[N, C] r, double[N, C] c) => (double[N, C] r_next, double[N, C] m) {
-    old = Div (r, unit)
-    old_code = Round (old)
-    held = Where (exact, old, old_code)
-    moved = Sub (c, held)
-    r_next = Add (r, moved)
-    new = Div (r_next, unit)
-    new_code = Round (new)
-    m = Where (exact, new, new_code)
-  }> (init, time)
-  batch = Transpose <perm: ints = [1, 0, 2]> (means)
-  scaled = Mul (batch, grid)
-  y = Cast <to: int = 1> (scaled)
-}"""
+  over = Div (wide, grid)
+  low = Max (over, lo)
+  x = Min (low, hi)
+{walk_text("double", _MAYBE_ROUNDED)}
+  scaled = Mul (y, grid)
+  real = Cast <to: int = 1> (scaled)
+}}"""
 
 #: Operations on real numbers: quantizers of a canonical graph, and recurrences that were raised from loops.
 REAL: dict[str, str] = {
@@ -65,7 +53,7 @@ REAL: dict[str, str] = {
   real = Cast <to: int = 1> (codes)
   y = Mul (real, scale)
 }""",
-    "MovingAverage": "MovingAverage (u, unit, step, lo, hi) => (y) {\n" + _MOVING_AVERAGE,
+    "MovingAverage": _MOVING_AVERAGE,
     "StateSpace": pair_text("StateSpace", after=False, real=True),
     "StateSpaceAfter": pair_text("StateSpaceAfter", after=True, real=True),
 }

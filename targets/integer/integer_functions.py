@@ -127,7 +127,7 @@ _EXPONENTIAL_MEAN = f"""
 ExponentialMean (x, unit, lo, hi) => (y) {{
   factor = Constant <value: tensor = int64 {{1}}> ()
   nothing = Constant <value: tensor = int64 {{0}}> ()
-{walk_text("int64", "{y} = Requant ({r}, factor, nothing, unit, lo, hi)")}"""
+{walk_text("int64", "{y} = Requant ({r}, factor, nothing, unit, lo, hi)")}}}"""
 
 _BEFORE = """
   groups = Shape <start: int = 0, end: int = 1> (r0)

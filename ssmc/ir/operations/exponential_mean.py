@@ -29,11 +29,11 @@ _TEXT = """\
     {given}
   }}> (init, x_time)
   y = Transpose <perm: ints = [1, 0, 2]> (y_time)
-}}"""
+"""
 
 
 def walk_text(dtype: str, rounded: str) -> str:
-    """ONNX text: the means ``y`` of ``x`` (N, T, C); ``rounded`` says ``{y} = round({r} / unit)``."""
+    """ONNX text: the means ``y`` of ``x`` (N, T, C); ``rounded`` says ``{y} = round({r} / unit)``, or the quotient."""
     steps = {key: rounded.format(y=y, r=r) for key, y, r in (("held", "held", "r"), ("given", "q", "r_next"))}
     return _TEXT.format(dtype=dtype, **steps)
 
@@ -53,6 +53,7 @@ class ExponentialMean(Recurrent):
         "ExponentialMean": Function(
             "ExponentialMean (x, unit) => (y) {\n"
             + walk_text("double", "{y}_over = Div ({r}, unit)\n    {y} = Round ({y}_over)")
+            + "}"
         )
     }
 
