@@ -100,7 +100,7 @@ def _raise_mean(graph: ir.Graph, node: ir.Node, found: RaisedScan, axes: Axes, s
     mean = find_mean(found)
     if mean is None or not seen.follows(mean):
         fact = "the initial state depends on the input"
-        remedy = "start from constants, or from the first step m = x[0] of a mean m + (x - m) / 2^k"
+        remedy = "start from constants; give a mean m + (x - m) / 2^k, m = x[0], a Scan of its own that puts out m"
         raise ModelError("SSMC-S03", fact, remedy, node_name(node))
     source = _collect_inputs(graph, node, axes, found.groups, name)
     order = found.groups.inputs.ravel()

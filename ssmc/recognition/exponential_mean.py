@@ -8,7 +8,7 @@ import numpy as np
 
 from ssmc.ir.rounding import FloatArray, round_half_even
 from ssmc.ir.sparse import Sparse
-from ssmc.recognition.raised_scan import RaisedScan
+from ssmc.recognition.raised_scan import RaisedScan, Shape
 from ssmc.recognition.recurrence import Recurrence
 from ssmc.recognition.states import GRID_ERROR
 
@@ -36,11 +36,16 @@ class FoundMean:
 def find_mean(found: RaisedScan) -> FoundMean | None:
     """The mean that a loop is, whatever its spelling; None where it is something else."""
     kernel, size = found.kernel, len(found.kernel.step)
-    alike = found.state_shapes == found.input_shapes == found.output_shapes and len(found.state_shapes) == 1
+    given = found.state_shapes, found.input_shapes, found.output_shapes
+    alike = all(len(shapes) == 1 for shapes in given) and len({_without_ones(shapes[0]) for shapes in given}) == 1
     rows = _pairs(kernel.W, size) if alike else None
     if rows is None or kernel.offset.any() or kernel.offset_y.any():
         return None
     return _real(kernel, *rows) if not kernel.step.any() else _coded(kernel, *rows)
+
+
+def _without_ones(shape: Shape) -> Shape:
+    return tuple(size for size in shape if size != 1)
 
 
 def _pairs(matrix: Sparse, size: int) -> tuple[FloatArray, FloatArray] | None:

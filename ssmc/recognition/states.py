@@ -107,7 +107,7 @@ def _delta(states: States, chosen: IntArray, following: Forms, columns: Columns,
     hi = np.where(alone, np.minimum(hi, columns.hi[increment]), hi)
     if (hi >= lo + (1 << MOST_REGISTER_BITS)).any():
         fact = f"a state register is wider than {MOST_REGISTER_BITS} bits"
-        raise ModelError("SSMC-S02", fact, "clip it tighter", node)
+        raise ModelError("SSMC-S02", fact, "clip it tighter; give a mean fewer bits or a smaller k", node)
     states.keep[chosen], states.sigma[chosen], states.new_column[chosen] = kept, sigma, clip
     states.reg_lo[chosen], states.reg_hi[chosen] = lo, hi
 
