@@ -61,7 +61,7 @@ def _coded_body(main: ir.Graph, unit: float, limits: tuple[int, int], name: str)
         return b.quantized(real, 1.0, 1.0, limits, f"{name}.{key}")
 
     moved = b.op("Sub", [u, rounded(state, "held")], f"{name}.moved/Sub")
-    moved = b.quantized(moved, 1.0, 1.0, (lo - hi, hi - lo), f"{name}.moved")
+    moved = b.clipped(moved, 1.0, 1.0, (lo - hi, hi - lo), f"{name}.moved")
     ends = [b.const(f"{name}.register_{key}", unit * end) for key, end in (("lo", lo), ("hi", hi))]
     new = b.op("Clip", [b.op("Add", [state, moved], f"{name}.sum"), *ends], f"{name}.register")
     graph.outputs.extend([new, rounded(new, "given")])
