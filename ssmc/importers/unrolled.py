@@ -53,7 +53,7 @@ def _rolled_up(proto: onnx.ModelProto, budgets: Budgets, source: str, first: int
             emit(model.graph, copies, _images(copies), _starts(copies, first))
         except UnequalError as error:
             fact = f"a loop was unrolled into {copies.length} steps, and {error}"
-            raise ModelError("SSMC-M17", fact, REMEDY, node_name(copies.nodes[0][0])) from None
+            raise ModelError("SSMC-M17", fact, REMEDY, node_name(copies.nodes[PATTERN][0])) from None
         remove_dead(model.graph)
         rolled = True
     if not rolled:

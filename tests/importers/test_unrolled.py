@@ -11,6 +11,7 @@ from onnx_ir import to_proto
 from ssmc.errors import ModelError
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.build import is_op
+from ssmc.passes.can_compile import can_compile
 from ssmc.verify import run_onnx
 from tests.graph_writer import Graph
 
@@ -147,6 +148,7 @@ def test_a_mean_that_starts_at_the_first_step(spelling: str, begin: int, end: st
     proto.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", T, H]))
     model = import_model(proto)
     assert [is_op(node, "Scan") for node in model.graph].count(True) == 1
+    can_compile(model)
     x = np.random.default_rng(1).standard_normal((2, 9, H)).astype(np.float32)
     want, m = [], x[:, 0]
     for t in range(9):
@@ -161,3 +163,17 @@ def test_a_loop_of_fixed_length_in_a_model_of_any_length_is_refused(spelling: st
     """``dynamic_axes`` says that time is dynamic, and the exporter unrolled the loop at the length of its example."""
     with pytest.raises(ModelError, match=r"SSMC-M17.*unrolled into 6 steps, though.*export with time fixed at 6"):
         import_model(unrolled(spelling, "stack", True, time="time"))
+
+
+def test_a_mean_that_starts_at_the_second_step_is_refused() -> None:
+    g = Graph()
+    us = reads(g, "x", "gather")
+    mean, means = us[1], []
+    for u in us:
+        mean = g.op("Add", mean, g.op("Mul", g.op("Sub", u, mean), g.const(0.25)))
+        means.append(g.op("Unsqueeze", mean, g.const([1], np.int64)))
+    g.op("Concat", *means, out="y", axis=1)
+    proto = g.finish(H, "y", ("batch", "t", H))
+    proto.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", T, H]))
+    with pytest.raises(ModelError, match="SSMC-M17"):
+        import_model(proto)
