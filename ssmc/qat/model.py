@@ -20,6 +20,7 @@ from ssmc.qat.s4d import S4D
 
 CHOICES = {"activation": ("relu", "gelu"), "pooling": ("mean", "last", "exponential", "none")}
 MOST_POOLING_SHIFT = 16
+REGISTER_BITS = 24  # what float32 holds exactly
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,9 @@ class ModelConfig:
             raise ValueError(f"input_gain has {len(self.input_gain)} numbers for {self.d_input} features")
         if not 1 <= self.pooling_shift <= MOST_POOLING_SHIFT:
             raise ValueError(f"pooling_shift is {self.pooling_shift}: give 1 to {MOST_POOLING_SHIFT}")
+        register = self.quant.activation_bits + self.pooling_shift
+        if self.pooling == "exponential" and register > REGISTER_BITS:
+            raise ValueError(f"activation_bits and pooling_shift add up to {register}: give {REGISTER_BITS} at most")
         if self.d_state < 2 or self.d_state % 2:
             raise ValueError(f"d_state is {self.d_state}: give an even number, two real states a complex mode")
         if self.rates and (len(self.rates) != self.layers or min(self.rates) < 1):
