@@ -153,7 +153,10 @@ def convert(product, converter, requant, g, instant, keys, active, v, q, work, c
         span *= 2 if product.signed[k] else 1
         if variance.size:
             counter, fresh = uint64((instant * parts + k) * half), product.fresh[k, g]
-            noisy_sums(weight[k, g], variance[k, g], fresh, live, drive, square, span, lanes, held, spread)
+            if planes[k] >= 0:  # a bit is its own square
+                noisy_bits(weight[k, g], variance[k, g], fresh, live, drive, span, lanes, held, spread)
+            else:
+                noisy_sums(weight[k, g], variance[k, g], fresh, live, drive, square, span, lanes, held, spread)
             for pair in range((outputs + 1) // 2):
                 if live[2 * pair] or live[min(2 * pair + 1, outputs - 1)]:
                     some = draws[2 * pair, :lanes], draws[2 * pair + 1, :lanes]
@@ -252,6 +255,29 @@ def noisy_sums(weight, variance, fresh, live, drive, square, span, lanes, held, 
             for lane in range(lanes):
                 held[j, lane] += w0 * drive[i, lane]
                 spread[j, lane] += v0 * square[i, lane]
+
+
+@compiled
+def noisy_bits(weight, variance, fresh, live, drive, span, lanes, held, spread):
+    """`noisy_sums` of drives that are 0 or 1, which are their squares: one array less makes isaac128 a seventh faster."""
+    whole = span - span % 4
+    for j in range(weight.shape[0]):
+        if not live[j]:
+            continue
+        begin(held, j, lanes, float32(0))
+        begin(spread, j, lanes, fresh[j])
+        for i in range(0, whole, 4):
+            w0, w1, w2, w3 = weight[j, i], weight[j, i + 1], weight[j, i + 2], weight[j, i + 3]
+            v0, v1, v2, v3 = variance[j, i], variance[j, i + 1], variance[j, i + 2], variance[j, i + 3]
+            for lane in range(lanes):
+                x0, x1, x2, x3 = drive[i, lane], drive[i + 1, lane], drive[i + 2, lane], drive[i + 3, lane]
+                held[j, lane] += w0 * x0 + w1 * x1 + w2 * x2 + w3 * x3
+                spread[j, lane] += v0 * x0 + v1 * x1 + v2 * x2 + v3 * x3
+        for i in range(whole, span):
+            w0, v0 = weight[j, i], variance[j, i]
+            for lane in range(lanes):
+                held[j, lane] += w0 * drive[i, lane]
+                spread[j, lane] += v0 * drive[i, lane]
 
 
 @compiled
