@@ -16,7 +16,7 @@ Codes of more than 12 bits that have none get the finest shift that 62 bits hold
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property, lru_cache
 
@@ -26,7 +26,15 @@ from numpy.typing import ArrayLike, NDArray
 from ssmc.errors import ModelError
 from ssmc.ir.fixed_point import LIMIT as LIMIT  # of every accumulator and what is made of it
 from ssmc.ir.fixed_point import fixed_point
-from ssmc.ir.rounding import IntArray, bit_length, round_divide, round_quotient, round_shift, saturate
+from ssmc.ir.rounding import (
+    PLACES_OR_NONE,
+    IntArray,
+    bit_length,
+    round_divide,
+    round_quotient,
+    round_shift,
+    saturate,
+)
 from ssmc.ir.thresholds import shift_threshold, shift_thresholds, sign_of, signed_range, thresholds
 
 SEARCHED_LEVELS = 1 << 12
@@ -61,7 +69,7 @@ class Requant:
     bias: tuple[Fraction, ...]
     multiplier: IntArray
     offset: IntArray
-    shift: IntArray
+    shift: IntArray = field(metadata=PLACES_OR_NONE)
     divisor: IntArray
     thresholds: dict[int, IntArray]
     lo: IntArray

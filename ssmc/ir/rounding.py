@@ -39,6 +39,11 @@ def round_quotient(x: int, divisor: int) -> int:
     return floor + (2 * rest > divisor or (2 * rest == divisor and floor & 1))
 
 
+#: of a dataclass field that counts places to shift by, and of one where -1 divides instead: the least and the most
+PLACES = {"within": (0, 62)}
+PLACES_OR_NONE = {"within": (-1, 62)}
+
+
 def round_shift(x: ArrayLike, shift: ArrayLike) -> IntArray:
     """``round_half_even(x / 2**shift)`` on int64, exact; ``shift >= 0``, ``|x| < 2**62``."""
     x = np.asarray(x, np.int64)

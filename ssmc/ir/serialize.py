@@ -111,8 +111,24 @@ def _fields(kind: type) -> tuple[tuple[str, bool, Decoder], ...]:
     """Every field of a dataclass: its name, whether it must be there, and what reads it."""
     types = get_type_hints(kind)
     return tuple(
-        (f.name, f.default is MISSING and f.default_factory is MISSING, _decoder(types[f.name])) for f in fields(kind)
+        (f.name, f.default is MISSING and f.default_factory is MISSING, _limited(_decoder(types[f.name]), f.metadata))
+        for f in fields(kind)
     )
+
+
+def _limited(read: Decoder, metadata: Mapping[str, Any]) -> Decoder:
+    """``read``, held to the least and the most number that the field names as ``within``, if it does."""
+    if "within" not in metadata:
+        return read
+    least, most = metadata["within"]
+
+    def limited(json: Any, arrays: Mapping[str, NDArray[np.generic]]) -> Any:
+        found = read(json, arrays)
+        if not ((least <= np.asarray(found)) & (np.asarray(found) <= most)).all():
+            raise ValueError(f"a shift is not one of {least}..{most}")
+        return found
+
+    return limited
 
 
 def _decode_fields(kind: type, json: Json, arrays: Mapping[str, NDArray[np.generic]]) -> Any:

@@ -200,3 +200,18 @@ def test_an_array_of_another_dtype_and_a_number_of_endless_digits_are_damage() -
         damaged = re.sub(r'"-?\d+/\d+"', fraction, text, count=1)
         with pytest.raises(UsageError, match="SSMC-B04"):
             program_from_json(json.loads(damaged), arrays)
+
+
+@pytest.mark.parametrize("kind", ["Sum", "Norm", "ExponentialMean", "StateSpace", "Linear"])
+@pytest.mark.parametrize("places", [-2, 63])
+def test_a_shift_by_places_that_no_integer_has_is_damage(kind: str, places: int) -> None:
+    """A bundle with fitted digests would divide by a negative power, or by one that int64 does not hold."""
+    program = every_op()
+    op: Any = next(op for op in program.ops if type(op).__name__ == kind)
+    if kind == "Linear":
+        changed = dataclasses.replace(op, requant=dataclasses.replace(op.requant, shift=op.requant.shift * 0 + places))
+    else:
+        changed = dataclasses.replace(op, shift=op.shift * 0 + places)
+    written, arrays = program_to_json(dataclasses.replace(program, ops=(changed,)))
+    with pytest.raises(UsageError, match=r"SSMC-B04.*a shift is not one of"):
+        program_from_json(written, arrays)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -12,7 +12,7 @@ from ssmc.ir.operations.operation import Function, RealCodes, Recurrent
 from ssmc.ir.operations.reading import GraphNode
 from ssmc.ir.parts import Constants
 from ssmc.ir.quant import Codes
-from ssmc.ir.rounding import FloatArray, IntArray, round_shift
+from ssmc.ir.rounding import PLACES, FloatArray, IntArray, round_shift
 
 _TEXT = """\
   one = Constant <value_ints: ints = [1]> ()
@@ -46,7 +46,7 @@ class ExponentialMean(Recurrent):
     y is on the grid of x and within its range, r within ``2^shift`` times that.
     """
 
-    shift: int
+    shift: int = field(metadata=PLACES)
     size: int
 
     functions: ClassVar[dict[str, Function]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ from ssmc.ir.operations.operation import Function, Mask, RealCodes, Stateless
 from ssmc.ir.operations.reading import GraphNode, code_type
 from ssmc.ir.parts import Constants
 from ssmc.ir.quant import Codes
-from ssmc.ir.rounding import FloatArray, IntArray, bit_length, isqrt, round_fraction, round_shift, saturate
+from ssmc.ir.rounding import PLACES, FloatArray, IntArray, bit_length, isqrt, round_fraction, round_shift, saturate
 
 NORM_FRACTION = 16
 MOST_NORM = 1 << 22
@@ -51,7 +51,7 @@ class Norm(Stateless):
     epsilon: int
     gain: IntArray
     offset: IntArray
-    shift: int
+    shift: int = field(metadata=PLACES)
     lo: int
     hi: int
     bound: float

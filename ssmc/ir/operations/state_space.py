@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -15,7 +15,7 @@ from ssmc.ir.operations.reading import GraphNode, code_type, matrix_of, requant_
 from ssmc.ir.parts import Constants
 from ssmc.ir.quant import Codes, bits_for
 from ssmc.ir.requant import Requant
-from ssmc.ir.rounding import FloatArray, IntArray, round_half_even, round_shift, saturate
+from ssmc.ir.rounding import PLACES, FloatArray, IntArray, round_half_even, round_shift, saturate
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class StateSpace(Recurrent):
     matrix: Matrix
     requant: Requant
     keep: IntArray
-    shift: IntArray
+    shift: IntArray = field(metadata=PLACES)
     dac_lo: IntArray
     dac_hi: IntArray
     register_lo: IntArray

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from typing import ClassVar
@@ -15,7 +15,7 @@ from ssmc.ir.operations.operation import Function, RealCodes, Stateless
 from ssmc.ir.operations.reading import GraphNode, code_type, exact_offsets, per_channel, ratios
 from ssmc.ir.quant import Codes
 from ssmc.ir.requant import LIMIT, REMEMBERED
-from ssmc.ir.rounding import IntArray, round_fraction, round_shift, saturate
+from ssmc.ir.rounding import PLACES, IntArray, round_fraction, round_shift, saturate
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Sum(Stateless):
 
     multiplier: IntArray
     offset: IntArray
-    shift: IntArray
+    shift: IntArray = field(metadata=PLACES)
     lo: IntArray
     hi: IntArray
     bound: float = 0.0
