@@ -36,7 +36,7 @@ from ssmc.importers.rates import refuse_mixed_rates
 from ssmc.importers.refusals import refuse_early, refuse_float64
 from ssmc.importers.rewritten import require_same
 from ssmc.importers.scan_axes import scan_first_axes
-from ssmc.importers.shapes import with_shapes
+from ssmc.importers.shapes import with_free_sizes, with_shapes
 from ssmc.importers.sizes import check_elements, check_nodes
 from ssmc.importers.softplus import plain_softplus
 from ssmc.importers.tensors import check_tensors, read_external
@@ -86,7 +86,7 @@ def import_model(
             numbers of steps that it does not take.
     """
     _check_file(proto, budgets, source)
-    proto = widen_halves(proto)
+    proto = with_free_sizes(widen_halves(proto))
     refuse_float64(proto)
     _check_graph(proto, source)
     parts, proto = input_parts(proto), one_real_sequence(proto)

@@ -18,6 +18,24 @@ WITHIN = ("", "[ShapeInferenceError]", "[TypeInferenceError]")  # the fault is i
 Dims = tuple[int | None, ...]
 
 
+def with_free_sizes(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model where sizes below 0, which some exporters write for what varies, are left open."""
+    if not any(dim.dim_value < 0 for dim in _sizes(proto)):
+        return proto
+    free = onnx.ModelProto()
+    free.CopyFrom(proto)
+    for dim in _sizes(free):
+        if dim.dim_value < 0:
+            dim.ClearField("dim_value")
+    return free
+
+
+def _sizes(proto: onnx.ModelProto) -> Iterator[onnx.TensorShapeProto.Dimension]:
+    for graph in every_graph(proto):
+        for value in (*graph.input, *graph.value_info, *graph.output):
+            yield from value.type.tensor_type.shape.dim
+
+
 def with_shapes(proto: onnx.ModelProto, source: str) -> onnx.ModelProto:
     """The model with the shapes that follow from its input, and the file's own where none follow.
 

@@ -54,6 +54,22 @@ def test_channels_first_and_time_first(order: tuple[int, int, int], dims: tuple[
     assert np.array_equal(Executor(program_of(proto)).run(X), expected)
 
 
+@pytest.mark.parametrize("varying", [(0,), (1,), (0, 1)])
+def test_sizes_below_zero_vary(varying: tuple[int, ...]) -> None:
+    """Some exporters write -1 for a size that is not fixed."""
+    proto, named = laid_out((0, 1, 2), NAMES), laid_out((0, 1, 2), NAMES)
+    for value in (proto.graph.input[0], proto.graph.output[0]):
+        for axis in varying:
+            value.type.tensor_type.shape.dim[axis].dim_value = -1
+    assert np.array_equal(Executor(program_of(proto)).run(X), Executor(program_of(named)).run(X))
+
+
+def test_features_below_zero_are_refused_as_dynamic() -> None:
+    proto = laid_out((0, 1, 2), ("batch", "time", -1))
+    with pytest.raises(ModelError, match=r"SSMC-M08.*3 dynamic axes"):
+        import_model(proto)
+
+
 @pytest.mark.parametrize("per_step", [(0, 2, 1), (1, 0, 2)])
 def test_outputs_in_another_layout(per_step: tuple[int, int, int]) -> None:
     proto = laid_out((0, 1, 2), NAMES, per_step=per_step)
