@@ -17,7 +17,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ssmc.checking.ties import code_distance, float_error, matrix_distance, tie_distance
-from ssmc.errors import UsageError, VerificationError
+from ssmc.errors import ModelError, UsageError, VerificationError
 from ssmc.ir.build import carried, constant_array, is_op, node_name, required
 from ssmc.ir.levels import Level
 from ssmc.ir.operations import AnyOp, Downsample, ExponentialMean, SlidingMean, StateSpace, Table
@@ -114,6 +114,14 @@ class Teacher:
         real = witness.rows(np.asarray(tensors[source], np.float64) / scale, batch)
         return tie_distance(real) / float_error(np.abs(real))
 
+    def require_number(self, witness: Witness, tensors: dict[str, NDArray[np.generic]]) -> None:
+        """Raise ModelError SSMC-M15 where what a quantizer saw is NaN or infinite: no code of it needs to be right."""
+        source, _ = self.quantized.get(witness.tensor, ("", np.ones(())))
+        if source in tensors and not np.isfinite(tensors[source]).all():
+            fact = "random inputs make it NaN or infinite in float32"
+            remedy = "look for 0 / 0, the root of a negative number, or huge weights before it"
+            raise ModelError("SSMC-M15", fact, remedy, source)
+
     def registers(self, op: StateSpace, tensors: dict[str, NDArray[np.generic]]) -> IntArray:
         """Register codes (N, T, H, n) before every step."""
         found = self.scans[op.name]
@@ -207,7 +215,11 @@ def compare(
     feeds: Arrays,
     found: Comparison | None = None,
 ) -> Comparison:
-    """Give every operation of the unpruned program the reference's codes and compare what it makes of them."""
+    """Give every operation of the unpruned program the reference's codes and compare what it makes of them.
+
+    Raises:
+        ModelError: SSMC-M15 where codes differ because the reference quantized NaN or an infinite number.
+    """
     found = found or Comparison()
     tensors = teacher.run(feeds)
     codes: dict[str, NDArray[np.generic]] = {program.input_name: tensors[program.input_name]}
@@ -228,6 +240,8 @@ def compare(
             if isinstance(op, Table):
                 distance = np.broadcast_to(teacher.table_distance(witness, tensors, batch), ours.shape)
             found.add(op.name, ours, theirs, distance)
+            if found.first == op.name:
+                teacher.require_number(witness, tensors)
         codes[op.output] = ours if theirs is None else theirs
         if theirs is None:
             apart[op.output] = np.broadcast_to(distance, ours.shape)

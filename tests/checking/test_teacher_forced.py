@@ -8,8 +8,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+import ssmc
 from ssmc.checking.teacher_forced import Comparison, ForcedCheck
-from ssmc.errors import UsageError, VerificationError
+from ssmc.errors import ModelError, UsageError, VerificationError
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.operations import Linear, Op, StateSpace, Table
 from ssmc.ir.program import Program
@@ -17,6 +18,7 @@ from ssmc.passes.fold_quantization import FoldQuantization
 from ssmc.pipeline import Pass, PassResult, run_pipeline
 from ssmc.targets.integer.target import IntegerTarget
 from ssmc.verify import random_feeds
+from tests.graph_writer import Graph, signed
 from tests.graphs import Spec, model
 
 SPEC = Spec(form="delta", pool="none", code_bits=6)
@@ -97,3 +99,13 @@ def test_free_scales_differ_at_ties_at_most() -> None:
         check.compare(feeds, found)
     assert found.wrong == 0
     assert found.compared > 10_000
+
+
+def test_codes_of_sums_that_overflow_float32_are_the_fault_of_the_model() -> None:
+    """Inf + x w is infinite in float32 where x w alone is finite; the integers know the exact sum."""
+    g = Graph("round")
+    u = g.quant("x", signed(8, 2.0**-5), "u")
+    y = g.op("MatMul", u, g.const(np.full((2, 2), 3.4e38), np.float32))
+    proto = g.finish(2, g.quant(y, signed(8, 2.0**-4), "out"), ["batch", "time", 2])
+    with pytest.raises(ModelError, match=r"SSMC-M15.*infinite in float32"):
+        ssmc.compile(import_model(proto))
