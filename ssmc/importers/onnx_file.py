@@ -217,13 +217,17 @@ def _check_opset(proto: onnx.ModelProto, source: str) -> None:
 
 
 def _check_nodes(proto: onnx.ModelProto) -> None:
-    """Faults of single nodes for which a word of ours helps more than the checker's."""
-    for node in (node for graph in every_graph(proto) for node in graph.node):
+    """Faults of single nodes for which a word of ours helps more than the checker's, or at which it aborts."""
+    parts = (*every_graph(proto), *proto.functions)
+    for node in (node for part in parts for node in part.node):
         if node.op_type in ("QuantizeLinear", "DequantizeLinear") and (len(node.input) < 2 or not node.input[1]):
             raise ModelError("SSMC-Q01", f"{node.op_type} has no scale", "give it a scale input", proto_name(node))
         for attribute in node.attribute:
             if attribute.name in FLAGS and attribute.i not in (0, 1):
                 fact = f"{node.op_type}: {attribute.name} is {attribute.i}, not 0 or 1"
+                raise ModelError("SSMC-M03", fact, "export the model again", proto_name(node))
+            if attribute.name == "num_outputs" and attribute.i != len(node.output):
+                fact = f"{node.op_type} has {len(node.output)} outputs and says {attribute.i}"
                 raise ModelError("SSMC-M03", fact, "export the model again", proto_name(node))
         training = any(attribute.name == "training_mode" and attribute.i for attribute in node.attribute)
         if node.op_type == "BatchNormalization" and training:

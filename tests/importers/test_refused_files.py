@@ -75,6 +75,17 @@ def test_a_flag_that_is_neither_0_nor_1() -> None:
     assert (error.code, error.fact) == ("SSMC-M03", "ReduceMean: keepdims is 128, not 0 or 1")
 
 
+def test_a_split_into_another_number_of_parts() -> None:
+    """Onnx's shape inference aborts the process."""
+    g, u = start()
+    first = g.op("Split", u, axis=2, num_outputs=2)
+    proto = end(g, first)
+    split = next(node for node in proto.graph.node if node.op_type == "Split")
+    split.output.extend(["second", "third"])
+    error = refusal(proto)
+    assert (error.code, error.fact) == ("SSMC-M03", "Split has 3 outputs and says 2")
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_weights_that_are_not_finite(value: float) -> None:
     g, u = start()
