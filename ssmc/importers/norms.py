@@ -3,7 +3,9 @@
     d = x - mean(x),   y = d / sqrt(mean(d^2) + eps)       (RMSNorm: d = x)
 
 over the last axis, the root as Sqrt with Div, Sqrt with Reciprocal, or Pow with -0.5; gain and bias stay behind it,
-and a gain in front, ``(g d) / sqrt(..)``, becomes the norm's own.
+and a gain in front, ``(g d) / sqrt(..)``, becomes the norm's own. A vector of C numbers over its length is an RMSNorm:
+
+    x / max(|x|, e)  =  C^(-1/2) x / sqrt(mean(x^2) + e^2 / C)          but where |x| is near e, which is tiny
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from ssmc.ir.build import (
 )
 
 RMS_OPSET = 23
+SHORTEST = 1e-6  # a limit of lengths that stands against 0 / 0 and no more
 QUANTIZERS = ("QuantizeLinear", "DequantizeLinear", "Round", "Quant")
 
 
@@ -59,13 +62,30 @@ class _Norm(NamedTuple):
 def _norm(node: ir.Node) -> _Norm | None:
     """What a node divides by its root mean square."""
     if is_op(node, "Div"):
-        return _scaled(node.inputs[0], _behind(node.inputs[1], "Sqrt"))
+        root = _behind(node.inputs[1], "Sqrt")
+        return _over_length(*node.inputs) if root is None else _scaled(node.inputs[0], root)
     if is_op(node, "Mul"):
         for d, factor in (node.inputs, reversed(node.inputs)):
             inner = _behind(_behind(factor, "Reciprocal"), "Sqrt") or _power(factor, -0.5)
             if (found := _scaled(d, inner)) is not None:
                 return found
     return None
+
+
+def _over_length(x: ir.Value | None, length: ir.Value | None) -> _Norm | None:
+    """``x`` over its own length, with the limit that keeps it from 0; the length may be repeated for every entry."""
+    limited = _behind(length, "Expand") or length
+    maker = limited.producer() if limited is not None else None
+    shortest: Array | None = np.zeros(())
+    inner = limited
+    if maker is not None and is_op(maker, "Clip", "Max") and len(maker.inputs) == 2:
+        shortest, inner = constant_array(maker.inputs[1]), maker.inputs[0]
+    if x is None or shortest is None or shortest.size != 1 or not 0 <= (least := shortest.item()) <= SHORTEST:
+        return None
+    size = None if x.shape is None else x.shape[-1]
+    if _reduced(inner, "ReduceL2") is not x or not isinstance(size, int):
+        return None
+    return _Norm(x, least**2 / size, False, np.full(size, size**-0.5))
 
 
 def _scaled(d: ir.Value | None, inner: ir.Value | None) -> _Norm | None:
@@ -103,8 +123,13 @@ def _divided(d: ir.Value, inner: ir.Value) -> _Norm | None:
 
 def _mean_of(value: ir.Value | None) -> ir.Value | None:
     """What a value is the mean of, over the last axis, which it keeps."""
+    return _reduced(value, "ReduceMean")
+
+
+def _reduced(value: ir.Value | None, op_type: str) -> ir.Value | None:
+    """What a value is reduced from, over the last axis, which it keeps."""
     node = value.producer() if value is not None else None
-    if node is None or not is_op(node, "ReduceMean") or node.inputs[0] is None or node.inputs[0].shape is None:
+    if node is None or not is_op(node, op_type) or node.inputs[0] is None or node.inputs[0].shape is None:
         return None
     axes = constant_array(node.inputs[1]) if len(node.inputs) > 1 else None
     keeps = "keepdims" not in node.attributes or node.attributes["keepdims"].as_int() == 1
