@@ -43,7 +43,12 @@ class FoldQuantization(Pass):
         output without a quantizer keeps its accumulator grid.
     Refuses: signals without a quantizer (SSMC-Q06), weights on no grid (SSMC-Q05), operations that mix time
         (SSMC-T01) or have no integer form (SSMC-T02), each by node.
+
+    Attributes:
+        trial: the quantizers stand for those that the data will give: functions may be undefined at some codes.
     """
+
+    trial: bool = False
 
     name = "fold-quantization"
     effect = Effect.BOUNDED
@@ -55,7 +60,7 @@ class FoldQuantization(Pass):
         axes = name_axes(model)
         source = model.graph.inputs[0]
         output = model.graph.outputs[0]
-        emitter = Emitter(source, axes, used={str(output.name)})
+        emitter = Emitter(source, axes, self.trial, used={str(output.name)})
         roles = axes.roles[str(source.name)]
         if roles[:2] != ("N", "T"):
             raise ModelError(

@@ -60,12 +60,14 @@ class Emitter:
     Attributes:
         source: the model's input value.
         axes: measured roles and shapes of the real graph's values.
+        trial: quantizers are not yet what they will be: a function may be undefined at some of their codes.
         exact: False once something had to be approximated.
         applied: names of the quantizers that were closed.
     """
 
     source: ir.Value
     axes: Axes
+    trial: bool = False
     exact: bool = True
     applied: list[str] = field(default_factory=list)
     nodes: list[ir.Node] = field(default_factory=list)
@@ -180,11 +182,12 @@ class Emitter:
 
     def _table(self, signal: Mapped, grid: Grid, name: str) -> ir.Value:
         step = grid.step[:1] if (grid.step == grid.step[0]).all() else grid.step
-        if np.isnan(signal.table).any():
+        if np.isnan(signal.table).any() and not self.trial:
             code = signal.source.lo + int(np.isnan(signal.table).any(0).argmax())
             fact = f"the function between this quantizer and the one before is undefined at code {code}"
             raise ModelError("SSMC-T02", fact, "limit the range of its input, for example by a ReLU", name)
-        codes = np.clip(round_half_even(signal.table / step[:, None]), grid.lo, grid.hi)
+        table = np.where(np.isnan(signal.table), 0.0, signal.table)
+        codes = np.clip(round_half_even(table / step[:, None]), grid.lo, grid.hi)
         return self.emit("Table", name, {"x": signal.source.value}, {"table": codes, "lo": signal.source.lo})
 
     def _requant(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from ssmc.folding.elementwise import elementwise
 from ssmc.folding.emit import Emitter
 from ssmc.folding.operands import Operands, Rule, attribute, refuse, signal_of
 from ssmc.folding.signals import Headed, Signal
@@ -31,12 +32,12 @@ def _head(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
 
 
 def _log(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """Of a softmax at the end of the model."""
+    """Of a softmax at the end of the model; any other is a function of one code."""
     signal = signal_of(node, operands)
-    if not isinstance(signal, Headed) or signal.head != "softmax":
-        raise refuse(
-            node, "a logarithm of a signal has no integer form", "only that of a softmax at the output compiles"
-        )
+    if not isinstance(signal, Headed):
+        return elementwise(node, operands, emitter)
+    if signal.head != "softmax":
+        raise refuse(node, f"the logarithm of a {signal.head}", "end the model with one of them")
     return [Headed(signal.roles, signal.size, signal.source, "log_softmax")]
 
 

@@ -15,23 +15,19 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.errors import ModelError
+from ssmc.folding.elementwise import CLAMPS, FUNCTIONS
 from ssmc.ir.build import constant_array, is_op, node_name
 from ssmc.recognition.axes import Axes
 
 LAYOUT = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Cast", "Dropout", "Expand"})
 SELECT = frozenset({"Split", "Slice", "Gather"})
 AFFINE = frozenset({"Add", "Sub", "Mul", "Div", "BatchNormalization"})
+SAME = frozenset({"Identity", "Cast", "Dropout"})
 HEADS = frozenset({"Softmax", "LogSoftmax", "ArgMax", "Log"})
 REDUCTIONS = frozenset({"ReduceMean", "ReduceSum", "GlobalAveragePool"})
 LARGEST = frozenset({"ReduceMax", "GlobalMaxPool"})
 MATRICES = frozenset({"MatMul", "Gemm", "Conv"})
 NORMS = frozenset({"LayerNormalization", "RMSNormalization"})
-FUNCTIONS = frozenset(
-    {
-        *("Relu", "LeakyRelu", "Sigmoid", "Tanh", "Gelu", "Erf", "Elu", "HardSigmoid", "HardSwish", "Softplus", "Exp"),
-        *("Abs", "Sqrt", "Clip", "Mish", "Selu", "Sin", "Cos", "Sign", "Softsign", "Neg", "Pow", "Max", "Min", "Swish"),
-    }
-)
 
 
 @dataclass
@@ -64,15 +60,37 @@ def maker(value: ir.Value | None) -> ir.Node | None:
     return node
 
 
-class Planner:
-    """Walks the graph once; ``plan`` is the result."""
+def planned(model: ir.Model, axes: Axes) -> Plan:
+    """Where the graph needs quantizers: walked until a walk that knows all of them from the start needs no more.
 
-    def __init__(self, model: ir.Model, axes: Axes) -> None:
-        self.axes = axes
+    Raises:
+        ModelError: SSMC-T02 an operation has no integer form, SSMC-Q06 the output does not depend on the input.
+    """
+    known: frozenset[ir.Value] = frozenset()
+    while True:
+        plan = Planner(model, axes, known).plan
+        if known.issuperset(plan.points):
+            return plan
+        known = known.union(plan.points)
+
+
+class Planner:
+    """Walks the graph once; ``plan`` is the result.
+
+    A value that is made number by number from one other has that as its *root*: functions of several values with the
+    same root are functions of its code.
+    """
+
+    def __init__(self, model: ir.Model, axes: Axes, known: frozenset[ir.Value]) -> None:
+        self.axes, self.known = axes, known
         self.plan = Plan(output_per_step="T" in "".join(axes.roles.get(str(model.graph.outputs[0].name), ())))
         source, output = model.graph.inputs[0], model.graph.outputs[0]
         self.kinds: dict[ir.Value, str] = {source: "raw"}
-        self.same: dict[int, ir.Value] = {}
+        self.coded: set[ir.Value] = set()  # the points, to look up
+        self.roots: dict[ir.Value, ir.Value] = {}
+        self.tabled: set[ir.Value] = set()  # what only a table computes
+        if source in known:
+            self._coded(source)
         for node in model.graph:
             self._visit(node)
         if output not in self.kinds:
@@ -84,14 +102,15 @@ class Planner:
 
     def _coded(self, value: ir.Value) -> None:
         """Put a quantizer behind ``value`` unless there is one."""
-        if value in self.plan.points or self.kinds[value] == "coded":
+        if self._kind(value) == "coded":
             return
         if self.kinds[value] == "raw":
             self.plan.inputs.add(value)
         self.plan.points.append(value)
+        self.coded.add(value)
 
     def _kind(self, value: ir.Value) -> str:
-        return "coded" if value in self.plan.points else self.kinds[value]
+        return "coded" if value in self.coded else self.kinds[value]
 
     def _visit(self, node: ir.Node) -> None:
         signals = [v for v in node.inputs if v is not None and v in self.kinds]
@@ -100,6 +119,39 @@ class Planner:
         kind = self._result(node, signals)
         for out in node.outputs:
             self.kinds[out] = kind
+            if out in self.known:
+                self._coded(out)
+        if node.op_type in FUNCTIONS | AFFINE | SAME:
+            self._trace(node, signals)
+
+    def _trace(self, node: ir.Node, signals: list[ir.Value]) -> None:
+        """Note the root of what a node makes number by number, alike in all channels, and what needs a table."""
+        out, op = node.outputs[0], node.op_type
+        roots = {self._root(value) for value in signals}
+        constants = [constant_array(value) for value in node.inputs if value is not None and value not in signals]
+        alike = op in FUNCTIONS or all(array is not None and array.size == 1 for array in constants)
+        if len(roots) == 1 and alike:
+            self.roots[out] = roots.pop()
+        if self.kinds[out] == "mapped" and (op not in CLAMPS or not self.tabled.isdisjoint(signals)):
+            self.tabled.add(out)
+
+    def _root(self, value: ir.Value) -> ir.Value:
+        return value if value in self.coded else self.roots.get(value, value)
+
+    def _shared(self, value: ir.Value) -> ir.Value:
+        """The root of a value where others read its code too, else the value."""
+        root = self._root(value)
+        taken = root in self.coded and root not in self.plan.inputs
+        return root if taken or (root is not value and len(root.uses()) > 1) else value
+
+    def _one_code(self, signals: list[ir.Value]) -> bool:
+        """Whether all are functions of one value; it gets a quantizer if they are."""
+        first, *others = map(self._root, signals)
+        if any(other is not first for other in others):
+            return False
+        if self._kind(first) != "converted":
+            self._coded(first)
+        return True
 
     def _result(self, node: ir.Node, signals: list[ir.Value]) -> str:
         first = signals[0]
@@ -140,13 +192,21 @@ class Planner:
             return self._matrix(node, first)
         if op in AFFINE and len(signals) == 1:
             return self._affine(node, first)
+        if len(signals) > 1 and op in AFFINE and not self.tabled.isdisjoint(signals) and self._one_code(signals):
+            return "mapped"
         if op in ("Add", "Sub", "Mul") or op in NORMS or op in ("AveragePool", *REDUCTIONS):
             for value in signals:
                 self._coded(value)
             return "mean" if op in ("AveragePool", *REDUCTIONS) else "open"
-        if op in FUNCTIONS:
+        if len(signals) > 1 and op in FUNCTIONS | {"Div"}:
+            if not self._one_code(signals):
+                fact = f"{op} of two signals that are no functions of one quantized value"
+                remedy = "combine signals by sums and products, or leave one quantizer before both"
+                raise ModelError("SSMC-T02", fact, remedy, node_name(node))
+            return "mapped"
+        if op in FUNCTIONS | {"Div"}:
             if self._kind(first) not in ("mapped", "converted"):
-                self._coded(first)
+                self._coded(self._shared(first))
             return "mapped"
         fact = f"operation {op} has no integer form here"
         raise ModelError("SSMC-T02", fact, "replace it, or move it out of the model", node_name(node))

@@ -8,28 +8,21 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.folding.convolutions import ungrouped
+from ssmc.folding.elementwise import FUNCTIONS, elementwise, on_one_table
 from ssmc.folding.embedding_rules import gather
 from ssmc.folding.emit import Emitter, Grid, unquantized_weights
 from ssmc.folding.layout_rules import LAYOUT_RULES
 from ssmc.folding.operands import Operands, Rule, attribute, per_channel, real_constant, refuse, signal_of
 from ssmc.folding.pooling_rules import POOLING_RULES
 from ssmc.folding.signals import (
-    Clamped,
     Coded,
     Columns,
-    Convolved,
     Dense,
     KernelOutput,
-    Mapped,
-    Mean,
-    Mixed,
-    Norm,
-    Picked,
     Product,
     Signal,
     Sum,
 )
-from ssmc.ir.affine import evaluate
 from ssmc.ir.build import constant_array, node_name
 from ssmc.ir.grid import factor_rows
 from ssmc.ir.read_program import constants
@@ -83,7 +76,7 @@ def _negated(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal
 
 
 def _product(node: ir.Node, a: Signal, b: Signal) -> Signal:
-    same = _on_one_table(a, b)
+    same = on_one_table([a, b])
     if same is not None:
         return replace(same[0], table=same[0].table * same[1].table)
     if isinstance(a, Coded) and isinstance(b, Coded) and a.size == b.size:
@@ -95,18 +88,11 @@ def _product(node: ir.Node, a: Signal, b: Signal) -> Signal:
     )
 
 
-def _on_one_table(a: Signal, b: Signal) -> tuple[Mapped, Mapped] | None:
-    """Both signals as functions of the same code, where they are (x * sigmoid(x))."""
-    left = a.mapped() if isinstance(a, Coded) else a
-    right = b.mapped() if isinstance(b, Coded) else b
-    if isinstance(left, Mapped) and isinstance(right, Mapped) and left.source.value is right.source.value:
-        return left, right
-    return None
-
-
 def _div(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    if operands[0] is None or operands[1] is not None:
-        raise refuse(node, "a division by a signal", "multiply by a quantized table instead")
+    if operands[1] is not None:
+        if on_one_table([signal for signal in operands if signal is not None]) is None:
+            raise refuse(node, "a division by a signal", "multiply by a quantized table instead")
+        return elementwise(node, operands, emitter)
     signal, divisor, _ = _split_operands(node, operands)
     if not divisor.all():
         raise refuse(node, "a division by 0", "divide by numbers other than 0")
@@ -126,7 +112,7 @@ def _add(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
 
 
 def _sum(node: ir.Node, a: Signal, b: Signal, sign: float) -> Signal:
-    same = _on_one_table(a, b) if not (isinstance(a, Coded) and isinstance(b, Coded)) else None
+    same = on_one_table([a, b]) if not (isinstance(a, Coded) and isinstance(b, Coded)) else None
     if same is not None:
         return replace(same[0], table=same[0].table + sign * same[1].table)
     if isinstance(a, Coded) and isinstance(b, Coded) and a.size == b.size and a.rate == b.rate:
@@ -220,58 +206,6 @@ def _state_space(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Si
     return [Coded(opened.roles, step.size, value, int(lo.min()), int(hi.max()), step.ravel(), zero, "step")]
 
 
-def _elementwise(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """Of a value of at most 12 bits, and constants: a table. Relu, Clip, Max, Min: of any quantized value."""
-    position = next(i for i, x in enumerate(operands) if x is not None)
-    signal = operands[position]
-    table = signal.mapped() if isinstance(signal, Coded) else signal
-    if not isinstance(table, Mapped):
-        bounds = _bounds(node, position)
-        if bounds is not None and isinstance(signal, CLAMPED):
-            return [Clamped(signal.roles, signal.size, signal, *bounds)]
-        raise refuse(
-            node, f"the input of {node.op_type} is not quantized (to at most 12 bits)", "quantize it", "SSMC-Q06"
-        )
-
-    arrays = [constant_array(value) for value in node.inputs]
-    others = [a for i, a in enumerate(arrays) if i != position and node.inputs[i] is not None]
-    if any(array is None for array in others):
-        raise refuse(node, f"{node.op_type} of two signals", "only constants may be combined with a signal here")
-    if any(array is not None and array.size != 1 for array in others):
-        raise refuse(node, f"{node.op_type} with an array", "use one constant for all channels")
-
-    def function(x: FloatArray) -> FloatArray:
-        given = [x if i == position else array for i, array in enumerate(arrays)]
-        return np.asarray(evaluate(node, given)[0], np.float64)
-
-    return [table.apply(function)]
-
-
-def _bounds(node: ir.Node, position: int) -> tuple[float, float] | None:
-    """The range to which a node limits its signal, where it does only that, to constants."""
-    if node.op_type == "Relu":
-        return 0.0, np.inf
-    arrays = [constant_array(value) for value in node.inputs]
-    given = [None if array is None or array.size != 1 else float(array.ravel()[0]) for array in arrays]
-    missing = [value is not None and number is None for value, number in zip(node.inputs, given, strict=True)]
-    if node.op_type not in ("Clip", "Max", "Min") or any(missing[:position] + missing[position + 1 :]):
-        return None
-    if node.op_type != "Clip":
-        numbers = [number for number in given if number is not None]
-        if node.op_type == "Max":
-            return max(numbers, default=-np.inf), np.inf
-        return -np.inf, min(numbers, default=np.inf)
-    low, high = [*given[1:], None, None][:2]
-    return -np.inf if low is None else low, np.inf if high is None else high
-
-
-CLAMPED = (Coded, Clamped, Dense, Picked, Product, Sum, Mean, Norm, Convolved, Mixed, KernelOutput)
-
-_FUNCTIONS = (
-    "Relu", "Sigmoid", "Tanh", "Gelu", "Erf", "HardSigmoid", "HardSwish", "Elu", "LeakyRelu", "Softplus", "Exp", "Abs",
-    "Sqrt", "Clip", "Mish", "Selu", "Sin", "Cos", "Sign", "Softsign", "Pow", "Max", "Min", "Swish",
-)  # fmt: skip
-
 RULES: dict[tuple[str, str], Rule] = {
     **LAYOUT_RULES,
     **POOLING_RULES,
@@ -279,7 +213,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("ssmc", "Quant"): _quant,
     ("ssmc", "StateSpace"): _state_space,
     ("ssmc", "StateSpaceAfter"): _state_space,
-    **{("", op): _elementwise for op in _FUNCTIONS},
+    **{("", op): elementwise for op in FUNCTIONS},
     ("", "Neg"): _negated,
     ("", "Mul"): _mul,
     ("", "Div"): _div,
