@@ -9,9 +9,10 @@ import onnx_ir as ir
 
 from ssmc.folding import rules
 from ssmc.folding.convolutions import convolved
+from ssmc.folding.delays import delayed, without_last_steps
 from ssmc.folding.emit import Emitter
 from ssmc.folding.operands import Operands, Rule, channel_axis, per_channel, real_constant, refuse
-from ssmc.folding.signals import Coded, Convolved, Mapped, Mixed, Norm, Padded, Signal, Statistic
+from ssmc.folding.signals import Coded, Convolved, Mapped, Mixed, Norm, Padded, Shortened, Signal, Statistic
 from ssmc.ir.rounding import IntArray
 
 
@@ -120,7 +121,7 @@ def _conv(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
 
 
 def _pad(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """By zeros before the first step, in front of a convolution."""
+    """By zeros before the first step, in front of a convolution, or in place of as many last steps: a delay."""
     signal = operands[0]
     pads = real_constant(node.inputs[1], node).astype(np.int64)
     axes = node.inputs[3] if len(node.inputs) > 3 else None
@@ -129,11 +130,15 @@ def _pad(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     value = node.inputs[2] if len(node.inputs) > 2 else None
     zero = value is None or not real_constant(value, node).any()
     constant = "mode" not in node.attributes or node.attributes["mode"].as_string() == "constant"
-    if isinstance(signal, Coded) and zero and constant and len(pads) == 2 * len(signal.roles):
+    if isinstance(signal, Coded | Shortened) and zero and constant and len(pads) == 2 * len(signal.roles):
         before, after = pads[: len(signal.roles)], pads[len(signal.roles) :]
         time = signal.roles.index("T") if "T" in signal.roles else 0
-        if not after.any() and before.sum() == before[time]:
-            return [Padded(signal.roles, signal.size, signal, int(before[time]))]
+        source, cut = (signal.source, signal.cut) if isinstance(signal, Shortened) else (signal, 0)
+        steps, cut = int(before[time]), cut - int(after[time])
+        if np.abs(pads).sum() == steps + abs(int(after[time])) and cut == steps > 0:
+            return [delayed(node, source, steps, emitter)]
+        if not after.any() and before.sum() == steps and not cut:
+            return [Padded(signal.roles, signal.size, source, steps)]
     raise refuse(node, "a padding that is not zeros before the first step", "pad time with zeros, before", "SSMC-T01")
 
 
@@ -145,8 +150,11 @@ def _of_every_axis(pads: IntArray, axes: IntArray, rank: int) -> IntArray:
 
 
 def _slice(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """Of neighbouring channels, of the last step, or of a convolution's tail that was padded behind."""
+    """Of neighbouring channels, of the last step, of a convolution's tail that was padded behind, or of a delay's."""
     signal = operands[0]
+    shorter = without_last_steps(node, signal, emitter)
+    if shorter is not None:
+        return [shorter]
     if not isinstance(signal, Convolved | Mixed) or not signal.tail:
         return rules.RULES["", "Slice"](node, operands, emitter)
     before, after = (emitter.axes.shapes[str(v.name)] for v in (node.inputs[0], node.outputs[0]) if v is not None)

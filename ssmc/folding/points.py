@@ -221,7 +221,8 @@ class Planner:
     def _over_time(self, node: ir.Node, value: ir.Value) -> bool:
         roles = self.axes.roles.get(str(value.name), ())
         out = self.axes.roles.get(str(node.outputs[0].name), ())
-        return "T" in roles and "T" not in out
+        lengths = (self.axes.shapes[str(one.name)] for one in (value, node.outputs[0]))
+        return "T" in roles and ("T" not in out or len({sizes[roles.index("T")] for sizes in lengths}) > 1)
 
     def _matrix(self, node: ir.Node, signal: ir.Value) -> str:
         self._coded(signal)

@@ -308,6 +308,14 @@ class Padded(Signal):
 
 
 @dataclass(frozen=True)
+class Shortened(Signal):
+    """A code value without its last ``cut`` steps, on its way into a padding that makes up for them."""
+
+    source: Coded
+    cut: int
+
+
+@dataclass(frozen=True)
 class Convolved(Summed):
     """Causal convolution per channel: ``sum_k taps[c, k] x[t - k] + offset``; taps (size, K).
 

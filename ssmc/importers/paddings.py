@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.errors import ModelError
-from ssmc.ir.build import add_constant, constant_array, is_op, node_name, required
+from ssmc.ir.build import add_constant, constant_array, is_op, node_name, remove_dead, required
 
 
 def spell_paddings(model: ir.Model) -> None:
@@ -23,6 +23,7 @@ def spell_paddings(model: ir.Model) -> None:
             _spell_automatic(node)
         if is_op(node, "Concat") and len(node.inputs) == 2:
             _pad_in_front(model.graph, node)
+    remove_dead(model.graph)  # what zeros took their shape from
 
 
 def _spell_automatic(node: ir.Node) -> None:
@@ -55,8 +56,9 @@ def _pad_in_front(graph: ir.Graph, node: ir.Node) -> None:
     axis, shape = node.attributes["axis"].as_int(), None if zeros is None else zeros.shape
     if zeros is None or signal is None or shape is None or not _is_zero(zeros):
         return
-    length, axis = shape.dims[axis], axis % len(shape)
-    if not isinstance(length, int):
+    axis %= len(shape)
+    length = _length(zeros, axis)
+    if length is None:
         return
     pads = np.zeros(2 * len(shape), np.int64)
     pads[axis] = length
@@ -70,6 +72,23 @@ def _pad_in_front(graph: ir.Graph, node: ir.Node) -> None:
     old.replace_all_uses_with(new, replace_graph_outputs=True)
     graph.remove(node, safe=True)
     new.name = text
+
+
+def _length(value: ir.Value | None, axis: int) -> int | None:
+    """The fixed length of an axis: declared, or that of the first steps from whose shape the value is made."""
+    if value is None or value.shape is None:
+        return None
+    length, node = value.shape.dims[axis], value.producer()
+    if isinstance(length, int) or node is None:
+        return length if isinstance(length, int) else None
+    if is_op(node, "ConstantOfShape", "Expand"):
+        shape = required(node, len(node.inputs) - 1).producer()
+        return _length(shape.inputs[0], axis) if shape is not None and is_op(shape, "Shape") else None
+    start, stop, axes, step = ([*map(constant_array, node.inputs[1:]), None, None, None, None])[:4]
+    if not is_op(node, "Slice") or axes is None or axes.ravel().tolist() not in ([axis], [axis - len(value.shape)]):
+        return None
+    first = start is not None and not start.any() and (step is None or (step == 1).all())
+    return int(stop.ravel()[0]) if first and stop is not None and stop.ravel()[0] > 0 else None
 
 
 def _is_zero(value: ir.Value) -> bool:

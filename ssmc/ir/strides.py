@@ -41,9 +41,10 @@ def enough_steps(graph: ir.Graph, steps: int) -> int:
 
 
 def _tail(node: ir.Node) -> int:
-    """Steps that a slice of the last ones takes: a sequence that is shorter does not show that it is one."""
-    starts = constant_array(node.inputs[1]) if is_op(node, "Slice") else None
-    return 0 if starts is None or starts.size != 1 else min(max(-int(starts.ravel()[0]), 0), LONGEST_TAIL)
+    """Last steps that a slice takes or leaves out: a sequence that is shorter does not show that it is one."""
+    ends = [constant_array(value) for value in node.inputs[1:3]] if is_op(node, "Slice") else []
+    found = [min(max(-int(end.item()), 0), LONGEST_TAIL) for end in ends if end is not None and end.size == 1]
+    return max(found, default=0)
 
 
 def _kernel(node: ir.Node) -> list[int]:

@@ -1,0 +1,60 @@
+"""A value delayed by whole steps: as many zeros in front as steps are cut off behind, in either order.
+
+A delay is a state space that keeps the last inputs; its codes are those of its input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+
+from ssmc.folding.emit import Emitter, Grid
+from ssmc.folding.operands import real_constant, refuse
+from ssmc.folding.signals import Coded, Convolved, Padded, Shortened, Signal
+from ssmc.ir.build import is_op
+
+
+def delayed(node: ir.Node, signal: Coded, steps: int, emitter: Emitter) -> Coded:
+    """``x[t - steps]``, 0 before the first step.
+
+    Raises:
+        ModelError: SSMC-Q06 where no code is 0.
+    """
+    if signal.offset.any() or not signal.lo <= 0 <= signal.hi:
+        fact = "a delay of a value that has no code for 0, which stands before the first step"
+        raise refuse(node, fact, "quantize it with a zero point in its range, and add constants behind", "SSMC-Q06")
+    ones, taps = np.ones(signal.size), np.zeros((signal.size, steps + 1))
+    taps[:, -1] = 1.0
+    codes = Convolved(signal.roles, signal.size, replace(signal, scale=ones), taps, np.zeros(signal.size))
+    grid = Grid(ones, ones, signal.lo, signal.hi)
+    return replace(emitter.close(codes, grid, str(node.outputs[0].name)), scale=signal.scale)
+
+
+def without_last_steps(node: ir.Node, signal: Signal | None, emitter: Emitter) -> Signal | None:
+    """What a Slice that cuts off the last steps gives: a delay behind a padding, or what a padding makes one.
+
+    None where the node is another slice.
+    """
+    cut = _cut(node, signal, emitter)
+    if cut and isinstance(signal, Padded) and signal.before == cut:
+        return delayed(node, signal.source, cut, emitter)
+    padded = all(is_op(use.node, "Pad") for use in node.outputs[0].uses())
+    if cut and padded and isinstance(signal, Coded) and not node.outputs[0].is_graph_output():
+        return Shortened(signal.roles, signal.size, signal, cut)
+    return None
+
+
+def _cut(node: ir.Node, signal: Signal | None, emitter: Emitter) -> int:
+    """How many last steps a slice cuts off and nothing else; 0: it is another one. Lengths are measured."""
+    if not isinstance(signal, Padded | Coded) or "T" not in signal.roles:
+        return 0
+    given, out = node.inputs[0], node.outputs[0]
+    if given is None or "T" not in emitter.axes.roles.get(str(out.name), ()):
+        return 0
+    others = [real_constant(value, node) for value in (node.inputs[1], *node.inputs[4:]) if value is not None]
+    before, after = (emitter.axes.shapes[str(value.name)] for value in (given, out))
+    cut, time = [a - b for a, b in zip(before, after, strict=True)], signal.roles.index("T")
+    whole = not others[0].any() and all((steps == 1).all() for steps in others[1:])
+    return cut[time] if whole and sum(map(abs, cut)) == cut[time] else 0

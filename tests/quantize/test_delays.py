@@ -1,0 +1,94 @@
+"""Values delayed by whole steps, as models of time shifts write them: the same codes, later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import ssmc
+from ssmc.errors import ModelError
+from ssmc.ir.operations import StateSpace
+from ssmc.quantize import quantize
+from ssmc.verify import run_onnx
+from tests.graph_writer import Graph
+from tests.quantize.test_quantize import FEATURES, samples, save
+
+C, ENDLESS = 4, (1 << 63) - 1
+Write = Callable[[Graph, str, int], str]
+
+
+def pad(g: Graph, x: str, before: int, after: int = 0) -> str:
+    return g.op("Pad", x, g.const([0, before, 0, 0, after, 0], np.int64))
+
+
+def cut(g: Graph, x: str, start: int, stop: int) -> str:
+    return g.op("Slice", x, *(g.const([number], np.int64) for number in (start, stop, 1)))
+
+
+def behind(g: Graph, zeros: str, x: str, k: int) -> str:
+    return g.op("Concat", zeros, cut(g, x, 0, -k), axis=1)
+
+
+def zeros_like_first(g: Graph, x: str, k: int) -> str:
+    shape = g.op("Shape", cut(g, x, 0, k))
+    return behind(g, g.op("Expand", g.const(0.0), shape), x, k)
+
+
+def zeros_of_batch(g: Graph, x: str, k: int) -> str:
+    batch = g.op("Shape", x, start=0, end=1)
+    shape = g.op("Concat", batch, g.const([k, C], np.int64), axis=0)
+    return behind(g, g.op("ConstantOfShape", shape), x, k)
+
+
+def to_the_length(g: Graph, x: str, k: int) -> str:
+    length = g.op("Shape", x, start=1, end=2)
+    return g.op("Slice", pad(g, x, k), g.const([0], np.int64), length, g.const([1], np.int64), g.const([1], np.int64))
+
+
+WRITTEN: dict[str, Write] = {
+    "negative padding": lambda g, x, k: pad(g, x, k, -k),
+    "padding, then a slice": lambda g, x, k: cut(g, pad(g, x, k), 0, -k),
+    "a slice, then a padding": lambda g, x, k: pad(g, cut(g, x, 0, -k), k),
+    "a slice to the length": to_the_length,
+    "zeros of the first steps in front": zeros_like_first,
+    "zeros of the batch in front": zeros_of_batch,
+}
+
+
+def shifted(write: Write, k: int) -> onnx.ModelProto:
+    """A coder, the mixture of its signal with the delayed one, and a matrix."""
+    rng, g = np.random.default_rng(k), Graph()
+    u = g.op("MatMul", "x", g.const(rng.standard_normal((FEATURES, C))))
+    mixed = g.op("Add", g.op("Mul", u, g.const(rng.random(C))), g.op("Mul", write(g, u, k), g.const(rng.random(C))))
+    y = g.op("MatMul", g.op("Relu", mixed), g.const(rng.standard_normal((C, 2))))
+    return g.finish(FEATURES, y, ["batch", "time", 2])
+
+
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("written", WRITTEN)
+def test_every_spelling_is_a_delay(written: str, k: int, tmp_path: Path) -> None:
+    proto = shifted(WRITTEN[written], k)
+    made = quantize(save(proto, tmp_path), samples())
+    assert made.fidelity.sqnr_db > 25
+    bundle = ssmc.compile(save(made.model, tmp_path, "made.onnx"))
+    assert [op.n_state for op in bundle.compiled.program.ops if isinstance(op, StateSpace)] == [k]
+    x = samples(4).flat.reshape(4, -1, FEATURES)
+    for steps in (k + 1, 29):
+        assert np.array_equal(bundle.run(x[:, :steps]), run_onnx(made.model, {"x": x[:, :steps]})[0])
+
+
+@pytest.mark.parametrize(
+    ("write", "fact"),
+    [
+        (lambda g, x, k: pad(g, x, -k, k), "a padding that is not zeros before the first step"),
+        (lambda g, x, k: pad(g, cut(g, x, k, ENDLESS), k), "a slice of axis T"),
+        (lambda g, x, k: cut(g, pad(g, x, k + 1, -1), 0, -k), "a padding that is not zeros before the first step"),
+    ],
+)
+def test_what_looks_ahead_or_starts_late_is_none(write: Write, fact: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=f"SSMC-T01.*{fact}"):
+        quantize(save(shifted(write, 2), tmp_path), samples())
