@@ -1,7 +1,8 @@
 """What a file computes of constants alone, where what is read later depends on it.
 
 Exporters write short lists as graphs: torch turns the ``(left, right)`` of a padding around by a Slice that runs
-backwards, and compares the weight of ``lerp`` with 1/2. Only whole numbers and truth values are folded here, and only
+backwards, compares the weight of ``lerp`` with 1/2, and computes the halves of ``chunk`` from the number of channels,
+which it reads from a Shape. Only whole numbers and truth values are folded here, and only
 few of them: real constants are left to the pass `fold_constants`, and codes to their quantizers.
 """
 
@@ -27,7 +28,19 @@ from ssmc.ir.build import (
 
 MOST = 64  # numbers that a node reads or makes: axes, sizes, bounds, paddings
 OPERATORS = (
-    *("Add", "Cast", "Concat", "ConstantOfShape", "Equal", "Gather", "Greater", "GreaterOrEqual", "Identity", "Less"),
+    *(
+        "Add",
+        "Cast",
+        "Concat",
+        "ConstantOfShape",
+        "Div",
+        "Equal",
+        "Gather",
+        "Greater",
+        "GreaterOrEqual",
+        "Identity",
+        "Less",
+    ),
     *("LessOrEqual", "Mul", "Not", "Reshape", "Slice", "Sub", "Transpose"),
 )
 WHOLE = (ir.DataType.INT64, ir.DataType.BOOL)
@@ -40,8 +53,11 @@ def fold_small_constants(model: ir.Model) -> None:
         for node in list(graph):
             if is_op(node, "Where"):
                 found |= _choose(graph, node)
+            elif (sizes := _fixed_sizes(node)) is not None:
+                _replace(node, model.graph, sizes)
+                found = True
             elif is_op(node, *OPERATORS) and _is_small(node):
-                _fold(node, model.graph)
+                _replace(node, model.graph, evaluate(node, [constant_array(value) for value in node.inputs])[0])
                 found = True
     for graph in reversed(list(graphs(model.graph))) if found else ():
         remove_dead(graph)
@@ -53,12 +69,27 @@ def _is_small(node: ir.Node) -> bool:
     out = node.outputs[0]
     if len(known) < len(given) or out.dtype not in WHOLE or out.is_graph_output():
         return False
+    if is_op(node, "Div") and (known[1] <= 0).any():  # onnxruntime says what is wrong
+        return False
     size = math.prod(known[0].ravel().tolist()) if is_op(node, "ConstantOfShape") else 0
     return all(array.size <= MOST for array in known) and 0 <= size <= MOST
 
 
-def _fold(node: ir.Node, main: ir.Graph) -> None:
-    result = evaluate(node, [constant_array(value) for value in node.inputs])[0]
+def _fixed_sizes(node: ir.Node) -> Array | None:
+    """What a Gather takes from a Shape, where these axes have lengths that are fixed."""
+    shape = node.inputs[0].producer() if is_op(node, "Gather") and node.inputs[0] is not None else None
+    given = shape.inputs[0] if shape is not None and is_op(shape, "Shape") else None
+    taken = constant_array(node.inputs[1]) if given is not None else None
+    if shape is None or given is None or given.shape is None or taken is None or node.outputs[0].is_graph_output():
+        return None
+    start, end = (shape.attributes[key].as_int() if key in shape.attributes else None for key in ("start", "end"))
+    sizes = given.shape.dims[start:end]
+    chosen = [sizes[index] for index in taken.ravel().tolist() if -len(sizes) <= index < len(sizes)]
+    fixed = [size for size in chosen if isinstance(size, int)]
+    return np.reshape(fixed, taken.shape) if len(fixed) == taken.size <= MOST else None
+
+
+def _replace(node: ir.Node, main: ir.Graph, result: Array) -> None:
     dtype = np.bool_ if node.outputs[0].dtype == ir.DataType.BOOL else np.int64
     node.outputs[0].replace_all_uses_with(add_constant(main, f"{node_name(node)}.folded", result, dtype))
     graph_of(node).remove(node, safe=True)

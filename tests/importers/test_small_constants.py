@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import onnx
 import pytest
 
+from ssmc.errors import ModelError
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.build import graphs, is_op
 from ssmc.verify import run_onnx
@@ -45,3 +48,25 @@ def test_a_choice_that_would_be_made_wider_stays() -> None:
     y = g.op("Where", g.const(True, np.bool_), g.const(0.5), "x")
     model = import_model(g.finish(3, y, ["batch", "time", 3]))
     assert any(is_op(node, "Where") for node in model.graph)
+
+
+def test_halves_that_are_computed_from_the_number_of_channels() -> None:
+    """``x.chunk(2, -1)`` as torch's older exporter writes it."""
+    g = Graph("qdq")
+    size = g.op("Gather", g.op("Shape", "x"), g.const(-1, np.int64), axis=0)
+    half = g.op("Div", g.op("Add", size, g.const([1], np.int64)), g.const([2], np.int64))
+    last = g.const([-1], np.int64)
+    ends = (g.const([0], np.int64), half, g.op("Reshape", size, g.const([1], np.int64)))
+    parts = [g.op("Slice", "x", start, stop, last) for start, stop in pairwise(ends)]
+    proto = g.finish(3, g.op("Concat", *reversed(parts), axis=-1), ["batch", "time", 3])
+    model = import_model(proto)
+    assert not any(is_op(node, "Shape", "Gather", "Div") for node in model.graph)
+    assert np.array_equal(run_onnx(model, {"x": X})[0], X[..., [2, 0, 1]])
+
+
+def test_a_division_by_zero_is_left_to_onnxruntime() -> None:
+    g = Graph("qdq")
+    start = g.op("Div", g.const([3], np.int64), g.const([0], np.int64))
+    y = g.op("Slice", "x", start, g.const([9], np.int64), g.const([1], np.int64))
+    with pytest.raises(ModelError, match=r"SSMC-M05.*division by zero"):
+        import_model(g.finish(3, y, ["batch", "time", 3]))
