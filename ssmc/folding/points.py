@@ -25,7 +25,7 @@ AFFINE = frozenset({"Add", "Sub", "Mul", "Div", "BatchNormalization"})
 SAME = frozenset({"Identity", "Cast", "Dropout"})
 HEADS = frozenset({"Softmax", "LogSoftmax", "ArgMax", "Log"})
 REDUCTIONS = frozenset({"ReduceMean", "ReduceSum", "GlobalAveragePool"})
-LARGEST = frozenset({"ReduceMax", "GlobalMaxPool"})
+LARGEST = frozenset({"ReduceMax", "ReduceMin", "GlobalMaxPool"})
 MATRICES = frozenset({"MatMul", "Gemm", "Conv"})
 NORMS = frozenset({"LayerNormalization", "RMSNormalization"})
 

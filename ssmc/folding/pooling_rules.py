@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
-from ssmc.folding.emit import Emitter
+from ssmc.folding.emit import Emitter, Grid
 from ssmc.folding.layout_rules import without
 from ssmc.folding.operands import Operands, Rule, attribute, per_channel, real_constant, refuse
 from ssmc.folding.signals import Coded, Convolved, Ending, Mean, Newest, Signal, Sliding, Total
@@ -60,9 +60,25 @@ def _largest(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal
     signal, roles = _time(node, operands)
     if isinstance(signal, Ending):
         raise refuse(node, f"{node.op_type} of the last steps alone", "take their mean or sum", "SSMC-T01")
-    if (signal.scale <= 0).any():
-        raise refuse(node, "the largest of a negated value", "quantize it after the negation", "SSMC-Q06")
-    return [replace(emitter.largest(signal, str(node.outputs[0].name)), roles=roles)]
+    name = str(node.outputs[0].name)
+    return [replace(emitter.largest(_upright(signal, name, emitter), name), roles=roles)]
+
+
+def _smallest(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
+    """Over time, of a quantized value: what is largest of its negation, negated."""
+    minus = [None if signal is None else signal.scaled(np.full(signal.size, -1.0)) for signal in operands]
+    (found,) = _largest(node, minus, emitter)
+    return [found.scaled(np.full(found.size, -1.0)) or found]
+
+
+def _upright(signal: Coded, name: str, emitter: Emitter) -> Coded:
+    """The same value with codes that grow with it: those of negated channels are negated."""
+    if (signal.scale > 0).all():
+        return signal
+    step, zero = np.abs(signal.scale), np.zeros(signal.size)
+    grid = Grid(step, step, min(signal.lo, -signal.hi), max(signal.hi, -signal.lo))
+    codes = emitter.close(replace(signal, offset=zero), grid, f"{name}.negated")
+    return replace(codes, offset=signal.offset)
 
 
 def _moving_average(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
@@ -79,6 +95,7 @@ def _moving_average(node: ir.Node, operands: Operands, emitter: Emitter) -> list
 POOLING_RULES: dict[tuple[str, str], Rule] = {
     **{("", op): _mean for op in ("ReduceMean", "GlobalAveragePool")},
     **{("", op): _largest for op in ("ReduceMax", "GlobalMaxPool")},
+    ("", "ReduceMin"): _smallest,
     ("", "ReduceSum"): _total,
     ("ssmc", "MovingAverage"): _moving_average,
 }

@@ -69,7 +69,9 @@ def _is_small(node: ir.Node) -> bool:
     out = node.outputs[0]
     if len(known) < len(given) or out.dtype not in WHOLE or out.is_graph_output():
         return False
-    if is_op(node, "Div") and (known[1] <= 0).any():  # onnxruntime says what is wrong
+    if is_op(node, "Div") and not all(
+        number > 0 for number in known[1].ravel().tolist()
+    ):  # onnxruntime says what is wrong
         return False
     size = math.prod(known[0].ravel().tolist()) if is_op(node, "ConstantOfShape") else 0
     return all(array.size <= MOST for array in known) and 0 <= size <= MOST

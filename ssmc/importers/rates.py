@@ -11,7 +11,10 @@ from ssmc.ir.strides import group_of
 
 MEETS = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Concat", "Where")
 #: behind these, time has ended, or a convolution's own padding is not known
-UNKNOWN = ("ReduceMean", "ReduceSum", "ReduceMax", "Gather", "GlobalAveragePool", "GlobalMaxPool", "Shape", "Pad")
+UNKNOWN = (
+    *("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "Gather", "GlobalAveragePool", "GlobalMaxPool", "Shape"),
+    "Pad",
+)
 SAME = Group(1, 0, rest=False)
 
 

@@ -27,6 +27,8 @@ POOLS = {
     "mean of the negation": ("n = Neg (u)\n z = ReduceMean <keepdims: int = 0> (n, one)", lambda u: -u.mean(1)),
     "sum": ("z = ReduceSum <keepdims: int = 0> (u, one)", lambda u: u.sum(1)),
     "max": ("z = ReduceMax <keepdims: int = 0> (u, one)", lambda u: u.max(1)),
+    "max of the negation": ("n = Neg (u)\n z = ReduceMax <keepdims: int = 0> (n, one)", lambda u: (-u).max(1)),
+    "min": ("z = ReduceMin <keepdims: int = 0> (u, one)", lambda u: u.min(1)),
     "last": ("z = Gather <axis: int = 1> (u, last)", lambda u: u[:, -1]),
     "last, by the length": (
         "n = Shape <start: int = 1, end: int = 2> (u)\n k = Sub (n, one)\n l = Gather <axis: int = 1> (u, k)\n"
@@ -136,10 +138,6 @@ def test_a_pooling_plus_a_constant_gets_a_quantizer_of_its_own(pool: str, tmp_pa
 REFUSED = {
     "largest of the last steps": (
         "s = Slice (u, m3, end, one)\n z = ReduceMax <keepdims: int = 0> (s, one)", "SSMC-T01",
-    ),
-    "smallest": ("z = ReduceMin <keepdims: int = 0> (u, one)", "SSMC-T02"),
-    "largest of a negation": (
-        "n = Neg (u)\n z = ReduceMax <keepdims: int = 0> (n, one)", "SSMC-Q06",
     ),
     "sum plus a constant": ("s = ReduceSum <keepdims: int = 0> (u, one)\n z = Add (s, half)", "SSMC-T02"),
 }  # fmt: skip
