@@ -82,7 +82,7 @@ def _over_length(x: ir.Value | None, length: ir.Value | None) -> _Norm | None:
         shortest, inner = constant_array(maker.inputs[1]), maker.inputs[0]
     if x is None or shortest is None or shortest.size != 1 or not 0 <= (least := shortest.item()) <= SHORTEST:
         return None
-    size = None if x.shape is None else x.shape[-1]
+    size = x.shape[-1] if x.shape else None
     if _reduced(inner, "ReduceL2") is not x or not isinstance(size, int):
         return None
     return _Norm(x, least**2 / size, False, np.full(size, size**-0.5))
