@@ -27,6 +27,11 @@ settings.register_profile(
 settings.load_profile("ssmc")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests first, so that no process waits for one of them at the end."""
+    items.sort(key=lambda item: "test_pages.py" not in item.nodeid)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def libraries_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Built C libraries are kept for this run only, in one folder for all its workers."""
