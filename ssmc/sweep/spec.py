@@ -209,7 +209,8 @@ def _type_of(path: Path, key: str, target: str) -> type | None:
         return PLAIN[key][0]
     quantize = [f"{QUANTIZE}{field.name}" for field in fields(QuantizeConfig)]
     if key in quantize:
-        return type(getattr(QuantizeConfig(), key.removeprefix(QUANTIZE)))
+        default = getattr(QuantizeConfig(), key.removeprefix(QUANTIZE))
+        return int if default is None else type(default)  # None stands for the width of something else
     hardware = {f"{table}.{name}": rule for table in sections() for name, rule in rules(table).items()}
     if key in hardware:
         return hardware[key].kind

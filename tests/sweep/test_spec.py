@@ -92,6 +92,7 @@ def test_hardware_and_ranges_may_be_files_beside_the_sweep(tmp_path: Path) -> No
         ('[grid]\nmodel = ["a\\u0000b"]', "SSMC-W02", "NUL"),
         ('[grid]\nmodel = ["/dev/zero"]', "SSMC-W03", "not a file"),
         ('[grid]\n"quantize.kernel_bits" = [8]', "SSMC-W03", "calibration"),
+        ('[grid]\n"quantize.converter_bits" = [8]', "SSMC-W03", "calibration"),
         ('[grid]\nplase = ["analog"]', "SSMC-W02", "place"),
         ("grid = 3", "SSMC-W03", "0 points"),
         ("[gird]\nsteps = [1]", "SSMC-W02", "gird"),
