@@ -34,6 +34,7 @@ from ssmc.importers.protos import every_graph, invalid, parsed, proto_name, unde
 from ssmc.importers.qonnx import QONNX, attach_bodies
 from ssmc.importers.rates import refuse_mixed_rates
 from ssmc.importers.refusals import refuse_early, refuse_float64
+from ssmc.importers.repeated import spell_repeated
 from ssmc.importers.rewritten import require_same
 from ssmc.importers.scan_axes import scan_first_axes
 from ssmc.importers.shapes import with_free_sizes, with_shapes
@@ -149,6 +150,7 @@ def _spell(model: ir.Model, file: onnx.ModelProto, budgets: Budgets, source: str
     einsum_to_matmul(model.graph)
     turn_first_factors(model)
     spell_paddings(model)
+    spell_repeated(model)
     spelled = [one_hot_to_gather(model.graph), fuse_norms(model), plain_softplus(model), spell_lengths(model)]
     if any([*spelled, loops_to_scans(model)]):
         require_same(file, model, budgets, source)
