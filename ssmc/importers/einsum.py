@@ -19,8 +19,14 @@ def einsum_to_matmul(graph: ir.Graph) -> None:
     for node in list(graph):
         if is_op(node, "Einsum") and len(node.inputs) == 2:
             _rewrite(graph, node)
-        elif is_op(node, "MatMul"):
-            _join_heads(graph, node, node.inputs[0], constant_array(node.inputs[1]), rows=1)
+    for node in list(graph):
+        if is_op(node, "MatMul"):
+            x, weight = node.inputs[0], constant_array(node.inputs[1])
+            heads = _heads(x)
+            if weight is not None and weight.ndim == 2 and heads:
+                _join_heads(graph, node, x, np.broadcast_to(weight, (heads, *weight.shape)), rows=0)
+            else:
+                _join_heads(graph, node, x, weight, rows=1)
 
 
 def turn_first_factors(model: ir.Model) -> None:
@@ -60,6 +66,14 @@ def _rewrite(graph: ir.Graph, node: ir.Node) -> None:
             value = add_constant(graph, f"{node_name(node)}.matrix", weight.T, np.float32)
         replace_node(graph, node, ir.node("MatMul", [node.inputs[signal], value], name=node_name(node)))
         return
+
+
+def _heads(x: ir.Value | None) -> int:
+    """Into how many heads a Reshape parts the channels of (batch, time, heads, in), 0 where it does not."""
+    maker = None if x is None else x.producer()
+    if x is None or x.shape is None or maker is None or not is_op(maker, "Reshape") or len(x.shape) != 4:
+        return 0
+    return x.shape[2] if isinstance(x.shape[2], int) else 0
 
 
 def _join_heads(graph: ir.Graph, node: ir.Node, x: ir.Value | None, weight: Array | None, rows: int) -> None:

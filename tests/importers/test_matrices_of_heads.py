@@ -66,6 +66,17 @@ def test_it_compiles(tmp_path: Path) -> None:
     assert np.array_equal(bundle.run(X), run_onnx(made.model, {"x": X})[0])
 
 
+def test_one_matrix_for_all_heads() -> None:
+    g = Graph()
+    h = g.op("Reshape", "x", g.const([0, 0, HEADS, INNER], np.int64))
+    y = g.op("Reshape", g.op("MatMul", h, g.const(W[0])), g.const([0, 0, HEADS * OUTER], np.int64))
+    proto = g.finish(HEADS * INNER, y, ["batch", "time", HEADS * OUTER])
+    model = import_model(proto)
+    (product,) = (node for node in model.graph if is_op(node, "MatMul"))
+    assert np.shape(constant_array(product.inputs[1])) == (HEADS * INNER, HEADS * OUTER)
+    assert np.allclose(run_onnx(model, {"x": X})[0], run_onnx(proto, {"x": X})[0], atol=1e-6)
+
+
 def test_a_product_that_sums_over_heads_stays() -> None:
     g = Graph()
     h = g.op("Reshape", "x", g.const([0, 0, HEADS, INNER], np.int64))
