@@ -78,7 +78,7 @@ def _over_length(x: ir.Value | None, length: ir.Value | None) -> _Norm | None:
     maker = limited.producer() if limited is not None else None
     shortest: Array | None = np.zeros(())
     inner = limited
-    if maker is not None and is_op(maker, "Clip", "Max") and len(maker.inputs) == 2:
+    if maker is not None and is_op(maker, "Clip", "Max") and maker.inputs[2:] in ((), (None,)):
         shortest, inner = constant_array(maker.inputs[1]), maker.inputs[0]
     if x is None or shortest is None or shortest.size != 1 or not 0 <= (least := shortest.item()) <= SHORTEST:
         return None
