@@ -178,7 +178,8 @@ def run_pipeline(
     Raises:
         UsageError: SSMC-U03 for an unknown ``stop_after``, SSMC-P01 where a pass is given a graph of another level than
             it requires.
-        ModelError: from a pass, or SSMC-L02 where the model was not imported.
+        ModelError: from a pass, or SSMC-L02 where the model was not imported; SSMC-M15 where a pass moved the output of
+            a model whose values are NaN or infinite.
         VerificationError: SSMC-L01 where an operation is not legal at the level after a pass, SSMC-V01 and V05 where a
             pass moved the output more than its effect allows, SSMC-V06 where a result claims more than its class.
     """
@@ -196,7 +197,12 @@ def run_pipeline(
         records.append(record)
         _dump(stage.model, dump_dir, index, step.name)
         after(stage)
-        _require_effect(record, tolerance, step.remedy)
+        try:
+            _require_effect(record, tolerance, step.remedy)
+        except VerificationError:
+            if judge is not None:
+                judge.require_finite(stage.model)
+            raise
         if step.name == stop_after:
             break
     return PipelineResult(stage.model, stage.level, tuple(records), decided=stage.decided)

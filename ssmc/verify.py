@@ -158,6 +158,21 @@ class Oracle:
         self.data, self.session, self.previous = data, session, now
         return worst, far
 
+    def require_finite(self, model: ir.Model) -> None:
+        """Raise ModelError SSMC-M15 where the input makes a value NaN or infinite: its quantizer may give any code."""
+        proto, names = exposed(model)
+        for name, value in zip(names, run_onnx(proto, self.feeds, names), strict=True):
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                raise not_finite(name)
+
+
+def not_finite(name: str) -> ModelError:
+    """The error for a value whose codes mean nothing."""
+    fact = "random inputs make it NaN or infinite in float32"
+    return ModelError(
+        "SSMC-M15", fact, "look for 0 / 0, the root of a negative number, or huge weights before it", name
+    )
+
 
 def deviation(before: NDArray[Any], after: NDArray[Any]) -> float:
     """Largest difference relative to the largest finite magnitude before; infinite where shapes differ.
