@@ -15,13 +15,18 @@ from ssmc.folding.operands import real_constant, refuse
 from ssmc.folding.signals import Coded, Convolved, Padded, Shortened, Signal
 from ssmc.ir.build import is_op
 
+LONGEST = 512
+
 
 def delayed(node: ir.Node, signal: Coded, steps: int, emitter: Emitter) -> Coded:
     """``x[t - steps]``, 0 before the first step.
 
     Raises:
-        ModelError: SSMC-Q06 where no code is 0.
+        ModelError: SSMC-Q06 where no code is 0, SSMC-T01 where it is longer than `LONGEST`.
     """
+    if steps > LONGEST:
+        fact = f"a delay by {steps} steps, each of which is a state of every channel"
+        raise refuse(node, fact, f"delay by at most {LONGEST}", "SSMC-T01")
     if signal.offset.any() or not signal.lo <= 0 <= signal.hi:
         fact = "a delay of a value that has no code for 0, which stands before the first step"
         raise refuse(node, fact, "quantize it with a zero point in its range, and add constants behind", "SSMC-Q06")

@@ -81,6 +81,11 @@ def test_every_spelling_is_a_delay(written: str, k: int, tmp_path: Path) -> None
         assert np.array_equal(bundle.run(x[:, :steps]), run_onnx(made.model, {"x": x[:, :steps]})[0])
 
 
+def test_a_delay_keeps_at_most_512_steps(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"SSMC-T01.*a delay by 513 steps"):
+        quantize(save(shifted(WRITTEN["negative padding"], 513), tmp_path), samples())
+
+
 @pytest.mark.parametrize(
     ("write", "fact"),
     [
