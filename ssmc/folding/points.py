@@ -219,10 +219,13 @@ class Planner:
         return "converted"
 
     def _over_time(self, node: ir.Node, value: ir.Value) -> bool:
+        """Whether a node takes some steps of a value; not where it cuts off what a convolution has behind the last."""
         roles = self.axes.roles.get(str(value.name), ())
         out = self.axes.roles.get(str(node.outputs[0].name), ())
-        lengths = (self.axes.shapes[str(one.name)] for one in (value, node.outputs[0]))
-        return "T" in roles and ("T" not in out or len({sizes[roles.index("T")] for sizes in lengths}) > 1)
+        if "T" not in roles or "T" not in out:
+            return "T" in roles
+        before, after = (self.axes.shapes[str(one.name)] for one in (value, node.outputs[0]))
+        return before[roles.index("T")] != after[out.index("T")] and not is_op(maker(value), "Conv")
 
     def _matrix(self, node: ir.Node, signal: ir.Value) -> str:
         self._coded(signal)

@@ -40,3 +40,21 @@ def test_a_wide_one_without_padding(width: int, dilation: int, stride: int, name
     for steps in (width * dilation, 31, 40):
         (wanted,) = run_onnx(made.model, {"x": x[:, :steps]})
         assert np.array_equal(bundle.run(x[:, :steps]), wanted)
+
+
+def test_one_padded_on_both_sides_and_cut(tmp_path: Path) -> None:
+    """``conv(x)[..., :T]`` of ``nn.Conv1d(padding=K - 1)``: the quantizer stands behind the cut."""
+    rng, g, width = np.random.default_rng(0), Graph(), 4
+    u = g.op("MatMul", "x", g.const(rng.standard_normal((FEATURES, 4))))
+    turned = g.op("Transpose", u, perm=[0, 2, 1])
+    weight = g.const(rng.standard_normal((4, 1, width)))
+    h = g.op("Conv", turned, weight, pads=[width - 1, width - 1], group=4)
+    ends = (g.const([number], np.int64) for number in (0, 1 - width, 2))
+    back = g.op("Transpose", g.op("Slice", h, *ends), perm=[0, 2, 1])
+    proto = g.finish(FEATURES, g.op("MatMul", g.op("Relu", back), g.const(np.eye(4))), ["batch", "time", 4])
+    x = rng.standard_normal((6, 40, FEATURES)).astype(np.float32)
+    onnx.save(proto, tmp_path / "float.onnx")
+    made = quantize(tmp_path / "float.onnx", Samples(x.reshape(-1, FEATURES), np.arange(7) * 40))
+    assert made.fidelity.sqnr_db > 25
+    onnx.save(made.model, tmp_path / "m.onnx")
+    assert np.array_equal(ssmc.compile(tmp_path / "m.onnx").run(x), run_onnx(made.model, {"x": x})[0])
