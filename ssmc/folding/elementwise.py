@@ -64,13 +64,15 @@ def elementwise(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Sig
 
 
 def on_one_table(signals: Sequence[Signal]) -> list[Mapped] | None:
-    """All signals as functions of the same code, where they are (x * sigmoid(x))."""
+    """All signals as functions of the same code, where they are (x * sigmoid(x)), on the narrowest of its ranges."""
     found = [signal.mapped() if isinstance(signal, Coded) else signal for signal in signals]
     tables = [signal for signal in found if isinstance(signal, Mapped)]
     if len(tables) < len(signals):
         return None
-    alike = {(id(table.source.value), table.roles, table.size) for table in tables}
-    return tables if len(alike) == 1 else None
+    if len({(id(table.source.value), table.roles, table.size) for table in tables}) != 1:
+        return None
+    lo, hi = max(table.source.lo for table in tables), min(table.source.hi for table in tables)
+    return [table.within(lo, hi) for table in tables]
 
 
 def _table(node: ir.Node, operands: Operands, tables: list[Mapped]) -> Mapped:

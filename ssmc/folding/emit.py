@@ -182,11 +182,12 @@ class Emitter:
 
     def _table(self, signal: Mapped, grid: Grid, name: str) -> ir.Value:
         step = grid.step[:1] if (grid.step == grid.step[0]).all() else grid.step
-        if np.isnan(signal.table).any() and not self.trial:
-            code = signal.source.lo + int(np.isnan(signal.table).any(0).argmax())
+        lost = np.isnan(signal.table)
+        if lost.any() and not self.trial:
+            code = signal.source.lo + int(lost.any(0).argmax())
             fact = f"the function between this quantizer and the one before is undefined at code {code}"
             raise ModelError("SSMC-T02", fact, "limit the range of its input, for example by a ReLU", name)
-        table = np.where(np.isnan(signal.table), 0.0, signal.table)
+        table = np.where(lost, 0.0, signal.table)
         codes = np.clip(round_half_even(table / step[:, None]), grid.lo, grid.hi)
         return self.emit("Table", name, {"x": signal.source.value}, {"table": codes, "lo": signal.source.lo})
 

@@ -127,6 +127,8 @@ def _pad(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     axes = node.inputs[3] if len(node.inputs) > 3 else None
     if axes is not None and signal is not None:
         pads = _of_every_axis(pads, real_constant(axes, node).astype(np.int64), len(signal.roles))
+    if signal is not None and not pads.any():
+        return [signal]
     value = node.inputs[2] if len(node.inputs) > 2 else None
     zero = value is None or not real_constant(value, node).any()
     constant = "mode" not in node.attributes or node.attributes["mode"].as_string() == "constant"

@@ -75,10 +75,18 @@ def _negated(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal
     return _held(signal.scaled(np.full(signal.size, -1.0)), node, "a negation")
 
 
+def _require_same_rate(node: ir.Node, a: Signal, b: Signal) -> None:
+    """Refuse a value of every step with one of the whole sequence."""
+    if isinstance(a, Coded) and isinstance(b, Coded) and a.rate != b.rate:
+        fact = f"{node.op_type} of a value of every step and one of the whole sequence, which is known at its end"
+        raise refuse(node, fact, "reduce both over time, or take an exponentially weighted mean", "SSMC-T01")
+
+
 def _product(node: ir.Node, a: Signal, b: Signal) -> Signal:
     same = on_one_table([a, b])
     if same is not None:
         return replace(same[0], table=same[0].table * same[1].table)
+    _require_same_rate(node, a, b)
     if isinstance(a, Coded) and isinstance(b, Coded) and a.size == b.size:
         if a.offset.any() or b.offset.any():
             raise refuse(node, "a factor has a constant added after its quantizer", "quantize the factors")
@@ -115,7 +123,8 @@ def _sum(node: ir.Node, a: Signal, b: Signal, sign: float) -> Signal:
     same = on_one_table([a, b]) if not (isinstance(a, Coded) and isinstance(b, Coded)) else None
     if same is not None:
         return replace(same[0], table=same[0].table + sign * same[1].table)
-    if isinstance(a, Coded) and isinstance(b, Coded) and a.size == b.size and a.rate == b.rate:
+    _require_same_rate(node, a, b)
+    if isinstance(a, Coded) and isinstance(b, Coded) and a.size == b.size:
         signed = b.scaled(np.full(b.size, sign))
         assert isinstance(signed, Coded)
         zero = np.zeros(a.size)

@@ -6,7 +6,6 @@ and where batch, time and channels are on its axes. A quantizer closes a signal 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -131,9 +130,10 @@ class Mapped(Signal):
     source: Coded
     table: FloatArray
 
-    def apply(self, function: Callable[[FloatArray], FloatArray]) -> Mapped:
-        """Compose with an elementwise function."""
-        return replace(self, table=function(self.table))
+    def within(self, lo: int, hi: int) -> Mapped:
+        """The same for some of the codes: it was quantized again on the same grid, and others do not occur."""
+        table = self.table[:, lo - self.source.lo : hi - self.source.lo + 1]
+        return replace(self, source=replace(self.source, lo=lo, hi=hi), table=table)
 
     def scaled(self, factor: FloatArray) -> Signal:
         """Scale the table."""

@@ -12,10 +12,11 @@ from onnx import TensorProto
 
 import ssmc
 from ssmc.errors import ModelError
+from ssmc.importers.onnx_file import import_model
 from ssmc.ir.operations import Norm, Product, Table
 from ssmc.quantize import QuantizeConfig, quantize
 from ssmc.verify import run_onnx
-from tests.graph_writer import Graph
+from tests.graph_writer import Graph, signed
 from tests.quantize.test_quantize import FEATURES, samples, save
 
 C = 4
@@ -47,6 +48,7 @@ WRITTEN: dict[str, Write] = {
     "prelu": lambda g, x: g.op("PRelu", x, g.const([0.1, -0.2, 0.3, 0.0])),
     "quick gelu": lambda g, x: g.op("Mul", x, g.op("Sigmoid", g.op("Mul", x, g.const(1.702)))),
     "reciprocal": lambda g, x: g.op("Reciprocal", positive(g, x)),
+    "relu, by zeros of its shape": lambda g, x: g.op("Max", x, g.op("Expand", g.const(0.0), g.op("Shape", x))),
     "shrink": lambda g, x: g.op("Shrink", x, lambd=0.5, bias=0.25),
     "softsign": lambda g, x: g.op("Div", x, positive(g, x, 1.0)),
     "steps": lambda g, x: g.op("Sub", g.op("Floor", x), g.op("Ceil", g.op("Mul", x, g.const(0.5)))),
@@ -97,12 +99,41 @@ def test_functions_of_two_values_have_no_table(tmp_path: Path) -> None:
         quantize(save(proto, tmp_path), samples())
 
 
+def test_a_value_of_every_step_and_one_of_the_sequence_meet_nowhere(tmp_path: Path) -> None:
+    g = Graph()
+    u = coder(g, "x", FEATURES, C)
+    mean = g.op("ReduceMean", u, g.const([1], np.int64), keepdims=1)
+    proto = g.finish(FEATURES, coder(g, g.op("Mul", u, mean), C, 2), ["batch", "time", 2])
+    with pytest.raises(ModelError, match=r"SSMC-T01.*known at its end"):
+        quantize(save(proto, tmp_path), samples())
+
+
+@pytest.mark.parametrize("operation", ["Mul", "Div", "Add", "Max"])
+def test_a_value_that_is_quantized_again_more_widely_is_the_same_code(operation: str) -> None:
+    g = Graph("qdq")
+    a = g.quant("x", signed(4, 0.25), "a")
+    wider = g.quant(a, signed(8, 0.25), "wider")
+    y = g.op(operation, g.op("Tanh", a), positive(g, wider))
+    proto = g.finish(FEATURES, g.quant(y, signed(8, 2.0**-6), "out"), ["batch", "time", FEATURES])
+    x = samples(4).flat[None]
+    assert np.array_equal(ssmc.compile(import_model(proto)).run(x), run_onnx(proto, {"x": x})[0])
+
+
+def test_a_function_that_is_infinite_at_a_code_is_the_fault_of_the_model() -> None:
+    g = Graph("qdq")
+    y = g.op("Reciprocal", g.quant("x", signed(8, 0.25), "a"))
+    proto = g.finish(FEATURES, g.quant(y, signed(8, 2.0**-4), "out"), ["batch", "time", FEATURES])
+    with pytest.raises(ModelError, match=r"SSMC-M15.*infinite in float32"):
+        ssmc.compile(import_model(proto))
+
+
 @pytest.mark.parametrize("limit", ["Max", "Clip", None])
 def test_a_vector_over_its_length_is_a_norm(tmp_path: Path, limit: str | None) -> None:
     g = Graph()
     u = coder(g, "x", FEATURES, C)
     length = g.op("ReduceL2", u, g.const([-1], np.int64), keepdims=1)
-    length = length if limit is None else g.op(limit, length, g.const(1e-12))
+    more = [""] if limit == "Clip" else []  # a limit above that is left out
+    length = length if limit is None else g.op(limit, length, g.const(1e-12), *more)
     proto = g.finish(FEATURES, coder(g, g.op("Div", u, length), C, 2), ["batch", "time", 2])
     made = quantize(save(proto, tmp_path), samples())
     program = ssmc.compile(save(made.model, tmp_path, "made.onnx"))
