@@ -75,7 +75,7 @@ def test_no_command_shows_a_name_as_it_is(acting: Path, target: str, tmp_path: P
 def test_an_error_shows_no_name_as_it_is(acting: Path, tmp_path: Path) -> None:
     proto = onnx.load(acting)
     node = next(node for node in proto.graph.node if node.op_type == "Tanh" or node.op_type == "Sigmoid")
-    node.op_type = "Cosh"
+    node.op_type = "Hardmax"
     onnx.save(proto, tmp_path / "m.onnx")
     done = ssmc("compile", tmp_path / "m.onnx", "-o", tmp_path / "out")
     assert done.exit_code == 1

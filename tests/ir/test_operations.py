@@ -251,12 +251,19 @@ EMITTERS = {
 }
 TILES = "targets/aimc/tiles/instructions.py"
 ELEMENTWISE = "ssmc/emit_c/elementwise.py"
+RULES = "ssmc/folding/rules.py", "ssmc/folding/elementwise.py"
 NAMED_IN = {
-    "Norm": {*EMITTERS, TILES, "ssmc/folding/rules.py", "ssmc/folding/norm_rules.py", "ssmc/emit_c/norm.py"}
+    "Norm": {*EMITTERS, TILES, "ssmc/folding/elementwise.py", "ssmc/folding/norm_rules.py", "ssmc/emit_c/norm.py"}
     | {"targets/integer/integer_functions.py"},  # the ONNX function of int64 operations
-    "Sum": {*EMITTERS, TILES, ELEMENTWISE, "ssmc/folding/rules.py", "ssmc/ir/affine.py"},  # the last: ONNX's own Sum
-    "Product": {*EMITTERS, ELEMENTWISE, "ssmc/folding/rules.py"},
-    "Mean": {*EMITTERS, TILES, "ssmc/folding/rules.py", "ssmc/folding/pooling_rules.py", "ssmc/emit_c/reductions.py"},
+    "Sum": {*EMITTERS, TILES, ELEMENTWISE, *RULES, "ssmc/ir/affine.py"},  # the last: ONNX's own Sum
+    "Product": {*EMITTERS, ELEMENTWISE, *RULES},
+    "Mean": {
+        *EMITTERS,
+        TILES,
+        "ssmc/folding/elementwise.py",
+        "ssmc/folding/pooling_rules.py",
+        "ssmc/emit_c/reductions.py",
+    },
     "Last": {*EMITTERS, "ssmc/emit_c/reductions.py", "ssmc/emit_c/buffers.py"},
 }
 

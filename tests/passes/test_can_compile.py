@@ -60,10 +60,10 @@ def over_time() -> onnx.ModelProto:
     return g.finish(FEATURES, g.op("CumSum", h, g.const(1, np.int64)), ["batch", "time", FEATURES])
 
 
-def smallest() -> onnx.ModelProto:
+def product_over_time() -> onnx.ModelProto:
     g = Graph("qdq")
     h = g.op("MatMul", "x", g.const(np.eye(FEATURES)))
-    return g.finish(FEATURES, g.op("ReduceMin", h, g.const([1], np.int64), keepdims=0), ["batch", FEATURES])
+    return g.finish(FEATURES, g.op("ReduceProd", h, g.const([1], np.int64), keepdims=0), ["batch", FEATURES])
 
 
 def part_of_the_time() -> onnx.ModelProto:
@@ -74,7 +74,7 @@ def part_of_the_time() -> onnx.ModelProto:
     return g.finish(FEATURES, g.op("ReduceMean", h, g.const([1], np.int64), keepdims=0), ["batch", FEATURES])
 
 
-@pytest.mark.parametrize("made", [over_time, smallest, part_of_the_time])
+@pytest.mark.parametrize("made", [over_time, product_over_time, part_of_the_time])
 def test_quantize_and_compile_refuse_with_one_word_before_any_data_are_seen(made, tmp_path: Path) -> None:
     proto = made()
     onnx.save(proto, tmp_path / "m.onnx")

@@ -221,7 +221,7 @@ def a_mean_over_time(folder: Path) -> None:
 @remedy("SSMC-T02")
 def an_operation_with_an_integer_form(folder: Path) -> None:
     with refused("SSMC-T02"):
-        compiled(over("ReduceMin", [1], ("batch", H)))
+        compiled(over("ReduceProd", [1], ("batch", H)))
     compiled(over("ReduceMax", [1], ("batch", H)))
 
 
