@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import accumulate
+from math import inf
 from operator import mul
 from typing import Literal
 
@@ -20,6 +21,7 @@ from ssmc.qat.s4d import S4D
 
 CHOICES = {"activation": ("relu", "gelu"), "pooling": ("mean", "last", "exponential", "none")}
 MOST_POOLING_SHIFT = 16
+MOST_POOLED_BITS = 15  # differences of codes have one more, and files hold 16
 REGISTER_BITS = 24  # what float32 holds exactly
 
 
@@ -60,11 +62,16 @@ class ModelConfig:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(map(repr, allowed))}")
         if isinstance(self.input_gain, tuple) and len(self.input_gain) != self.d_input:
             raise ValueError(f"input_gain has {len(self.input_gain)} numbers for {self.d_input} features")
+        gains = self.input_gain if isinstance(self.input_gain, tuple) else (self.input_gain,)
+        if not all(0 < gain < inf for gain in gains):
+            raise ValueError(f"input_gain is {self.input_gain}: give finite numbers above 0")
         if not 1 <= self.pooling_shift <= MOST_POOLING_SHIFT:
             raise ValueError(f"pooling_shift is {self.pooling_shift}: give 1 to {MOST_POOLING_SHIFT}")
         register = self.quant.activation_bits + self.pooling_shift
         if self.pooling == "exponential" and register > REGISTER_BITS:
             raise ValueError(f"activation_bits and pooling_shift add up to {register}: give {REGISTER_BITS} at most")
+        if self.pooling == "exponential" and self.quant.activation_bits > MOST_POOLED_BITS:
+            raise ValueError(f"exponential pooling: give {MOST_POOLED_BITS} activation_bits at most")
         if self.d_state < 2 or self.d_state % 2:
             raise ValueError(f"d_state is {self.d_state}: give an even number, two real states a complex mode")
         if self.rates and (len(self.rates) != self.layers or min(self.rates) < 1):

@@ -210,6 +210,21 @@ def test_noise_that_makes_no_sense_is_refused(options, words):
         QuantConfig(**options)
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"input_gain": -1.0}, "input_gain is -1.0: give finite numbers above 0"),
+        ({"input_gain": (1.0, 0.0)}, "give finite numbers above 0"),
+        ({"input_gain": float("nan")}, "give finite numbers above 0"),
+        ({"pooling": "exponential", "quant": QuantConfig(activation_bits=16)}, "give 15 activation_bits at most"),
+        ({"pooling": "exponential", "pooling_shift": 17}, "pooling_shift is 17: give 1 to 16"),
+    ],
+)
+def test_what_no_file_could_hold_is_refused_before_training(options, words):
+    with pytest.raises(ValueError, match=words):
+        ModelConfig(2, 3, **options)
+
+
 def test_a_toml_file_may_give_the_law_of_a_device(tmp_path):
     path = tmp_path / "pcm.toml"
     path.write_text("weight_noise_poly = [0.0105, 0.0786, -0.0469]\nadc_noise = 0.5\n")
