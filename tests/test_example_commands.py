@@ -24,7 +24,7 @@ RECORDED = "\n".join(
 NAMED = re.findall(r"python -m (examples\.[a-z_.]+[a-z][^`#\n\x22]*)", f"{TEXT}\n{RECORDED}")
 COMMANDS = sorted({" ".join(line.split()) for line in NAMED})
 DATA = ("JapaneseVowels.npz", "asc12_8khz.npz", "cinc2017_af_100hz.npz", "fsdd.npz", "mnist.npz")
-LEFT = ("hermes64-noise-s0.npz",)  # by the command before
+LEFT = ("hermes64-noise-s0.npz", "hermes64-noise-fused-s0.npz")  # by the commands before
 
 
 @pytest.fixture
