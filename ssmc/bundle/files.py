@@ -113,7 +113,7 @@ def listed_files(marker: bytes) -> dict[str, str | None]:
     try:
         files = json.loads(marker)["files"]
         return {str(name): digest for name, digest in files.items() if os.path.basename(name) == name}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 

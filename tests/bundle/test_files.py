@@ -169,3 +169,7 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"SSMC-B01.*is a pipe"):
         write_folder(tmp_path / "pipe", OLD)
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_a_marker_of_lists_without_end_lists_no_files() -> None:
+    assert files.listed_files(b'{"files": ' + b"[" * 200_000) == {}
