@@ -17,7 +17,7 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from ssmc.errors import ModelError
+from ssmc.errors import ModelError, first_line
 from ssmc.ir.build import REAL_TYPES, node_name
 from ssmc.ir.direct import direct
 from ssmc.ir.rounding import FloatArray, IntArray, round_half_even
@@ -96,7 +96,7 @@ def evaluate(node: ir.Node, operands: Sequence[Constant | None]) -> list[Constan
 
 
 def referred(node: ir.Node, operands: Sequence[Constant | None]) -> list[Constant]:
-    """The same by the evaluator itself."""
+    """The same by the evaluator itself; raises ModelError SSMC-M03 where it cannot run the node."""
     from onnx.reference import ReferenceEvaluator
 
     proto: onnx.NodeProto = ir.to_proto(node)
@@ -110,7 +110,11 @@ def referred(node: ir.Node, operands: Sequence[Constant | None]) -> list[Constan
         [onnx.ValueInfoProto(name=n) for n in proto.output if n],
     )
     model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
-    results = ReferenceEvaluator(model).run(None, feeds)
+    try:
+        results = ReferenceEvaluator(model).run(None, feeds)
+    except Exception as cause:  # of any class: attributes that the operator does not have, shapes that do not fit
+        fact = f"onnx cannot compute {node.op_type}: {first_line(cause)}"
+        raise ModelError("SSMC-M03", fact, "export the model again", node_name(node)) from None
     return [_widen(np.asarray(out)) for out in results]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from ssmc.errors import ModelError
 from ssmc.ir.affine import evaluate, referred
 from ssmc.ir.direct import _RULES, direct
 
@@ -67,3 +68,8 @@ def test_the_evaluator_takes_the_rest() -> None:
     assert direct(axes, [X]) is None
     assert direct(node("Tanh", 1), [X]) is None
     assert np.array_equal(evaluate(node("Tanh", 1), [X / 400])[0], np.tanh(X / 400))
+
+
+def test_what_the_evaluator_cannot_run_is_the_fault_of_the_file() -> None:
+    with pytest.raises(ModelError, match="SSMC-M03"):
+        evaluate(node("LayerNormalization", 2, axis=-1, perm=[0]), [X, X[0, 0, 0]])
