@@ -52,6 +52,8 @@ class Session:
         Raises:
             ModelError: SSMC-M05 where onnxruntime cannot run the model.
         """
+        if outputs == []:  # onnxruntime would give all
+            return []
         with refusals():
             return [np.asarray(out) for out in self.session.run(outputs, dict(feeds))]
 

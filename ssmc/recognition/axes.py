@@ -109,7 +109,7 @@ def _shapes(
     for axis, size in zip(free, sizes, strict=True):
         dims[axis] = size
     dtype = (value.dtype or ir.DataType.FLOAT).numpy()
-    results = session.run({names[0]: np.zeros(dims, dtype)}, names[1:]) if names[1:] else []
+    results = session.run({names[0]: np.zeros(dims, dtype)}, names[1:])
     return {names[0]: tuple(dims)} | {n: out.shape for n, out in zip(names[1:], results, strict=True)}
 
 

@@ -54,7 +54,7 @@ def starts_of(exposed: Exposed, loops: list[ir.Node]) -> list[Start]:
         feeds = random_feeds(exposed.model, seed, batch=1, steps=STEPS)
         loud = np.float32(LOUD if seed % 2 else 1)
         feeds = {name: x * loud if x.dtype == np.float32 else x for name, x in feeds.items()}
-        runs.append({**feeds, **dict(zip(made, exposed.session.run(feeds, made) if made else (), strict=True))})
+        runs.append({**feeds, **dict(zip(made, exposed.session.run(feeds, made), strict=True))})
     return [_start(node, runs) for node in loops]
 
 
