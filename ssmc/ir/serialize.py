@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from fractions import Fraction
 from functools import cache, lru_cache
 from types import NoneType, UnionType
@@ -111,21 +111,21 @@ def _fields(kind: type) -> tuple[tuple[str, bool, Decoder], ...]:
     """Every field of a dataclass: its name, whether it must be there, and what reads it."""
     types = get_type_hints(kind)
     return tuple(
-        (f.name, f.default is MISSING and f.default_factory is MISSING, _limited(_decoder(types[f.name]), f.metadata))
+        (f.name, f.default is MISSING and f.default_factory is MISSING, _limited(_decoder(types[f.name]), f))
         for f in fields(kind)
     )
 
 
-def _limited(read: Decoder, metadata: Mapping[str, Any]) -> Decoder:
-    """``read``, held to the least and the most number that the field names as ``within``, if it does."""
-    if "within" not in metadata:
+def _limited(read: Decoder, field: Field[Any]) -> Decoder:
+    """``read``, held to the least and the most number that the field gives as ``within``, if it does."""
+    if "within" not in field.metadata:
         return read
-    least, most = metadata["within"]
+    least, most = field.metadata["within"]
 
     def limited(json: Any, arrays: Mapping[str, NDArray[np.generic]]) -> Any:
         found = read(json, arrays)
         if not ((least <= np.asarray(found)) & (np.asarray(found) <= most)).all():
-            raise ValueError(f"a shift is not one of {least}..{most}")
+            raise ValueError(f"{field.name} is not within {least}..{most}")
         return found
 
     return limited

@@ -213,5 +213,5 @@ def test_a_shift_by_places_that_no_integer_has_is_damage(kind: str, places: int)
     else:
         changed = dataclasses.replace(op, shift=op.shift * 0 + places)
     written, arrays = program_to_json(dataclasses.replace(program, ops=(changed,)))
-    with pytest.raises(UsageError, match=r"SSMC-B04.*a shift is not one of"):
+    with pytest.raises(UsageError, match=r"SSMC-B04.*shift is not within"):
         program_from_json(written, arrays)
