@@ -259,7 +259,7 @@ def noisy_sums(weight, variance, fresh, live, drive, square, span, lanes, held, 
 
 @compiled
 def noisy_bits(weight, variance, fresh, live, drive, span, lanes, held, spread):
-    """`noisy_sums` of drives that are 0 or 1 and so their squares: an array less, a seventh of the time of isaac128."""
+    """`noisy_sums` of drives that are 0 or 1, which are their own squares: an array less to read."""
     whole = span - span % 4
     for j in range(weight.shape[0]):
         if not live[j]:
