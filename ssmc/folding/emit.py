@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from ssmc.errors import ModelError
 from ssmc.folding.kernel_weights import kernel_weights
+from ssmc.folding.shift_register import read_out, registers
 from ssmc.folding.signals import (
     Clamped,
     Coded,
@@ -154,10 +155,8 @@ class Emitter:
                 value = self._mean(signal, grid, name, "Total" if isinstance(signal, Total) else "Mean")
             case Norm():
                 value = self._norm(signal, grid, name)
-            case Convolved():
+            case Convolved() | Mixed():
                 value = self._convolved(signal, grid, name)
-            case Mixed():
-                value = self._mixed(signal, grid, name)
             case KernelOutput():
                 value = self.kernel(signal, grid, name)
             case _:
@@ -229,40 +228,17 @@ class Emitter:
         values = {"x": signal.source.value}
         return self._requant("Norm", values, np.sign(scale) * signal.gain, signal.offset, grid, name, **more)
 
-    def _convolved(self, signal: Convolved, grid: Grid, name: str) -> ir.Value:
-        """A finite impulse response is a state space whose states are the last K - 1 inputs: s' = [u, s_1, ...]."""
-        scale = signal.source.scale[:, None, None]
-        rows = np.concatenate([signal.taps[:, 1:], signal.taps[:, :1]], 1)[:, None] * scale
-        return self._shift_register(signal, (rows, 1), grid, name)
-
-    def _mixed(self, signal: Mixed, grid: Grid, name: str) -> ir.Value:
-        """The same with all channels in one group: s' = [u, s_1, ...], each of C channels."""
-        taps = signal.taps * signal.source.scale[None, :, None]
-        lagged = np.concatenate([taps[..., 1:], taps[..., :1]], 2).transpose(0, 2, 1)
-        rows = lagged.reshape(1, signal.size, -1)
-        return self._shift_register(signal, (rows, signal.source.size), grid, name)
-
-    def _shift_register(
-        self, signal: Convolved | Mixed, read: tuple[FloatArray, int], grid: Grid, name: str
-    ) -> ir.Value:
-        """States that keep the last inputs; ``read``: rows (G, p, n + m) of [states, inputs], and m."""
+    def _convolved(self, signal: Convolved | Mixed, grid: Grid, name: str) -> ir.Value:
         if signal.tail:
             raise ModelError("SSMC-T01", "a convolution looks ahead", "keep its first T steps only", name)
-        rows, m = read
+        rows, m = read_out(signal)
         size, p, n = len(rows), rows.shape[1], rows.shape[2] - m
-        shift = np.zeros((size, n, n + m))
-        shift[:, np.arange(m), n + np.arange(m)] = 1.0
-        shift[:, np.arange(m, n), np.arange(n - m)] = 1.0
         codes, gain = self._grid(rows, name)
-        edge, lo, hi = np.ones((size, n)), signal.source.lo, signal.source.hi
-        one: Constants = {key: edge for key in ("gain", "step", "unit")}
-        zero: Constants = {key: edge * 0 for key in ("offset", "keep", "r0")}
-        low: Constants = {key: edge * lo for key in ("lo", "dac_lo", "reg_lo")}
-        high: Constants = {key: edge * hi for key in ("hi", "dac_hi", "reg_hi")}
         step, offset = grid.step.reshape(size, p), (signal.offset / grid.step).reshape(size, p)
-        out: Constants = {"W": shift, "W_y": codes, "gain_y": gain, "step_y": step, "offset_y": offset}
+        out: Constants = {"W_y": codes, "gain_y": gain, "step_y": step, "offset_y": offset}
         out |= {"lo_y": np.full((size, p), float(grid.lo)), "hi_y": np.full((size, p), float(grid.hi))}
-        return self.emit("KernelPair", name, {"u": signal.source.value}, one | zero | low | high | out)
+        moved = registers(size, n, m, signal.source.lo, signal.source.hi)
+        return self.emit("KernelPair", name, {"u": signal.source.value}, {**moved, **out})
 
     def kernel(self, signal: KernelOutput, grid: Grid | None, name: str) -> ir.Value:
         """Two integer matrices per group from a real state-space node; ``grid`` closes an output left open."""
