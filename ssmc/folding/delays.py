@@ -42,7 +42,9 @@ def without_last_steps(node: ir.Node, signal: Signal | None, emitter: Emitter) -
 
     None where the node is another slice.
     """
-    cut = _cut(node, signal, emitter)
+    if not isinstance(signal, Padded | Coded):
+        return None
+    cut = last_steps_cut(node, signal, emitter)
     if cut and isinstance(signal, Padded) and signal.before == cut:
         return delayed(node, signal.source, cut, emitter)
     padded = all(is_op(use.node, "Pad") for use in node.outputs[0].uses())
@@ -51,12 +53,12 @@ def without_last_steps(node: ir.Node, signal: Signal | None, emitter: Emitter) -
     return None
 
 
-def _cut(node: ir.Node, signal: Signal | None, emitter: Emitter) -> int:
+def last_steps_cut(node: ir.Node, signal: Signal | None, emitter: Emitter) -> int:
     """How many last steps a slice cuts off and nothing else; 0: it is another one. Lengths are measured."""
-    if not isinstance(signal, Padded | Coded) or "T" not in signal.roles:
-        return 0
     given, out = node.inputs[0], node.outputs[0]
-    if given is None or "T" not in emitter.axes.roles.get(str(out.name), ()):
+    if signal is None or given is None or "T" not in signal.roles:
+        return 0
+    if "T" not in emitter.axes.roles.get(str(out.name), ()):  # as many steps, whatever the length
         return 0
     others = [real_constant(value, node) for value in (node.inputs[1], *node.inputs[4:]) if value is not None]
     before, after = (emitter.axes.shapes[str(value.name)] for value in (given, out))

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from ssmc.folding import rules
 from ssmc.folding.convolutions import convolved
-from ssmc.folding.delays import delayed, without_last_steps
+from ssmc.folding.delays import delayed, last_steps_cut, without_last_steps
 from ssmc.folding.emit import Emitter
 from ssmc.folding.operands import Operands, Rule, channel_axis, per_channel, real_constant, refuse
 from ssmc.folding.signals import Coded, Convolved, Mapped, Mixed, Norm, Padded, Shortened, Signal, Statistic
@@ -159,11 +159,7 @@ def _slice(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
         return [shorter]
     if not isinstance(signal, Convolved | Mixed) or not signal.tail:
         return rules.RULES["", "Slice"](node, operands, emitter)
-    before, after = (emitter.axes.shapes[str(v.name)] for v in (node.inputs[0], node.outputs[0]) if v is not None)
-    start = real_constant(node.inputs[1], node)
-    time = signal.roles.index("T")
-    cut = [a - b for a, b in zip(before, after, strict=True)]
-    if start.any() or cut[time] != signal.tail or sum(cut) != cut[time]:
+    if last_steps_cut(node, signal, emitter) != signal.tail:
         raise refuse(node, "a slice that does not cut the convolution's tail", "keep the first T steps", "SSMC-T01")
     return [replace(signal, tail=0)]
 
