@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.errors import ModelError
-from ssmc.folding.points import Plan, is_quantizer, maker, planned
+from ssmc.folding.points import Plan, is_quantizer, maker, plan_quantizers
 from ssmc.ir.build import add_constant, graphs, is_op, node_name, replace_value, required, ssmc_node
 from ssmc.ir.functions import attach_functions, input_names
 from ssmc.ir.parts import Constants
@@ -62,7 +62,7 @@ def can_compile(model: ir.Model) -> Readiness:
         model = step.run(model).model
         attach_functions(model)
     quantizers = sum(is_quantizer(node) for graph in graphs(model.graph) for node in graph)
-    plan = planned(model, name_axes(model))
+    plan = plan_quantizers(model, name_axes(model))
     floats, means = (
         [node for node in nodes if not constants(node)["step"].all()] for nodes in (plan.kernels, plan.means)
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from ssmc.errors import ModelError
 from ssmc.folding.emit import Emitter
 from ssmc.folding.operands import Operands, per_channel, real_constant, refuse
 from ssmc.folding.signals import (
@@ -24,13 +25,13 @@ from ssmc.folding.signals import (
     Signal,
     Sum,
 )
-from ssmc.ir.affine import evaluate
+from ssmc.ir.affine import Constant, evaluate
 from ssmc.ir.build import constant_array
 from ssmc.ir.rounding import FloatArray
 
 #: of any quantized value, also where its codes are too many for a table
 CLAMPS = frozenset({"Relu", "Clip", "Max", "Min"})
-#: of two values and constants
+#: comparisons and choices: of several values and constants
 CHOICES = frozenset({"Where", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "And", "Or", "Not", "Xor"})
 FUNCTIONS = frozenset(
     {
@@ -53,14 +54,19 @@ def elementwise(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Sig
     if tables is not None:
         return [_table(node, operands, tables)]
     if len(signals) > 1:
-        fact = f"{node.op_type} of two signals that are no functions of one quantized value"
-        raise refuse(node, fact, "combine signals by sums and products, or leave one quantizer before both")
+        raise of_two_signals(node)
     position = next(i for i, x in enumerate(operands) if x is not None)
     bounds = _bounds(node, position)
     if bounds is None or not isinstance(signals[0], CLAMPED):
         fact = f"the input of {node.op_type} is not quantized (to at most 12 bits)"
         raise refuse(node, fact, "quantize it", "SSMC-Q06")
     return [Clamped(signals[0].roles, signals[0].size, signals[0], *bounds)]
+
+
+def of_two_signals(node: ir.Node) -> ModelError:
+    """The error for a function whose operands have no code in common."""
+    fact = f"{node.op_type} of two signals that are no functions of one quantized value"
+    return refuse(node, fact, "combine signals by sums and products, or leave one quantizer before both")
 
 
 def on_one_table(signals: Sequence[Signal]) -> list[Mapped] | None:
@@ -77,10 +83,13 @@ def on_one_table(signals: Sequence[Signal]) -> list[Mapped] | None:
 
 def _table(node: ir.Node, operands: Operands, tables: list[Mapped]) -> Mapped:
     """The node run on all codes at once."""
-    codes, given = iter(tables), []
-    for index, (value, signal) in enumerate(zip(node.inputs, operands, strict=True)):
-        array = None if value is None else next(codes).table if signal is not None else _constant(node, value, tables)
-        given.append(array.astype(np.bool_) if array is not None and index < TRUTHS.get(node.op_type, 0) else array)
+    codes = iter(tables)
+    given: list[Constant | None] = [
+        next(codes).table if signal is not None else None if value is None else _constant(node, value, tables)
+        for value, signal in zip(node.inputs, operands, strict=True)
+    ]
+    truths = TRUTHS.get(node.op_type, 0)
+    given[:truths] = [None if array is None else np.asarray(array, np.bool_) for array in given[:truths]]
     with np.errstate(all="ignore"):  # what has no value is refused where a code needs it
         found = np.asarray(evaluate(node, given)[0], np.float64)
     return Mapped(tables[0].roles, tables[0].size, tables[0].source, found)

@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.errors import ModelError
-from ssmc.folding.elementwise import CLAMPS, FUNCTIONS
+from ssmc.folding.elementwise import CLAMPS, FUNCTIONS, of_two_signals
 from ssmc.ir.build import constant_array, is_op, node_name
 from ssmc.recognition.axes import Axes
 
@@ -23,6 +23,7 @@ LAYOUT = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "
 SELECT = frozenset({"Split", "Slice", "Gather"})
 AFFINE = frozenset({"Add", "Sub", "Mul", "Div", "BatchNormalization"})
 SAME = frozenset({"Identity", "Cast", "Dropout"})
+BY_NUMBER = FUNCTIONS | AFFINE | SAME
 HEADS = frozenset({"Softmax", "LogSoftmax", "ArgMax", "Log"})
 REDUCTIONS = frozenset({"ReduceMean", "ReduceSum", "GlobalAveragePool"})
 LARGEST = frozenset({"ReduceMax", "ReduceMin", "GlobalMaxPool"})
@@ -60,7 +61,7 @@ def maker(value: ir.Value | None) -> ir.Node | None:
     return node
 
 
-def planned(model: ir.Model, axes: Axes) -> Plan:
+def plan_quantizers(model: ir.Model, axes: Axes) -> Plan:
     """Where the graph needs quantizers: walked until a walk that knows all of them from the start needs no more.
 
     Raises:
@@ -121,7 +122,7 @@ class Planner:
             self.kinds[out] = kind
             if out in self.known:
                 self._coded(out)
-        if node.op_type in FUNCTIONS | AFFINE | SAME:
+        if node.op_type in BY_NUMBER:
             self._trace(node, signals)
 
     def _trace(self, node: ir.Node, signals: list[ir.Value]) -> None:
@@ -190,7 +191,8 @@ class Planner:
             return "coded"
         if op in MATRICES and len(signals) == 1:
             return self._matrix(node, first)
-        if op in AFFINE and len(signals) == 1:
+        inverse = op == "Div" and node.inputs[1] in signals
+        if op in AFFINE and len(signals) == 1 and not inverse:
             return self._affine(node, first)
         if len(signals) > 1 and op in AFFINE and not self.tabled.isdisjoint(signals) and self._one_code(signals):
             return "mapped"
@@ -198,13 +200,11 @@ class Planner:
             for value in signals:
                 self._coded(value)
             return "mean" if op in ("AveragePool", *REDUCTIONS) else "open"
-        if len(signals) > 1 and op in FUNCTIONS | {"Div"}:
+        if len(signals) > 1 and (op in FUNCTIONS or inverse):
             if not self._one_code(signals):
-                fact = f"{op} of two signals that are no functions of one quantized value"
-                remedy = "combine signals by sums and products, or leave one quantizer before both"
-                raise ModelError("SSMC-T02", fact, remedy, node_name(node))
+                raise of_two_signals(node)
             return "mapped"
-        if op in FUNCTIONS | {"Div"}:
+        if op in FUNCTIONS or inverse:
             if self._kind(first) not in ("mapped", "converted"):
                 self._coded(self._shared(first))
             return "mapped"

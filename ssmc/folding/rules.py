@@ -98,8 +98,6 @@ def _product(node: ir.Node, a: Signal, b: Signal) -> Signal:
 
 def _div(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     if operands[1] is not None:
-        if on_one_table([signal for signal in operands if signal is not None]) is None:
-            raise refuse(node, "a division by a signal", "multiply by a quantized table instead")
         return elementwise(node, operands, emitter)
     signal, divisor, _ = _split_operands(node, operands)
     if not divisor.all():

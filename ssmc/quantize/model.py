@@ -14,7 +14,7 @@ import onnx_ir.passes.common as common
 from ssmc.budgets import DEFAULT, Budgets
 from ssmc.data import Samples
 from ssmc.errors import ModelError, UsageError, VerificationError
-from ssmc.folding.points import Plan, planned
+from ssmc.folding.points import Plan, plan_quantizers
 from ssmc.importers import load_model
 from ssmc.importers.inputs import INPUTS, parts_of, parts_text
 from ssmc.importers.onnx_file import NONE
@@ -123,7 +123,7 @@ class Ready:
         if keep_scales and not ready.missing:
             raise ModelError("SSMC-Q10", "nothing in the model is float", "compile it as it is", Path(path).name)
         model, parts = _raised(original, keep_scales), parts_of(original)
-        plan = planned(model, name_axes(model))
+        plan = plan_quantizers(model, name_axes(model))
         kernels = {node_name(node): _kernel_of(node) for node in plan.kernels}
         progress("calibrate")
         source, raised = ir.to_proto(load_model(path, budgets, states)), ir.to_proto(model)
@@ -134,7 +134,7 @@ class Ready:
     def planned(self) -> tuple[ir.Model, Plan]:
         """A copy of the raised model that may be changed, and what of it gets quantizers."""
         model = ir.from_proto(self.raised)
-        return model, planned(model, name_axes(model))
+        return model, plan_quantizers(model, name_axes(model))
 
     def quantize(
         self, config: QuantizeConfig, progress: Progress = lambda stage: None, fit_layers: bool = True

@@ -47,6 +47,7 @@ WRITTEN: dict[str, Write] = {
     "maximum": lambda g, x: g.op("Max", x, g.op("Mul", x, g.const(-0.5))),
     "prelu": lambda g, x: g.op("PRelu", x, g.const([0.1, -0.2, 0.3, 0.0])),
     "quick gelu": lambda g, x: g.op("Mul", x, g.op("Sigmoid", g.op("Mul", x, g.const(1.702)))),
+    "a number over it": lambda g, x: g.op("Div", g.const(2.0), positive(g, x)),
     "reciprocal": lambda g, x: g.op("Reciprocal", positive(g, x)),
     "relu, by zeros of its shape": lambda g, x: g.op("Max", x, g.op("Expand", g.const(0.0), g.op("Shape", x))),
     "shrink": lambda g, x: g.op("Shrink", x, lambd=0.5, bias=0.25),
@@ -89,6 +90,19 @@ def test_each_is_one_table_and_nearly_what_it_was(tmp_path: Path) -> None:
     for name, a, b in zip(WRITTEN, real.swapaxes(0, 1), codes.swapaxes(0, 1), strict=True):
         near = np.median(np.abs(a - b)) / a.std()  # a step function jumps elsewhere by a code
         assert near < 0.01, name
+
+
+def test_a_number_over_a_sum_is_a_function_of_the_sum(tmp_path: Path) -> None:
+    """The sum gets a quantizer, as in front of any other function; it is no scale of it."""
+    g = Graph()
+    u = g.op("Relu", coder(g, "x", FEATURES, C))
+    wide = g.op("Add", g.op("MatMul", u, g.const(np.ones((C, C)))), g.const(1.0))
+    proto = g.finish(FEATURES, coder(g, g.op("Div", g.const(3.0), wide), C, 2), ["batch", "time", 2])
+    made = quantize(save(proto, tmp_path), samples(), QuantizeConfig(activation_bits=12))
+    assert made.fidelity.sqnr_db > 25
+    bundle = ssmc.compile(save(made.model, tmp_path, "made.onnx"))
+    x = samples(4).flat[None]
+    assert np.array_equal(bundle.run(x), run_onnx(made.model, {"x": x})[0])
 
 
 def test_functions_of_two_values_have_no_table(tmp_path: Path) -> None:
