@@ -267,6 +267,10 @@ class NoiseFigures:
         meaning="what mends a pair with a stuck cell: nothing, or its other cell, written to the closest difference",
         default="none",
     )  # fmt: skip
+    drift_compensation: str = choice(
+        "tile", "column", "none",
+        meaning="what makes good drift: a factor for every tile, one for every column, or nothing", default="tile",
+    )  # fmt: skip
     wire_ohm: Quantity = real("resistance of row and column wires per cell pitch", 0, 1e6, 0)
     adc_offset_lsb: Quantity = real("spread of the converters' offsets, codes", 0, 1e6, 0)
     adc_gain_relative: Quantity = real("spread of the converters' gains", 0, 1, 0)

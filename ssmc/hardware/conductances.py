@@ -38,7 +38,7 @@ class NoiseModel:
         adc_offset, adc_gain, adc_inl: spreads between converters: codes, relative, codes.
         adc_dnl: spread of the widths of the codes of a converter, codes.
         adc_noise: fresh spread of every conversion, codes.
-        compensate: global drift compensation, one factor per tile and time.
+        compensation: of drift: ``tile`` or ``column``, what has a factor of its own at every time, or ``none``.
     """
 
     programming: float = 0.0
@@ -56,12 +56,12 @@ class NoiseModel:
     adc_inl: float = 0.0
     adc_dnl: float = 0.0
     adc_noise: float = 0.0
-    compensate: bool = True
+    compensation: str = "tile"
 
     @property
     def silent(self) -> bool:
         """Whether every device is ideal."""
-        return replace(self, compensate=True, stuck_mapping="none") == IDEAL
+        return replace(self, compensation="tile", stuck_mapping="none") == IDEAL
 
     @property
     def exact_converters(self) -> bool:
@@ -93,6 +93,7 @@ def noise_of(hardware: Hardware, **changes: Any) -> NoiseModel:
         figures.adc_inl_lsb.value,
         figures.adc_dnl_lsb.value,
         converter_noise(hardware),
+        figures.drift_compensation,
     )
     return replace(model, **changes)
 
@@ -107,6 +108,22 @@ def converter_noise(hardware: Hardware) -> float:
     if not figures.adc_enob.value:
         return figures.adc_noise_lsb.value
     return float(np.sqrt((4.0 ** (bits - figures.adc_enob.value) - 1) / 12))
+
+
+def tile_factor(first: Real, now: Real) -> float:
+    """Global drift compensation (aihwkit): ``sum |W(0)| / sum |W(t)|`` over a tile, its rows read one by one."""
+    return float(np.abs(first).sum() / max(np.abs(now).sum(), 1e-12))
+
+
+def column_factors(first: Real, now: Real) -> Real:
+    """What scales every column back to what was written: ``f`` of least ``|W(0) - f W(t)|^2`` over its rows.
+
+    ``f = max(0, sum W(0) W(t) / sum W(t)^2)`` over the last axis, 1 where a column holds nothing. It goes into
+    the scale that a column has anyway: the affine scaling of HERMES (Khaddam-Aljameh et al., JSSC 2022), or the converter's reference.
+    """
+    power = (now * now).sum(-1)
+    factors = (first * now).sum(-1) / np.where(power > 0, power, 1)
+    return np.where(power > 0, np.maximum(factors, 0), 1.0)
 
 
 @dataclass(frozen=True)

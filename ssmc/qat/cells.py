@@ -12,7 +12,16 @@ from torch import Tensor, nn
 from ssmc.conversion.column_factors import Factors
 from ssmc.conversion.cuts import slice_gains, slices
 from ssmc.conversion.one_conversion import chosen_factors
-from ssmc.hardware.conductances import Real, conductance, draws_of, noise_of, pair_levels
+from ssmc.hardware.conductances import (
+    NoiseModel,
+    Real,
+    column_factors,
+    conductance,
+    draws_of,
+    noise_of,
+    pair_levels,
+    tile_factor,
+)
 from ssmc.hardware.model import Hardware
 from ssmc.ir.connectivity import Mask, live_columns, live_rows, on_paths
 from ssmc.ir.rounding import FloatArray, IntArray
@@ -44,8 +53,9 @@ class CellNoise(nn.Module):
     """Writes matrices into cells of ``config.hardware``, every time into another chip.
 
     What the simulator does to a chip (``ssmc.targets.aimc.simulation``), but wires, groups that share an array, and
-    uneven codes of converters: programming, drift with one compensating factor a group, 1/f noise, stuck cells, the
-    cells without a code, read noise, converters. The time since programming is 0 in half of the calls, else spread
+    uneven codes of converters: programming, drift and its compensation (a factor a group, or a column), 1/f noise,
+    stuck cells, the cells without a code, read noise, converters. The time since programming is 0 in half of the
+    calls, else spread
     evenly in log time.
     """
 
@@ -121,12 +131,19 @@ class CellNoise(nn.Module):
         plus, minus = pair(time_s)
         weight = (weights * (plus - minus)).sum(0) * used
         variance = noise.read**2 * (weights**2 * (plus**2 + minus**2)).sum(0) * used
-        if time_s > 0:
+        if time_s > 0 and noise.compensation != "none":
             first = pair(0.0)
             written = (weights * (first[0] - first[1])).sum(0) * used
-            factor = np.abs(written).sum((1, 2)) / np.maximum(np.abs(weight).sum((1, 2)), 1e-12)
-            weight, variance = weight * factor[:, None, None], variance * factor[:, None, None] ** 2
+            factor = _compensation(noise, written, weight)
+            weight, variance = weight * factor, variance * factor**2
         return weight, variance
+
+
+def _compensation(noise: NoiseModel, first: Real, now: Real) -> Real:
+    """Factors of what cells (G, out, in) weigh, of every column or of every group, (G, out or 1, 1)."""
+    if noise.compensation == "column":
+        return column_factors(first, now)[..., None]
+    return np.array([tile_factor(*cells) for cells in zip(first, now, strict=True)])[:, None, None]
 
 
 def banks(poles: int) -> tuple[tuple[slice, slice], ...]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmc.conversion.cuts import converter_of
-from ssmc.hardware.conductances import IDEAL, NoiseModel, Real
+from ssmc.hardware.conductances import IDEAL, NoiseModel, Real, column_factors, tile_factor
 from ssmc.hardware.model import Hardware
 from ssmc.ir.rounding import round_half_even
 from ssmc.targets.aimc.lowering.mapping import Bank
@@ -199,19 +199,28 @@ class Chip:
         """Weight, variance, shared variance of the rows of one sign, and the compensation of every column."""
         bank = replace(bank, codes=sign * bank.codes)
         start = self.rng.bit_generator.state
-        cells = program_cells(bank, self.hardware, self.noise, self.rng, self.time_s)
+        cells = used(bank, program_cells(bank, self.hardware, self.noise, self.rng, self.time_s))
         factors: Real = np.ones((bank.groups, len(bank.gains) * bank.outputs))
-        if self.time_s > 0 and self.noise.compensate:
+        if self.time_s > 0 and self.noise.compensation != "none":
             self.rng.bit_generator.state = start
-            first = program_cells(bank, self.hardware, self.noise, self.rng)
-            factors = compensation(bank, own * first.weight, own * cells.weight)
-        cells = used(bank, cells)
+            first = used(bank, program_cells(bank, self.hardware, self.noise, self.rng))
+            factors = self._compensation(bank, own * first.weight, own * cells.weight)
         weight = _columns(cells.weight).astype(np.float32)
         if not self.noise.read:
             return weight, None, None, factors
         own, common = read_variance(cells, self.noise)
         shared = _shared(bank, common) if cells.shared_minus else None
         return weight, _columns(own).astype(np.float32), shared, factors
+
+    def _compensation(self, bank: Bank, first: Real, now: Real) -> Real:
+        """Factors of all columns, (groups, slices * outputs), from their cells as written and now."""
+        if self.noise.compensation == "column":
+            return column_factors(first, now).reshape(bank.groups, -1)
+        factors = np.ones((bank.groups, len(bank.gains), bank.outputs))
+        for tile in bank.tiles:
+            at = tile.group, slice(None), slice(*tile.outputs)
+            factors[at] = tile_factor(first[at], now[at])
+        return factors.reshape(bank.groups, -1)
 
     def _converters(self, bank: Bank, gain: Real) -> Converters | None:
         noise, hw = self.noise, self.hardware
@@ -237,18 +246,6 @@ def used(bank: Bank, cells: Cells) -> Cells:
     """Cells on rows and columns that hold a code; the others (pruned states) are neither driven nor converted."""
     used = bank.driven[:, None, None, :] & bank.columns[..., None]
     return replace(cells, plus=cells.plus * used, minus=cells.minus * used)
-
-
-def compensation(bank: Bank, first: Real, now: Real) -> Real:
-    """Global drift compensation (aihwkit): read every row alone; scale a tile by the ratio of summed magnitudes.
-
-    ``factor = sum |W(0)| / sum |W(t)|`` over the tile, (groups, slices * outputs).
-    """
-    factors = np.ones((bank.groups, len(bank.gains), bank.outputs))
-    for tile in bank.tiles:
-        at = tile.group, slice(None), slice(*tile.outputs)
-        factors[at] = np.abs(first[at]).sum() / max(np.abs(now[at]).sum(), 1e-12)
-    return factors.reshape(bank.groups, -1)
 
 
 def _columns(cells: Real) -> Real:

@@ -72,7 +72,7 @@ CELLS = (
 def effects(hw: Hardware) -> Iterator[Effect]:
     """Every effect alone; of the size of the file where it has one."""
     own = noise_of(hw)
-    others = replace(IDEAL, stuck_mapping=own.stuck_mapping)
+    others = replace(IDEAL, stuck_mapping=own.stuck_mapping, compensation=own.compensation)
     for usual in USUAL:
         known = {name: getattr(own, name) for name in usual.fields}
         if any(known.values()) and (own.device == "gaussian" or "programming" not in known):

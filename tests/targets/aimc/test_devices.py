@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ssmc.hardware.conductances import IDEAL, NoiseModel, conductance, draws_of, noise_of, programming_sigma
+from ssmc.hardware.conductances import (
+    IDEAL,
+    NoiseModel,
+    column_factors,
+    conductance,
+    draws_of,
+    noise_of,
+    programming_sigma,
+)
 from ssmc.hardware.devices import DAY_S, DEVICES
 from ssmc.hardware.model import Hardware
 from ssmc.targets.aimc.lowering.mapping import Bank, Tile
@@ -186,15 +194,44 @@ def bank_of(codes: np.ndarray[Any, Any]) -> TileProgram:
     return TileProgram("t", {"b": bank}, {}, {}, {}, (), ())
 
 
-@pytest.mark.parametrize("compensate", [False, True])
-def test_global_drift_compensation_restores_the_scale(compensate: bool, taox64: Hardware) -> None:
+@pytest.mark.parametrize("compensation", ["none", "tile", "column"])
+def test_drift_compensation_restores_the_scale(compensation: str, taox64: Hardware) -> None:
     """A pure power law of one exponent is undone exactly; the fit's spread of exponents is not."""
     tiles = bank_of(np.random.default_rng(0).integers(-99, 100, (20, 30)))
-    noise = NoiseModel(device="pcm_joshi", compensate=compensate)
+    noise = NoiseModel(device="pcm_joshi", compensation=compensation)
     first, later = (Chip(tiles, taox64, noise, 1, t).banks["b"] for t in (0.0, DAY_S))
     gain = 1.0 if later.converters is None else later.converters.gain[0]
-    expected = 1.0 if compensate else ((DAY_S + 20) / 20) ** -0.06
+    expected = 1.0 if compensation != "none" else ((DAY_S + 20) / 20) ** -0.06
     assert gain * later.weight == pytest.approx(expected * first.weight, rel=1e-5)
+
+
+def test_a_column_is_scaled_to_the_least_error(taox64: Hardware) -> None:
+    """No factor of a column brings its cells closer to what was written than its own; one of a tile is further off."""
+    codes = np.random.default_rng(0).integers(-99, 100, (20, 30))
+    codes[7] = 0
+    left = {}
+    for compensation in ("tile", "column"):
+        noise = NoiseModel(device="pcm", compensation=compensation)
+        first, later = (Chip(bank_of(codes), taox64, noise, 1, t).banks["b"] for t in (0.0, 30 * DAY_S))
+        assert later.converters is not None
+        gain = later.converters.gain[0]
+        assert gain[7] == 1 or compensation == "tile"
+
+        def error(factor: float, by: Any = gain, old: Any = first.weight[0], new: Any = later.weight[0]) -> Any:
+            return ((factor * by * new - old) ** 2).sum(0)
+
+        left[compensation] = error(1.0)
+        if compensation == "column":
+            assert (error(1.0) <= np.minimum(error(0.999), error(1.001))).all()
+    assert (left["column"] <= left["tile"]).all()
+    assert left["column"].sum() < 0.95 * left["tile"].sum()
+
+
+def test_a_column_that_turned_over_is_silent() -> None:
+    found = column_factors(
+        np.array([[1.0, 0.0], [2.0, 2.0], [0.0, 0.0]]), np.array([[-0.5, 0.0], [1.0, 1.0], [0.0, 0.0]])
+    )
+    assert found.tolist() == [0.0, 2.0, 1.0]
 
 
 def test_converters_have_their_spreads(taox64: Hardware) -> None:
@@ -217,6 +254,6 @@ def test_the_hardware_file_and_the_caller_choose(taox64: Hardware) -> None:
     assert (noise.device, noise.wire_ohm, noise.read) == ("pcm", 1.5, taox64.noise.read_sigma_relative.value)
     figures = replace(taox64.noise, device="hermes2", writable_levels=9)
     assert noise_of(replace(taox64, noise=figures)).device == "hermes2"
-    assert NoiseModel(compensate=False).silent
+    assert NoiseModel(compensation="none").silent
     assert IDEAL.silent
     assert not NoiseModel(device="pcm").silent

@@ -39,7 +39,7 @@ AREAS = (
     "memory.register_area_um2_per_bit", "memory.buffer_area_um2_per_bit",
 )  # fmt: skip
 
-NAMED = ("device", "stuck_mapping", "writable_levels")
+NAMED = ("device", "drift_compensation", "stuck_mapping", "writable_levels")
 
 #: key -> (figures that move: 1 up, -1 down, 0 either way; settings around it; its new value, default: twice the old)
 KEYS: dict[str, tuple[dict[str, int], tuple[str, ...], object]] = {
@@ -103,6 +103,7 @@ INDEPENDENT = {
     "adc.ramp_area_um2": "of adc.ramp",
     "cell.kind": "needs adc.bits = 0 and no noise (test_digital_macro.py)",
     "digital.mac_bits": "the width that mac_energy_pj is for",
+    "noise.drift_compensation": "of chips some time after programming (test_devices.py)",
     "memory.buffer_bytes": "the size that buffer_energy_pj_per_bit is for",
 }
 SPEC = Spec(seed=3)

@@ -19,8 +19,8 @@ Programs = Callable[..., Program]
 
 
 def moved(noise: NoiseModel) -> set[str]:
-    """Fields that are not ideal; how stuck cells are mended is no effect."""
-    names = {field.name for field in fields(noise)} - {"stuck_mapping"}
+    """Fields that are not ideal; how stuck cells and drift are mended is no effect."""
+    names = {field.name for field in fields(noise)} - {"stuck_mapping", "compensation"}
     return {name for name in names if getattr(noise, name) != getattr(IDEAL, name)}
 
 
