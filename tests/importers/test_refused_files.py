@@ -52,6 +52,19 @@ def test_an_attribute_that_is_no_utf8() -> None:
     assert (error.code, "no UTF-8" in error.fact) == ("SSMC-M01", True)
 
 
+@pytest.mark.parametrize(("kind", "shape"), [(TensorProto.FLOAT, ["b", "t", 3]), (TensorProto.INT64, ["b", "t"])])
+def test_an_output_that_nothing_computes(kind: int, shape: list[str | int]) -> None:
+    """Ids too: no node is left that could read them in another shape."""
+    x, y = (
+        helper.make_tensor_value_info("x", kind, shape),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, ["b", 2]),
+    )
+    constant = helper.make_tensor("y", TensorProto.FLOAT, [1, 2], [1.0, 2.0])
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["unused"])], "g", [x], [y], [constant])
+    error = refusal(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)]))
+    assert (error.code, error.node) == ("SSMC-Q06", "y")
+
+
 def test_a_wrong_opset() -> None:
     proto = model(Spec())
     proto.opset_import[0].version = 9
