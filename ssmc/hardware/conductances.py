@@ -119,7 +119,8 @@ def column_factors(first: Real, now: Real) -> Real:
     """What scales every column back to what was written: ``f`` of least ``|W(0) - f W(t)|^2`` over its rows.
 
     ``f = max(0, sum W(0) W(t) / sum W(t)^2)`` over the last axis, 1 where a column holds nothing. It goes into
-    the scale that a column has anyway: the affine scaling of HERMES (Khaddam-Aljameh et al., JSSC 2022), or the converter's reference.
+    the scale that a column has anyway: the affine scaling of HERMES (Khaddam-Aljameh et al., JSSC 2022), or the
+    converter's reference.
     """
     power = (now * now).sum(-1)
     factors = (first * now).sum(-1) / np.where(power > 0, power, 1)
