@@ -18,7 +18,7 @@ def widen_ids(model: ir.Model) -> None:
     graph = model.graph
     old = graph.inputs[0]
     shape = known_shape(old)
-    if old.dtype not in ID_TYPES or (old.dtype is ID_TYPES[0] and len(shape) == 3) or not len(graph):
+    if old.dtype not in ID_TYPES or (old.dtype is ID_TYPES[0] and len(shape) == 3):
         return
     name, steps = str(old.name), []
     new = ir.val(name, dtype=ir.DataType.INT64, shape=ir.Shape([*shape.dims[:2], 1]))
@@ -35,4 +35,7 @@ def widen_ids(model: ir.Model) -> None:
     old.replace_all_uses_with(value)
     old.name = f"{name}.old"
     graph.inputs[0] = new
-    graph.insert_before(graph[0], steps)
+    if len(graph):
+        graph.insert_before(graph[0], steps)
+    else:
+        graph.extend(steps)
