@@ -1,4 +1,4 @@
-"""How far real values lie from a tie, in units of the float32 error of whoever computed them."""
+"""How many codes float32 arithmetic may round a real value away from where exact arithmetic rounds it."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ from ssmc.ir.rounding import FloatArray, IntArray
 FLOAT_ERROR = 2.0**-20
 
 
-def code_distance(op: AnyOp, xs: Sequence[IntArray]) -> FloatArray:
-    """Distance of an operation's real values from ties, in units of float32 error and the operation's own bound.
-
-    Infinite where the operation rounds nothing: then no difference is legal.
-    """
+def code_reach(op: AnyOp, xs: Sequence[IntArray]) -> FloatArray:
+    """Reach of an operation's values by float32 error and the operation's own bound; 0 where it rounds nothing."""
     real = op.real(*xs)
     if real is None:
-        return np.full(1, np.inf)
-    return tie_distance(real.value) / (op.float_terms * float_error(real.magnitude) + op.error_bound())
+        return np.zeros(1)
+    return reach(real.value, op.float_terms * float_error(real.magnitude) + op.error_bound())
 
 
-def matrix_distance(matrix: Matrix, requant: Requant, v: IntArray) -> FloatArray:
-    """How far ``ratio * acc + bias`` lies from a tie, v (..., G, in), in units of the float32 error of its sum."""
+def matrix_reach(matrix: Matrix, requant: Requant, v: IntArray) -> FloatArray:
+    """Reach of ``ratio * acc + bias``, v (..., G, in), by the float32 error of its sum."""
     real = real_sums(matrix, requant, v)
-    return tie_distance(real.value) / float_error(real.magnitude)
+    return reach(real.value, float_error(real.magnitude))
 
 
-def tie_distance(real: FloatArray) -> FloatArray:
-    """Distance of real codes from the nearest half."""
-    return np.abs(np.abs(real - np.floor(real)) - 0.5)
+def reach(real: FloatArray, error: FloatArray) -> FloatArray:
+    """What two roundings of real codes may differ by where one is ``error`` off: n where n - 1 <= error - tie < n.
+
+    ``tie`` is the distance from the nearest half, which the first code lies behind.
+    """
+    tie = np.abs(np.abs(real - np.floor(real)) - 0.5)
+    return np.asarray(np.maximum(np.floor(error - tie) + 1, 0))
 
 
 def float_error(magnitude: FloatArray) -> FloatArray:

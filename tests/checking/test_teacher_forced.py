@@ -10,16 +10,19 @@ import pytest
 
 import ssmc
 from ssmc.checking.teacher_forced import Comparison, ForcedCheck
+from ssmc.checking.ties import reach
 from ssmc.errors import ModelError, UsageError, VerificationError
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.operations import Linear, Op, StateSpace, Table
 from ssmc.ir.program import Program
+from ssmc.ir.rounding import round_half_even
 from ssmc.passes.fold_quantization import FoldQuantization
 from ssmc.pipeline import Pass, PassResult, run_pipeline
 from ssmc.targets.integer.target import IntegerTarget
 from ssmc.verify import random_feeds
 from tests.graph_writer import Graph, signed
 from tests.graphs import Spec, model
+from tests.importers.refusing import end
 
 SPEC = Spec(form="delta", pool="none", code_bits=6)
 PASSES = IntegerTarget().pipeline()
@@ -54,6 +57,31 @@ def _changed(program: Program, kind: type[Op]) -> Program:
         codes[0, 0, 0] += 7
         ops[index] = replace(op, matrix=replace(op.matrix, codes=codes))
     return replace(program, ops=tuple(ops))
+
+
+def test_codes_may_differ_by_as_many_ties_as_the_error_spans() -> None:
+    """The reach is the largest difference between the rounding of a value and that of any other within the error."""
+    rng = np.random.default_rng(0)
+    real, error = rng.uniform(-9, 9, 400), rng.choice([0.0, 0.01, 0.3, 0.6, 2.0, 7.5], 400)
+    real[:3], error[:3] = (0.5, 2.5, 3.0), 0.0
+    others = real + error * np.linspace(-1, 1, 4001)[:, None]
+    moved = np.abs(round_half_even(others) - round_half_even(real)).max(0)
+    found = reach(real, error)
+    assert (found[3:] == moved[3:]).all()
+    assert found[:3].tolist() == [1, 1, 0]  # at a tie either code is legal
+
+
+def test_terms_that_cancel_below_their_own_error() -> None:
+    """1e30 x0 + 1e30 x1: where x0 = -x1 float32 may round the products apart, by more than the whole range of codes."""
+    g = Graph("minmax")
+    x = g.quant("x", signed(7, 2.0**-4), "xq")
+    huge = g.op("MatMul", x, g.const(np.full((2, 3), 1e30)))
+    graph, check = import_model(end(g, huge)), ForcedCheck()
+    run_pipeline(graph, IntegerTarget().pipeline(), oracle=False, after=check.see)
+    steps = np.random.default_rng(0).normal(0, 2, (2, 50, 1)).astype(np.float32)
+    found = check.compare({"x": np.concatenate([steps, -steps], 2)})
+    assert (found.compared, found.wrong) == (500, 0)
+    assert found.ties
 
 
 @pytest.mark.parametrize(
