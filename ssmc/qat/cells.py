@@ -27,8 +27,6 @@ from ssmc.ir.connectivity import Mask, live_columns, live_rows, on_paths
 from ssmc.ir.rounding import FloatArray, IntArray
 from ssmc.qat.config import QuantConfig
 
-LEAST_S = 1.0
-
 
 @dataclass(frozen=True)
 class Written:
@@ -55,8 +53,7 @@ class CellNoise(nn.Module):
     What the simulator does to a chip (``ssmc.targets.aimc.simulation``), but wires, groups that share an array, and
     uneven codes of converters: programming, drift and its compensation (a factor a group, or a column), 1/f noise,
     stuck cells, the cells without a code, read noise, converters. The time since programming is 0 in half of the
-    calls, else spread
-    evenly in log time.
+    calls, else spread evenly up to ``config.drift_s``.
     """
 
     def __init__(self, config: QuantConfig) -> None:
@@ -105,9 +102,9 @@ class CellNoise(nn.Module):
         )
 
     def _time(self, rng: np.random.Generator) -> float:
-        if self.config.drift_s <= LEAST_S or rng.random() < 0.5:
+        if not self.config.drift_s or rng.random() < 0.5:
             return 0.0
-        return float(np.exp(rng.uniform(np.log(LEAST_S), np.log(self.config.drift_s))))
+        return float(rng.uniform(0, self.config.drift_s))
 
     def _cells(self, codes: IntArray, rng: np.random.Generator, time_s: float) -> tuple[Real, Real]:
         """Weight and variance (G, out, in) of codes; the digits of every slice have cells of their own."""
