@@ -48,7 +48,8 @@ PAGE = EXAMPLES.parent / "docs" / "hardware.md"
 BEGIN, END = "<!-- made by examples/studies/hardware.py --write -->", "<!-- end of trained models -->"
 PLAIN = ("trained for", "epochs", "held out", "test")
 NOISY = (
-    *("trained for", "epochs", "held out, on chips", "test, ideal", "chips", "programmed", "1 day", "30 days"),
+    *("trained for", "epochs", "held out, on chips", "test, ideal", "drift factor of", "chips", "programmed"),
+    *("1 day", "30 days"),
     *("poles digital, programmed", "poles digital, 30 days"),
 )
 FOLDER = RUNS / "spoken_digits" / "hardware"
@@ -96,6 +97,7 @@ def main(data: Path, hardware: str, settings: tuple[str, ...], noise: bool, **ch
         "settings": list(settings),
         **{key: chosen[key] for key in ("states", "epochs", "lr", "drift_days", "digital_poles", "seed")},
         "noise": noise,
+        "compensation": hw.noise.drift_compensation if noise else "none",
         "start": chosen["start"] and chosen["start"].name,
         "held_out": held_out,
         **measured(path, hw, task.data.samples(), chosen["chips"] if noise else 0),
@@ -120,7 +122,7 @@ def table(document: dict[str, Any]) -> str:
             on, apart = (
                 [interval(*found) for found in row.get(key, {}).values()] for key in ("on_chips", "poles_digital")
             )
-            noisy.append((*shown, str(row["chips"]), *on, *(apart[::2] or ("not measured",) * 2)))
+            noisy.append((*shown, row["compensation"], str(row["chips"]), *on, *(apart[::2] or ("not measured",) * 2)))
         else:
             plain.append(tuple(shown))
     return "\n\n".join(
