@@ -9,13 +9,17 @@ takes a kernel's output as it is.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from ssmc.errors import ModelError
 from ssmc.folding.elementwise import CLAMPS, FUNCTIONS, of_two_signals
+from ssmc.folding.operands import part_size
 from ssmc.ir.build import constant_array, is_op, node_name
 from ssmc.recognition.axes import Axes
 
@@ -79,7 +83,8 @@ class Planner:
     """Walks the graph once; ``plan`` is the result.
 
     A value that is made number by number from one other has that as its *root*: functions of several values with the
-    same root are functions of its code.
+    same root are functions of its code. Its *stem* lies further up where constants of every channel stand between. A
+    quantizer is better off behind these: only functions of several values that have no root in common take the stem.
     """
 
     def __init__(self, model: ir.Model, axes: Axes, known: frozenset[ir.Value]) -> None:
@@ -89,6 +94,7 @@ class Planner:
         self.kinds: dict[ir.Value, str] = {source: "raw"}
         self.coded: set[ir.Value] = set()  # the points, to look up
         self.roots: dict[ir.Value, ir.Value] = {}
+        self.above: dict[ir.Value, ir.Value] = {}  # on the way to the stem
         self.tabled: set[ir.Value] = set()  # what only a table computes
         if source in known:
             self._coded(source)
@@ -126,18 +132,34 @@ class Planner:
             self._trace(node, signals)
 
     def _trace(self, node: ir.Node, signals: list[ir.Value]) -> None:
-        """Note the root of what a node makes number by number, alike in all channels, and what needs a table."""
+        """Note the root and the stem of what a node makes number by number, and what needs a table."""
         out, op = node.outputs[0], node.op_type
         roots = {self._root(value) for value in signals}
         constants = [constant_array(value) for value in node.inputs if value is not None and value not in signals]
         alike = op in FUNCTIONS or all(array is not None and array.size == 1 for array in constants)
         if len(roots) == 1 and alike:
             self.roots[out] = roots.pop()
+        stems = {*signals} if len(signals) == 1 else {self._stem(value) for value in signals}
+        if len(stems) == 1 and (alike or all(self._of_channels(array, out) for array in constants)):
+            self.above[out] = stems.pop()
         if self.kinds[out] == "mapped" and (op not in CLAMPS or not self.tabled.isdisjoint(signals)):
             self.tabled.add(out)
 
     def _root(self, value: ir.Value) -> ir.Value:
         return value if value in self.coded else self.roots.get(value, value)
+
+    def _stem(self, value: ir.Value) -> ir.Value:
+        while value not in self.coded and value in self.above:
+            value = self.above[value]
+        return value
+
+    def _of_channels(self, constant: NDArray[Any] | None, value: ir.Value) -> bool:
+        """Whether an operand of ``value`` is one number, or one for every channel."""
+        roles = self.axes.roles.get(str(value.name), ())
+        if constant is None or constant.ndim > len(roles):
+            return False
+        axes = zip(reversed(constant.shape), reversed(roles), strict=False)
+        return all(size == 1 or role == "C" or part_size(role) for size, role in axes)
 
     def _shared(self, value: ir.Value) -> ir.Value:
         """The root of a value where others read its code too, else the value."""
@@ -145,9 +167,9 @@ class Planner:
         taken = root in self.coded and root not in self.plan.inputs
         return root if taken or (root is not value and len(root.uses()) > 1) else value
 
-    def _one_code(self, signals: list[ir.Value]) -> bool:
-        """Whether all are functions of one value; it gets a quantizer if they are."""
-        first, *others = map(self._root, signals)
+    def _one_code(self, signals: list[ir.Value], origin: Callable[[ir.Value], ir.Value]) -> bool:
+        """Whether the ``origin`` of all of them is one value; it gets a quantizer if it is."""
+        first, *others = map(origin, signals)
         if any(other is not first for other in others):
             return False
         if self._kind(first) != "converted":
@@ -194,14 +216,19 @@ class Planner:
         inverse = op == "Div" and node.inputs[1] in signals
         if op in AFFINE and len(signals) == 1 and not inverse:
             return self._affine(node, first)
-        if len(signals) > 1 and op in AFFINE and not self.tabled.isdisjoint(signals) and self._one_code(signals):
+        if (
+            len(signals) > 1
+            and op in AFFINE
+            and not self.tabled.isdisjoint(signals)
+            and self._one_code(signals, self._root)
+        ):
             return "mapped"
         if op in ("Add", "Sub", "Mul") or op in NORMS or op in ("AveragePool", *REDUCTIONS):
             for value in signals:
                 self._coded(value)
             return "mean" if op in ("AveragePool", *REDUCTIONS) else "open"
         if len(signals) > 1 and (op in FUNCTIONS or inverse):
-            if not self._one_code(signals):
+            if not self._one_code(signals, self._root) and not self._one_code(signals, self._stem):
                 raise of_two_signals(node)
             return "mapped"
         if op in FUNCTIONS or inverse:

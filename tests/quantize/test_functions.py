@@ -92,6 +92,30 @@ def test_each_is_one_table_and_nearly_what_it_was(tmp_path: Path) -> None:
         assert near < 0.01, name
 
 
+EACH = np.array([0.3, 0.6, 0.9, 1.2])
+OF_CHANNELS: dict[str, Write] = {
+    "soft, each its own": lambda g, x: g.op("Div", x, g.op("Add", g.op("Abs", x), g.const(EACH))),
+    "leaky, each its own": lambda g, x: where(g, "Greater", x, x, g.op("Mul", g.const(EACH), x)),
+    "the larger of two": lambda g, x: g.op(
+        "Max", g.op("Add", g.op("Mul", x, g.const(EACH)), g.const(-EACH)), g.op("Mul", g.op("Tanh", x), g.const(EACH))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_CHANNELS)
+def test_constants_of_every_channel_inside_a_function_of_several_values(name: str, tmp_path: Path) -> None:
+    g = Graph()
+    y = OF_CHANNELS[name](g, coder(g, "x", FEATURES, C))
+    proto = g.finish(FEATURES, y, ["batch", "time", C])
+    config = QuantizeConfig(activation_bits=10, weight_bits=14, input_bits=14, output_bits=16)
+    made = quantize(save(proto, tmp_path), samples(), config)
+    program = ssmc.compile(save(made.model, tmp_path, "made.onnx"))
+    assert sum(isinstance(op, Table) for op in program.compiled.program.ops) == 1
+    x = samples(4).flat[None]
+    real, codes = run_onnx(proto, {"x": x})[0], program.run(x)
+    assert np.median(np.abs(real - codes)) / real.std() < 0.01
+
+
 def test_a_number_over_a_sum_is_a_function_of_the_sum(tmp_path: Path) -> None:
     """The sum gets a quantizer, as in front of any other function; it is no scale of it."""
     g = Graph()
