@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from tests.fuzzing import seeds
@@ -43,6 +44,15 @@ def test_the_same_start_gives_the_same_inputs_of_all_kinds() -> None:
 @pytest.mark.parametrize("index", [0, 7, 8])
 def test_a_sound_model_is_judged_right(index: int) -> None:
     judge(seeds.quantized_models()[index])
+
+
+def test_the_judge_compares_behind_a_softmax() -> None:
+    model = onnx.load_model_from_string(seeds.quantized_models()[7])
+    output = model.graph.output[0].name
+    maker = next(node for node in model.graph.node if output in node.output)
+    maker.output[0] = "logits"
+    model.graph.node.append(onnx.helper.make_node("Softmax", ["logits"], [output], "softmax"))
+    judge(model.SerializeToString())
 
 
 def test_the_judge_sees_another_value(monkeypatch: pytest.MonkeyPatch) -> None:
