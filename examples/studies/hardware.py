@@ -65,7 +65,12 @@ FOLDER = RUNS / "spoken_digits" / "hardware"
 @click.option("--states", type=click.IntRange(min=1), help="Fit every channel anew with this many real states.")
 @click.option("--epochs", default=8, show_default=True, help="Epochs of training; 0: calibrated only.")
 @click.option("--lr", default=1e-3, show_default=True, help="Largest rate; the poles learn at a tenth of it.")
-@click.option("--start", type=options.FILE, help="Weights to start from: a .npz that this command wrote.")
+@click.option(
+    "--start",
+    type=options.FILE,
+    multiple=True,
+    help="Weights to start from: a .npz that this command wrote; of several their mean.",
+)
 @click.option("--chips", default=20, show_default=True, help="Chips of every measurement with --noise.")
 @click.option("--write", is_flag=True, help="Put the table of all rows into docs/hardware.md.")
 @click.option("--tag", default="", help="Added to the name of the row.")
@@ -98,7 +103,7 @@ def main(data: Path, hardware: str, settings: tuple[str, ...], noise: bool, **ch
         **{key: chosen[key] for key in ("states", "epochs", "lr", "drift_days", "digital_poles", "seed")},
         "noise": noise,
         "compensation": hw.noise.drift_compensation if noise else "none",
-        "start": chosen["start"] and chosen["start"].name,
+        "start": [path.name for path in chosen["start"]],
         "held_out": held_out,
         **measured(path, hw, task.data.samples(), chosen["chips"] if noise else 0),
     }
@@ -137,9 +142,9 @@ def interval(mean: float, low: float, high: float) -> str:
     return f"{100 * mean:.1f} ({100 * low:.0f} to {100 * high:.0f})"
 
 
-def prepared(task: Task, quant: QuantConfig, states: int | None, start: Path | None, seed: int) -> S4DClassifier:
+def prepared(task: Task, quant: QuantConfig, states: int | None, start: tuple[Path, ...], seed: int) -> S4DClassifier:
     """The float model of the seed with ``states`` a channel, calibrated for the hardware; or ``start``'s weights."""
-    if start is not None:
+    if start:
         return resumed(task, quant, start)
     parent, batches = float_model(task, seed), task.data.calibration()
     model = S4DClassifier(replace(task.model, quant=quant, dropout=0.0))
@@ -149,10 +154,13 @@ def prepared(task: Task, quant: QuantConfig, states: int | None, start: Path | N
     return model.eval()
 
 
-def resumed(task: Task, quant: QuantConfig, path: Path) -> S4DClassifier:
-    """Weights and steps of a training for other hardware, as they are."""
-    with np.load(path, allow_pickle=False) as stored:
-        weights = {k: torch.from_numpy(stored[k]) for k in stored.files}
+def resumed(task: Task, quant: QuantConfig, paths: tuple[Path, ...]) -> S4DClassifier:
+    """Weights and steps of a training for other hardware, as they are; of several their mean."""
+    several = [dict(np.load(path, allow_pickle=False)) for path in paths]
+    weights = {
+        name: torch.from_numpy(np.asarray(np.mean([one[name] for one in several], 0), x.dtype))
+        for name, x in several[0].items()
+    }
     states = 2 * weights["blocks.0.ssm.C"].shape[1]
     model = S4DClassifier(replace(task.model, quant=quant, dropout=0.0, d_state=states))
     model.load_state_dict(weights)
