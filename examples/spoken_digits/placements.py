@@ -2,7 +2,7 @@
 
 \b
     python -m examples.spoken_digits.placements --preset taox64 --chips 6 --write
-    python -m examples.spoken_digits.placements --preset neurram --model models/hardware-neurram-noise.onnx --write
+    python -m examples.spoken_digits.placements --preset neurram --model models/hardware-neurram-noise-aged.onnx --write
 
 With as many arrays as the placement needs. Rows are kept in placements.json; --write puts the table of all of them
 into docs/presets.md.
