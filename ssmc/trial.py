@@ -23,6 +23,7 @@ MOST_BYTES = 4 << 30
 POLL_S = 0.1
 MOST_STEPS = 256  # the first two numbers of steps that a model takes are looked for among so many,
 PATIENCE_S = 1.0  # and for so many seconds of CPU
+MIXING_STEPS = 8  # what one state takes from another sequence reaches an output through others
 
 
 class LimitedSession:
@@ -148,7 +149,7 @@ def _require_apart(model: ir.Model, session: LimitedSession) -> None:
     names = list(dict.fromkeys(name for pair in ends.values() for name, _ in (*pair[0], *pair[1])))
     if not names:
         return
-    feeds = [random_feeds(model, seed, batch=2, steps=2) for seed in (0, 1)]
+    feeds = [random_feeds(model, seed, batch=2, steps=MIXING_STEPS) for seed in (0, 1)]
     for name, data in feeds[1].items():
         data[0] = feeds[0][name][0]
     try:

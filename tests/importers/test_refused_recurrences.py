@@ -173,3 +173,13 @@ def test_other_loops() -> None:
     looped = g.op("Loop", g.const(3, np.int64), "", u, out="repeat", body=body)
     error = refusal(end(g, looped))
     assert (error.code, error.node) == ("SSMC-S03", "repeat")
+
+
+def test_a_mix_of_sequences_that_shows_at_the_third_step_only() -> None:
+    """s1 = u0, s2 = mean(s1) / 2 + u1 over all sequences, and the output is the state before each step."""
+
+    def step(b: Graph, state: str, u: str) -> tuple[str, str]:
+        mean = b.op("ReduceMean", state, b.const([0, 1], np.int64))
+        return b.quant(decay(b, mean, u), CODE, "s.q"), state
+
+    assert refusal(looped(step)).code == "SSMC-M18"
