@@ -24,7 +24,7 @@ RECORDED = "\n".join(
 NAMED = re.findall(r"python -m (examples\.[a-z_.]+[a-z][^`#\n\x22]*)", f"{TEXT}\n{RECORDED}")
 COMMANDS = sorted({" ".join(line.split()) for line in NAMED})
 DATA = ("JapaneseVowels.npz", "asc12_8khz.npz", "cinc2017_af_100hz.npz", "fsdd.npz", "mnist.npz")
-LEFT = ("hermes64-noise-s0.npz", "hermes64-noise-fused-s0.npz")  # by the commands before
+LEFT = set(re.findall(r"--start (\S+\.npz)", "\n".join(COMMANDS)))  # by the commands before
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def folder(tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    for name in DATA + LEFT:
+    for name in {*DATA, *LEFT}:
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
 

@@ -11,6 +11,8 @@ from ssmc.hardware.plausibility import implausible, too_short
 if TYPE_CHECKING:
     from ssmc.hardware.model import Hardware
 
+MENDING = frozenset({"drift_compensation", "stuck_mapping"})  # keys of how noise is made good
+
 
 def check_together(file: str, hardware: Hardware) -> None:
     """Refuse keys that contradict each other (SSMC-H08), and figures that only a wrong unit explains (SSMC-H09)."""
@@ -75,7 +77,7 @@ def _check_digital(file: str, hardware: Hardware) -> None:
             "SSMC-H08", f"{file}: cell.levels", f"is {cell.levels} with twos_complement", "a cell holds a bit: write 2"
         )
     for name, value in vars(hardware.noise).items():
-        if getattr(value, "high", value) not in (0, "gaussian", "none", "closest_value"):
+        if name not in MENDING and getattr(value, "high", value) not in (0, "gaussian"):
             fact = f"is {getattr(value, 'value', value)} of digital cells"
             refuse("SSMC-H08", f"{file}: noise.{name}", fact, "they have no noise: write 0, or device = gaussian")
 
