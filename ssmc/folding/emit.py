@@ -94,7 +94,7 @@ class Emitter:
         while unique in self.constants:
             unique, count = f"{name}.{count}", count + 1
         data = np.array(array, dtype=dtype, order="C")
-        self.constants[unique] = ir.val(unique, const_value=ir.tensor(data, name=unique))
+        self.constants[unique] = ir.val(unique, const_value=ir.Tensor(data, name=unique))
         return self.constants[unique]
 
     def emit(self, op_type: str, name: str, values: dict[str, ir.Value], constants: Constants) -> ir.Value:

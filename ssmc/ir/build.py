@@ -66,7 +66,7 @@ def add_constant(graph: ir.Graph, name: str, array: ArrayLike, dtype: type[np.ge
     unique, count = name, 1
     while unique in graph.initializers:
         unique, count = f"{name}.{count}", count + 1
-    value = ir.val(unique, const_value=ir.tensor(data, name=unique))
+    value = ir.val(unique, const_value=ir.Tensor(data, name=unique))
     graph.register_initializer(value)
     return value
 
