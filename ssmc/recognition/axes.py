@@ -7,7 +7,7 @@ product ``NT``; every other axis keeps its length and is ``C`` (channels, featur
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import onnx
@@ -16,7 +16,7 @@ import onnx_ir as ir
 from ssmc.errors import ModelError
 from ssmc.ir.build import is_op, known_shape, required
 from ssmc.ir.strides import enough_steps
-from ssmc.verify import Session, exposed
+from ssmc.verify import Session, exposed, serialized
 
 Roles = tuple[str, ...]
 BASE = (3, 5)
@@ -52,7 +52,13 @@ class Exposed:
     @cached_property
     def session(self) -> Session:
         """Loaded on first use."""
-        return Session(self.proto)
+        return _loaded(serialized(self.proto))
+
+
+@lru_cache(maxsize=1)
+def _loaded(data: bytes) -> Session:
+    """Of the last graph it is kept: the oracle and the pass after it look at the same one."""
+    return Session(data)
 
 
 def name_axes(given: ir.Model | Exposed) -> Axes:
