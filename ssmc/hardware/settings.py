@@ -66,7 +66,9 @@ def read_settings(pairs: Sequence[str]) -> dict[str, dict[str, Any]]:
         if not key:
             raise UsageError("SSMC-H11", f"--set {pair} names no key", "write --set adc.bits=6")
         if not equals or not text:
-            raise UsageError("SSMC-H11", f"--set {pair} has no value", "write --set adc.bits=6")
+            rule = _rule(key)
+            remedy = f"write --set {key}=VALUE, {rule.allowed()}{_interval(rule)}"
+            raise UsageError("SSMC-H11", f"--set {pair} has no value", remedy)
         if key in found:
             raise UsageError("SSMC-H11", f"--set {key} is given twice", "give it once")
         found[key] = _entry(key, text)

@@ -122,8 +122,10 @@ def test_a_converter_of_no_bits_is_ideal(preset: str) -> None:
     ("pairs", "code", "says"),
     [
         (["adc.bit=6"], "SSMC-H03", "adc.bits"),
-        (["adc"], "SSMC-H11", "adc.bits=6"),
-        (["adc.bits="], "SSMC-H11", "adc.bits=6"),
+        (["adc"], "SSMC-H03", "is not a key"),
+        (["=6"], "SSMC-H11", "adc.bits=6"),
+        (["adc.bits="], "SSMC-H11", "adc.bits=VALUE, an integer from"),
+        (["noise.drift_compensation"], "SSMC-H11", "VALUE, tile or column or none"),
         (["adc.bits=6", "adc.bits=7"], "SSMC-H11", "twice"),
         (["adc.bits=six"], "SSMC-H05", "an integer"),
         (["adc.bits=4:6:8"], "SSMC-H05", "an integer"),
