@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import tomllib
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -171,9 +172,14 @@ class QuantConfig:
 
     def __post_init__(self) -> None:
         for name, (low, high) in LIMITS.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise ValueError(f"{name} is {value}; allowed are {low}..{high}")
+            value, kind = getattr(self, name), Integral if name.endswith("_bits") else Real
+            if value is None and name in OPTIONAL:
+                continue
+            if not isinstance(value, kind) or isinstance(value, bool) or not low <= float(value) <= high:
+                raise ValueError(f"{name} is {value!r}; allowed are {low}..{high:g}")
+        for name in SWITCHES:
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed are true and false")
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(map(repr, allowed))}")
@@ -222,6 +228,8 @@ LIMITS = {
     "adc_noise": (0, 16),
     "drift_s": (0, 1e9),
 }
+OPTIONAL = ("readout_bits", "gating_bits", "coder_bits", "converter_bits")
+SWITCHES = ("stable", "refitted", "learned", "power_of_two", "device_noise", "digital_poles")
 
 
 def signed_range(bits: int) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -203,11 +204,20 @@ def test_converter_noise_is_there_in_training_alone():
     [
         ({"adc_noise": -1.0}, "adc_noise is -1.0; allowed are 0..16"),
         ({"weight_noise": 0.1, "weight_noise_poly": (0.1,)}, "give one of them"),
+        ({"drift_s": "30d"}, r"drift_s is '30d'; allowed are 0..1e\+09"),
+        ({"device_noise": "no"}, "device_noise is 'no'; allowed are true and false"),
     ],
 )
 def test_noise_that_makes_no_sense_is_refused(options, words):
     with pytest.raises(ValueError, match=words):
         QuantConfig(**options)
+
+
+@pytest.mark.parametrize("bits", ["5", 5.5, True, None, 1, 17])
+def test_activations_have_a_whole_number_of_bits(bits):
+    with pytest.raises(ValueError, match=f"activation_bits is {bits!r}; allowed are 2..16"):
+        QuantConfig(activation_bits=bits)
+    assert QuantConfig(activation_bits=np.int64(5)).converter == 5
 
 
 @pytest.mark.parametrize(
