@@ -14,6 +14,7 @@ from ssmc.budgets import DEFAULT, Budgets
 from ssmc.errors import ModelError
 from ssmc.importers.carried import drop_carried_states
 from ssmc.importers.constants import fold_small_constants
+from ssmc.importers.cuts import cut_at_convolutions
 from ssmc.importers.einsum import einsum_to_matmul, turn_first_factors
 from ssmc.importers.ends import check_ends, check_input_type
 from ssmc.importers.final_states import stack_final_states
@@ -151,7 +152,9 @@ def _spell(model: ir.Model, file: onnx.ModelProto, budgets: Budgets, source: str
     turn_first_factors(model)
     spell_paddings(model)
     spell_repeated(model)
-    spelled = [one_hot_to_gather(model.graph), fuse_norms(model), plain_softplus(model), spell_lengths(model)]
+    graph = model.graph
+    spelled = [one_hot_to_gather(graph), fuse_norms(model), plain_softplus(model), spell_lengths(model)]
+    spelled.append(cut_at_convolutions(graph))
     if any([*spelled, loops_to_scans(model)]):
         require_same(file, model, budgets, source)
 

@@ -1,6 +1,6 @@
-"""One number that is repeated to the shape of a signal (``zeros_like``, ``full_like``) is that number where both meet.
+"""Constants that are repeated to the shape of a signal (``zeros_like``, ``expand``) are constants where both meet.
 
-Operations that act number by number repeat it themselves.
+Operations that act number by number repeat them themselves; what acts on a repeated constant alone is a constant too.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ssmc.ir.build import Array, add_constant, constant_array, is_op, node_name, remove_dead
+from ssmc.ir.affine import evaluate
+from ssmc.ir.build import Array, add_constant, constant_array, is_op, remove_dead
 
 MEETS = frozenset(
     {
@@ -18,22 +19,41 @@ MEETS = frozenset(
 )
 
 
+#: of one value, number by number
+FUNCTIONS = frozenset({"Abs", "Erf", "Exp", "Log", "Neg", "Reciprocal", "Relu", "Sigmoid", "Softplus", "Sqrt", "Tanh"})
+
+
 def spell_repeated(model: ir.Model) -> None:
-    """Give operations of a signal and a repeated number the number, in place."""
-    graph, found = model.graph, False
-    for node in list(graph):
-        number = _number(node)
-        if number is None:
-            continue
-        whole, like = node.outputs[0], _like(node)
-        one = add_constant(graph, f"{node_name(node)}.one", number, np.float32)
-        for use in list(whole.uses()):
-            others = [value for value in use.node.inputs if value is not None and value is not whole]
-            if is_op(use.node, *MEETS) and any(other is like or _same_shape(other, whole) for other in others):
-                use.node.replace_input_with(use.idx, one)
-                found = True
-    if found:
-        remove_dead(graph)
+    """Give operations of a signal and a repeated constant the constant, in place."""
+    found = [_spelled(model.graph, node) for node in list(model.graph)]
+    if any(found):
+        remove_dead(model.graph)
+
+
+def _spelled(graph: ir.Graph, node: ir.Node) -> bool:
+    array = _repeated(node)
+    if array is None:
+        return False
+    found = _met(graph, node.outputs[0], _like(node), array)
+    for use in list(node.outputs[0].uses()):
+        if is_op(use.node, *FUNCTIONS):
+            (value,) = evaluate(use.node, [array])
+            found |= _met(graph, use.node.outputs[0], _like(node), value)
+    return found
+
+
+def _met(graph: ir.Graph, whole: ir.Value, like: ir.Value | None, array: Array) -> bool:
+    """Put the constant in the place of ``whole``, where that meets a signal of its shape."""
+    met = []
+    for use in list(whole.uses()):
+        others = [value for value in use.node.inputs if value is not None and value is not whole]
+        if is_op(use.node, *MEETS) and any(other is like or _same_shape(other, whole) for other in others):
+            met.append(use)
+    if met:
+        one = add_constant(graph, f"{whole.name}.one", array, np.float32)
+        for use in met:
+            use.node.replace_input_with(use.idx, one)
+    return bool(met)
 
 
 def _same_shape(a: ir.Value, b: ir.Value) -> bool:
@@ -43,15 +63,17 @@ def _same_shape(a: ir.Value, b: ir.Value) -> bool:
     return a.shape == b.shape
 
 
-def _number(node: ir.Node) -> float | None:
-    """What a node repeats, where it is one real number."""
+def _repeated(node: ir.Node) -> Array | None:
+    """The real numbers that a node repeats; one alone as a scalar."""
     array: Array | None = None
     if is_op(node, "ConstantOfShape"):
         given = node.attributes.get("value")
         array = np.zeros(1, np.float32) if given is None else given.as_tensor().numpy()
     elif is_op(node, "Expand"):
         array = constant_array(node.inputs[0])
-    return float(array.item()) if array is not None and array.size == 1 and array.dtype.kind == "f" else None
+    if array is None or array.dtype.kind != "f":
+        return None
+    return array.reshape(()) if array.size == 1 else array
 
 
 def _like(node: ir.Node) -> ir.Value | None:

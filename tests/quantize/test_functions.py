@@ -36,7 +36,12 @@ def positive(g: Graph, x: str, least: float = 0.5) -> str:
     return g.op("Add", g.op("Abs", x), g.const(least))
 
 
+def spread(g: Graph, constant: float | list[float], x: str) -> str:
+    return g.op("Expand", g.const(constant), g.op("Shape", x))
+
+
 WRITTEN: dict[str, Write] = {
+    "a choice of two vectors": lambda g, x: where(g, "Greater", x, spread(g, [1, 2, 3, 4], x), spread(g, [0.5], x)),
     "celu": lambda g, x: g.op("Celu", x, alpha=0.5),
     "cosine, tangent": lambda g, x: g.op("Add", g.op("Cos", x), g.op("Tan", bounded(g, x))),
     "hard shrink": lambda g, x: where(g, "LessOrEqual", g.op("Abs", x), g.const(0.0), x),
@@ -49,8 +54,11 @@ WRITTEN: dict[str, Write] = {
     "quick gelu": lambda g, x: g.op("Mul", x, g.op("Sigmoid", g.op("Mul", x, g.const(1.702)))),
     "a number over it": lambda g, x: g.op("Div", g.const(2.0), positive(g, x)),
     "reciprocal": lambda g, x: g.op("Reciprocal", positive(g, x)),
-    "relu, by zeros of its shape": lambda g, x: g.op("Max", x, g.op("Expand", g.const(0.0), g.op("Shape", x))),
+    "relu, by zeros of its shape": lambda g, x: g.op("Max", x, spread(g, 0.0, x)),
     "shrink": lambda g, x: g.op("Shrink", x, lambd=0.5, bias=0.25),
+    "softplus, by zeros of its shape": lambda g, x: g.op(
+        "Log", g.op("Add", g.op("Exp", x), g.op("Exp", spread(g, 0.0, x)))
+    ),
     "softsign": lambda g, x: g.op("Div", x, positive(g, x, 1.0)),
     "steps": lambda g, x: g.op("Sub", g.op("Floor", x), g.op("Ceil", g.op("Mul", x, g.const(0.5)))),
     "symmetric log": lambda g, x: g.op("Mul", g.op("Sign", x), g.op("Log", positive(g, x, 1.0))),
