@@ -12,6 +12,7 @@ import onnx_ir as ir
 from ssmc.ir.build import Array, add_constant, constant_array, graphs, is_op, node_name, replace_node
 
 MOST_WEIGHTS = 1 << 24  # of a block diagonal matrix
+HEADS_FIRST = (0, 2, 1, 3)  # of (N, T, heads, in)
 
 
 def einsum_to_matmul(graph: ir.Graph) -> None:
@@ -22,8 +23,10 @@ def einsum_to_matmul(graph: ir.Graph) -> None:
     for node in list(graph):
         if is_op(node, "MatMul"):
             x, weight = node.inputs[0], constant_array(node.inputs[1])
-            heads = _heads(x)
-            if weight is not None and weight.ndim == 2 and heads:
+            heads, product = heads_of(x), _heads_last(graph, node, weight)
+            if product is not None:
+                _join_heads(graph, product, product.inputs[0], weight, rows=0)
+            elif weight is not None and weight.ndim == 2 and heads:
                 _join_heads(graph, node, x, np.broadcast_to(weight, (heads, *weight.shape)), rows=0)
             else:
                 _join_heads(graph, node, x, weight, rows=1)
@@ -68,7 +71,28 @@ def _rewrite(graph: ir.Graph, node: ir.Node) -> None:
         return
 
 
-def _heads(x: ir.Value | None) -> int:
+def _heads_last(graph: ir.Graph, node: ir.Node, weight: Array | None) -> ir.Node | None:
+    """Puts one matrix a head for (N, T, heads, in), turned, in the place of a product of (N, heads, T, in) with them.
+
+    The new product is no MatMul yet that onnxruntime runs: `_join_heads` is to make one of it.
+    """
+    turn = node.inputs[0].producer() if node.inputs[0] is not None else None
+    if turn is None or not is_op(turn, "Transpose") or weight is None or weight.ndim != 3:
+        return None
+    x, perm = turn.inputs[0], turn.attributes["perm"].as_ints() if "perm" in turn.attributes else ()
+    if x is None or x.shape is None or tuple(perm) != HEADS_FIRST or heads_of(x) != len(weight):
+        return None
+    name = node_name(node)
+    product = ir.node("MatMul", [x, node.inputs[1]], name=f"{name}.turned")
+    made = product.outputs[0]
+    made.name, made.dtype = f"{name}.turned", ir.DataType.FLOAT
+    made.shape = ir.Shape([*x.shape[:-1], weight.shape[-1]])
+    graph.insert_before(node, product)
+    replace_node(graph, node, ir.node("Transpose", [made], {"perm": HEADS_FIRST}, name=name))
+    return product
+
+
+def heads_of(x: ir.Value | None) -> int:
     """Into how many heads a Reshape parts the channels of (batch, time, heads, in), 0 where it does not."""
     maker = None if x is None else x.producer()
     if x is None or x.shape is None or maker is None or not is_op(maker, "Reshape") or len(x.shape) != 4:

@@ -20,6 +20,7 @@ from ssmc.importers.ends import check_ends, check_input_type
 from ssmc.importers.final_states import stack_final_states
 from ssmc.importers.first_steps import take_first_steps
 from ssmc.importers.halves import widen_halves
+from ssmc.importers.head_norms import part_norms_of_heads
 from ssmc.importers.ids import widen_ids
 from ssmc.importers.inputs import INPUTS, Parts, input_parts, one_real_sequence, parts_of, parts_text
 from ssmc.importers.layout import relaxed, to_batch_time_features, to_one_axis_of_features
@@ -154,7 +155,7 @@ def _spell(model: ir.Model, file: onnx.ModelProto, budgets: Budgets, source: str
     spell_repeated(model)
     graph = model.graph
     spelled = [one_hot_to_gather(graph), fuse_norms(model), plain_softplus(model), spell_lengths(model)]
-    spelled.append(cut_at_convolutions(graph))
+    spelled += [cut_at_convolutions(graph), part_norms_of_heads(graph)]
     if any([*spelled, loops_to_scans(model)]):
         require_same(file, model, budgets, source)
 

@@ -9,8 +9,10 @@ import onnx
 import pytest
 
 import ssmc
+from ssmc.errors import ModelError
 from ssmc.importers.onnx_file import import_model
 from ssmc.ir.build import constant_array, is_op
+from ssmc.passes.can_compile import can_compile
 from ssmc.quantize import quantize
 from ssmc.verify import run_onnx
 from tests.graph_writer import Graph
@@ -56,6 +58,34 @@ def test_every_spelling_is_one_matrix(written: str, joined: bool) -> None:
     assert np.allclose(blocks[[0, 1], :, [0, 1]], W)
     assert not blocks[[0, 1], :, [1, 0]].any()
     assert np.allclose(run_onnx(model, {"x": X})[0], run_onnx(proto, {"x": X})[0], atol=1e-6)
+
+
+def heads_first(size: int = HEADS) -> onnx.ModelProto:
+    """The product of (batch, heads, time, in) and (heads, in, out)."""
+    g = Graph()
+    h = g.op("Reshape", "x", g.const([0, 0, size, INNER], np.int64))
+    y = g.op("MatMul", g.op("Transpose", h, perm=[0, 2, 1, 3]), g.const(W[:size]))
+    y = g.op("Transpose", g.op("Relu", y), perm=[0, 2, 1, 3])
+    y = g.op("Reshape", y, g.const([0, 0, size * OUTER], np.int64))
+    return g.finish(size * INNER, y, ["batch", "time", size * OUTER])
+
+
+def test_heads_in_front_of_time(tmp_path: Path) -> None:
+    proto = heads_first()
+    assert np.allclose(run_onnx(import_model(proto), {"x": X})[0], run_onnx(proto, {"x": X})[0], atol=1e-6)
+    made = quantize(save(proto, tmp_path), samples(features=HEADS * INNER))
+    assert made.fidelity.sqnr_db > 30
+    bundle = ssmc.compile(save(made.model, tmp_path, "made.onnx"))
+    assert np.array_equal(bundle.run(X), run_onnx(made.model, {"x": X})[0])
+
+
+def test_matrices_that_go_with_steps_are_refused() -> None:
+    """(batch, time, heads, in) times (2, in, out) takes another matrix at every one of 2 steps."""
+    g = Graph()
+    h = g.op("Reshape", "x", g.const([0, 0, HEADS, INNER], np.int64))
+    y = g.op("Reshape", g.op("MatMul", h, g.const(W)), g.const([0, 0, HEADS * OUTER], np.int64))
+    with pytest.raises(ModelError):
+        can_compile(import_model(g.finish(HEADS * INNER, y, ["batch", "time", HEADS * OUTER])))
 
 
 def test_it_compiles(tmp_path: Path) -> None:
