@@ -1,5 +1,7 @@
 """A value delayed by whole steps: as many zeros in front as steps are cut off behind, in either order.
 
+Of k zeros in front a window may leave some out as well, ``pad(x, k)[:, s : s + T]``: a delay by k - s.
+
 A delay is a state space that keeps the last inputs; its codes are those of its input.
 """
 
@@ -42,26 +44,36 @@ def without_last_steps(node: ir.Node, signal: Signal | None, emitter: Emitter) -
 
     None where the node is another slice.
     """
-    if not isinstance(signal, Padded | Coded):
+    if isinstance(signal, Padded):
+        first, cut = _window(node, signal, emitter)
+        steps = signal.before - first
+        if cut != signal.before or steps < 0:
+            return None
+        return delayed(node, signal.source, steps, emitter) if steps else signal.source
+    if not isinstance(signal, Coded):
         return None
     cut = last_steps_cut(node, signal, emitter)
-    if cut and isinstance(signal, Padded) and signal.before == cut:
-        return delayed(node, signal.source, cut, emitter)
     padded = all(is_op(use.node, "Pad") for use in node.outputs[0].uses())
-    if cut and padded and isinstance(signal, Coded) and not node.outputs[0].is_graph_output():
+    if cut and padded and not node.outputs[0].is_graph_output():
         return Shortened(signal.roles, signal.size, signal, cut)
     return None
 
 
 def last_steps_cut(node: ir.Node, signal: Signal | None, emitter: Emitter) -> int:
     """How many last steps a slice cuts off and nothing else; 0: it is another one. Lengths are measured."""
+    first, cut = _window(node, signal, emitter)
+    return 0 if first else cut
+
+
+def _window(node: ir.Node, signal: Signal | None, emitter: Emitter) -> tuple[int, int]:
+    """The first step that a slice keeps, and how many steps it cuts off in all; (0, 0): it cuts something else."""
     given, out = node.inputs[0], node.outputs[0]
     if signal is None or given is None or "T" not in signal.roles:
-        return 0
+        return 0, 0
     if "T" not in emitter.axes.roles.get(str(out.name), ()):  # as many steps, whatever the length
-        return 0
-    others = [real_constant(value, node) for value in (node.inputs[1], *node.inputs[4:]) if value is not None]
+        return 0, 0
+    starts, *steps = [real_constant(value, node) for value in (node.inputs[1], *node.inputs[4:]) if value is not None]
     before, after = (emitter.axes.shapes[str(value.name)] for value in (given, out))
     cut, time = [a - b for a, b in zip(before, after, strict=True)], signal.roles.index("T")
-    whole = not others[0].any() and all((steps == 1).all() for steps in others[1:])
-    return cut[time] if whole and sum(map(abs, cut)) == cut[time] else 0
+    whole = (starts.size == 1 or not starts.any()) and (starts >= 0).all() and all((step == 1).all() for step in steps)
+    return (int(starts.flat[0]), cut[time]) if whole and sum(map(abs, cut)) == cut[time] else (0, 0)

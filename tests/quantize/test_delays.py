@@ -49,7 +49,15 @@ def to_the_length(g: Graph, x: str, k: int) -> str:
     return g.op("Slice", pad(g, x, k), g.const([0], np.int64), length, g.const([1], np.int64), g.const([1], np.int64))
 
 
+def window(g: Graph, x: str, start: int) -> str:
+    """``x[:, start : start + T]``, T of the model's input."""
+    length = g.op("Add", g.op("Shape", "x", start=1, end=2), g.const([start], np.int64))
+    return g.op("Slice", x, g.const([start], np.int64), length, g.const([1], np.int64), g.const([1], np.int64))
+
+
 WRITTEN: dict[str, Write] = {
+    "a window of more zeros": lambda g, x, k: cut(g, pad(g, x, k + 2), 2, -k),
+    "a window to the length": lambda g, x, k: window(g, pad(g, x, k + 2), 2),
     "negative padding": lambda g, x, k: pad(g, x, k, -k),
     "padding, then a slice": lambda g, x, k: cut(g, pad(g, x, k), 0, -k),
     "a slice, then a padding": lambda g, x, k: pad(g, cut(g, x, 0, -k), k),
@@ -78,6 +86,23 @@ def test_every_spelling_is_a_delay(written: str, k: int, tmp_path: Path) -> None
     assert [op.n_state for op in bundle.compiled.program.ops if isinstance(op, StateSpace)] == [k]
     x = samples(4).flat.reshape(4, -1, FEATURES)
     for steps in (k + 1, 29):
+        assert np.array_equal(bundle.run(x[:, :steps]), run_onnx(made.model, {"x": x[:, :steps]})[0])
+
+
+def test_a_filter_of_windows(tmp_path: Path) -> None:
+    """The last window is the value itself."""
+    rng, g = np.random.default_rng(0), Graph()
+    u = g.op("MatMul", "x", g.const(rng.standard_normal((FEATURES, C))))
+    zeros = pad(g, u, 2)
+    taps = [g.op("Mul", window(g, zeros, start), g.const(rng.standard_normal(C))) for start in range(3)]
+    y = g.op("MatMul", g.op("Add", g.op("Add", *taps[:2]), taps[2]), g.const(rng.standard_normal((C, 2))))
+    proto = g.finish(FEATURES, y, ["batch", "time", 2])
+    made = quantize(save(proto, tmp_path), samples())
+    assert made.fidelity.sqnr_db > 25
+    bundle = ssmc.compile(save(made.model, tmp_path, "made.onnx"))
+    assert sorted(op.n_state for op in bundle.compiled.program.ops if isinstance(op, StateSpace)) == [1, 2]
+    x = samples(4).flat.reshape(4, -1, FEATURES)
+    for steps in (1, 29):
         assert np.array_equal(bundle.run(x[:, :steps]), run_onnx(made.model, {"x": x[:, :steps]})[0])
 
 
