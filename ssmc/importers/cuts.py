@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from ssmc.ir.build import add_constant, constant_array, is_op, required
 
+MOST_BETWEEN = 32  # operations
 STEPWISE = (
     *("Abs", "Add", "Cast", "Clip", "DequantizeLinear", "Div", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish"),
     *("Identity", "LeakyRelu", "Max", "Min", "Mish", "Mul", "Neg", "Pow", "QuantizeLinear", "Relu", "Round", "Sigmoid"),
@@ -35,7 +36,7 @@ class Between:
         if value in self.axes:
             return self.axes[value] == axis
         node = value.producer()
-        if node is None or value.shape is None:
+        if node is None or value.shape is None or len(self.nodes) == MOST_BETWEEN:
             return False
         self.axes[value] = axis
         if is_op(node, "Conv"):

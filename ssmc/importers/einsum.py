@@ -82,6 +82,8 @@ def _heads_last(graph: ir.Graph, node: ir.Node, weight: Array | None) -> ir.Node
     x, perm = turn.inputs[0], turn.attributes["perm"].as_ints() if "perm" in turn.attributes else ()
     if x is None or x.shape is None or tuple(perm) != HEADS_FIRST or heads_of(x) != len(weight):
         return None
+    if x.shape[-1] != weight.shape[1] or weight.size * len(weight) > MOST_WEIGHTS:
+        return None
     name = node_name(node)
     product = ir.node("MatMul", [x, node.inputs[1]], name=f"{name}.turned")
     made = product.outputs[0]

@@ -33,6 +33,8 @@ def _of_heads(graph: ir.Graph, node: ir.Node) -> bool:
     last = axis is None or axis.as_int() in (-1, rank - 1)
     if not last or not isinstance(size, int) or list(whole.shape) != [*x.shape[:-2], heads * size]:
         return False
+    if any(out.uses() or out.is_graph_output() for out in node.outputs[1:]):  # the mean of every head, say
+        return False
     given = [value for value in node.inputs[1:] if value is not None]
     name = node_name(node)
     joined = _joined(graph, node, whole, [(node.op_type, given)] * heads, _options(node))

@@ -37,7 +37,8 @@ def _spelled(graph: ir.Graph, node: ir.Node) -> bool:
     found = _met(graph, node.outputs[0], _like(node), array)
     for use in list(node.outputs[0].uses()):
         if is_op(use.node, *FUNCTIONS):
-            (value,) = evaluate(use.node, [array])
+            with np.errstate(all="ignore"):  # infinite constants are refused later
+                (value,) = evaluate(use.node, [array])
             found |= _met(graph, use.node.outputs[0], _like(node), value)
     return found
 

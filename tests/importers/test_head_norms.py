@@ -95,3 +95,13 @@ def test_a_group_norm_over_time_is_refused() -> None:
     proto = g.finish(SIZE, g.op("Transpose", h, perm=[0, 2, 1]), ["batch", "time", SIZE])
     with pytest.raises(ModelError, match="GroupNormalization"):
         can_compile(import_model(proto))
+
+
+def test_a_norm_whose_means_are_read_is_refused() -> None:
+    g = Graph()
+    h = g.op("Reshape", "x", g.const([0, 0, HEADS, EACH], np.int64))
+    norm = g.op("LayerNormalization", h, g.const(GAIN[:EACH]), axis=-1)
+    g.nodes[-1].output.append("mean")
+    y = g.op("Reshape", g.op("Add", norm, "mean"), g.const([0, 0, SIZE], np.int64))
+    with pytest.raises(ModelError):
+        can_compile(import_model(g.finish(SIZE, y, ["batch", "time", SIZE])))

@@ -103,3 +103,12 @@ def test_a_tail_that_something_else_reads_is_not_cut_before() -> None:
         y = g.op("Add", shorter(g, h, 2), read(g, h))
         with pytest.raises(ModelError, match="looks ahead"):
             can_compile(import_model(g.finish(FEATURES, turned(g, y), ["batch", "time", 4])))
+
+
+def test_a_long_chain_behind_a_convolution_is_refused_at_once() -> None:
+    g = Graph()
+    h = padded_behind(g)
+    for _ in range(3000):
+        h = g.op("Relu", h)
+    with pytest.raises(ModelError):
+        can_compile(import_model(g.finish(FEATURES, turned(g, shorter(g, h, 2)), ["batch", "time", 4])))
