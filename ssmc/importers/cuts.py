@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from ssmc.ir.build import add_constant, constant_array, is_op, required
+from ssmc.ir.build import add_constant, constant_array, is_op, replace_value, required
 
 MOST_BETWEEN = 32  # operations
 STEPWISE = (
@@ -82,7 +82,7 @@ def _moved(graph: ir.Graph, cut: ir.Node) -> bool:
     graph.insert_before(cut, moved)
     for use in readers:
         use.node.replace_input_with(use.idx, shorter)
-    result.replace_all_uses_with(required(cut, 0), replace_graph_outputs=True)
+    replace_value(graph, result, required(cut, 0))
     graph.remove(cut, safe=True)
     return True
 

@@ -112,3 +112,12 @@ def test_a_long_chain_behind_a_convolution_is_refused_at_once() -> None:
         h = g.op("Relu", h)
     with pytest.raises(ModelError):
         can_compile(import_model(g.finish(FEATURES, turned(g, shorter(g, h, 2)), ["batch", "time", 4])))
+
+
+def test_a_cut_that_is_the_models_result_keeps_its_name() -> None:
+    g = Graph()
+    h = g.op("Relu", turned(g, padded_behind(g)))
+    proto = g.finish(FEATURES, shorter(g, h, 1), ["batch", "time", 4])
+    model = import_model(proto)
+    assert model.graph.outputs[0].name == proto.graph.output[0].name
+    assert [node.op_type for node in model.graph][-3:] == ["Slice", "Transpose", "Relu"]
