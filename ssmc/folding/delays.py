@@ -15,9 +15,11 @@ import onnx_ir as ir
 from ssmc.folding.emit import Emitter, Grid
 from ssmc.folding.operands import real_constant, refuse
 from ssmc.folding.signals import Coded, Convolved, Padded, Shortened, Signal
-from ssmc.ir.build import is_op
+from ssmc.ir.build import ENDLESS, constant_array, is_op
 
 LONGEST = 512
+#: what makes of a length another one that is longer or shorter by so many steps
+COUNTING = ("Add", "Cast", "Concat", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Sub", "Unsqueeze")
 
 
 def delayed(node: ir.Node, signal: Coded, steps: int, emitter: Emitter) -> Coded:
@@ -45,7 +47,7 @@ def without_last_steps(node: ir.Node, signal: Signal | None, emitter: Emitter) -
     None where the node is another slice.
     """
     if isinstance(signal, Padded):
-        first, cut = _window(node, signal, emitter)
+        first, cut = _cut(node, signal, emitter) or (0, 0)
         steps = signal.before - first
         if cut != signal.before or steps < 0:
             return None
@@ -59,21 +61,45 @@ def without_last_steps(node: ir.Node, signal: Signal | None, emitter: Emitter) -
     return None
 
 
+def keeps_every_step(node: ir.Node, signal: Signal, emitter: Emitter) -> bool:
+    """Whether a slice takes all that there is, as ``x[:, : x.shape[1]]`` does. Lengths are measured."""
+    return _cut(node, signal, emitter) == (0, 0)
+
+
 def last_steps_cut(node: ir.Node, signal: Signal | None, emitter: Emitter) -> int:
     """How many last steps a slice cuts off and nothing else; 0: it is another one. Lengths are measured."""
-    first, cut = _window(node, signal, emitter)
+    first, cut = _cut(node, signal, emitter) or (0, 0)
     return 0 if first else cut
 
 
-def _window(node: ir.Node, signal: Signal | None, emitter: Emitter) -> tuple[int, int]:
-    """The first step that a slice keeps, and how many steps it cuts off in all; (0, 0): it cuts something else."""
+def _goes_with_length(end: ir.Value | None) -> bool:
+    """Whether the end of a slice is counted from the last step, at every length: neither step 1000 nor min(T, 1000)."""
+    known = constant_array(end)
+    if known is not None:
+        stop = np.asarray(known, np.float64)
+        return bool(((stop < 0) | (stop >= ENDLESS)).all())
+    todo, seen = [end], {end}
+    while todo:
+        value = todo.pop()
+        maker = None if value is None or constant_array(value) is not None else value.producer()
+        if maker is None or is_op(maker, "Shape"):
+            continue
+        if not is_op(maker, *COUNTING):
+            return False
+        todo += {*maker.inputs} - seen
+        seen |= {*maker.inputs}
+    return True
+
+
+def _cut(node: ir.Node, signal: Signal | None, emitter: Emitter) -> tuple[int, int] | None:
+    """The first step that a slice keeps, and how many steps it cuts off in all; None: it cuts something else."""
     given, out = node.inputs[0], node.outputs[0]
     if signal is None or given is None or "T" not in signal.roles:
-        return 0, 0
-    if "T" not in emitter.axes.roles.get(str(out.name), ()):  # as many steps, whatever the length
-        return 0, 0
+        return None
+    if "T" not in emitter.axes.roles.get(str(out.name), ()) or not _goes_with_length(node.inputs[2]):
+        return None
     starts, *steps = [real_constant(value, node) for value in (node.inputs[1], *node.inputs[4:]) if value is not None]
     before, after = (emitter.axes.shapes[str(value.name)] for value in (given, out))
     cut, time = [a - b for a, b in zip(before, after, strict=True)], signal.roles.index("T")
     whole = (starts.size == 1 or not starts.any()) and (starts >= 0).all() and all((step == 1).all() for step in steps)
-    return (int(starts.flat[0]), cut[time]) if whole and sum(map(abs, cut)) == cut[time] else (0, 0)
+    return (int(starts.flat[0]), cut[time]) if whole and sum(map(abs, cut)) == cut[time] else None

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from ssmc.folding import rules
 from ssmc.folding.convolutions import convolved
-from ssmc.folding.delays import delayed, last_steps_cut, without_last_steps
+from ssmc.folding.delays import delayed, keeps_every_step, last_steps_cut, without_last_steps
 from ssmc.folding.emit import Emitter
 from ssmc.folding.operands import Operands, Rule, channel_axis, per_channel, real_constant, refuse
 from ssmc.folding.signals import Coded, Convolved, Mapped, Mixed, Norm, Padded, Shortened, Signal, Statistic
@@ -152,8 +152,10 @@ def _of_every_axis(pads: IntArray, axes: IntArray, rank: int) -> IntArray:
 
 
 def _slice(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
-    """Of neighbouring channels, of the last step, of a convolution's tail that was padded behind, or of a delay's."""
+    """Of neighbouring channels, of all steps or the last, of a tail that a convolution's padding or a delay left."""
     signal = operands[0]
+    if signal is not None and keeps_every_step(node, signal, emitter):
+        return [signal]
     shorter = without_last_steps(node, signal, emitter)
     if shorter is not None:
         return [shorter]

@@ -106,6 +106,43 @@ def test_a_filter_of_windows(tmp_path: Path) -> None:
         assert np.array_equal(bundle.run(x[:, :steps]), run_onnx(made.model, {"x": x[:, :steps]})[0])
 
 
+def test_a_slice_of_all_steps_is_nothing(tmp_path: Path) -> None:
+    g = Graph()
+    u = window(g, g.op("MatMul", window(g, "x", 0), g.const(np.ones((FEATURES, C)))), 0)
+    proto = g.finish(FEATURES, g.op("MatMul", g.op("Relu", u), g.const(np.ones((C, 2)))), ["batch", "time", 2])
+    made = quantize(save(proto, tmp_path), samples())
+    bundle = ssmc.compile(save(made.model, tmp_path, "made.onnx"))
+    x = samples(4).flat.reshape(4, -1, FEATURES)
+    assert np.array_equal(bundle.run(x), run_onnx(made.model, {"x": x})[0])
+
+
+def least(g: Graph, x: str, start: int, most: int) -> str:
+    """``x[:, start : min(start + T, most)]``."""
+    length = g.op("Add", g.op("Shape", "x", start=1, end=2), g.const([start], np.int64))
+    end, one = g.op("Min", length, g.const([most], np.int64)), g.const([1], np.int64)
+    return g.op("Slice", x, g.const([start], np.int64), end, one, one)
+
+
+@pytest.mark.parametrize("most", [5, 7, 12, 1000])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda g, x, most: cut(g, x, 0, most),
+        lambda g, x, most: cut(g, pad(g, x, 2), 2, most),
+        lambda g, x, most: cut(g, pad(g, x, 2), 0, most),
+        lambda g, x, most: least(g, x, 0, most),
+        lambda g, x, most: least(g, pad(g, x, 2), 1, most),
+    ],
+)
+def test_a_slice_that_ends_at_a_step_is_refused(write: Write, most: int, tmp_path: Path) -> None:
+    """Short sequences, which a model is measured with, do not show where it ends."""
+    g = Graph()
+    u = write(g, g.op("MatMul", "x", g.const(np.ones((FEATURES, C)))), most)
+    y = g.op("ReduceMean", g.op("MatMul", u, g.const(np.ones((C, 2)))), g.const([1], np.int64), keepdims=0)
+    with pytest.raises(ModelError):
+        quantize(save(g.finish(FEATURES, y, ["batch", 2]), tmp_path), samples())
+
+
 def test_a_delay_keeps_at_most_512_steps(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"SSMC-T01.*a delay by 513 steps"):
         quantize(save(shifted(WRITTEN["negative padding"], 513), tmp_path), samples())
