@@ -31,13 +31,14 @@ def _of_heads(graph: ir.Graph, node: ir.Node) -> bool:
         return False
     rank, size, axis = len(x.shape), x.shape[-1], node.attributes.get("axis")
     last = axis is None or axis.as_int() in (-1, rank - 1)
-    if not last or not isinstance(size, int) or list(whole.shape) != [*x.shape[:-2], heads * size]:
+    if not last or not isinstance(size, int) or not _may_be(whole.shape, [*x.shape[:-2], heads * size]):
         return False
     if any(out.uses() or out.is_graph_output() for out in node.outputs[1:]):  # the mean of every head, say
         return False
     given = [value for value in node.inputs[1:] if value is not None]
     name = node_name(node)
-    joined = _joined(graph, node, whole, [(node.op_type, given)] * heads, _options(node))
+    shape = ir.Shape([*x.shape[:-2], heads * size])
+    joined = _joined(graph, node, (whole, shape), [(node.op_type, given)] * heads, _options(node))
     to = add_constant(graph, f"{name}.shape", [0] * (rank - 2) + [heads, size], np.int64)
     replace_node(graph, node, ir.node("Reshape", [joined, to], name=name))
     return True
@@ -59,9 +60,15 @@ def _of_groups(graph: ir.Graph, node: ir.Node) -> bool:
     for group in range(groups):
         rows = [array.ravel()[group * size // groups :][: size // groups] for array in given if array is not None]
         parts.append(("LayerNormalization", [add_constant(graph, f"{name}.{group}", row, np.float32) for row in rows]))
-    joined = _joined(graph, node, x, parts, _options(node))
+    joined = _joined(graph, node, (x, x.shape), parts, _options(node))
     replace_node(graph, node, ir.node("Identity", [joined], name=name))
     return True
+
+
+def _may_be(shape: ir.Shape, wanted: list[int | ir.SymbolicDim]) -> bool:
+    """Whether a shape, of which sizes may not be known, is another one."""
+    known = zip(shape, wanted, strict=False)
+    return len(shape) == len(wanted) and all(a == b for a, b in known if isinstance(a, int) and isinstance(b, int))
 
 
 def _options(node: ir.Node) -> dict[str, float | int]:
@@ -72,12 +79,12 @@ def _options(node: ir.Node) -> dict[str, float | int]:
 def _joined(
     graph: ir.Graph,
     node: ir.Node,
-    whole: ir.Value,
+    given: tuple[ir.Value, ir.Shape],
     norms: list[tuple[str, list[ir.Value]]],
     options: dict[str, float | int],
 ) -> ir.Value:
-    """The norms of equal parts of ``whole``, side by side, in front of ``node``."""
-    name, shape = node_name(node), ir.Shape([]) if whole.shape is None else whole.shape
+    """The norms of equal parts of a value of a shape, side by side, in front of ``node``."""
+    name, (whole, shape) = node_name(node), given
     each = int(shape[-1]) // len(norms)  # type: ignore[arg-type]
 
     def made(called: str, size: int) -> ir.Value:
@@ -86,9 +93,9 @@ def _joined(
     parts = [made(f"part{number}", each) for number in range(len(norms))]
     sizes = add_constant(graph, f"{name}.sizes", [each] * len(norms), np.int64)
     nodes = [ir.node("Split", [whole, sizes], {"axis": len(shape) - 1}, outputs=parts, name=f"{name}.parts")]
-    for number, (part, (kind, given)) in enumerate(zip(parts, norms, strict=True)):
+    for number, (part, (kind, weights)) in enumerate(zip(parts, norms, strict=True)):
         outputs = [made(f"head{number}", each)]
-        nodes.append(ir.node(kind, [part, *given], options, outputs=outputs, name=f"{name}.head{number}"))
+        nodes.append(ir.node(kind, [part, *weights], options, outputs=outputs, name=f"{name}.head{number}"))
     heads = [one.outputs[0] for one in nodes[1:]]
     joined = made("joined", each * len(norms))
     nodes.append(ir.node("Concat", heads, {"axis": len(shape) - 1}, outputs=[joined], name=f"{name}.joined"))

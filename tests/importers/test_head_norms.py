@@ -26,16 +26,22 @@ GAIN, BIAS = np.linspace(0.5, 2, SIZE), np.linspace(-1, 1, SIZE)
 LAST = [-1]
 
 
-def parted(g: Graph, norm: Callable[[str], str]) -> str:
-    h = norm(g.op("Reshape", "x", g.const([0, 0, HEADS, EACH], np.int64)))
+def parted(g: Graph, norm: Callable[[str], str], x: str = "x") -> str:
+    h = norm(g.op("Reshape", x, g.const([0, 0, HEADS, EACH], np.int64)))
     return g.op("Reshape", h, g.const([0, 0, SIZE], np.int64))
 
 
-def layer(g: Graph) -> str:
+def layer(g: Graph, x: str = "x") -> str:
     def norm(h: str) -> str:
         return g.op("LayerNormalization", h, g.const(GAIN[:EACH]), g.const(BIAS[:EACH]), axis=-1, epsilon=1e-3)
 
-    return parted(g, norm)
+    return parted(g, norm, x)
+
+
+def unknown_size(g: Graph) -> str:
+    """Of a slice to a length that is computed, whose shape onnx does not infer."""
+    one = g.const([1], np.int64)
+    return layer(g, g.op("Slice", "x", g.const([0], np.int64), g.op("Shape", "x", start=1, end=2), one, one))
 
 
 def rms(g: Graph) -> str:
@@ -65,7 +71,7 @@ def group(g: Graph) -> str:
     return g.op("Reshape", h, g.op("Concat", g.op("Shape", "x", start=0, end=2), g.const([SIZE], np.int64), axis=0))
 
 
-WRITTEN = {"layer": layer, "rms": rms, "gain of heads": gain_of_heads, "group": group}
+WRITTEN = {"layer": layer, "unknown size": unknown_size, "rms": rms, "gain of heads": gain_of_heads, "group": group}
 
 
 def model(write: Callable[[Graph], str]) -> onnx.ModelProto:
