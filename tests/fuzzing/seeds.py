@@ -38,6 +38,7 @@ def quantized_models() -> tuple[bytes, ...]:
 def float_models() -> tuple[bytes, ...]:
     """Models for ``ssmc quantize``."""
     protos = [float_model(0, 2, 2), float_model(1, 2, 2, dense=True, after=True), float_model(2, 2, 1, pool="none")]
+    protos += [_heads(), _windows()]
     return tuple(proto.SerializeToString(deterministic=True) for proto in protos)
 
 
@@ -109,3 +110,32 @@ def _convolution() -> onnx.ModelProto:
     proto = g.finish(2, g.quant(total, signed(8, 2.0**-3), "out"), ["batch", "time", 2])
     proto.graph.value_info.append(helper.make_tensor_value_info("u", onnx.TensorProto.FLOAT, ["batch", "time", 2]))
     return proto
+
+
+def _heads() -> onnx.ModelProto:
+    """A convolution cut behind its activation, and a norm of every head."""
+    g = Graph()
+    u = g.op("MatMul", "x", g.const([[1, 0.5, -1, 2], [0, 1, 1, -1], [0.5, -0.5, 1, 0]]))
+    turned = g.op("Transpose", u, perm=[0, 2, 1])
+    taps = g.const(np.array([[[1, -1]], [[0.5, 1]], [[1, 0]], [[-1, 2]]]))
+    h = g.op("Transpose", g.op("Conv", turned, taps, pads=[1, 1], group=4), perm=[0, 2, 1])
+    length, one = g.op("Shape", "x", start=1, end=2), g.const([1], np.int64)
+    h = g.op("Slice", g.op("Mul", h, g.op("Sigmoid", h)), g.const([0], np.int64), length, one, one)
+    parted = g.op("Reshape", h, g.const([0, 0, 2, 2], np.int64))
+    h = g.op("LayerNormalization", parted, g.const([0.5, 1.5]), g.const([0.25, -1.0]), axis=-1, epsilon=1e-3)
+    whole = g.op("Reshape", h, g.const([0, 0, 4], np.int64))
+    return g.finish(3, g.op("MatMul", whole, g.const(np.eye(4)[:, :2])), ["batch", "time", 2])
+
+
+def _windows() -> onnx.ModelProto:
+    """A filter written as windows of one padded value, and a choice of spread constants."""
+    g = Graph()
+    u = g.op("MatMul", "x", g.const([[1, 0.5], [0, 1], [0.5, -0.5]]))
+    zeros, one = g.op("Pad", u, g.const([0, 2, 0, 0, 0, 0], np.int64)), g.const([1], np.int64)
+    late = g.op("Slice", zeros, g.const([0], np.int64), g.const([-2], np.int64), one)
+    less = g.op("Slice", zeros, one, g.const([-1], np.int64), one)
+    y = g.op("Add", g.op("Mul", late, g.const([0.5, -1])), g.op("Add", less, u))
+    shape = g.op("Shape", y)
+    spread = [g.op("Expand", g.const(numbers), shape) for numbers in ([1.0, -1.0], [0.25])]
+    y = g.op("Add", y, g.op("Where", g.op("Greater", y, g.const(0.5)), *spread))
+    return g.finish(3, g.op("MatMul", y, g.const([[1, 0], [1, -1]])), ["batch", "time", 2])
