@@ -11,9 +11,9 @@ INTERRUPTED = 130
 #: Objects between two collections. Those of modules and of a graph live to the end: the default of 700 walks them again
 #: and again, a tenth of the time of a compile.
 COLLECTED_EVERY = 500_000
-#: Options of glibc's mallopt: blocks of up to 32 MiB are cut from the heap, of which 128 MiB are kept when free. As it
+#: Options of glibc's mallopt: blocks of up to 8 MiB are cut from the heap, of which 64 MiB are kept when free. As it
 #: is, arrays of a hundred kilobytes are mapped anew and their pages cleared, a twentieth of the time of a compile.
-KEPT_MEMORY = {"M_MMAP_THRESHOLD": (-3, 32 << 20), "M_TRIM_THRESHOLD": (-1, 128 << 20)}
+KEPT_MEMORY = {"M_MMAP_THRESHOLD": (-3, 8 << 20), "M_TRIM_THRESHOLD": (-1, 64 << 20)}
 
 
 def main() -> None:
