@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.folding.emit import Emitter, Grid
-from ssmc.folding.operands import real_constant, refuse
+from ssmc.folding.operands import makers, real_constant, refuse
 from ssmc.folding.signals import Coded, Convolved, Padded, Shortened, Signal
 from ssmc.ir.build import ENDLESS, constant_array, is_op
 
@@ -78,17 +78,7 @@ def _goes_with_length(end: ir.Value | None) -> bool:
     if known is not None:
         stop = np.asarray(known, np.float64)
         return bool(((stop < 0) | (stop >= ENDLESS)).all())
-    todo, seen = [end], {end}
-    while todo:
-        value = todo.pop()
-        maker = None if value is None or constant_array(value) is not None else value.producer()
-        if maker is None or is_op(maker, "Shape"):
-            continue
-        if not is_op(maker, *COUNTING):
-            return False
-        todo += {*maker.inputs} - seen
-        seen |= {*maker.inputs}
-    return True
+    return all(is_op(node, "Shape", *COUNTING) for node in makers(end))
 
 
 def _cut(node: ir.Node, signal: Signal | None, emitter: Emitter) -> tuple[int, int] | None:

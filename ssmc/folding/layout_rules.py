@@ -8,9 +8,19 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.folding.emit import Emitter
-from ssmc.folding.operands import Operands, Rule, attribute, part_role, part_size, real_constant, refuse, signal_of
+from ssmc.folding.operands import (
+    Operands,
+    Rule,
+    attribute,
+    makers,
+    part_role,
+    part_size,
+    real_constant,
+    refuse,
+    signal_of,
+)
 from ssmc.folding.signals import Coded, Ending, Grouped, Mapped, Picked, Signal, Sliding, Tokens
-from ssmc.ir.build import ENDLESS, REAL_TYPES, WHOLE_TYPES, required
+from ssmc.ir.build import ENDLESS, REAL_TYPES, WHOLE_TYPES, is_op, required
 from ssmc.ir.operations.downsample import RESTS, Rest
 from ssmc.ir.rounding import IntArray
 from ssmc.recognition.axes import Roles
@@ -128,6 +138,9 @@ def _split(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
 def _slice(node: ir.Node, operands: Operands, emitter: Emitter) -> list[Signal]:
     """Of neighbouring channels, of the last step, or of the last steps on their way into a mean."""
     signal = signal_of(node, operands)
+    if any(is_op(one, "Shape") for value in node.inputs[1:3] for one in makers(value)):
+        remedy = "take all steps, the last ones, or a window of a padded value that is as long as the sequence"
+        raise refuse(node, "a slice whose ends are computed from lengths", remedy, "SSMC-T01")
     start, stop = (np.clip(real_constant(required(node, i), node), -FAR, FAR).astype(np.int64) for i in (1, 2))
     given = [real_constant(v, node).astype(np.int64) if v is not None else None for v in node.inputs[3:]]
     axes, steps = [*given, None, None][:2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -11,7 +11,7 @@ from ssmc.errors import ModelError
 from ssmc.folding.emit import Emitter
 from ssmc.folding.signals import Signal
 from ssmc.ir.affine import evaluate
-from ssmc.ir.build import constant_array, node_name
+from ssmc.ir.build import constant_array, is_op, node_name
 from ssmc.ir.rounding import FloatArray
 from ssmc.recognition.axes import Roles
 
@@ -53,6 +53,20 @@ def real_constant(value: ir.Value | None, node: ir.Node) -> FloatArray:
     ]
     index = next(i for i, out in enumerate(producer.outputs) if out is value)
     return np.asarray(evaluate(producer, kept)[index], np.float64)
+
+
+def makers(value: ir.Value | None) -> Iterator[ir.Node]:
+    """The nodes that a value is computed with, once each: back to constants, and to the shape of a signal."""
+    todo, seen = [value], {value}
+    while todo:
+        one = todo.pop()
+        node = None if one is None or constant_array(one) is not None else one.producer()
+        if node is None:
+            continue
+        yield node
+        if not is_op(node, "Shape"):
+            todo += {*node.inputs} - seen
+            seen |= {*node.inputs}
 
 
 def channel_axis(roles: Roles) -> int | None:

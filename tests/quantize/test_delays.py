@@ -139,7 +139,7 @@ def test_a_slice_that_ends_at_a_step_is_refused(write: Write, most: int, tmp_pat
     g = Graph()
     u = write(g, g.op("MatMul", "x", g.const(np.ones((FEATURES, C)))), most)
     y = g.op("ReduceMean", g.op("MatMul", u, g.const(np.ones((C, 2)))), g.const([1], np.int64), keepdims=0)
-    with pytest.raises(ModelError):
+    with pytest.raises(ModelError, match=r"SSMC-T01.*slice"):
         quantize(save(g.finish(FEATURES, y, ["batch", 2]), tmp_path), samples())
 
 
