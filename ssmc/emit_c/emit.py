@@ -154,8 +154,13 @@ def check(program: Program) -> None:
     """Decline what C cannot do.
 
     Raises:
-        ModelError: SSMC-C24 an operation that mixes values of two rates.
+        ModelError: SSMC-C24 an operation that mixes values of two rates, SSMC-C28 an input with two sets of codes.
     """
+    quantizers = [op for op in program.ops if isinstance(op, Quantize)]
+    if len(quantizers) > 1:
+        fact = f"the input is quantized twice, as {quantizers[0].name} and otherwise"
+        remedy = "give the input one quantizer, in front of all that reads it"
+        raise ModelError("SSMC-C28", fact, remedy, quantizers[1].name)
     for op in program.ops:
         rates = {program.values[v].rate for v in op.inputs if v in program.values}
         if len(rates) > 1 or (isinstance(op, Recurrent | Reduction) and rates == {"sequence"}):

@@ -64,6 +64,7 @@ class Emitter:
         trial: quantizers are not yet what they will be: a function may be undefined at some of their codes.
         exact: False once something had to be approximated.
         applied: names of the quantizers that were closed.
+        inputs: codes of the model's input by steps and range.
     """
 
     source: ir.Value
@@ -76,6 +77,7 @@ class Emitter:
     used: set[str] = field(default_factory=set)
     kernels: set[str] = field(default_factory=set)
     ids: tuple[int, ir.Value] | None = None
+    inputs: dict[tuple[bytes, int, int], ir.Value] = field(default_factory=dict)
     witnesses: dict[str, list[Witness]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -168,7 +170,11 @@ class Emitter:
         scale = grid.step / signal.factor
         if not scale.all():
             raise beyond_float64("scale", name)
-        return self.emit("Quantize", name, {"x": self.x}, {"scale": compact(scale), "lo": grid.lo, "hi": grid.hi})
+        key = scale.tobytes(), grid.lo, grid.hi
+        if key not in self.inputs:
+            given: Constants = {"scale": compact(scale), "lo": grid.lo, "hi": grid.hi}
+            self.inputs[key] = self.emit("Quantize", name, {"x": self.x}, given)
+        return self.inputs[key]
 
     def _coded(self, signal: Coded, grid: Grid, name: str) -> ir.Value:
         mapped = signal.mapped()

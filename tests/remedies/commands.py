@@ -235,6 +235,14 @@ def reduced_once(folder: Path) -> None:
     emit(replace(program, ops=(program.ops[0], once, leave)), "net")
 
 
+@remedy("SSMC-C28")
+def one_quantizer_of_the_input(folder: Path) -> None:
+    program = DECLINED["SSMC-C28"]()
+    with refused("SSMC-C28"):
+        emit(program, "net")
+    emit(replace(program, ops=(program.ops[0], replace(program.ops[2], inputs=("u",)))), "net")
+
+
 @remedy("SSMC-C25")
 def a_compiler_set(folder: Path) -> None:
     program, compiler = program_of(SPEC), build.find_compiler()

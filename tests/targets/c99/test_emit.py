@@ -170,6 +170,7 @@ DECLINED = {
     "SSMC-C22": lambda: plain(Mean("mean", ("u",), "v", (Fraction(1 << 63, 3),) * 2, -8, 7)),
     "SSMC-C23": lambda: plain(Table("table", ("u",), "v", np.zeros((1, 3), np.int64), -8)),
     "SSMC-C24": lambda: plain(Last("last", ("u",), "v"), Last("again", ("v",), "w")),
+    "SSMC-C28": lambda: plain(Quantize("other", ("x",), "v", QuantType(-4, 3, np.asarray(2.0)))),
 }
 
 
