@@ -13,13 +13,12 @@ import numpy as np
 import onnx_ir as ir
 
 from ssmc.folding.emit import Emitter, Grid
-from ssmc.folding.operands import makers, real_constant, refuse
+from ssmc.folding.operands import real_constant, refuse
 from ssmc.folding.signals import Coded, Convolved, Padded, Shortened, Signal
-from ssmc.ir.build import ENDLESS, constant_array, is_op
+from ssmc.folding.step_counts import ends_with_sequence
+from ssmc.ir.build import is_op
 
 LONGEST = 512
-#: what makes of a length another one that is longer or shorter by so many steps
-COUNTING = ("Add", "Cast", "Concat", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Sub", "Unsqueeze")
 
 
 def delayed(node: ir.Node, signal: Coded, steps: int, emitter: Emitter) -> Coded:
@@ -72,21 +71,13 @@ def last_steps_cut(node: ir.Node, signal: Signal | None, emitter: Emitter) -> in
     return 0 if first else cut
 
 
-def _goes_with_length(end: ir.Value | None) -> bool:
-    """Whether the end of a slice is counted from the last step, at every length: neither step 1000 nor min(T, 1000)."""
-    known = constant_array(end)
-    if known is not None:
-        stop = np.asarray(known, np.float64)
-        return bool(((stop < 0) | (stop >= ENDLESS)).all())
-    return all(is_op(node, "Shape", *COUNTING) for node in makers(end))
-
-
 def _cut(node: ir.Node, signal: Signal | None, emitter: Emitter) -> tuple[int, int] | None:
     """The first step that a slice keeps, and how many steps it cuts off in all; None: it cuts something else."""
     given, out = node.inputs[0], node.outputs[0]
     if signal is None or given is None or "T" not in signal.roles:
         return None
-    if "T" not in emitter.axes.roles.get(str(out.name), ()) or not _goes_with_length(node.inputs[2]):
+    follows = ends_with_sequence(node.inputs[2], given, emitter.axes)
+    if "T" not in emitter.axes.roles.get(str(out.name), ()) or not follows:
         return None
     starts, *steps = [real_constant(value, node) for value in (node.inputs[1], *node.inputs[4:]) if value is not None]
     before, after = (emitter.axes.shapes[str(value.name)] for value in (given, out))

@@ -123,6 +123,46 @@ def least(g: Graph, x: str, start: int, most: int) -> str:
     return g.op("Slice", x, g.const([start], np.int64), end, one, one)
 
 
+def length(g: Graph, x: str = "x", axis: int = 1) -> str:
+    return g.op("Shape", x, start=axis, end=axis + 1)
+
+
+def whole(g: Graph, *numbers: int) -> str:
+    return g.const(list(numbers), np.int64)
+
+
+ENDS: dict[str, Callable[[Graph, str], str]] = {
+    "n - T": lambda g, u: g.op("Sub", whole(g, 1000), length(g)),
+    "2 T - 5": lambda g, u: g.op("Sub", g.op("Add", length(g), length(g)), whole(g, 5)),
+    "T - T + n": lambda g, u: g.op("Add", whole(g, 1000), g.op("Sub", length(g), length(g))),
+    "channels + n": lambda g, u: g.op("Add", whole(g, 996), length(g, u, 2)),
+    "batch + n": lambda g, u: g.op("Add", whole(g, 1000), length(g, "x", 0)),
+    "one of T and n": lambda g, u: g.op("Gather", g.op("Concat", length(g), whole(g, 1000), axis=0), whole(g, 1)),
+    "T in 8 bits": lambda g, u: g.op(
+        "Cast", g.op("Cast", length(g), to=onnx.TensorProto.INT8), to=onnx.TensorProto.INT64
+    ),
+    "a buffer of n": lambda g, u: length(
+        g, g.op("Slice", g.const(np.zeros((1, 1000, 1))), whole(g, 0), length(g), whole(g, 1))
+    ),
+    "zeros of min(T, n)": lambda g, u: length(
+        g, g.op("ConstantOfShape", g.op("Concat", whole(g, 1), g.op("Min", length(g), whole(g, 1000)), axis=0))
+    ),
+}
+
+
+@pytest.mark.parametrize("k", [0, 2])
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_an_end_that_does_not_go_with_the_length_is_refused(
+    end: Callable[[Graph, str], str], k: int, tmp_path: Path
+) -> None:
+    g = Graph()
+    u = g.op("MatMul", "x", g.const(np.ones((FEATURES, C))))
+    cut_ = g.op("Slice", pad(g, u, k) if k else u, whole(g, 0), end(g, u), whole(g, 1))
+    proto = g.finish(FEATURES, g.op("MatMul", g.op("Relu", cut_), g.const(np.ones((C, 2)))), ["batch", "time", 2])
+    with pytest.raises(ModelError):
+        quantize(save(proto, tmp_path), samples())
+
+
 @pytest.mark.parametrize("most", [5, 7, 12, 1000])
 @pytest.mark.parametrize(
     "write",
