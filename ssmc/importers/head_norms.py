@@ -27,11 +27,16 @@ def _of_heads(graph: ir.Graph, node: ir.Node) -> bool:
     x = node.inputs[0] if is_op(node, *NORMS) else None
     heads, reshape = heads_of(x), None if x is None else x.producer()
     whole = None if reshape is None else reshape.inputs[0]
-    if not 1 < heads <= MOST_HEADS or x is None or whole is None or whole.shape is None or x.shape is None:
+    if not 1 < heads <= MOST_HEADS or x is None or reshape is None or whole is None:
+        return False
+    if whole.shape is None or x.shape is None:
         return False
     rank, size, axis = len(x.shape), x.shape[-1], node.attributes.get("axis")
     last = axis is None or axis.as_int() in (-1, rank - 1)
-    if not last or not isinstance(size, int) or not _may_be(whole.shape, [*x.shape[:-2], heads * size]):
+    if not last or not isinstance(size, int) or not _parts_channels(whole.shape, reshape, [*x.shape[:-2], heads, size]):
+        return False
+    weights = [constant_array(value) for value in node.inputs[1:] if value is not None]
+    if any(array is None or array.shape != (size,) for array in weights):
         return False
     if any(out.uses() or out.is_graph_output() for out in node.outputs[1:]):  # the mean of every head, say
         return False
@@ -51,7 +56,7 @@ def _of_groups(graph: ir.Graph, node: ir.Node) -> bool:
         return False
     groups, size = node.attributes["num_groups"].as_int(), x.shape[1]
     given = [constant_array(value) for value in node.inputs[1:]]
-    if not isinstance(size, int) or not 0 < groups <= MOST_HEADS or size % groups:
+    if not isinstance(size, int) or not 0 < groups <= MOST_HEADS or size % groups or size == groups:
         return False
     if any(array is None or array.size != size for array in given):
         return False
@@ -65,10 +70,16 @@ def _of_groups(graph: ir.Graph, node: ir.Node) -> bool:
     return True
 
 
-def _may_be(shape: ir.Shape, wanted: list[int | ir.SymbolicDim]) -> bool:
-    """Whether a shape, of which sizes may not be known, is another one."""
-    known = zip(shape, wanted, strict=False)
-    return len(shape) == len(wanted) and all(a == b for a, b in known if isinstance(a, int) and isinstance(b, int))
+def _parts_channels(shape: ir.Shape, reshape: ir.Node, parted: list[int | ir.SymbolicDim]) -> bool:
+    """Whether a Reshape parts the last axis in heads of several channels, and leaves the others as they are."""
+    heads, size = parted[-2:]
+    if not isinstance(heads, int) or not isinstance(size, int) or size < 2 or len(shape) != len(parted) - 1:
+        return False
+    if shape[-1] == heads * size:
+        both = zip(shape[:-1], parted[:-2], strict=True)
+        return all(a == b for a, b in both if isinstance(a, int) and isinstance(b, int))
+    to = constant_array(reshape.inputs[1])  # where sizes in front of it are not inferred
+    return to is not None and to.tolist() == [*[0] * (len(parted) - 2), heads, size]
 
 
 def _options(node: ir.Node) -> dict[str, float | int]:

@@ -111,3 +111,20 @@ def test_a_norm_whose_means_are_read_is_refused() -> None:
     y = g.op("Reshape", g.op("Add", norm, "mean"), g.const([0, 0, SIZE], np.int64))
     with pytest.raises(ModelError):
         can_compile(import_model(g.finish(SIZE, y, ["batch", "time", SIZE])))
+
+
+def finished(g: Graph, size: int, h: str) -> onnx.ModelProto:
+    y = g.op("Reshape", h, g.const([0, 0, size], np.int64))
+    return g.finish(size, g.op("MatMul", y, g.const(np.ones((size, 3)))), ["batch", "time", 3])
+
+
+def test_heads_of_one_channel_and_scales_of_heads_are_refused_by_what_they_are() -> None:
+    g = Graph()
+    h = g.op("Reshape", "x", g.const([0, 0, 12, 1], np.int64))
+    one = finished(g, 12, g.op("LayerNormalization", h, g.const([0.5]), axis=-1))
+    g = Graph()
+    h = g.op("Reshape", "x", g.const([0, 0, HEADS, EACH], np.int64))
+    each = finished(g, SIZE, g.op("LayerNormalization", h, g.const(GAIN.reshape(HEADS, EACH)), axis=-1))
+    for proto in (one, each):
+        with pytest.raises(ModelError, match=r"SSMC-T01.*a normalization over axis -1"):
+            can_compile(import_model(proto))
