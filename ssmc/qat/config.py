@@ -175,7 +175,7 @@ class QuantConfig:
             value, kind = getattr(self, name), Integral if name.endswith("_bits") else Real
             if value is None and name in OPTIONAL:
                 continue
-            if not isinstance(value, kind) or isinstance(value, bool) or not low <= float(value) <= high:
+            if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:  # type: ignore[operator]
                 raise ValueError(f"{name} is {value!r}; allowed are {low}..{high:g}")
         for name in SWITCHES:
             if not isinstance(getattr(self, name), bool):
