@@ -16,6 +16,10 @@ ROOT = Path(__file__).parents[2]
 SSMC = f"{sys.executable} -m ssmc"
 
 
+#: a test run in the background of a shell without job control ignores interrupts, and so do its children
+LISTEN = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+
+
 def shell(command: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
@@ -46,7 +50,7 @@ def test_a_full_disk(bundles: dict[str, Path]) -> None:
 
 
 def test_an_interrupt_while_the_command_line_loads(tmp_path: Path) -> None:
-    (tmp_path / "click.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    (tmp_path / "click.py").write_text(f"import os, signal; {LISTEN}; os.kill(os.getpid(), signal.SIGINT)\n")
     done = subprocess.run(
         [sys.executable, "-m", "ssmc"],
         capture_output=True,
@@ -75,7 +79,7 @@ def test_every_failure_is_one_line(error: BaseException, status: int, code: str)
 
 def test_an_interrupt_during_work(bundles: dict[str, Path]) -> None:
     code = (
-        "import os, signal, ssmc.cli as c, ssmc.bundle.folder as f; "
+        f"import os, signal, ssmc.cli as c, ssmc.bundle.folder as f; {LISTEN}; "
         "f.load = lambda p: os.kill(os.getpid(), signal.SIGINT); "
         f"c.cli(['report', {str(bundles['int'])!r}], prog_name='ssmc')"
     )
